@@ -1,0 +1,93 @@
+#pragma once
+
+#include <cstdio>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <type_traits>
+
+/// Lamina's exceptions. Every misuse throws one of these; what() names the layer or file, what it expected and what
+/// it found. Catching `lamina::Error` catches them all.
+namespace lamina {
+
+/// Base of everything Lamina throws on purpose.
+class Error : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/// A tensor's shape does not fit: wrong rank, wrong number of channels, a window larger than its image.
+class ShapeError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// An option or argument is outside its documented range.
+class ValueError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// The Tape was used out of order, or an object is not in the state the call needs.
+class StateError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// A computation left the finite numbers (a NaN loss).
+class NumericalError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// A file is missing, unreadable, damaged or foreign, or cannot be written. The message starts with the path.
+class FileError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// Tensor storage could not be had, from the system or within `set_storage_limit`.
+class OutOfMemory : public Error {
+ public:
+  using Error::Error;
+};
+
+namespace detail {
+
+inline void append(std::string& out, std::string_view text) { out += text; }
+inline void append(std::string& out, char c) { out += c; }
+template <class T>
+requires std::is_arithmetic_v<T>
+void append(std::string& out, T value) {
+  if constexpr (std::is_same_v<T, bool>) {
+    out += value ? "true" : "false";
+  } else if constexpr (std::is_integral_v<T>) {
+    out += std::to_string(value);
+  } else {
+    char buffer[32];
+    std::snprintf(buffer, sizeof buffer, "%g", static_cast<double>(value));
+    out += buffer;
+  }
+}
+template <class T>
+requires requires(const T& t) {
+  { t.to_string() } -> std::convertible_to<std::string>;
+}
+void append(std::string& out, const T& value) { out += value.to_string(); }
+
+/// The arguments' texts, one after the other; numbers as printf's %g prints them.
+template <class... Args>
+std::string text(const Args&... args) {
+  std::string out;
+  (append(out, args), ...);
+  return out;
+}
+
+/// Throws Exception(text(args...)) when the condition does not hold.
+template <class Exception = ValueError, class... Args>
+void require(bool condition, const Args&... args) {
+  if (!condition) throw Exception(text(args...));
+}
+
+}  // namespace detail
+}  // namespace lamina

@@ -1,0 +1,277 @@
+#pragma once
+
+#include <Eigen/Core>
+#include <cstdint>
+#include <cstring>
+#include <initializer_list>
+#include <memory>
+#include <span>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "lamina/core/shape.hpp"
+#include "lamina/core/storage.hpp"
+
+namespace lamina {
+
+/// A dense array of up to six dimensions: contiguous, row-major, 64-byte aligned, a value.
+///
+/// Copies share storage until one of them is written (copy-on-write); moves hand it over. Every member that can write
+/// (non-const data(), array(), matrix(), operator()) first makes this tensor the only owner, so a function that takes
+/// its argument by value works in place exactly when nobody else holds the data. Reading one tensor from many threads
+/// is safe; writing is safe when no other thread uses the same Tensor object.
+///
+/// A default-constructed tensor is empty: shape [0], no storage.
+template <class Scalar = float>
+class Tensor {
+  static_assert(std::is_trivially_copyable_v<Scalar>);
+
+ public:
+  using value_type = Scalar;
+  using Array = Eigen::Array<Scalar, Eigen::Dynamic, 1>;
+  using Matrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
+  Tensor() : shape_{0} {}
+
+  /// Uninitialised elements.
+  explicit Tensor(const Shape& shape) : shape_(shape) {
+    if (const Index n = shape.numel()) storage_ = detail::Storage(static_cast<std::size_t>(n) * sizeof(Scalar));
+    data_ = reinterpret_cast<Scalar*>(storage_.data());
+  }
+
+  /// The elements in row-major order. Throws ShapeError unless there are shape.numel() of them.
+  Tensor(const Shape& shape, std::initializer_list<Scalar> values)
+      : Tensor(shape, std::span<const Scalar>(values.begin(), values.size())) {}
+  Tensor(const Shape& shape, std::span<const Scalar> values) : Tensor(shape) {
+    detail::require<ShapeError>(static_cast<Index>(values.size()) == numel(), "Tensor: shape ", shape, " needs ",
+                                numel(), " values, got ", values.size());
+    if (data_) std::memcpy(data_, values.data(), values.size_bytes());
+  }
+  Tensor(const Shape& shape, const std::vector<Scalar>& values) : Tensor(shape, std::span<const Scalar>(values)) {}
+
+  /// A copy of an Eigen matrix or expression, shape [rows, cols] (a column vector gives [rows]).
+  template <class Derived>
+  Tensor(const Eigen::DenseBase<Derived>& matrix)
+      : Tensor(Derived::ColsAtCompileTime == 1 ? Shape{matrix.rows()} : Shape{matrix.rows(), matrix.cols()}) {
+    if constexpr (std::is_base_of_v<Eigen::ArrayBase<Derived>, Derived>)
+      this->matrix(matrix.rows(), matrix.cols()).array() = matrix.derived();
+    else
+      this->matrix(matrix.rows(), matrix.cols()) = matrix.derived();
+  }
+
+  static Tensor full(const Shape& shape, Scalar value) {
+    Tensor result(shape);
+    result.fill(value);
+    return result;
+  }
+  static Tensor zeros(const Shape& shape) { return full(shape, Scalar(0)); }
+  static Tensor ones(const Shape& shape) { return full(shape, Scalar(1)); }
+
+  /// A tensor over memory that somebody else owns, without copying. Writes through this tensor go to that memory as
+  /// long as no other tensor shares it. `keep_alive`, if given, is held until the last tensor over it is gone;
+  /// without it the memory must outlive them all.
+  static Tensor wrap(Scalar* data, const Shape& shape, std::shared_ptr<const void> keep_alive = nullptr) {
+    return wrap(data, true, shape, std::move(keep_alive));
+  }
+  /// The same over constant memory: the first write makes a copy.
+  static Tensor wrap(const Scalar* data, const Shape& shape, std::shared_ptr<const void> keep_alive = nullptr) {
+    return wrap(const_cast<Scalar*>(data), false, shape, std::move(keep_alive));
+  }
+
+  const Shape& shape() const { return shape_; }
+  int rank() const { return shape_.rank(); }
+  Index dim(int axis) const { return shape_[axis]; }
+  Index numel() const { return shape_.numel(); }
+  bool empty() const { return numel() == 0; }
+
+  const Scalar* data() const { return data_; }
+  Scalar* data() {
+    detach();
+    return data_;
+  }
+  std::span<const Scalar> values() const { return {data_, static_cast<std::size_t>(numel())}; }
+  std::span<Scalar> values() {
+    detach();
+    return {data_, static_cast<std::size_t>(numel())};
+  }
+
+  /// One element by its full index. Throws ShapeError for a wrong number of indices or one out of range.
+  template <std::convertible_to<Index>... Indices>
+  const Scalar& operator()(Indices... indices) const {
+    return data_[offset({static_cast<Index>(indices)...})];
+  }
+  template <std::convertible_to<Index>... Indices>
+  Scalar& operator()(Indices... indices) {
+    detach();
+    return data_[offset({static_cast<Index>(indices)...})];
+  }
+
+  /// The value of a tensor of one element.
+  Scalar item() const {
+    detail::require<ShapeError>(numel() == 1, "Tensor::item: expected one element, got shape ", shape_);
+    return *data_;
+  }
+
+  /// The same elements under another shape, sharing storage; one extent may be -1 and is computed.
+  /// Throws ShapeError when the counts differ.
+  Tensor reshape(std::initializer_list<Index> extents) const& { return Tensor(*this).reshape(extents); }
+  Tensor reshape(std::initializer_list<Index> extents) && {
+    std::vector<Index> sizes(extents);
+    Index known = 1;
+    Index* unknown = nullptr;
+    for (Index& extent : sizes) {
+      if (extent == -1 && !unknown)
+        unknown = &extent;
+      else
+        known *= extent;
+    }
+    if (unknown) *unknown = known > 0 ? numel() / known : 0;
+    return std::move(*this).reshape(Shape(std::span<const Index>(sizes)));
+  }
+  Tensor reshape(const Shape& shape) const& { return Tensor(*this).reshape(shape); }
+  Tensor reshape(const Shape& shape) && {
+    detail::require<ShapeError>(shape.numel() == numel(), "Tensor::reshape: cannot view ", shape_, " as ", shape);
+    shape_ = shape;
+    return std::move(*this);
+  }
+
+  /// Elements begin..end-1 along the first axis, sharing storage.
+  Tensor slice(Index begin, Index end) const {
+    detail::require<ShapeError>(rank() > 0 && 0 <= begin && begin <= end && end <= shape_[0], "Tensor::slice: [", begin,
+                                ", ", end, ") is not within the first axis of ", shape_);
+    Tensor result = *this;
+    result.shape_ = shape_.with(0, end - begin);
+    result.data_ += begin * shape_.product(1, rank());
+    return result;
+  }
+
+  /// One entry along the first axis, that axis removed, sharing storage: `images[3]` has shape [C, H, W].
+  Tensor operator[](Index i) const {
+    detail::require<ShapeError>(rank() > 0 && 0 <= i && i < shape_[0], "Tensor: no entry ", i, " in ", shape_);
+    Tensor result = slice(i, i + 1);
+    result.shape_ = shape_.tail(1);
+    return result;
+  }
+
+  /// Eigen views of the elements, without copying: all as one column; as row-major rows x cols.
+  auto array() const { return Eigen::Map<const Array>(data_, numel()); }
+  auto array() {
+    detach();
+    return Eigen::Map<Array>(data_, numel());
+  }
+  auto vector() const { return Eigen::Map<const Eigen::Matrix<Scalar, Eigen::Dynamic, 1>>(data_, numel()); }
+  auto vector() {
+    detach();
+    return Eigen::Map<Eigen::Matrix<Scalar, Eigen::Dynamic, 1>>(data_, numel());
+  }
+  auto matrix(Index rows, Index cols) const {
+    check_matrix(rows, cols);
+    return Eigen::Map<const Matrix>(data_, rows, cols);
+  }
+  auto matrix(Index rows, Index cols) {
+    check_matrix(rows, cols);
+    detach();
+    return Eigen::Map<Matrix>(data_, rows, cols);
+  }
+  /// A rank-2 tensor as its matrix.
+  auto matrix() const { return matrix(dim(0), dim(1)); }
+  auto matrix() { return matrix(dim(0), dim(1)); }
+
+  void fill(Scalar value) { std::fill_n(data(), numel(), value); }
+
+  /// The elements converted one by one.
+  template <class Other>
+  Tensor<Other> cast() const {
+    if constexpr (std::is_same_v<Other, Scalar>) {
+      return *this;
+    } else {
+      Tensor<Other> result(shape_);
+      std::transform(data_, data_ + numel(), result.data(), [](Scalar value) { return static_cast<Other>(value); });
+      return result;
+    }
+  }
+
+  bool shares_storage(const Tensor& other) const { return storage_ == other.storage_ && storage_.data(); }
+
+  /// Elementwise, in place; the shapes must be equal.
+  Tensor& operator+=(const Tensor& other) {
+    check_same(other, "+=");
+    array() += other.array();
+    return *this;
+  }
+  Tensor& operator-=(const Tensor& other) {
+    check_same(other, "-=");
+    array() -= other.array();
+    return *this;
+  }
+  Tensor& operator*=(const Tensor& other) {
+    check_same(other, "*=");
+    array() *= other.array();
+    return *this;
+  }
+  Tensor& operator*=(Scalar factor) {
+    array() *= factor;
+    return *this;
+  }
+  friend Tensor operator+(Tensor a, const Tensor& b) { return std::move(a += b); }
+  friend Tensor operator-(Tensor a, const Tensor& b) { return std::move(a -= b); }
+  friend Tensor operator*(Tensor a, const Tensor& b) { return std::move(a *= b); }
+
+  /// Same shape and the same bits.
+  friend bool operator==(const Tensor& a, const Tensor& b) {
+    return a.shape_ == b.shape_ &&
+           (a.empty() || std::memcmp(a.data_, b.data_, static_cast<std::size_t>(a.numel()) * sizeof(Scalar)) == 0);
+  }
+
+ private:
+  static Tensor wrap(Scalar* data, bool writable, const Shape& shape, std::shared_ptr<const void> keep_alive) {
+    Tensor result;
+    result.shape_ = shape;
+    result.storage_ = detail::Storage(data, writable, std::move(keep_alive));
+    result.data_ = data;
+    return result;
+  }
+
+  void detach() {
+    if (storage_.exclusive()) return;
+    Tensor copy(shape_);
+    if (copy.data_) std::memcpy(copy.data_, data_, static_cast<std::size_t>(numel()) * sizeof(Scalar));
+    *this = std::move(copy);
+  }
+
+  Index offset(std::initializer_list<Index> indices) const {
+    bool valid = static_cast<int>(indices.size()) == rank();
+    Index position = 0;
+    int axis = 0;
+    for (Index i : indices) {
+      valid = valid && 0 <= i && i < shape_[axis];
+      if (!valid) break;
+      position = position * shape_[axis++] + i;
+    }
+    if (!valid) throw ShapeError(detail::text("Tensor: no element ", Shape(std::span(indices)), " in ", shape_));
+    return position;
+  }
+
+  void check_matrix(Index rows, Index cols) const {
+    detail::require<ShapeError>(rows >= 0 && cols >= 0 && rows * cols == numel(), "Tensor::matrix: cannot view ",
+                                shape_, " as ", rows, " x ", cols);
+  }
+  void check_same(const Tensor& other, const char* operation) const {
+    detail::require<ShapeError>(shape_ == other.shape_, "Tensor ", operation, ": shapes ", shape_, " and ",
+                                other.shape_, " differ");
+  }
+
+  Shape shape_;
+  detail::Storage storage_;
+  Scalar* data_ = nullptr;
+};
+
+template <class Derived>
+Tensor(const Eigen::DenseBase<Derived>&) -> Tensor<typename Derived::Scalar>;
+
+/// Class indices, token ids, per-pixel classes.
+using Labels = Tensor<std::int32_t>;
+
+}  // namespace lamina

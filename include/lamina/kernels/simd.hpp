@@ -1,0 +1,199 @@
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#include "lamina/core/parallel.hpp"
+
+/// Vectors at the width of the compile target, through GCC's and Clang's vector extensions. The only header that knows
+/// about SIMD: AVX-512, AVX2, SSE2 and NEON come from the same source, and where the target has none the compiler
+/// emits scalar code.
+namespace lamina::simd {
+
+#if defined(__AVX512F__)
+inline constexpr Index vector_bytes = 64;
+#elif defined(__AVX__)
+inline constexpr Index vector_bytes = 32;
+#else
+inline constexpr Index vector_bytes = 16;
+#endif
+
+namespace detail {
+template <class T>
+struct Native {
+  typedef T type __attribute__((vector_size(vector_bytes)));
+};
+template <class T>
+using IntegerOf = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
+}  // namespace detail
+
+/// How many T fit into one vector.
+template <class T>
+inline constexpr Index width = vector_bytes / static_cast<Index>(sizeof(T));
+
+/// One vector of T with elementwise arithmetic; a scalar operand is broadcast.
+template <class T>
+struct Pack {
+  using value_type = T;
+  using Native = typename detail::Native<T>::type;
+  using Mask = typename detail::Native<detail::IntegerOf<T>>::type;
+
+  Native v;
+
+  Pack() = default;
+  Pack(Native native) : v(native) {}
+  Pack(T value) : v(value - Native{}) {}
+
+  static Pack load(const T* p) {
+    Pack result;
+    std::memcpy(&result.v, p, sizeof(Native));
+    return result;
+  }
+  /// The first n elements from memory, zeros behind.
+  static Pack load(const T* p, Index n) {
+    Pack result(Native{});
+    std::memcpy(&result.v, p, static_cast<std::size_t>(n) * sizeof(T));
+    return result;
+  }
+  void store(T* p) const { std::memcpy(p, &v, sizeof(Native)); }
+  void store(T* p, Index n) const { std::memcpy(p, &v, static_cast<std::size_t>(n) * sizeof(T)); }
+
+  T operator[](Index i) const { return v[i]; }
+
+  Pack& operator+=(Pack b) { return v += b.v, *this; }
+  Pack& operator-=(Pack b) { return v -= b.v, *this; }
+  Pack& operator*=(Pack b) { return v *= b.v, *this; }
+  friend Pack operator+(Pack a, Pack b) { return a.v + b.v; }
+  friend Pack operator-(Pack a, Pack b) { return a.v - b.v; }
+  friend Pack operator*(Pack a, Pack b) { return a.v * b.v; }
+  friend Pack operator/(Pack a, Pack b) { return a.v / b.v; }
+  friend Pack operator-(Pack a) { return -a.v; }
+  friend Mask operator<(Pack a, Pack b) { return a.v < b.v; }
+  friend Mask operator>(Pack a, Pack b) { return a.v > b.v; }
+  friend Mask operator<=(Pack a, Pack b) { return a.v <= b.v; }
+  friend Mask operator>=(Pack a, Pack b) { return a.v >= b.v; }
+  friend Mask operator==(Pack a, Pack b) { return a.v == b.v; }
+};
+
+/// mask ? a : b, elementwise.
+template <class T>
+Pack<T> select(typename Pack<T>::Mask mask, Pack<T> a, std::type_identity_t<Pack<T>> b) {
+  return mask ? a.v : b.v;
+}
+/// The larger and the smaller; a NaN in a stays, one in b is dropped.
+template <class T>
+Pack<T> max(Pack<T> a, std::type_identity_t<Pack<T>> b) {
+  return a.v < b.v ? b.v : a.v;
+}
+template <class T>
+Pack<T> min(Pack<T> a, std::type_identity_t<Pack<T>> b) {
+  return a.v > b.v ? b.v : a.v;
+}
+template <class T>
+Pack<T> abs(Pack<T> a) {
+  return a.v < 0 ? -a.v : a.v;
+}
+template <class T>
+Pack<T> sqrt(Pack<T> a) {
+  for (Index i = 0; i < width<T>; ++i) a.v[i] = std::sqrt(a.v[i]);
+  return a;
+}
+/// The sum of the elements, pairwise.
+template <class T>
+T sum(Pack<T> a) {
+  T values[width<T>];
+  a.store(values);
+  for (Index n = width<T> / 2; n > 0; n /= 2)
+    for (Index i = 0; i < n; ++i) values[i] += values[i + n];
+  return values[0];
+}
+
+/// A scalar function on each element.
+template <class T, class F>
+Pack<T> each(Pack<T> a, F f) {
+  for (Index i = 0; i < width<T>; ++i) a.v[i] = f(a.v[i]);
+  return a;
+}
+
+/// c[0] x^n + c[1] x^(n-1) + ... + c[n] by Horner's rule.
+template <class T, class... Rest>
+Pack<T> polynomial(Pack<T> x, std::type_identity_t<Pack<T>> first, Rest... rest) {
+  ((first = first * x + Pack<T>(static_cast<T>(rest))), ...);
+  return first;
+}
+
+/// e^x. Single precision: Cephes' expf (Moshier), within 2 units in the last place; double: std::exp.
+template <class T>
+Pack<T> exp(Pack<T> x) {
+  if constexpr (sizeof(T) == 4) {
+    using Int = typename Pack<T>::Mask;
+    x = min(max(x, T(-104)), T(89));                                          // beyond, the result is 0 or infinity
+    const Pack<T> scaled = select(x == x, x, T(0)) * T(1.44269504088896341);  // a NaN has no integer part
+    const Int n = __builtin_convertvector((scaled + select(scaled < Pack<T>(T(0)), Pack<T>(T(-0.5)), T(0.5))).v, Int);
+    const Pack<T> whole = __builtin_convertvector(n, typename Pack<T>::Native);
+    const Pack<T> r = x - whole * T(0.693359375) - whole * T(-2.12194440e-4);
+    const Pack<T> p = polynomial(r, T(1.9875691500e-4), T(1.3981999507e-3), T(8.3334519073e-3), T(4.1665795894e-2),
+                                 T(1.6666665459e-1), T(5.0000001201e-1));
+    const auto power = [](Int k) {  // 2^k
+      const Int bits = (k + 127) << 23;
+      Pack<T> result;
+      std::memcpy(&result, &bits, sizeof bits);
+      return result;
+    };
+    const Int half = n >> 1;  // in two steps, since 2^n itself may overflow where the result does not
+    return (p * r * r + r + T(1)) * power(half) * power(n - half);
+  } else {
+    return each(x, [](T value) { return std::exp(value); });
+  }
+}
+
+/// 1 / (1 + e^-x).
+template <class T>
+Pack<T> sigmoid(Pack<T> x) {
+  return Pack<T>(T(1)) / (exp(-x) + T(1));
+}
+
+/// Hyperbolic tangent; single precision after Cephes' tanhf.
+template <class T>
+Pack<T> tanh(Pack<T> x) {
+  if constexpr (sizeof(T) == 4) {
+    const Pack<T> z = x * x;
+    const Pack<T> small = polynomial(z, T(-5.70498872745e-3), T(2.06390887954e-2), T(-5.37397155531e-2),
+                                     T(1.33314422036e-1), T(-3.33332819422e-1)) *
+                              z * x +
+                          x;
+    const Pack<T> a = abs(x);
+    const Pack<T> large = Pack<T>(T(1)) - Pack<T>(T(2)) / (exp(a + a) + T(1));
+    return select(a < Pack<T>(T(0.625)), small, select(x < Pack<T>(T(0)), -large, large));
+  } else {
+    return each(x, [](T value) { return std::tanh(value); });
+  }
+}
+
+/// The error function; single precision after Cephes' erff and erfcf.
+template <class T>
+Pack<T> erf(Pack<T> x) {
+  if constexpr (sizeof(T) == 4) {
+    const Pack<T> z = x * x;
+    const Pack<T> small = x * polynomial(z, T(7.853861353153693e-5), T(-8.010193625184903e-4), T(5.188327685732524e-3),
+                                         T(-2.685381193529856e-2), T(1.128358514861418e-1), T(-3.761262582423300e-1),
+                                         T(1.128379165726710));
+    const Pack<T> a = max(abs(x), T(1));  // the other branch; kept where it is finite
+    const Pack<T> q = Pack<T>(T(1)) / a;
+    const Pack<T> y = q * q;
+    const Pack<T> middle = polynomial(y, T(2.326819970068386e-2), T(-1.387039388740657e-1), T(3.687424674597105e-1),
+                                      T(-5.824733027278666e-1), T(6.210004621745983e-1), T(-4.944515323274145e-1),
+                                      T(3.404879937665872e-1), T(-2.741127028184656e-1), T(5.638259427386472e-1));
+    const Pack<T> far =
+        polynomial(y, T(-1.047766399936249e+1), T(1.297719955372516e+1), T(-7.495518717768503), T(2.921019019210786),
+                   T(-1.015265279202700), T(4.218463358204948e-1), T(-2.820767439740514e-1), T(5.641895067754075e-1));
+    const Pack<T> large = Pack<T>(T(1)) - exp(-z) * q * select(a < Pack<T>(T(2)), middle, far);
+    return select(abs(x) <= Pack<T>(T(1)), small, select(x < Pack<T>(T(0)), -large, large));
+  } else {
+    return each(x, [](T value) { return std::erf(value); });
+  }
+}
+
+}  // namespace lamina::simd

@@ -1,0 +1,184 @@
+#pragma once
+
+#include <concepts>
+#include <initializer_list>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "lamina/nn/module.hpp"
+
+namespace lamina {
+
+/// A module inside a container, with its name. An unnamed child is named by its position ("0", "1", ...), as in
+/// PyTorch's Sequential; a child named "" is transparent in state_dict keys. Copying copies the module.
+template <class Scalar>
+struct Child {
+  std::string name;
+  bool named = false;
+  std::unique_ptr<Module<Scalar>> module;
+
+  template <std::derived_from<Module<Scalar>> M>
+  Child(M m) : module(std::make_unique<M>(std::move(m))) {}
+  template <std::derived_from<Module<Scalar>> M>
+  Child(std::string child_name, M m)
+      : name(std::move(child_name)), named(true), module(std::make_unique<M>(std::move(m))) {}
+  Child(std::unique_ptr<Module<Scalar>> m) : module(std::move(m)) {}
+  Child(std::string child_name, std::unique_ptr<Module<Scalar>> m)
+      : name(std::move(child_name)), named(true), module(std::move(m)) {}
+
+  Child(const Child& other) : name(other.name), named(other.named), module(other.module->clone()) {}
+  Child(Child&&) noexcept = default;
+  Child& operator=(Child other) noexcept {
+    std::swap(name, other.name);
+    std::swap(named, other.named);
+    std::swap(module, other.module);
+    return *this;
+  }
+};
+
+/// Whether anything below this module is learned.
+template <class Scalar>
+bool trainable(Module<Scalar>& module) {
+  for (auto& member : module.members()) {
+    if (auto* parameter = std::get_if<Parameter<Scalar>*>(&member.part); parameter && (*parameter)->requires_grad)
+      return true;
+    if (auto* child = std::get_if<Module<Scalar>*>(&member.part); child && trainable(**child)) return true;
+  }
+  return false;
+}
+
+/// What Sequential and the branch combinators share: named children, indexing and enumeration.
+template <class Derived, class Scalar>
+class Container : public Layer<Derived, Scalar> {
+ public:
+  Container() = default;
+  Container(std::initializer_list<Child<Scalar>> children) {
+    for (const auto& child : children) add(child);
+  }
+
+  /// Appends a child.
+  void add(Child<Scalar> child) {
+    if (!child.named) child.name = std::to_string(children_.size());
+    children_.push_back(std::move(child));
+  }
+  template <std::derived_from<Module<Scalar>> M>
+  void add(std::string name, M module) {
+    add(Child<Scalar>(std::move(name), std::move(module)));
+  }
+
+  Index size() const { return static_cast<Index>(children_.size()); }
+
+  /// A child by position. Throws ValueError if there is none.
+  Module<Scalar>& operator[](Index i) { return *child(i).module; }
+  const Module<Scalar>& operator[](Index i) const { return *child(i).module; }
+  /// A child as the layer it is: `net.template get<Conv2d<float>>(0).weight`. Throws ValueError if it is another.
+  template <class M>
+  M& get(Index i) {
+    auto* module = dynamic_cast<M*>(child(i).module.get());
+    detail::require(module != nullptr, this->name(), ": child ", i, " is a ", child(i).module->name());
+    return *module;
+  }
+
+  Members<Scalar> members() override {
+    Members<Scalar> result;
+    for (auto& child : children_) result.push_back({child.name, child.module.get()});
+    return result;
+  }
+
+  std::string name() const override {
+    std::string out = std::string(Derived::type_name) + "(";
+    for (std::size_t i = 0; i < children_.size() && i < 3; ++i) out += (i ? ", " : "") + children_[i].module->name();
+    return out + (children_.size() > 3 ? ", ...)" : ")");
+  }
+
+ protected:
+  std::vector<Child<Scalar>>& children() { return children_; }
+  const std::vector<Child<Scalar>>& children() const { return children_; }
+
+  void trace_child(const Child<Scalar>& child, const Shape& input, const std::string& path, int depth,
+                   std::vector<TraceStep<Scalar>>& steps) const {
+    std::string child_path = path;
+    if (!path.empty() && !child.name.empty()) child_path += '.';
+    child.module->trace(input, child_path + child.name, depth + 1, steps);
+  }
+
+ private:
+  const Child<Scalar>& child(Index i) const {
+    detail::require(i >= 0 && i < size(), Derived::type_name, ": no child ", i, ", there are ", size());
+    return children_[static_cast<std::size_t>(i)];
+  }
+
+  std::vector<Child<Scalar>> children_;
+};
+
+/// y = f_n(... f_2(f_1(x))). Children carry positions as names unless given ones:
+///
+///   Sequential net{Conv2d(1, 6, 5, {.padding = 2}), Sigmoid(), AvgPool2d(2)};              // keys "0.weight", ...
+///   Sequential<Scalar>{{"conv1", Conv2d<Scalar>(3, 64, 3)}, {"", ReLU<Scalar>()}};         // keys "conv1.weight", ...
+///
+/// Backward computes no gradient that nobody needs: below the first trainable child it stops when dx is not asked for.
+template <class Scalar = float>
+class Sequential : public Container<Sequential<Scalar>, Scalar> {
+ public:
+  static constexpr const char* type_name = "Sequential";
+  using Container<Sequential<Scalar>, Scalar>::Container;
+
+  Shape output_shape(const Shape& input) const override {
+    Shape shape = input;
+    for (const auto& child : this->children()) shape = child.module->output_shape(shape);
+    return shape;
+  }
+
+  Index multiply_adds(const Shape& input) const override {
+    Index total = 0;
+    Shape shape = input;
+    for (const auto& child : this->children()) {
+      total += child.module->multiply_adds(shape);
+      shape = child.module->output_shape(shape);
+    }
+    return total;
+  }
+
+  void trace(const Shape& input, const std::string& path, int depth,
+             std::vector<TraceStep<Scalar>>& steps) const override {
+    steps.push_back({path, depth, this, input, output_shape(input)});
+    Shape shape = input;
+    for (const auto& child : this->children()) {
+      this->trace_child(child, shape, path, depth, steps);
+      shape = child.module->output_shape(shape);
+    }
+  }
+
+ private:
+  Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
+    for (const auto& child : this->children()) x = child.module->infer(std::move(x));
+    return x;
+  }
+
+  Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {
+    for (auto& child : this->children()) x = child.module->forward(std::move(x), tape);
+    return x;
+  }
+
+  Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad input_grad) override {
+    auto& children = this->children();
+    std::size_t first = 0;  // the lowest child that needs its input's gradient or its parameters' gradients
+    if (input_grad == InputGrad::skip)
+      while (first < children.size() && !trainable(*children[first].module)) ++first;
+    for (std::size_t i = children.size(); i-- > 0;) {
+      Module<Scalar>& module = *children[i].module;
+      if (i < first)
+        module.discard(tape);
+      else
+        dy = module.backward(std::move(dy), tape, i == first ? input_grad : InputGrad::compute);
+    }
+    return dy;
+  }
+};
+
+template <class M, class... Rest>
+Sequential(M, Rest...) -> Sequential<detail::ScalarOf<M>>;
+
+}  // namespace lamina

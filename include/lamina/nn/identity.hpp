@@ -1,0 +1,19 @@
+#pragma once
+
+#include "lamina/nn/module.hpp"
+
+namespace lamina {
+
+/// y = x. The shortcut of a residual sum.
+template <class Scalar = float>
+class Identity : public ShapePreserving<Identity<Scalar>, Scalar> {
+ public:
+  std::string name() const override { return "Identity()"; }
+
+ private:
+  Tensor<Scalar> do_infer(Tensor<Scalar> x) const override { return x; }
+  Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape&) override { return x; }
+  Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape&, InputGrad) override { return dy; }
+};
+
+}  // namespace lamina

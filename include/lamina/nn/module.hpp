@@ -1,0 +1,163 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "lamina/core/tensor.hpp"
+#include "lamina/nn/tape.hpp"
+
+namespace lamina {
+
+/// A tensor that is learned.
+template <class Scalar = float>
+struct Parameter {
+  Tensor<Scalar> value;
+  Tensor<Scalar> grad;        ///< d(loss)/d(value), summed over backwards; empty before the first
+  bool requires_grad = true;  ///< false: frozen; its gradient is not computed and optimisers leave it alone
+
+  Parameter() = default;
+  Parameter(Tensor<Scalar> initial) : value(std::move(initial)) {}
+
+  /// The gradient to add to, zeros at first.
+  Tensor<Scalar>& gradient() {
+    if (grad.shape() != value.shape()) grad = Tensor<Scalar>::zeros(value.shape());
+    return grad;
+  }
+};
+
+template <class Scalar>
+class Module;
+
+/// One named part of a module: a learned tensor, a buffer (saved, not learned), a counter buffer, or a child.
+template <class Scalar>
+struct Member {
+  std::string name;
+  std::variant<Parameter<Scalar>*, Tensor<Scalar>*, Tensor<std::int64_t>*, Module<Scalar>*> part;
+};
+template <class Scalar>
+using Members = std::vector<Member<Scalar>>;
+
+/// Whether backward must compute the gradient with respect to the module's input.
+enum class InputGrad { compute, skip };
+
+/// One line of a module's trace: who saw which shape. See Module::trace.
+template <class Scalar>
+struct TraceStep {
+  std::string path;  ///< as in state_dict keys; "" for the module itself
+  int depth;
+  const Module<Scalar>* module;
+  Shape input, output;
+};
+
+/// A differentiable function of one tensor, with parameters.
+///
+///   infer(x)            evaluation semantics; saves nothing; safe from any number of threads at once
+///   forward(x, tape)    training semantics; saves on the tape what backward needs
+///   backward(dy, tape)  takes what its forward saved, adds to every Parameter::grad, returns dx
+///
+/// To write a layer, derive from Layer<Derived, Scalar> and override the private do_ functions, output_shape,
+/// members, name and multiply_adds.
+template <class Scalar>
+class Module : public ModuleBase {
+ public:
+  Tensor<Scalar> operator()(Tensor<Scalar> x) const { return infer(std::move(x)); }
+  Tensor<Scalar> infer(Tensor<Scalar> x) const { return do_infer(std::move(x)); }
+
+  /// If it throws, the tape is as it was before.
+  Tensor<Scalar> forward(Tensor<Scalar> x, Tape& tape) {
+    const Tape::Mark begin = tape.mark();
+    try {
+      Tensor<Scalar> y = do_forward(std::move(x), tape);
+      tape.frames_.push_back({this, begin, y.shape()});
+      return y;
+    } catch (...) {
+      tape.rewind(begin);
+      throw;
+    }
+  }
+
+  /// dy is d(loss)/d(y) for the y of the last forward on the tape that has not been taken back yet; the result is
+  /// d(loss)/d(x), or an empty tensor with InputGrad::skip (the first layer of a network need not compute it).
+  /// Throws StateError when the tape's last forward was of another module or the module takes back more or less than
+  /// it saved, ShapeError when dy is not of y's shape; the tape then forgets that forward.
+  Tensor<Scalar> backward(Tensor<Scalar> dy, Tape& tape, InputGrad input_grad = InputGrad::compute) {
+    const Tape::Frame frame = tape.take_frame(*this);
+    const auto caller = std::pair(tape.floor_, tape.current_);
+    try {
+      detail::require<ShapeError>(dy.shape() == frame.output, name(), ": backward expected a gradient of shape ",
+                                  frame.output, ", got shape ", dy.shape());
+      tape.floor_ = frame.begin.entries;
+      tape.current_ = this;
+      Tensor<Scalar> dx = do_backward(std::move(dy), tape, input_grad);
+      detail::require<StateError>(
+          tape.entries_.size() == frame.begin.entries && tape.frames_.size() == frame.begin.frames, "Tape: ", name(),
+          " pops less in backward than it pushed in forward");
+      std::tie(tape.floor_, tape.current_) = caller;
+      if (input_grad == InputGrad::skip) return {};
+      return dx;
+    } catch (...) {
+      std::tie(tape.floor_, tape.current_) = caller;
+      tape.rewind(frame.begin);
+      throw;
+    }
+  }
+
+  /// Drops what the last forward saved, for a module none of whose gradients anybody needs.
+  void discard(Tape& tape) const { tape.rewind(tape.take_frame(*this).begin); }
+
+  /// The shape of the result for an input of this shape; throws ShapeError if the module does not take it.
+  virtual Shape output_shape(const Shape& input) const = 0;
+
+  /// Parameters, buffers and children with their names, in PyTorch's order: the one enumeration on which state_dict,
+  /// parameters, summary, freezing and initialisation rest. A child with an empty name adds nothing to the keys.
+  virtual Members<Scalar> members() = 0;
+
+  /// A deep copy: equal and independent.
+  virtual std::unique_ptr<Module> clone() const = 0;
+
+  /// Multiplications with an addition that infer does for an input of this shape (biases, norms and activations count
+  /// as none, as in torchinfo and the papers' tables).
+  virtual Index multiply_adds(const Shape& input) const = 0;
+
+  /// Appends this module and, for a container, its children, with the shapes they see.
+  virtual void trace(const Shape& input, const std::string& path, int depth,
+                     std::vector<TraceStep<Scalar>>& steps) const {
+    steps.push_back({path, depth, this, input, output_shape(input)});
+  }
+
+ private:
+  virtual Tensor<Scalar> do_infer(Tensor<Scalar> x) const = 0;
+  virtual Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) = 0;
+  virtual Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad input_grad) = 0;
+};
+
+namespace detail {
+/// The scalar type of a module type, for deduction: Sequential{Conv2d<double>(...)} is a Sequential<double>.
+template <class Scalar>
+Scalar scalar_of(const Module<Scalar>&);
+template <class M>
+using ScalarOf = decltype(scalar_of(std::declval<const M&>()));
+}  // namespace detail
+
+/// Base of a concrete module: gives clone() through Derived's copy constructor.
+template <class Derived, class Scalar>
+class Layer : public Module<Scalar> {
+ public:
+  std::unique_ptr<Module<Scalar>> clone() const override {
+    return std::make_unique<Derived>(static_cast<const Derived&>(*this));
+  }
+};
+
+/// Base of a layer without parameters that keeps the shape of its input.
+template <class Derived, class Scalar>
+class ShapePreserving : public Layer<Derived, Scalar> {
+ public:
+  Shape output_shape(const Shape& input) const override { return input; }
+  Members<Scalar> members() override { return {}; }
+  Index multiply_adds(const Shape&) const override { return 0; }
+};
+
+}  // namespace lamina
