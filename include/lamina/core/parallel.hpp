@@ -47,6 +47,15 @@ inline void set_num_threads(int threads) {
   detail::thread_setting().store(threads, std::memory_order_relaxed);
 }
 
+/// Which of the num_threads() workers of a parallel_for this is, from 0: an index into scratch memory made beforehand.
+inline int worker() {
+#ifdef _OPENMP
+  return omp_get_thread_num();
+#else
+  return 0;
+#endif
+}
+
 /// Calls f(first, last) for consecutive pieces of [begin, end), each of `grain` indices (the last may be shorter), on
 /// up to num_threads() threads. The pieces depend on the range and the grain alone, never on the number of threads, so
 /// a reduction over per-piece partial results is reproducible. A call from inside another parallel_for runs serially.

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
+#include <utility>
 
 #include "lamina/core/parallel.hpp"
 
@@ -21,9 +22,9 @@ inline constexpr Index vector_bytes = 16;
 #endif
 
 namespace detail {
-template <class T>
-struct Native {
-  typedef T type __attribute__((vector_size(vector_bytes)));
+template <class T, Index Bytes = vector_bytes>
+struct Vector {
+  typedef T type __attribute__((vector_size(Bytes)));
 };
 template <class T>
 using IntegerOf = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
@@ -37,8 +38,8 @@ inline constexpr Index width = vector_bytes / static_cast<Index>(sizeof(T));
 template <class T>
 struct Pack {
   using value_type = T;
-  using Native = typename detail::Native<T>::type;
-  using Mask = typename detail::Native<detail::IntegerOf<T>>::type;
+  using Native = typename detail::Vector<T>::type;
+  using Mask = typename detail::Vector<detail::IntegerOf<T>>::type;
 
   Native v;
 
@@ -100,14 +101,27 @@ Pack<T> sqrt(Pack<T> a) {
   for (Index i = 0; i < width<T>; ++i) a.v[i] = std::sqrt(a.v[i]);
   return a;
 }
+namespace detail {
+template <class T, Index Bytes>
+T halved_sum(typename Vector<T, Bytes>::type v) {
+  if constexpr (Bytes > 16) {
+    struct {
+      typename Vector<T, Bytes / 2>::type low, high;
+    } halves;
+    std::memcpy(&halves, &v, sizeof v);
+    return halved_sum<T, Bytes / 2>(halves.low + halves.high);
+  } else if constexpr (sizeof(T) == 4) {
+    return (v[0] + v[2]) + (v[1] + v[3]);
+  } else {
+    return v[0] + v[1];
+  }
+}
+}  // namespace detail
+
 /// The sum of the elements, pairwise.
 template <class T>
 T sum(Pack<T> a) {
-  T values[width<T>];
-  a.store(values);
-  for (Index n = width<T> / 2; n > 0; n /= 2)
-    for (Index i = 0; i < n; ++i) values[i] += values[i + n];
-  return values[0];
+  return detail::halved_sum<T, vector_bytes>(a.v);
 }
 
 /// A scalar function on each element.
@@ -194,6 +208,60 @@ Pack<T> erf(Pack<T> x) {
   } else {
     return each(x, [](T value) { return std::erf(value); });
   }
+}
+
+/// 0, 1, 2, ...: the position of each element, to compare with.
+template <class T>
+typename Pack<T>::Mask lanes() {
+  typename Pack<T>::Mask result;
+  for (Index i = 0; i < width<T>; ++i) result[i] = static_cast<detail::IntegerOf<T>>(i);
+  return result;
+}
+
+/// Stores integers that fit into the narrower type To.
+template <class T, class To>
+void store_narrow(typename detail::Vector<detail::IntegerOf<T>>::type values, To* p) {
+  typedef To Narrow __attribute__((vector_size(vector_bytes / sizeof(T) * sizeof(To))));
+  const Narrow narrow = __builtin_convertvector(values, Narrow);
+  std::memcpy(p, &narrow, sizeof narrow);
+}
+
+namespace detail {
+template <class T, int... I>
+Pack<T> shuffle(Pack<T> a, Pack<T> b, std::integer_sequence<int, I...>) {
+  return __builtin_shufflevector(a.v, b.v, I...);
+}
+/// The integers first, first + step, ... for I = 0, 1, ...; and those of an interleaving of two halves.
+template <int First, int Step, int... I>
+auto strided(std::integer_sequence<int, I...>) {
+  return std::integer_sequence<int, First + Step * I...>{};
+}
+template <int First, int Width, int... I>
+auto alternating(std::integer_sequence<int, I...>) {
+  return std::integer_sequence<int, First + I / 2 + I % 2 * Width...>{};
+}
+template <class T>
+using Lanes = std::make_integer_sequence<int, static_cast<int>(width<T>)>;
+}  // namespace detail
+
+/// Of the 2 * width elements a, b: those at even positions; those at odd positions.
+template <class T>
+Pack<T> even(Pack<T> a, Pack<T> b) {
+  return detail::shuffle(a, b, detail::strided<0, 2>(detail::Lanes<T>{}));
+}
+template <class T>
+Pack<T> odd(Pack<T> a, Pack<T> b) {
+  return detail::shuffle(a, b, detail::strided<1, 2>(detail::Lanes<T>{}));
+}
+/// The first and the second half of a[0], b[0], a[1], b[1], ...
+template <class T>
+Pack<T> interleave_low(Pack<T> a, Pack<T> b) {
+  return detail::shuffle(a, b, detail::alternating<0, static_cast<int>(width<T>)>(detail::Lanes<T>{}));
+}
+template <class T>
+Pack<T> interleave_high(Pack<T> a, Pack<T> b) {
+  return detail::shuffle(
+      a, b, detail::alternating<static_cast<int>(width<T> / 2), static_cast<int>(width<T>)>(detail::Lanes<T>{}));
 }
 
 }  // namespace lamina::simd

@@ -1,0 +1,360 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <utility>
+#include <vector>
+
+#include "lamina/core/tensor.hpp"
+#include "lamina/kernels/gemm.hpp"
+#include "lamina/kernels/reduce.hpp"
+
+/// Convolution as a matrix product whose right operand is never formed.
+///
+/// The image is copied once into planes with its zeros around it; with a stride s, into s*s planes that each hold every
+/// s-th row and column. Then the pixels that one filter tap meets, for all outputs in a row-major sweep over a plane,
+/// are a contiguous run at a fixed offset, and the register tile of the matrix product (gemm.hpp) reads its rows there.
+/// A sweep is as wide as the plane, so a few results at the end of each line belong to no output and are dropped.
+/// The input's gradient is the same sweep over dy with the taps of one phase of the stride at a time, and the weight's
+/// gradient multiplies dy, laid out like the planes, with the runs.
+namespace lamina::kernels {
+
+/// The sizes of a convolution; x is [N, C, H, W], the weight [M, C / groups, KH, KW], y [N, M, OH, OW] with
+/// OH = floor((H + top + bottom - DH (KH - 1) - 1) / SH) + 1.
+struct ConvolutionShape {
+  Index n, c, h, w, m, kh, kw;
+  Index sh = 1, sw = 1, dh = 1, dw = 1;
+  Index top = 0, bottom = 0, left = 0, right = 0;
+  Index groups = 1;
+
+  Index oh() const { return (h + top + bottom - dh * (kh - 1) - 1) / sh + 1; }
+  Index ow() const { return (w + left + right - dw * (kw - 1) - 1) / sw + 1; }
+  Index group_c() const { return c / groups; }
+  Index group_m() const { return m / groups; }
+  Index taps() const { return kh * kw; }
+  /// A 1x1 convolution that is a plain matrix product on the pixels.
+  bool pointwise() const {
+    return taps() == 1 && sh == 1 && sw == 1 && top == 0 && bottom == 0 && left == 0 && right == 0;
+  }
+};
+
+/// Images in planes: `phases_h * phases_w` planes of `rows x columns` for each of `images`, the first pixel of the
+/// image at (top, left) of the padded one. Behind the last plane lie `slack` zeros, since the last tile reads past it.
+template <class T>
+struct Planes {
+  Index images, h, w;
+  Index phases_h, phases_w, top, left, rows, columns;
+  static constexpr Index slack = tile_columns<T>;
+
+  Index plane() const { return rows * columns; }
+  Index image() const { return phases_h * phases_w * plane(); }
+  Index size() const { return images * image() + slack; }
+  /// Where padded pixel (i, j) of an image lies.
+  Index at(Index i, Index j) const {
+    return (i % phases_h * phases_w + j % phases_w) * plane() + i / phases_h * columns + j / phases_w;
+  }
+
+  /// Copies all images, with zeros around; sums[i], if asked for, is the sum of image i's pixels.
+  Tensor<T> copy(const T* x, T* sums = nullptr) const {
+    Tensor<T> result({size()});
+    T* const out = result.data();
+    const Index grain = std::max<Index>(1, (Index{1} << 14) / std::max<Index>(1, image()));
+    parallel_for(0, images, grain, [&](Index first, Index last) {
+      for (Index i = first; i < last; ++i) {
+        copy_image(x + i * h * w, out + i * image());
+        if (sums) sums[i] = vector_sum(x + i * h * w, h * w);
+      }
+    });
+    std::fill_n(out + images * image(), slack, T(0));
+    return result;
+  }
+
+ private:
+  void copy_image(const T* x, T* out) const {
+    for (Index ph = 0; ph < phases_h; ++ph)
+      for (Index pw = 0; pw < phases_w; ++pw)
+        for (Index r = 0; r < rows; ++r, out += columns) {
+          const Index i = r * phases_h + ph - top;
+          if (i < 0 || i >= h) {
+            std::fill_n(out, columns, T(0));
+            continue;
+          }
+          // Columns j = c * phases_w + pw - left of the image, for those c where they exist.
+          const Index begin = std::clamp<Index>((left - pw + phases_w - 1) / phases_w, 0, columns);
+          const Index end = std::clamp<Index>((w + left - pw + phases_w - 1) / phases_w, begin, columns);
+          std::fill(out, out + begin, T(0));
+          const T* const from = x + i * w + pw - left;
+          if (phases_w == 1)
+            std::copy(from + begin, from + end, out + begin);
+          else
+            for (Index c = begin; c < end; ++c) out[c] = from[c * phases_w];
+          std::fill(out + end, out + columns, T(0));
+        }
+  }
+};
+
+/// One sweep: results (row, line, column) = sum over k of panels[k][row] * base[offsets[k] + line * columns + column],
+/// for `lines` lines of which the first `used` columns count, given to put(row, line, values) a line at a time.
+template <class T>
+struct Sweep {
+  Index rows;                  // rows of results
+  Index panel;                 // rows in a panel
+  Index columns, used, lines;  // of the plane
+  std::vector<Index> offsets;  // of the runs
+  Index panels() const { return (rows + panel - 1) / panel; }
+  Index depth() const { return static_cast<Index>(offsets.size()); }
+  /// Lines done at a time, so that the results stay in the cache; and the results' size.
+  Index band() const {
+    return std::clamp<Index>((Index{1} << 13) / (panel * std::max<Index>(1, columns)), 1, std::max<Index>(1, lines));
+  }
+  Index stretch() const { return (band() * columns + tile_columns<T> - 1) / tile_columns<T> * tile_columns<T>; }
+  Index scratch() const { return panel * stretch(); }
+
+  template <class Put>
+  void run(const T* packed, const T* base, Index first_line, Index last_line, T* results, Put put) const {
+    constexpr Index depth_block = 512;
+    const auto kernel = tile_kernel<T>(panel);
+    const Index length = (last_line - first_line - 1) * columns + used, stride = stretch();
+    for (Index p = 0; p < panels(); ++p) {
+      for (Index k = 0; k == 0 || k < depth(); k += depth_block)
+        for (Index j = 0; j < length; j += tile_columns<T>)
+          kernel(std::min(depth_block, depth() - k), packed + (p * depth() + k) * panel,
+                 base + first_line * columns + j, offsets.data() + k, results + j, stride, k > 0);
+      for (Index i = p * panel; i < std::min(rows, (p + 1) * panel); ++i)
+        for (Index line = first_line; line < last_line; ++line)
+          put(i, line, results + (i - p * panel) * stride + (line - first_line) * columns);
+    }
+  }
+};
+
+/// The forward sweep's planes: an output (i, j) meets padded pixel (i SH + a DH, j SW + b DW) at tap (a, b).
+template <class T>
+Planes<T> forward_planes(const ConvolutionShape& s) {
+  return {s.n * s.c,
+          s.h,
+          s.w,
+          s.sh,
+          s.sw,
+          s.top,
+          s.left,
+          s.oh() + s.dh * (s.kh - 1) / s.sh,
+          s.ow() + s.dw * (s.kw - 1) / s.sw};
+}
+
+/// Where the runs of a group's taps (c, a, b) start in its planes.
+template <class T>
+std::vector<Index> forward_offsets(const ConvolutionShape& s, const Planes<T>& planes) {
+  std::vector<Index> offsets;
+  for (Index c = 0; c < s.group_c(); ++c)
+    for (Index a = 0; a < s.kh; ++a)
+      for (Index b = 0; b < s.kw; ++b) offsets.push_back(c * planes.image() + planes.at(a * s.dh, b * s.dw));
+  return offsets;
+}
+
+/// Copies n values, in whole vectors where `room` values may be written.
+template <class T, class F>
+void put_line(const T* from, Index n, T* to, Index room, F f) {
+  constexpr Index width = simd::width<T>;
+  Index j = 0;
+  for (; j < n && j + width <= room; j += width) f(simd::Pack<T>::load(from + j)).store(to + j);
+  if (j < n) f(simd::Pack<T>::load(from + j, n - j)).store(to + j, n - j);
+}
+
+/// y = x * weight + bias (cross-correlation, as in every framework); bias may be null.
+template <class T>
+void convolution_forward(const ConvolutionShape& s, const T* x, const T* weight, const T* bias, T* y) {
+  const Index out_h = s.oh(), out_w = s.ow(), pixels = out_h * out_w;
+  const Planes<T> planes = forward_planes<T>(s);
+  const Tensor<T> image = planes.copy(x);
+  const Sweep<T> sweep{s.group_m(), panel_rows<T>(s.group_m()), planes.columns, out_w,
+                       out_h,       forward_offsets(s, planes)};
+  const Index depth = sweep.depth(), packed_size = sweep.panels() * sweep.panel * depth;
+  Tensor<T> packed({s.groups * packed_size});
+  T* const panels = packed.data();
+  parallel_for(0, s.groups, 1, [&](Index g, Index) {
+    for (Index p = 0; p < sweep.panels(); ++p)
+      pack_rows(row_major(weight + g * s.group_m() * depth, depth), p * sweep.panel,
+                std::min(sweep.panel, s.group_m() - p * sweep.panel), 0, depth, sweep.panel,
+                panels + g * packed_size + p * sweep.panel * depth);
+  });
+
+  Tensor<T> scratch({num_threads(), sweep.scratch()});
+  T* const results = scratch.data();
+  const Index band = sweep.band(), bands = (out_h + band - 1) / band;
+  parallel_for(0, s.n * s.groups * bands, 1, [&](Index task, Index) {
+    const Index first = task % bands * band, sample = task / bands / s.groups, g = task / bands % s.groups;
+    const Index last = std::min(out_h, first + band);
+    T* const out = y + (sample * s.m + g * s.group_m()) * pixels;
+    sweep.run(panels + g * packed_size, image.data() + (sample * s.c + g * s.group_c()) * planes.image(), first, last,
+              results + worker() * sweep.scratch(), [&](Index row, Index line, const T* values) {
+                // Whole vectors may run over into the lines that this task writes next.
+                const simd::Pack<T> b(bias ? bias[g * s.group_m() + row] : T(0));
+                put_line(values, out_w, out + row * pixels + line * out_w, (last - line) * out_w,
+                         [&](simd::Pack<T> v) { return v + b; });
+              });
+  });
+}
+
+/// dx, the gradient with respect to x. Padded pixel (i SH + p, j SW + q) of phase (p, q) gets weight tap (a, b) times
+/// dy(i - (a DH - p) / SH, j - (b DW - q) / SW) from the taps with a DH = p (mod SH), b DW = q (mod SW).
+template <class T>
+void convolution_backward_input(const ConvolutionShape& s, const T* dy, const T* weight, T* dx) {
+  const Index lead_h = s.dh * (s.kh - 1) / s.sh, lead_w = s.dw * (s.kw - 1) / s.sw;
+  const Index lines = (s.h + s.top - 1) / s.sh + 1, columns = (s.w + s.left - 1) / s.sw + 1;
+  const Planes<T> planes{s.n * s.m, s.oh(), s.ow(), 1, 1, lead_h, lead_w, lead_h + lines, lead_w + columns};
+  const Tensor<T> image = planes.copy(dy);
+  const Index taps = s.taps();
+
+  struct Phase {
+    Index p, q;
+    Sweep<T> sweep;
+    Tensor<T> packed;
+  };
+  std::vector<Phase> phases;
+  Index scratch_size = 0;
+  for (Index p = 0; p < s.sh; ++p)
+    for (Index q = 0; q < s.sw; ++q) {
+      Phase phase{p, q, {s.group_c(), panel_rows<T>(s.group_c()), planes.columns, columns, lines, {}}, {}};
+      std::vector<Index> used;  // the taps of this phase
+      for (Index a = 0; a < s.kh; ++a)
+        for (Index b = 0; b < s.kw; ++b)
+          if (a * s.dh % s.sh == p && b * s.dw % s.sw == q) used.push_back(a * s.kw + b);
+      Sweep<T>& sweep = phase.sweep;
+      for (Index m = 0; m < s.group_m(); ++m)
+        for (Index tap : used)
+          sweep.offsets.push_back(m * planes.plane() + (lead_h - (tap / s.kw * s.dh - p) / s.sh) * planes.columns +
+                                  (lead_w - (tap % s.kw * s.dw - q) / s.sw));
+      const Index depth = sweep.depth(), panel_size = sweep.panel * depth;
+      phase.packed = Tensor<T>({s.groups, sweep.panels() * panel_size});
+      T* const packed = phase.packed.data();
+      parallel_for(0, s.groups * sweep.panels(), 1, [&](Index task, Index) {
+        const Index g = task / sweep.panels(), c0 = task % sweep.panels() * sweep.panel;
+        T* panel = packed + task * panel_size;
+        for (Index m = 0; m < s.group_m(); ++m)
+          for (Index tap : used)
+            for (Index i = 0; i < sweep.panel; ++i)
+              *panel++ =
+                  c0 + i < s.group_c() ? weight[((g * s.group_m() + m) * s.group_c() + c0 + i) * taps + tap] : T(0);
+      });
+      scratch_size = std::max(scratch_size, sweep.scratch());
+      phases.push_back(std::move(phase));
+    }
+
+  Tensor<T> scratch({num_threads(), scratch_size});
+  T* const results = scratch.data();
+  const Index band = phases[0].sweep.band(), bands = (lines + band - 1) / band;
+  parallel_for(0, s.n * s.groups * bands, 1, [&](Index task, Index) {
+    const Index first = task % bands * band, sample = task / bands / s.groups, g = task / bands % s.groups;
+    T* const out = dx + (sample * s.c + g * s.group_c()) * s.h * s.w;
+    for (const Phase& phase : phases) {
+      const Sweep<T>& sweep = phase.sweep;
+      sweep.run(phase.packed.data() + g * sweep.panels() * sweep.panel * sweep.depth(),
+                image.data() + (sample * s.m + g * s.group_m()) * planes.image(), first, std::min(lines, first + band),
+                results + worker() * scratch_size, [&](Index row, Index line, const T* values) {
+                  const Index i = line * s.sh + phase.p - s.top;
+                  if (i < 0 || i >= s.h) return;
+                  T* const to = out + (row * s.h + i) * s.w;
+                  const Index begin = std::max<Index>(0, (s.left - phase.q + s.sw - 1) / s.sw);
+                  const Index end = (s.w + s.left - phase.q + s.sw - 1) / s.sw;
+                  if (s.sw == 1)
+                    put_line(values + begin, end - begin, to, s.w, [](simd::Pack<T> v) { return v; });
+                  else
+                    for (Index j = begin; j < end; ++j) to[j * s.sw + phase.q - s.left] = values[j];
+                });
+    }
+  });
+}
+
+/// out[i * out_stride + j] += sum over `samples` and `length` (a multiple of the vector) of a[i][.] * b[j][.], for i <
+/// rows and j < columns; sample n lies at a[i] + n * a_stride and b[j] + n * b_stride. The tile is always computed
+/// whole.
+template <class T, int Rows, int Columns>
+void accumulate_products(Index samples, Index length, std::array<const T*, Rows> a, Index a_stride,
+                         std::array<const T*, Columns> b, Index b_stride, T* out, Index out_stride, Index rows,
+                         Index columns) {
+  using Pack = simd::Pack<T>;
+  const auto each = []<int... I>(std::integer_sequence<int, I...>, auto f) {
+    (f(std::integral_constant<int, I>{}), ...);
+  };
+  constexpr std::make_integer_sequence<int, Rows> row_indices;
+  constexpr std::make_integer_sequence<int, Columns> column_indices;
+  std::array<Pack, Rows * Columns> sums;
+  sums.fill(Pack(T(0)));
+  for (Index n = 0; n < samples; ++n) {
+    for (Index l = 0; l < length; l += simd::width<T>) {
+      std::array<Pack, Columns> right;
+      each(column_indices, [&](auto j) { right[j] = Pack::load(b[j] + l); });
+      each(row_indices, [&](auto i) {
+        const Pack left = Pack::load(a[i] + l);
+        each(column_indices, [&](auto j) { sums[i * Columns + j] += left * right[j]; });
+      });
+    }
+    each(row_indices, [&](auto i) { a[i] += a_stride; });
+    each(column_indices, [&](auto j) { b[j] += b_stride; });
+  }
+  each(row_indices, [&](auto i) {
+    each(column_indices, [&](auto j) {
+      if (i < rows && j < columns) out[i * out_stride + j] += simd::sum(sums[i * Columns + j]);
+    });
+  });
+}
+
+/// Adds the gradients with respect to the weight and, unless null, the bias: dw[m, c, a, b] is the sum over samples and
+/// outputs of dy times the pixel that tap (a, b) meets. Samples are cut into chunks whose partial sums are added in
+/// order.
+template <class T>
+void convolution_backward_weight(const ConvolutionShape& s, const T* x, const T* dy, T* dweight, T* dbias) {
+  constexpr int tile_rows = simd::vector_bytes == 64 ? 6 : 3, tile_taps = 4;  // as many sums as the registers hold
+  constexpr Index width = simd::width<T>;
+  const Planes<T> planes = forward_planes<T>(s);
+  const Tensor<T> image = planes.copy(x);
+  // dy in lines as wide as the planes', zeros behind each line; in whole vectors, so planes follow with a gap.
+  const Index length = ((s.oh() - 1) * planes.columns + s.ow() + width - 1) / width * width;
+  const Index gap_lines = (length + planes.columns - 1) / planes.columns;
+  const Planes<T> dy_planes{s.n * s.m, s.oh(), s.ow(), 1, 1, 0, 0, gap_lines, planes.columns};
+  Tensor<T> sums(dbias ? Shape{s.n, s.m} : Shape{0});
+  T* const dy_sums = dbias ? sums.data() : nullptr;
+  const Tensor<T> gradient = dy_planes.copy(dy, dy_sums);
+  const std::vector<Index> offsets = forward_offsets(s, planes);
+  const Index depth = static_cast<Index>(offsets.size()), total = s.m * depth;
+
+  // Enough chunks to keep threads busy, as far as their partial sums are small.
+  const Index chunks = std::clamp<Index>((Index{1} << 20) / total, 1, std::min<Index>(s.n, 16));
+  // So many samples at a time that they stay in the second-level cache while all tiles go over them.
+  const Index per_sample = s.group_c() * planes.image() + s.group_m() * dy_planes.image();
+  const Index together = std::max<Index>(1, (Index{1} << 16) / per_sample);
+  Tensor<T> partial({chunks, s.m, depth});
+  T* const partials = partial.data();
+  const Index row_tiles = (s.group_m() + tile_rows - 1) / tile_rows;
+  parallel_for(0, chunks * s.groups * row_tiles, 1, [&](Index task, Index) {
+    const Index m0 = task % row_tiles * tile_rows, g = task / row_tiles % s.groups, chunk = task / row_tiles / s.groups;
+    const Index rows = std::min<Index>(tile_rows, s.group_m() - m0);
+    T* const out = partials + (chunk * s.m + g * s.group_m() + m0) * depth;
+    std::fill_n(out, rows * depth, T(0));
+    const Index begin = chunk * s.n / chunks, end = (chunk + 1) * s.n / chunks;
+    for (Index n0 = begin; n0 < end; n0 += together) {
+      const T* const grads = gradient.data() + (n0 * s.m + g * s.group_m()) * dy_planes.image();
+      const T* const pixels = image.data() + (n0 * s.c + g * s.group_c()) * planes.image();
+      std::array<const T*, tile_rows> a;
+      std::array<const T*, tile_taps> b;
+      // Tiles that stick out repeat the last row or tap; the copies are not used.
+      for (Index i = 0; i < tile_rows; ++i)
+        a[static_cast<std::size_t>(i)] = grads + std::min(m0 + i, s.group_m() - 1) * dy_planes.image();
+      for (Index k0 = 0; k0 < depth; k0 += tile_taps) {
+        for (Index j = 0; j < tile_taps; ++j)
+          b[static_cast<std::size_t>(j)] = pixels + offsets[static_cast<std::size_t>(std::min(k0 + j, depth - 1))];
+        accumulate_products<T, tile_rows, tile_taps>(std::min(together, end - n0), length, a, s.m * dy_planes.image(),
+                                                     b, s.c * planes.image(), out + k0, depth, rows, depth - k0);
+      }
+    }
+  });
+  parallel_for(0, total, 1 << 12, [&](Index first, Index last) {
+    for (Index chunk = 0; chunk < chunks; ++chunk)
+      for (Index i = first; i < last; ++i) dweight[i] += partials[chunk * total + i];
+  });
+  if (dbias)
+    for (Index n = 0; n < s.n; ++n)
+      for (Index m = 0; m < s.m; ++m) dbias[m] += dy_sums[n * s.m + m];
+}
+
+}  // namespace lamina::kernels

@@ -1,0 +1,337 @@
+#pragma once
+
+#include <algorithm>
+#include <limits>
+#include <vector>
+
+#include "lamina/core/tensor.hpp"
+#include "lamina/kernels/run.hpp"
+
+/// Pooling over the two last axes; `planes` is the product of the others.
+namespace lamina::kernels {
+
+/// One axis of a sliding window: output o sees the inputs start(o) + k * dilation, k < kernel, that lie in [0, in).
+struct WindowAxis {
+  Index in, out, kernel, stride, padding, dilation;
+
+  Index start(Index o) const { return o * stride - padding; }
+  /// The taps first_tap(o) <= k < end_tap(o) are those within the image.
+  Index first_tap(Index o) const { return start(o) >= 0 ? 0 : (-start(o) + dilation - 1) / dilation; }
+  Index end_tap(Index o) const { return std::min(kernel, (in - start(o) + dilation - 1) / dilation); }
+};
+
+namespace detail {
+
+/// A vector from p, where only memory below end may be read; zeros behind.
+template <class T>
+simd::Pack<T> load_within(const T* p, const T* end) {
+  using Pack = simd::Pack<T>;
+  if (p + simd::width<T> <= end) return Pack::load(p);
+  return p < end ? Pack::load(p, end - p) : Pack(T(0));
+}
+/// Stores a vector at p, but nothing from end on.
+template <class T>
+void store_within(simd::Pack<T> v, T* p, const T* end) {
+  if (p + simd::width<T> <= end)
+    v.store(p);
+  else if (p < end)
+    v.store(p, end - p);
+}
+template <class T, class To>
+void store_within(typename simd::Pack<T>::Mask v, To* p, const To* end) {
+  if (p + simd::width<T> <= end)
+    simd::store_narrow<T>(v, p);
+  else
+    for (Index i = 0; p + i < end; ++i) p[i] = static_cast<To>(v[i]);
+}
+
+/// Rows of an image, padded, and for a stride s cut into s phases (every s-th element, from 0, 1, ...), so that each
+/// tap of a window is one contiguous vector over the outputs, whatever stride and dilation.
+template <class T>
+class PhasedRows {
+ public:
+  PhasedRows(const WindowAxis& columns, Index rows)
+      : columns_(columns),
+        used_(std::min(columns.in, columns.start(columns.out - 1) + (columns.kernel - 1) * columns.dilation + 1)),
+        length_(columns.out + (columns.kernel - 1) * columns.dilation / columns.stride + 3 * simd::width<T>),
+        size_(rows * columns.stride * length_) {}
+
+  /// Elements of memory that the rows need.
+  Index size() const { return size_; }
+  Index row_size() const { return columns_.stride * length_; }
+  /// Where tap k of output 0 lies in a row.
+  Index offset(Index k) const {
+    const Index position = k * columns_.dilation;
+    return position % columns_.stride * length_ + position / columns_.stride;
+  }
+
+  /// Writes an image row x into its phases. The places around it keep what they hold, or become `fill`.
+  void split(const T* x, const T* end, T fill, T* phases) const {
+    constexpr Index width = simd::width<T>;
+    const Index stride = columns_.stride, padding = columns_.padding;
+    if (stride == 1) {
+      for (Index i = 0; i < used_; i += width) load(x + i, used_ - i, end, fill).store(phases + padding + i);
+    } else if (stride == 2) {
+      T* const even = phases + padding % 2 * length_ + padding / 2;
+      T* const odd = phases + (padding + 1) % 2 * length_ + (padding + 1) / 2;
+      for (Index i = 0; i < used_; i += 2 * width) {
+        const auto a = load(x + i, used_ - i, end, fill), b = load(x + i + width, used_ - i - width, end, fill);
+        simd::even(a, b).store(even + i / 2);
+        simd::odd(a, b).store(odd + i / 2);
+      }
+    } else {
+      Index phase = padding % stride, position = padding / stride;
+      for (Index i = 0; i < used_; ++i) {
+        phases[phase * length_ + position] = x[i];
+        if (++phase == stride) {
+          phase = 0;
+          ++position;
+        }
+      }
+    }
+  }
+
+ private:
+  /// The first n elements at x, `fill` behind.
+  static simd::Pack<T> load(const T* x, Index n, const T* end, T fill) {
+    if (n >= simd::width<T>) return simd::Pack<T>::load(x);
+    if (n <= 0) return fill;
+    using Int = simd::detail::IntegerOf<T>;
+    return select(simd::lanes<T>() < static_cast<Int>(n), load_within(x, end), simd::Pack<T>(fill));
+  }
+
+  WindowAxis columns_;
+  Index used_;    // inputs that some window sees
+  Index length_;  // of a phase, with room for whole vectors
+  Index size_;
+};
+
+}  // namespace detail
+
+/// y = the largest value in each window: x is [planes, rows.in, columns.in], y [planes, rows.out, columns.out]. With
+/// `taps`, its position in the window, ky * columns.kernel + kx; Tap must hold that. Of equal values the first counts;
+/// a NaN counts as the largest.
+template <class T, class Tap>
+void max_pool(Index planes, const WindowAxis& rows, const WindowAxis& columns, const T* x, T* y, Tap* taps) {
+  using Pack = simd::Pack<T>;
+  using Mask = typename Pack::Mask;
+  using Int = simd::detail::IntegerOf<T>;
+  constexpr Index width = simd::width<T>;
+  constexpr T lowest = -std::numeric_limits<T>::infinity();
+
+  // A unit of work is a band of output rows of a plane, whose input rows fit into the second-level cache.
+  const auto input_rows = [&](Index count) { return (count - 1) * rows.stride + (rows.kernel - 1) * rows.dilation + 1; };
+  Index band = rows.out;
+  while (band > 1 && input_rows(band) * columns.in > (1 << 16)) band = (band + 1) / 2;
+  const Index bands = (rows.out + band - 1) / band;
+  const detail::PhasedRows<T> phased(columns, input_rows(band));
+  const Index row_size = phased.row_size();
+
+  std::vector<Index> offsets;
+  for (Index k = 0; k < columns.kernel; ++k) offsets.push_back(phased.offset(k));
+  std::vector<Int> first_tap(static_cast<std::size_t>(columns.out + width));
+  for (Index o = 0; o < columns.out; ++o)
+    first_tap[static_cast<std::size_t>(o)] = static_cast<Int>(columns.first_tap(o));
+
+  Tensor<T> scratch({num_threads(), phased.size()});
+  T* const all_scratch = scratch.data();
+  const T* const x_end = x + planes * rows.in * columns.in;
+  const Index grain = std::max<Index>(1, (1 << 14) / (band * columns.out));
+  parallel_for(0, planes * bands, grain, [&](Index first, Index last) {
+    T* const image = all_scratch + worker() * phased.size();
+    std::fill_n(image, phased.size(), lowest);
+    const auto output_begin = [&](Index unit) {
+      return (unit / bands * rows.out + std::min(unit % bands * band, rows.out)) * columns.out;
+    };
+    const Index piece_end = output_begin(last);
+    for (Index unit = first; unit < last; ++unit) {
+      const Index begin = unit % bands * band, end = std::min(rows.out, begin + band);
+      const Index top = std::max<Index>(0, rows.start(begin));
+      const Index bottom = std::min(rows.in, rows.start(begin) + input_rows(end - begin));
+      for (Index i = top; i < bottom; ++i)
+        phased.split(x + (unit / bands * rows.in + i) * columns.in, x_end, lowest, image + (i - top) * row_size);
+      Index out = output_begin(unit);
+      for (Index oy = begin; oy < end; ++oy, out += columns.out) {
+        const Index ky_first = rows.first_tap(oy), ky_end = rows.end_tap(oy);
+        for (Index ox = 0; ox < columns.out; ox += width) {
+          Pack best(lowest);
+          Mask best_tap;
+          std::memcpy(&best_tap, first_tap.data() + ox, sizeof best_tap);
+          best_tap += static_cast<Int>(ky_first * columns.kernel);
+          for (Index ky = ky_first; ky < ky_end; ++ky) {
+            const T* row = image + (rows.start(oy) + ky * rows.dilation - top) * row_size + ox;
+            for (Index kx = 0; kx < columns.kernel; ++kx) {
+              const Pack v = Pack::load(row + offsets[static_cast<std::size_t>(kx)]);
+              const Mask wins = (v > best) | (v.v != v.v);
+              best = select(wins, v, best);
+              if (taps) best_tap = wins ? Mask{} + static_cast<Int>(ky * columns.kernel + kx) : best_tap;
+            }
+          }
+          // A whole vector may reach into the rows that follow; they are written afterwards.
+          detail::store_within(best, y + out + ox, y + piece_end);
+          if (taps) detail::store_within<T>(best_tap, taps + out + ox, taps + piece_end);
+        }
+      }
+    }
+  });
+}
+
+/// dx = 0, then dx[where the maximum was] += dy.
+template <class T, class Tap>
+void max_pool_backward(Index planes, const WindowAxis& rows, const WindowAxis& columns, const T* dy, const Tap* taps,
+                       T* dx) {
+  std::vector<Index> offsets;
+  for (Index ky = 0; ky < rows.kernel; ++ky)
+    for (Index kx = 0; kx < columns.kernel; ++kx)
+      offsets.push_back(ky * rows.dilation * columns.in + kx * columns.dilation);
+  const Index in = rows.in * columns.in, out = rows.out * columns.out;
+  parallel_for(0, planes, std::max<Index>(1, (1 << 14) / out), [&](Index first, Index last) {
+    for (Index plane = first; plane < last; ++plane) {
+      T* const image = dx + plane * in;
+      std::fill_n(image, in, T(0));
+      const T* grad = dy + plane * out;
+      const Tap* tap = taps + plane * out;
+      for (Index oy = 0; oy < rows.out; ++oy) {
+        T* corner = image + rows.start(oy) * columns.in - columns.padding;
+        for (Index ox = 0; ox < columns.out; ++ox, corner += columns.stride)
+          corner[offsets[static_cast<std::size_t>(*tap++)]] += *grad++;
+      }
+    }
+  });
+}
+
+/// What one output of average pooling sees along one axis: the inputs first..last-1, and the factor of its divisor.
+struct Span {
+  Index first, last, divisor;
+};
+
+namespace detail {
+
+/// Whether the spans are {0, 1}, {2, 3}, ...: a halving of the axis.
+inline bool halves(const std::vector<Span>& spans) {
+  for (std::size_t o = 0; o < spans.size(); ++o)
+    if (const auto first = static_cast<Index>(2 * o);
+        spans[o].first != first || spans[o].last != first + 2 || spans[o].divisor != 2)
+      return false;
+  return true;
+}
+/// Whether there is one span and it is the whole axis.
+inline bool whole(const std::vector<Span>& spans, Index in) {
+  return spans.size() == 1 && spans[0].first == 0 && spans[0].last == in;
+}
+
+/// One plane of 2x2 average pooling; whole vectors may reach behind the row, but not to x_end or y_end.
+template <class T>
+void halve_plane(Index w, Index out_rows, Index out_columns, const T* x, const T* x_end, T* y, const T* y_end) {
+  constexpr Index width = simd::width<T>;
+  for (Index oy = 0; oy < out_rows; ++oy, x += 2 * w, y += out_columns)
+    for (Index ox = 0; ox < out_columns; ox += width) {
+      const T* const p = x + 2 * ox;
+      const auto a = load_within(p, x_end) + load_within(p + w, x_end);
+      const auto b = load_within(p + width, x_end) + load_within(p + w + width, x_end);
+      store_within((simd::even(a, b) + simd::odd(a, b)) * simd::Pack<T>(T(0.25)), y + ox, y_end);
+    }
+}
+
+/// Its backward: each input gets a quarter of its output's gradient, an odd last row or column nothing.
+template <class T>
+void halve_plane_backward(Index h, Index w, Index out_rows, Index out_columns, const T* dy, const T* dy_end, T* dx,
+                          const T* dx_end) {
+  constexpr Index width = simd::width<T>;
+  for (Index row = 0; row < 2 * out_rows; ++row, dx += w) {
+    const T* const grad = dy + row / 2 * out_columns;
+    for (Index ox = 0; ox < out_columns; ox += width) {
+      const auto v = load_within(grad + ox, dy_end) * simd::Pack<T>(T(0.25));
+      store_within(interleave_low(v, v), dx + 2 * ox, dx_end);
+      store_within(interleave_high(v, v), dx + 2 * ox + width, dx_end);
+    }
+    if (w % 2) dx[w - 1] = T(0);
+  }
+  if (h % 2) std::fill_n(dx, w, T(0));
+}
+
+}  // namespace detail
+
+/// y = the average of each window: x is [planes, h, w], y [planes, rows.size(), columns.size()].
+template <class T>
+void avg_pool(Index planes, Index h, Index w, const std::vector<Span>& rows, const std::vector<Span>& columns,
+              const T* x, T* y) {
+  using Pack = simd::Pack<T>;
+  const Index in = h * w, out = static_cast<Index>(rows.size() * columns.size());
+  const bool halving = detail::halves(rows) && detail::halves(columns), whole_rows = detail::whole(columns, w);
+  const T* const x_end = x + planes * in;
+  const Index buffer_size = w + simd::width<T>;
+  Tensor<T> scratch({num_threads(), buffer_size});
+  T* const all_scratch = scratch.data();
+  parallel_for(0, planes, std::max<Index>(1, (1 << 15) / in), [&](Index first, Index last) {
+    T* const sums = all_scratch + worker() * buffer_size;
+    for (Index plane = first; plane < last; ++plane) {
+      const T* const image = x + plane * in;
+      T* result = y + plane * out;
+      if (halving) {
+        detail::halve_plane(w, static_cast<Index>(rows.size()), static_cast<Index>(columns.size()), image, x_end,
+                            result, y + last * out);
+        continue;
+      }
+      for (const Span& row : rows) {
+        const Index count = row.last - row.first;
+        const T* const top = image + row.first * w;
+        if (whole_rows) {
+          const auto sum = sum_run<1, T>(count * w, [&](auto load) { return std::array{load(top)}; });
+          *result++ = simd::sum(sum[0]) / static_cast<T>(row.divisor * columns[0].divisor);
+          continue;
+        }
+        // The rows of the window into one, then its columns.
+        for (Index i = 0; i < w; i += simd::width<T>) {
+          Pack sum = detail::load_within(top + i, x_end);
+          for (Index k = 1; k < count; ++k) sum += detail::load_within(top + k * w + i, x_end);
+          sum.store(sums + i);
+        }
+        for (const Span& column : columns) {
+          T sum = 0;
+          for (Index i = column.first; i < column.last; ++i) sum += sums[i];
+          *result++ = sum / static_cast<T>(row.divisor * column.divisor);
+        }
+      }
+    }
+  });
+}
+
+/// dx = the sum, over the windows that see an input, of their dy / divisor.
+template <class T>
+void avg_pool_backward(Index planes, Index h, Index w, const std::vector<Span>& rows, const std::vector<Span>& columns,
+                       const T* dy, T* dx) {
+  const Index in = h * w, out = static_cast<Index>(rows.size() * columns.size());
+  const bool halving = detail::halves(rows) && detail::halves(columns);
+  const bool global = detail::whole(columns, w) && detail::whole(rows, h);
+  Tensor<T> scratch({num_threads(), w});
+  T* const all_scratch = scratch.data();
+  parallel_for(0, planes, std::max<Index>(1, (1 << 15) / in), [&](Index first, Index last) {
+    T* const sums = all_scratch + worker() * w;
+    for (Index plane = first; plane < last; ++plane) {
+      T* const image = dx + plane * in;
+      const T* grad = dy + plane * out;
+      if (halving) {
+        detail::halve_plane_backward(h, w, static_cast<Index>(rows.size()), static_cast<Index>(columns.size()), grad,
+                                     dy + planes * out, image, dx + last * in);
+        continue;
+      }
+      if (global) {
+        std::fill_n(image, in, *grad / static_cast<T>(rows[0].divisor * columns[0].divisor));
+        continue;
+      }
+      std::fill_n(image, in, T(0));
+      for (const Span& row : rows) {
+        std::fill_n(sums, w, T(0));
+        for (const Span& column : columns) {
+          const T share = *grad++ / static_cast<T>(row.divisor * column.divisor);
+          for (Index i = column.first; i < column.last; ++i) sums[i] += share;
+        }
+        for (Index i = row.first; i < row.last; ++i)
+          map_run(w, image + i * w, [&](auto load) { return load(image + i * w) + load(sums); });
+      }
+    }
+  });
+}
+
+}  // namespace lamina::kernels

@@ -1,0 +1,39 @@
+#pragma once
+
+#include "lamina/kernels/simd.hpp"
+
+/// Sums, each in one fixed order.
+namespace lamina::kernels {
+
+/// The sum of n values.
+template <class T>
+T vector_sum(const T* x, Index n) {
+  constexpr Index width = simd::width<T>;
+  simd::Pack<T> total(T(0));
+  Index i = 0;
+  for (; i + width <= n; i += width) total += simd::Pack<T>::load(x + i);
+  if (i < n) total += simd::Pack<T>::load(x + i, n - i);
+  return simd::sum(total);
+}
+
+/// Adds to sums[m] the sum over n and pixels of x [n, m, pixels].
+template <class T>
+void add_channel_sums(Index n, Index m, Index pixels, const T* x, T* sums) {
+  for (Index i = 0; i < n * m; ++i) sums[i % m] += vector_sum(x + i * pixels, pixels);
+}
+
+/// Adds to sums[j] the sum over rows of x [rows, columns].
+template <class T>
+void add_column_sums(Index rows, Index columns, const T* x, T* sums) {
+  constexpr Index width = simd::width<T>;
+  const auto column = [&](Index j, auto... partial) {
+    simd::Pack<T> total(T(0));
+    for (Index i = 0; i < rows; ++i) total += simd::Pack<T>::load(x + i * columns + j, partial...);
+    (simd::Pack<T>::load(sums + j, partial...) + total).store(sums + j, partial...);
+  };
+  Index j = 0;
+  for (; j + width <= columns; j += width) column(j);
+  if (j < columns) column(j, columns - j);
+}
+
+}  // namespace lamina::kernels

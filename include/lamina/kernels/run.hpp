@@ -1,0 +1,74 @@
+#pragma once
+
+#include <array>
+
+#include "lamina/kernels/simd.hpp"
+
+/// Passes of one thread over short runs of memory (an image plane's channel, a row), whatever their length: the last
+/// vector of a run overlaps the one before instead of being cut, so that no element is handled one by one.
+namespace lamina::kernels {
+
+/// y[i] = f(load)[i] for i < n, where load(p) is the vector of p at the present position; y may be what is loaded.
+template <class T, class F>
+void map_run(Index n, T* y, F f) {
+  using Pack = simd::Pack<T>;
+  constexpr Index width = simd::width<T>;
+  if (n < width) {
+    f([n](const T* p) { return Pack::load(p, n); }).store(y, n);
+    return;
+  }
+  const auto at = [&f](Index i) { return f([i](const T* p) { return Pack::load(p + i); }); };
+  const Pack last = at(n - width);  // before the loop: y may be what it loads
+  for (Index i = 0; i + width < n; i += width) at(i).store(y + i);
+  last.store(y + n - width);
+}
+
+namespace detail {
+template <class T, std::size_t N>
+void add(std::array<simd::Pack<T>, N>& sum, const std::array<simd::Pack<T>, N>& terms) {
+  for (std::size_t k = 0; k < N; ++k) sum[k] += terms[k];
+}
+/// The terms in lanes first..last-1, zeros elsewhere.
+template <class T, std::size_t N>
+std::array<simd::Pack<T>, N> keep(std::array<simd::Pack<T>, N> terms, Index first, Index last) {
+  using Int = simd::detail::IntegerOf<T>;
+  const auto lanes = simd::lanes<T>();
+  for (auto& term : terms)
+    term = select((lanes >= static_cast<Int>(first)) & (lanes < static_cast<Int>(last)), term, T(0));
+  return terms;
+}
+}  // namespace detail
+
+/// The sums over i < n of f(load), an array of vectors, lane by lane; load(p) as in map_run. Summed in blocks, so that
+/// the rounding error does not grow with n.
+template <std::size_t N, class T, class F>
+std::array<simd::Pack<T>, N> sum_run(Index n, F f) {
+  using Pack = simd::Pack<T>;
+  using Sums = std::array<Pack, N>;
+  constexpr Index width = simd::width<T>;
+  if (n < width) return detail::keep<T, N>(f([n](const T* p) { return Pack::load(p, n); }), 0, n);
+  const auto at = [&f](Index i) -> Sums { return f([i](const T* p) { return Pack::load(p + i); }); };
+  Sums total;
+  total.fill(Pack(T(0)));
+  Index i = 0;
+  while (i + width <= n) {
+    const Index end = std::min(n, i + 256 * width);
+    Sums even, odd;  // two chains of additions run at once
+    even.fill(Pack(T(0)));
+    odd = even;
+    for (; i + 2 * width <= end; i += 2 * width) {
+      detail::add<T, N>(even, at(i));
+      detail::add<T, N>(odd, at(i + width));
+    }
+    if (i + width <= end) {
+      detail::add<T, N>(even, at(i));
+      i += width;
+    }
+    detail::add<T, N>(even, odd);
+    detail::add<T, N>(total, even);
+  }
+  if (i < n) detail::add<T, N>(total, detail::keep<T, N>(at(n - width), width - (n - i), width));
+  return total;
+}
+
+}  // namespace lamina::kernels

@@ -1,0 +1,145 @@
+#pragma once
+
+#include <string>
+#include <utility>
+
+#include "lamina/kernels/convolution.hpp"
+#include "lamina/nn/init.hpp"
+#include "lamina/nn/module.hpp"
+#include "lamina/nn/options.hpp"
+
+namespace lamina {
+
+struct Conv2dOptions {
+  Size2 stride = 1;
+  Padding padding = 0;  ///< zeros around the image, or "same"
+  Size2 dilation = 1;   ///< distance between the taps of the kernel
+  Index groups = 1;     ///< each group of C / groups input channels makes M / groups output channels
+  bool bias = true;
+};
+
+/// Two-dimensional convolution (cross-correlation, as PyTorch's):
+///
+///   y[n, m, i, j] = bias[m] + sum over c, a, b of weight[m, c, a, b] x[n, c, i SH + a DH - top, j SW + b DW - left]
+///
+/// Shapes: x [N, C, H, W], weight [M, C / groups, KH, KW], bias [M],
+/// y [N, M, floor((H + top + bottom - DH (KH - 1) - 1) / SH) + 1, the same for W].
+/// Weight and bias start from U(-b, b), b = 1 / sqrt(C / groups * KH * KW), drawn from default_random().
+/// Throws ValueError for sizes below 1, groups that do not divide C and M, or "same" with a stride; ShapeError for an
+/// input that is not [N, C, H, W] or is smaller than the kernel. (LeCun et al. 1998.)
+template <class Scalar = float>
+class Conv2d : public Layer<Conv2d<Scalar>, Scalar> {
+ public:
+  Parameter<Scalar> weight;
+  Parameter<Scalar> bias;  ///< empty with {.bias = false}
+
+  Conv2d(Index in_channels, Index out_channels, Size2 kernel_size, Conv2dOptions options = {})
+      : in_(in_channels), out_(out_channels), kernel_(kernel_size), options_(options), has_bias_(options.bias) {
+    const auto check = [&](bool valid, const auto&... parts) { detail::require(valid, name(), ": ", parts...); };
+    check(in_ >= 1 && out_ >= 1, "channels must be at least 1");
+    check(kernel_.h >= 1 && kernel_.w >= 1, "kernel_size must be at least 1");
+    check(options_.stride.h >= 1 && options_.stride.w >= 1, "stride must be at least 1, got ", options_.stride);
+    check(options_.dilation.h >= 1 && options_.dilation.w >= 1, "dilation must be at least 1, got ", options_.dilation);
+    check(options_.groups >= 1, "groups must be at least 1, got ", options_.groups);
+    check(in_ % options_.groups == 0 && out_ % options_.groups == 0, "groups = ", options_.groups, " does not divide ",
+          in_, " input and ", out_, " output channels");
+    if (options_.padding.same) {
+      check(options_.stride == Size2(1), "padding \"same\" needs stride 1, got ", options_.stride);
+      const Index h = options_.dilation.h * (kernel_.h - 1), w = options_.dilation.w * (kernel_.w - 1);
+      options_.padding = {h / 2, h - h / 2, w / 2, w - w / 2};
+    }
+    const Index fan_in = in_ / options_.groups * kernel_.h * kernel_.w;
+    weight = init::uniform_fan_in<Scalar>({out_, in_ / options_.groups, kernel_.h, kernel_.w}, fan_in);
+    if (has_bias_) bias = init::uniform_fan_in<Scalar>({out_}, fan_in);
+  }
+
+  Shape output_shape(const Shape& input) const override {
+    detail::require<ShapeError>(input.rank() == 4, name(), ": expected an input [N, ", in_, ", H, W], got shape ",
+                                input);
+    detail::require<ShapeError>(input[1] == in_, name(), ": expected ", in_, " input channels, got shape ", input);
+    const Padding& p = options_.padding;
+    detail::require<ShapeError>(input[2] + p.top + p.bottom >= options_.dilation.h * (kernel_.h - 1) + 1 &&
+                                    input[3] + p.left + p.right >= options_.dilation.w * (kernel_.w - 1) + 1,
+                                name(), ": the kernel is larger than the padded image, got shape ", input);
+    const kernels::ConvolutionShape s = sizes(input);
+    return {input[0], out_, s.oh(), s.ow()};
+  }
+
+  Members<Scalar> members() override {
+    Members<Scalar> result{{"weight", &weight}};
+    if (has_bias_) result.push_back({"bias", &bias});
+    return result;
+  }
+
+  std::string name() const override {
+    std::string out = detail::text("Conv2d(", in_, ", ", out_, ", ", kernel_);
+    if (options_.stride != Size2(1)) out += detail::text(", stride=", options_.stride);
+    if (options_.padding != Padding(0)) out += detail::text(", padding=", options_.padding);
+    if (options_.dilation != Size2(1)) out += detail::text(", dilation=", options_.dilation);
+    if (options_.groups != 1) out += detail::text(", groups=", options_.groups);
+    if (!has_bias_) out += ", bias=false";
+    return out + ")";
+  }
+
+  Index multiply_adds(const Shape& input) const override {
+    return output_shape(input).numel() * (in_ / options_.groups) * kernel_.h * kernel_.w;
+  }
+
+ private:
+  kernels::ConvolutionShape sizes(const Shape& input) const {
+    const Padding& p = options_.padding;
+    return {.n = input[0],
+            .c = in_,
+            .h = input[2],
+            .w = input[3],
+            .m = out_,
+            .kh = kernel_.h,
+            .kw = kernel_.w,
+            .sh = options_.stride.h,
+            .sw = options_.stride.w,
+            .dh = options_.dilation.h,
+            .dw = options_.dilation.w,
+            .top = p.top,
+            .bottom = p.bottom,
+            .left = p.left,
+            .right = p.right,
+            .groups = options_.groups};
+  }
+
+  Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
+    Tensor<Scalar> y(output_shape(x.shape()));
+    if (y.empty()) return y;
+    kernels::convolution_forward(sizes(x.shape()), std::as_const(x).data(), weight.value.data(),
+                                 has_bias_ ? bias.value.data() : nullptr, y.data());
+    return y;
+  }
+
+  Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {
+    tape.push(x);
+    return do_infer(std::move(x));
+  }
+
+  Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad input_grad) override {
+    const auto [x] = tape.pop<Tensor<Scalar>>();
+    const kernels::ConvolutionShape s = sizes(x.shape());
+    const bool needs_bias = has_bias_ && bias.requires_grad;
+    const Tensor<Scalar> gradient = std::move(dy);
+    if (gradient.empty()) return Tensor<Scalar>::zeros(x.shape());
+    if (weight.requires_grad)
+      kernels::convolution_backward_weight(s, x.data(), gradient.data(), weight.gradient().data(),
+                                           needs_bias ? bias.gradient().data() : nullptr);
+    else if (needs_bias)
+      kernels::add_channel_sums(s.n, s.m, s.oh() * s.ow(), gradient.data(), bias.gradient().data());
+    if (input_grad == InputGrad::skip) return {};
+    Tensor<Scalar> dx(x.shape());
+    kernels::convolution_backward_input(s, gradient.data(), std::as_const(weight).value.data(), dx.data());
+    return dx;
+  }
+
+  Index in_, out_;
+  Size2 kernel_;
+  Conv2dOptions options_;
+  bool has_bias_;
+};
+
+}  // namespace lamina

@@ -1,0 +1,86 @@
+#pragma once
+
+#include <string>
+#include <utility>
+
+#include "lamina/kernels/gemm.hpp"
+#include "lamina/kernels/reduce.hpp"
+#include "lamina/nn/init.hpp"
+#include "lamina/nn/module.hpp"
+
+namespace lamina {
+
+struct LinearOptions {
+  bool bias = true;
+};
+
+/// y = x weightᵀ + bias, on the last axis.
+///
+/// Shapes: x [..., in], weight [out, in], bias [out], y [..., out]. Weight and bias start from U(-b, b),
+/// b = 1 / sqrt(in), drawn from default_random(). Throws ValueError for sizes below 1, ShapeError for another last
+/// axis.
+template <class Scalar = float>
+class Linear : public Layer<Linear<Scalar>, Scalar> {
+ public:
+  Parameter<Scalar> weight;
+  Parameter<Scalar> bias;  ///< empty with {.bias = false}
+
+  Linear(Index in_features, Index out_features, LinearOptions options = {})
+      : in_(in_features), out_(out_features), has_bias_(options.bias) {
+    detail::require(in_ >= 1 && out_ >= 1, name(), ": sizes must be at least 1");
+    weight = init::uniform_fan_in<Scalar>({out_, in_}, in_);
+    if (has_bias_) bias = init::uniform_fan_in<Scalar>({out_}, in_);
+  }
+
+  Shape output_shape(const Shape& input) const override {
+    detail::require<ShapeError>(input.rank() >= 1 && input[-1] == in_, name(), ": expected ", in_,
+                                " features in the last axis, got shape ", input);
+    return input.with(-1, out_);
+  }
+
+  Members<Scalar> members() override {
+    Members<Scalar> result{{"weight", &weight}};
+    if (has_bias_) result.push_back({"bias", &bias});
+    return result;
+  }
+
+  std::string name() const override {
+    return detail::text("Linear(", in_, ", ", out_, has_bias_ ? ")" : ", bias=false)");
+  }
+
+  Index multiply_adds(const Shape& input) const override { return output_shape(input).numel() * in_; }
+
+ private:
+  Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
+    Tensor<Scalar> y(output_shape(x.shape()));
+    kernels::gemm(y.numel() / out_, out_, in_, kernels::row_major(std::as_const(x).data(), in_),
+                  kernels::transposed(weight.value.data(), in_), y.data(), kernels::Store::assign,
+                  has_bias_ ? bias.value.data() : nullptr);
+    return y;
+  }
+
+  Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {
+    tape.push(x);
+    return do_infer(std::move(x));
+  }
+
+  Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad input_grad) override {
+    const auto [x] = tape.pop<Tensor<Scalar>>();
+    const Tensor<Scalar> gradient = std::move(dy);
+    const Index rows = gradient.numel() / out_;
+    if (weight.requires_grad)
+      kernels::gemm(out_, in_, rows, kernels::transposed(gradient.data(), out_), kernels::row_major(x.data(), in_),
+                    weight.gradient().data(), kernels::Store::add);
+    if (has_bias_ && bias.requires_grad) kernels::add_column_sums(rows, out_, gradient.data(), bias.gradient().data());
+    if (input_grad == InputGrad::skip) return {};
+    Tensor<Scalar> dx(x.shape());
+    kernels::gemm(rows, in_, out_, kernels::row_major(gradient.data(), out_),
+                  kernels::row_major(std::as_const(weight).value.data(), in_), dx.data());
+    return dx;
+  }
+
+  Index in_, out_;
+  bool has_bias_;
+};
+
+}  // namespace lamina

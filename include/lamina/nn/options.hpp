@@ -1,0 +1,54 @@
+#pragma once
+
+#include <concepts>
+#include <string>
+#include <string_view>
+
+#include "lamina/core/shape.hpp"
+
+namespace lamina {
+
+/// A height and a width: `5` means {5, 5}.
+struct Size2 {
+  Index h = 0;
+  Index w = 0;
+
+  template <std::integral I>
+  constexpr Size2(I both) : h(static_cast<Index>(both)), w(static_cast<Index>(both)) {}
+  constexpr Size2(Index height, Index width) : h(height), w(width) {}
+
+  friend constexpr bool operator==(const Size2&, const Size2&) = default;
+  /// "5" or "(5, 3)".
+  std::string to_string() const { return h == w ? std::to_string(h) : detail::text("(", h, ", ", w, ")"); }
+};
+
+/// Zeros around an image: `2` on every side, `{1, 2}` above and below, left and right; `{top, bottom, left, right}`;
+/// or "same": as many as keep the size of the image at stride 1 (the odd one goes below and to the right, as in
+/// PyTorch). Throws ValueError for another word or a negative number.
+struct Padding {
+  Index top = 0, bottom = 0, left = 0, right = 0;
+  bool same = false;
+
+  template <std::integral I>
+  Padding(I all) : Padding(static_cast<Index>(all), static_cast<Index>(all)) {}
+  Padding(Index vertical, Index horizontal) : Padding(vertical, vertical, horizontal, horizontal) {}
+  Padding(Index top_rows, Index bottom_rows, Index left_columns, Index right_columns)
+      : top(top_rows), bottom(bottom_rows), left(left_columns), right(right_columns) {
+    detail::require(top >= 0 && bottom >= 0 && left >= 0 && right >= 0, "padding must not be negative, got ",
+                    to_string());
+  }
+  Padding(const char* word) : same(std::string_view(word) == "same") {
+    detail::require(same || std::string_view(word) == "valid",
+                    "padding: expected numbers, \"same\" or \"valid\", got \"", word, "\"");
+  }
+
+  friend bool operator==(const Padding&, const Padding&) = default;
+  /// "2", "(1, 2)", "(1, 2, 1, 2)" or "same".
+  std::string to_string() const {
+    if (same) return "same";
+    if (top == bottom && left == right) return Size2(top, left).to_string();
+    return detail::text("(", top, ", ", bottom, ", ", left, ", ", right, ")");
+  }
+};
+
+}  // namespace lamina

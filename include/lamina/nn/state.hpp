@@ -1,0 +1,164 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "lamina/nn/module.hpp"
+
+namespace lamina {
+
+namespace detail {
+
+/// Calls f(path, owner, member) for everything below a module that is not a child, in the order of enumeration.
+template <class Scalar, class F>
+void for_each_member(Module<Scalar>& module, const std::string& prefix, F& f) {
+  for (const Member<Scalar>& member : module.members()) {
+    const std::string separator = prefix.empty() || member.name.empty() ? "" : ".";
+    const std::string path = prefix + separator + member.name;
+    if (auto* child = std::get_if<Module<Scalar>*>(&member.part))
+      for_each_member(**child, path, f);
+    else
+      f(path, module, member);
+  }
+}
+
+}  // namespace detail
+
+/// A parameter, its state_dict key, and the layer that holds it.
+template <class Scalar>
+struct NamedParameter {
+  std::string name;
+  Parameter<Scalar>* parameter;
+  Module<Scalar>* owner;
+};
+
+/// All parameters of a model, frozen ones included, in the order of enumeration. The pointers stay valid as long as
+/// the model lives and is not moved.
+template <class Scalar>
+std::vector<NamedParameter<Scalar>> parameters(Module<Scalar>& module) {
+  std::vector<NamedParameter<Scalar>> result;
+  auto collect = [&](const std::string& path, Module<Scalar>& owner, const Member<Scalar>& member) {
+    if (auto* parameter = std::get_if<Parameter<Scalar>*>(&member.part)) result.push_back({path, *parameter, &owner});
+  };
+  detail::for_each_member(module, "", collect);
+  return result;
+}
+
+/// f(layer) for every module of type L below a module, itself included:
+/// `for_each<Linear<float>>(net, [&](auto& linear) { linear.bias.value.fill(0); })`.
+template <class L, class Scalar, class F>
+void for_each(Module<Scalar>& module, F&& f) {
+  if (auto* layer = dynamic_cast<L*>(&module)) f(*layer);
+  for (const Member<Scalar>& member : module.members())
+    if (auto* child = std::get_if<Module<Scalar>*>(&member.part)) for_each<L>(**child, f);
+}
+
+/// Freezes (false) or unfreezes all parameters of a module: `set_requires_grad(net[0], false)`.
+template <class Scalar>
+void set_requires_grad(Module<Scalar>& module, bool requires_grad) {
+  for (auto& [name, parameter, owner] : parameters(module)) parameter->requires_grad = requires_grad;
+}
+
+/// Zeroes all gradients, keeping their storage.
+template <class Scalar>
+void zero_grad(Module<Scalar>& module) {
+  for (auto& [name, parameter, owner] : parameters(module))
+    if (!parameter->grad.empty()) parameter->grad.fill(0);
+}
+
+/// A learned tensor or buffer, or a counter.
+template <class Scalar>
+using StateTensor = std::variant<Tensor<Scalar>, Tensor<std::int64_t>>;
+
+/// Names and values of all parameters and buffers, in the order of enumeration. The names are PyTorch's.
+template <class Scalar>
+using StateDict = std::vector<std::pair<std::string, StateTensor<Scalar>>>;
+
+/// The parameters and buffers of a model. The tensors share storage with it until either is written.
+template <class Scalar>
+StateDict<Scalar> state_dict(const Module<Scalar>& module) {
+  StateDict<Scalar> result;
+  auto collect = [&](const std::string& path, const Module<Scalar>& owner, const Member<Scalar>& member) {
+    for (const auto& entry : result)
+      detail::require<StateError>(entry.first != path, "state_dict: two entries are named '", path, "', the second in ",
+                                  owner.name());
+    if (auto* parameter = std::get_if<Parameter<Scalar>*>(&member.part))
+      result.emplace_back(path, (*parameter)->value);
+    else if (auto* buffer = std::get_if<Tensor<Scalar>*>(&member.part))
+      result.emplace_back(path, **buffer);
+    else
+      result.emplace_back(path, *std::get<Tensor<std::int64_t>*>(member.part));
+  };
+  // The enumeration hands out pointers for writing as well; this function only reads.
+  detail::for_each_member(const_cast<Module<Scalar>&>(module), "", collect);
+  return result;
+}
+
+struct LoadOptions {
+  bool strict = true;  ///< entries that are missing or unexpected are an error, as mis-shaped ones always are
+};
+
+/// What a load that was not strict left out.
+struct LoadReport {
+  std::vector<std::string> missing;     ///< in the model, not in the state
+  std::vector<std::string> unexpected;  ///< in the state, not in the model
+};
+
+/// Sets parameters and buffers by name. Throws StateError listing every missing, unexpected (if strict) and mis-shaped
+/// entry; then the model is unchanged. A counter may come as a number of either type.
+template <class Scalar>
+LoadReport load_state_dict(Module<Scalar>& module, const StateDict<Scalar>& state, LoadOptions options = {}) {
+  std::vector<bool> used(state.size(), false);
+  std::vector<std::pair<Tensor<Scalar>*, Tensor<Scalar>>> values;
+  std::vector<std::pair<Tensor<std::int64_t>*, Tensor<std::int64_t>>> counters;
+  LoadReport report;
+  std::string mismatched;
+  auto match = [&](const std::string& path, Module<Scalar>&, const Member<Scalar>& member) {
+    std::size_t i = 0;
+    while (i < state.size() && state[i].first != path) ++i;
+    if (i == state.size()) {
+      report.missing.push_back(path);
+      return;
+    }
+    used[i] = true;
+    const auto take = [&](auto* target, auto& list) {
+      using T = typename std::remove_pointer_t<decltype(target)>::value_type;
+      Tensor<T> value = std::visit([](const auto& tensor) { return tensor.template cast<T>(); }, state[i].second);
+      if (value.shape() == target->shape())
+        list.emplace_back(target, std::move(value));
+      else
+        mismatched += detail::text("\n  ", path, ": expected shape ", target->shape(), ", got ", value.shape());
+    };
+    if (auto* parameter = std::get_if<Parameter<Scalar>*>(&member.part))
+      take(&(*parameter)->value, values);
+    else if (auto* buffer = std::get_if<Tensor<Scalar>*>(&member.part))
+      take(*buffer, values);
+    else
+      take(std::get<Tensor<std::int64_t>*>(member.part), counters);
+  };
+  detail::for_each_member(module, "", match);
+  for (std::size_t i = 0; i < state.size(); ++i)
+    if (!used[i]) report.unexpected.push_back(state[i].first);
+
+  std::string problems;
+  const auto list = [&](const char* title, const std::vector<std::string>& names) {
+    if (names.empty()) return;
+    problems += detail::text("\n ", title, ":");
+    for (const std::string& name : names) problems += "\n  " + name;
+  };
+  if (options.strict) {
+    list("missing", report.missing);
+    list("unexpected", report.unexpected);
+  }
+  if (!mismatched.empty()) problems += "\n mis-shaped:" + mismatched;
+  detail::require<StateError>(problems.empty(), "load_state_dict: the state does not fit ", module.name(), problems);
+
+  for (auto& [target, value] : values) *target = std::move(value);
+  for (auto& [target, value] : counters) *target = std::move(value);
+  return report;
+}
+
+}  // namespace lamina

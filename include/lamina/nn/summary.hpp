@@ -1,0 +1,96 @@
+#pragma once
+
+#include <algorithm>
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "lamina/nn/state.hpp"
+
+namespace lamina {
+
+/// Numbers of learned values of a model.
+struct ParameterCount {
+  Index total = 0;
+  Index trainable = 0;
+};
+template <class Scalar>
+ParameterCount count_parameters(const Module<Scalar>& module) {
+  ParameterCount count;
+  // parameters() hands out pointers for writing; this function only reads.
+  for (const auto& [name, parameter, owner] : parameters(const_cast<Module<Scalar>&>(module))) {
+    count.total += parameter->value.numel();
+    if (parameter->requires_grad) count.trainable += parameter->value.numel();
+  }
+  return count;
+}
+
+namespace detail {
+
+/// 1234567 as "1,234,567".
+inline std::string grouped(Index n) {
+  std::string digits = std::to_string(n);
+  for (int i = static_cast<int>(digits.size()) - 3; i > 0; i -= 3) digits.insert(static_cast<std::size_t>(i), ",");
+  return digits;
+}
+
+/// Bytes in units of 10^6, as torchinfo counts megabytes.
+inline std::string megabytes(Index bytes) {
+  char buffer[32];
+  std::snprintf(buffer, sizeof buffer, "%.2f", static_cast<double>(bytes) / 1e6);
+  return buffer;
+}
+
+}  // namespace detail
+
+/// A table of a model for an input of this shape: for each module its name, the layer, the shape of its result, its own
+/// parameters and multiply-adds; then the totals, with megabytes (10^6 bytes) of input, results and parameters.
+/// Throws ShapeError if the model does not take the shape.
+template <class Scalar>
+std::string summary(const Module<Scalar>& module, const Shape& input) {
+  std::vector<TraceStep<Scalar>> steps;
+  module.trace(input, "", 0, steps);
+
+  std::vector<std::vector<std::string>> rows{{"Name", "Layer", "Output shape", "Parameters", "Multiply-adds"}};
+  Index result_values = 0;
+  for (std::size_t i = 0; i < steps.size(); ++i) {
+    const TraceStep<Scalar>& step = steps[i];
+    const bool container = i + 1 < steps.size() && steps[i + 1].depth > step.depth;
+    const std::string layer = step.module->name();
+    const Index parameters = container ? 0 : count_parameters(*step.module).total;
+    const Index multiply_adds = container ? 0 : step.module->multiply_adds(step.input);
+    if (!container) result_values += step.output.numel();
+    rows.push_back({std::string(static_cast<std::size_t>(2 * step.depth), ' ') + step.path,
+                    container ? layer.substr(0, layer.find('(')) : layer, step.output.to_string(),
+                    parameters ? detail::grouped(parameters) : "-",
+                    multiply_adds ? detail::grouped(multiply_adds) : "-"});
+  }
+
+  std::vector<std::size_t> widths(rows[0].size());
+  for (const auto& row : rows)
+    for (std::size_t c = 0; c < row.size(); ++c) widths[c] = std::max(widths[c], row[c].size());
+  std::size_t total_width = 0;
+  for (std::size_t width : widths) total_width += width + 2;
+  const std::string rule = std::string(total_width - 2, '-') + "\n";
+  std::string out = rule;
+  for (const auto& row : rows) {
+    std::string line;
+    for (std::size_t c = 0; c < row.size(); ++c) {
+      const std::string space(widths[c] - row[c].size(), ' ');
+      line += (c >= 3 ? space + row[c] : row[c] + space) + "  ";  // numbers to the right
+    }
+    out += line.substr(0, line.find_last_not_of(' ') + 1) + "\n";
+    if (&row == &rows[0]) out += rule;
+  }
+  const ParameterCount count = count_parameters(module);
+  constexpr Index bytes = sizeof(Scalar);
+  out += rule;
+  out +=
+      detail::text("Parameters: ", detail::grouped(count.total), " (", detail::grouped(count.trainable),
+                   " trainable)\nMultiply-adds: ", detail::grouped(module.multiply_adds(input)), "\nMegabytes: input ",
+                   detail::megabytes(input.numel() * bytes), ", results ", detail::megabytes(result_values * bytes),
+                   ", parameters ", detail::megabytes(count.total * bytes), "\n");
+  return out + rule;
+}
+
+}  // namespace lamina

@@ -1,0 +1,196 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <ostream>
+#include <string>
+
+#include "lamina/nn/state.hpp"
+
+/// The conformance suite: what every layer must satisfy, whatever it computes.
+///
+///   CHECK(conforms(Conv2d<double>(3, 8, 3, {.stride = 2}), {2, 3, 9, 7}));
+///
+/// 1. gradients against central differences, for the input and every parameter, each entry within
+///    tolerance * (1 + |numeric|);
+/// 2. gradients accumulate; two forwards on one tape, then their backwards in reverse, give the sum;
+/// 3. infer leaves the layer as it was and, unless training differs, equals forward;
+/// 4. output_shape tells the truth; a clone is equal and independent; the state_dict round-trips;
+/// 5. with InputGrad::skip the parameter gradients stay the same and no dx comes back.
+namespace lamina::testing {
+
+struct ConformanceOptions {
+  std::uint64_t seed = 1;
+  double tolerance = 1e-6;
+  double step = 1e-5;
+  bool training_differs = false;  ///< dropout, batch normalisation
+  double scale = 1;               ///< standard deviation of the input
+  double offset = 0;              ///< mean of the input
+};
+
+/// Converts to true if the layer conforms, and prints why it does not.
+struct Conformance {
+  std::string failure;
+  explicit operator bool() const { return failure.empty(); }
+  friend std::ostream& operator<<(std::ostream& out, const Conformance& c) {
+    return out << (c.failure.empty() ? "conforms" : c.failure);
+  }
+};
+
+/// The largest entry of |a - b| / (1 + |b|), and where.
+struct Worst {
+  double error = 0;
+  Index at = 0;
+};
+template <class Scalar>
+Worst worst_difference(const Tensor<Scalar>& a, const Tensor<Scalar>& b) {
+  Worst worst;
+  for (Index i = 0; i < a.numel(); ++i) {
+    const double x = static_cast<double>(a.data()[i]), y = static_cast<double>(b.data()[i]);
+    const double error = std::abs(x - y) / (1 + std::abs(y));
+    if (!(error <= worst.error)) worst = {error, i};
+  }
+  return worst;
+}
+
+namespace detail {
+using lamina::detail::text;
+
+/// The loss of the gradient check: the inner product of a training forward with a fixed direction.
+inline double loss(const Module<double>& layer, const Tensor<double>& x, const Tensor<double>& direction,
+                   const Random& random) {
+  const auto copy = layer.clone();  // forward may move running statistics
+  Tape tape(random);
+  return (copy->forward(x, tape).array() * direction.array()).sum();
+}
+
+/// Compares an analytic gradient with central differences of f, which sees `value` changed entry by entry.
+template <class F>
+std::string compare(const std::string& what, const Tensor<double>& gradient, Tensor<double>& value,
+                    const ConformanceOptions& options, F f) {
+  if (gradient.shape() != value.shape())
+    return text("gradient of ", what, " has shape ", gradient.shape(), ", expected ", value.shape());
+  Tensor<double> numeric(value.shape());
+  for (Index i = 0; i < value.numel(); ++i) {
+    const double before = value.data()[i];
+    value.data()[i] = before + options.step;
+    const double above = f();
+    value.data()[i] = before - options.step;
+    const double below = f();
+    value.data()[i] = before;
+    numeric.data()[i] = (above - below) / (2 * options.step);
+  }
+  const Worst worst = worst_difference(gradient, numeric);
+  if (worst.error <= options.tolerance) return "";
+  return text("gradient of ", what, ", entry ", worst.at, " of ", value.shape(), ": backward gives ",
+              gradient.data()[worst.at], ", differences give ", numeric.data()[worst.at], " (error ", worst.error, ")");
+}
+}  // namespace detail
+
+/// A parameter's gradient, zeros if none was computed.
+inline Tensor<double> gradient_of(const Parameter<double>& parameter) {
+  return parameter.grad.empty() ? Tensor<double>::zeros(parameter.value.shape()) : parameter.grad;
+}
+
+inline Conformance check_layer(const Module<double>& original, const Shape& shape, const ConformanceOptions& options) {
+  using detail::text;
+  const auto fail = [&](const std::string& reason) {
+    return Conformance{text(original.name(), " on ", shape, ", seed ", options.seed, ": ", reason)};
+  };
+  Random random(options.seed);
+  const Tensor<double> x = random.normal<double>(shape, options.offset, options.scale);
+  const Random draws = random.split(1);
+  const auto layer = original.clone();
+  const Tensor<double> x_before = Tensor<double>(x.shape(), x.values());
+
+  // Shapes and inference.
+  const auto before = state_dict(*layer);
+  const Tensor<double> inferred = layer->infer(x);
+  if (inferred.shape() != layer->output_shape(shape))
+    return fail(text("output_shape says ", layer->output_shape(shape), ", infer gives ", inferred.shape()));
+  if (state_dict(*layer) != before) return fail("infer changed the state");
+  if (!(layer->infer(x) == inferred)) return fail("infer twice gives different results");
+
+  Tape tape(draws);
+  const Tensor<double> y = layer->forward(x, tape);
+  if (y.shape() != inferred.shape()) return fail(text("forward gives ", y.shape(), ", infer ", inferred.shape()));
+  if (!options.training_differs && worst_difference(inferred, y).error > 1e-12)
+    return fail("infer differs from forward");
+  if (!(x == x_before)) return fail("the caller's input was written to");
+
+  // Gradients.
+  const Tensor<double> dy = random.normal<double>(y.shape());
+  const Tensor<double> dy_before = Tensor<double>(dy.shape(), dy.values());
+  const Tensor<double> y_before = Tensor<double>(y.shape(), y.values());
+  const Tensor<double> dx = layer->backward(dy, tape);
+  if (!tape.empty()) return fail("the tape is not empty after backward");
+  if (!(dy == dy_before) || !(y == y_before) || !(x == x_before)) return fail("backward wrote to what it was given");
+  const auto fresh = original.clone();
+  Tensor<double> probe = x;
+  if (auto reason =
+          detail::compare("the input", dx, probe, options, [&] { return detail::loss(*fresh, probe, dy, draws); });
+      !reason.empty())
+    return fail(reason);
+  auto analytic = parameters(*layer);
+  auto probed = parameters(*fresh);
+  for (std::size_t i = 0; i < analytic.size(); ++i)
+    if (auto reason = detail::compare(analytic[i].name, gradient_of(*analytic[i].parameter), probed[i].parameter->value,
+                                      options, [&] { return detail::loss(*fresh, x, dy, draws); });
+        !reason.empty())
+      return fail(reason);
+
+  // Two forwards, then two backwards; accumulation; a skipped input gradient; frozen parameters.
+  const auto twice = original.clone();
+  const Tensor<double> x2 = random.normal<double>(shape, options.offset, options.scale);
+  Tape both(draws);
+  twice->forward(x, both);
+  const Random second_draws = both.random();
+  twice->forward(x2, both);
+  const Tensor<double> dx2 = twice->backward(dy, both);
+  const Tensor<double> dx1 = twice->backward(dy, both);
+  if (worst_difference(dx1, dx).error > 1e-12) return fail("a second forward before backward changes the first's dx");
+  const auto other = original.clone();
+  Tape separate(second_draws);
+  other->forward(x2, separate);
+  if (!other->backward(dy, separate, InputGrad::skip).empty()) return fail("InputGrad::skip returned a gradient");
+  auto summed = parameters(*twice);
+  auto second = parameters(*other);
+  for (std::size_t i = 0; i < analytic.size(); ++i) {
+    Tensor<double> expected = gradient_of(*analytic[i].parameter);
+    expected += gradient_of(*second[i].parameter);
+    if (worst_difference(gradient_of(*summed[i].parameter), expected).error > 1e-12)
+      return fail(text("gradients of ", analytic[i].name, " do not accumulate (or InputGrad::skip changes them)"));
+  }
+  const auto frozen = original.clone();
+  set_requires_grad(*frozen, false);
+  Tape frozen_tape(draws);
+  frozen->forward(x, frozen_tape);
+  if (worst_difference(frozen->backward(dy, frozen_tape), dx).error > 1e-12) return fail("freezing changes dx");
+  for (auto& [name, parameter, owner] : parameters(*frozen))
+    if (!parameter->grad.empty()) return fail(text("a gradient was computed for the frozen ", name));
+
+  // Copies and state.
+  const auto copy = layer->clone();
+  if (state_dict(*copy) != state_dict(*layer)) return fail("a copy is not equal");
+  const auto kept = state_dict(*copy);
+  for (auto& [name, parameter, owner] : parameters(*layer)) parameter->value.array() += 1;
+  if (state_dict(*copy) != kept) return fail("a copy is not independent");
+  load_state_dict(*layer, kept);
+  if (state_dict(*layer) != kept) return fail("state_dict does not round-trip");
+  if (!(layer->infer(x) == copy->infer(x))) return fail("the same state infers differently");
+  if (worst_difference(original.infer(x), inferred).error != 0)
+    return fail("a training step on a copy changed the original");
+  return {};
+}
+
+}  // namespace lamina::testing
+
+namespace lamina {
+using testing::ConformanceOptions;
+
+/// See lamina::testing.
+inline testing::Conformance conforms(const Module<double>& layer, const Shape& shape,
+                                     const ConformanceOptions& options = {}) {
+  return testing::check_layer(layer, shape, options);
+}
+}  // namespace lamina
