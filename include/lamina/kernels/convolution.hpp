@@ -38,6 +38,12 @@ struct ConvolutionShape {
   }
 };
 
+/// How many tasks of `work` memory accesses or multiply-adds go into one piece of a parallel_for.
+inline Index grain_of(Index work) { return std::max<Index>(1, (Index{1} << 14) / std::max<Index>(1, work)); }
+
+/// From so many tasks on, each may prepare its own operands; below, they are prepared once for all.
+inline constexpr Index many_tasks = 8;
+
 /// Images in planes: `phases_h * phases_w` planes of `rows x columns` for each of `images`, the first pixel of the
 /// image at (top, left) of the padded one. Behind the last plane lie `slack` zeros, since the last tile reads past it.
 template <class T>
@@ -54,19 +60,29 @@ struct Planes {
     return (i % phases_h * phases_w + j % phases_w) * plane() + i / phases_h * columns + j / phases_w;
   }
 
+  /// The same planes for another number of images.
+  Planes of(Index count) const {
+    Planes result = *this;
+    result.images = count;
+    return result;
+  }
+
   /// Copies all images, with zeros around; sums[i], if asked for, is the sum of image i's pixels.
   Tensor<T> copy(const T* x, T* sums = nullptr) const {
     Tensor<T> result({size()});
     T* const out = result.data();
-    const Index grain = std::max<Index>(1, (Index{1} << 14) / std::max<Index>(1, image()));
-    parallel_for(0, images, grain, [&](Index first, Index last) {
-      for (Index i = first; i < last; ++i) {
-        copy_image(x + i * h * w, out + i * image());
-        if (sums) sums[i] = vector_sum(x + i * h * w, h * w);
-      }
+    parallel_for(0, images, grain_of(image()), [&](Index first, Index last) {
+      of(last - first).copy_to(x + first * h * w, out + first * image(), sums ? sums + first : nullptr);
     });
     std::fill_n(out + images * image(), slack, T(0));
     return result;
+  }
+  /// The same on this thread, to memory for size() less slack.
+  void copy_to(const T* x, T* out, T* sums = nullptr) const {
+    for (Index i = 0; i < images; ++i) {
+      copy_image(x + i * h * w, out + i * image());
+      if (sums) sums[i] = vector_sum(x + i * h * w, h * w);
+    }
   }
 
  private:
@@ -110,12 +126,14 @@ struct Sweep {
   Index stretch() const { return (band() * columns + tile_columns<T> - 1) / tile_columns<T> * tile_columns<T>; }
   Index scratch() const { return panel * stretch(); }
 
+  /// The results of panels first_panel..last_panel-1 in lines first_line..last_line-1.
   template <class Put>
-  void run(const T* packed, const T* base, Index first_line, Index last_line, T* results, Put put) const {
+  void run(const T* packed, const T* base, Index first_panel, Index last_panel, Index first_line, Index last_line,
+           T* results, Put put) const {
     constexpr Index depth_block = 512;
     const auto kernel = tile_kernel<T>(panel);
     const Index length = (last_line - first_line - 1) * columns + used, stride = stretch();
-    for (Index p = 0; p < panels(); ++p) {
+    for (Index p = first_panel; p < last_panel; ++p) {
       for (Index k = 0; k == 0 || k < depth(); k += depth_block)
         for (Index j = 0; j < length; j += tile_columns<T>)
           kernel(std::min(depth_block, depth() - k), packed + (p * depth() + k) * panel,
@@ -126,6 +144,41 @@ struct Sweep {
     }
   }
 };
+
+/// Runs sweeps over n samples of `groups` groups, whose operands are the planes of `images` images each: calls
+/// f(sample, group, base, panels' range, lines' range, scratch) for all of them, `scratch_size` values being scratch.
+/// Small images of many samples are copied into planes by the task that sweeps over them, while they are in the cache.
+template <class T, class F>
+void sweep_all(Index n, Index groups, const Planes<T>& planes, const T* x, const Sweep<T>& sweep, Index scratch_size,
+               F f) {
+  const Index images = planes.images / n / groups, image = planes.h * planes.w;
+  const Index band = sweep.band(), bands = (sweep.lines + band - 1) / band;
+  const Planes<T> group = planes.of(images);
+  const bool local = bands == 1 && n * groups >= many_tasks;
+  const Index parts = local ? 1 : sweep.panels(), panels = local ? sweep.panels() : 1;
+  const Tensor<T> all = local ? Tensor<T>() : planes.copy(x);
+  const Index own = scratch_size + (local ? group.size() : 0);
+  Tensor<T> scratch({num_threads(), own});
+  T* const scratches = scratch.data();
+  const Index work = panels * sweep.panel * sweep.depth() * band * sweep.columns / tile_columns<T>;
+  parallel_for(0, n * groups * bands * parts, grain_of(work), [&](Index first_task, Index last_task) {
+    T* const mine = scratches + worker() * own;
+    for (Index task = first_task; task < last_task; ++task) {
+      const Index part = task % parts, first = task / parts % bands * band, g = task / parts / bands % groups;
+      const Index sample = task / parts / bands / groups;
+      const T* base = nullptr;
+      if (local) {
+        T* const copy = mine + scratch_size;
+        group.copy_to(x + (sample * groups + g) * images * image, copy);
+        std::fill_n(copy + group.size() - group.slack, group.slack, T(0));
+        base = copy;
+      } else {
+        base = all.data() + (sample * groups + g) * images * planes.image();
+      }
+      f(sample, g, base, std::pair(part, part + panels), std::pair(first, std::min(sweep.lines, first + band)), mine);
+    }
+  });
+}
 
 /// The forward sweep's planes: an output (i, j) meets padded pixel (i SH + a DH, j SW + b DW) at tap (a, b).
 template <class T>
@@ -165,7 +218,6 @@ template <class T>
 void convolution_forward(const ConvolutionShape& s, const T* x, const T* weight, const T* bias, T* y) {
   const Index out_h = s.oh(), out_w = s.ow(), pixels = out_h * out_w;
   const Planes<T> planes = forward_planes<T>(s);
-  const Tensor<T> image = planes.copy(x);
   const Sweep<T> sweep{s.group_m(), panel_rows<T>(s.group_m()), planes.columns, out_w,
                        out_h,       forward_offsets(s, planes)};
   const Index depth = sweep.depth(), packed_size = sweep.panels() * sweep.panel * depth;
@@ -178,21 +230,17 @@ void convolution_forward(const ConvolutionShape& s, const T* x, const T* weight,
                 panels + g * packed_size + p * sweep.panel * depth);
   });
 
-  Tensor<T> scratch({num_threads(), sweep.scratch()});
-  T* const results = scratch.data();
-  const Index band = sweep.band(), bands = (out_h + band - 1) / band;
-  parallel_for(0, s.n * s.groups * bands, 1, [&](Index task, Index) {
-    const Index first = task % bands * band, sample = task / bands / s.groups, g = task / bands % s.groups;
-    const Index last = std::min(out_h, first + band);
-    T* const out = y + (sample * s.m + g * s.group_m()) * pixels;
-    sweep.run(panels + g * packed_size, image.data() + (sample * s.c + g * s.group_c()) * planes.image(), first, last,
-              results + worker() * sweep.scratch(), [&](Index row, Index line, const T* values) {
-                // Whole vectors may run over into the lines that this task writes next.
-                const simd::Pack<T> b(bias ? bias[g * s.group_m() + row] : T(0));
-                put_line(values, out_w, out + row * pixels + line * out_w, (last - line) * out_w,
-                         [&](simd::Pack<T> v) { return v + b; });
-              });
-  });
+  sweep_all(s.n, s.groups, planes, x, sweep, sweep.scratch(),
+            [&](Index sample, Index g, const T* base, auto part, auto band, T* scratch) {
+              T* const out = y + (sample * s.m + g * s.group_m()) * pixels;
+              sweep.run(panels + g * packed_size, base, part.first, part.second, band.first, band.second, scratch,
+                        [&](Index row, Index line, const T* values) {
+                          // Whole vectors may run over into the lines that this task writes next.
+                          const simd::Pack<T> b(bias ? bias[g * s.group_m() + row] : T(0));
+                          put_line(values, out_w, out + row * pixels + line * out_w, (band.second - line) * out_w,
+                                   [&](simd::Pack<T> v) { return v + b; });
+                        });
+            });
 }
 
 /// dx, the gradient with respect to x. Padded pixel (i SH + p, j SW + q) of phase (p, q) gets weight tap (a, b) times
@@ -202,7 +250,6 @@ void convolution_backward_input(const ConvolutionShape& s, const T* dy, const T*
   const Index lead_h = s.dh * (s.kh - 1) / s.sh, lead_w = s.dw * (s.kw - 1) / s.sw;
   const Index lines = (s.h + s.top - 1) / s.sh + 1, columns = (s.w + s.left - 1) / s.sw + 1;
   const Planes<T> planes{s.n * s.m, s.oh(), s.ow(), 1, 1, lead_h, lead_w, lead_h + lines, lead_w + columns};
-  const Tensor<T> image = planes.copy(dy);
   const Index taps = s.taps();
 
   struct Phase {
@@ -240,29 +287,27 @@ void convolution_backward_input(const ConvolutionShape& s, const T* dy, const T*
       phases.push_back(std::move(phase));
     }
 
-  Tensor<T> scratch({num_threads(), scratch_size});
-  T* const results = scratch.data();
-  const Index band = phases[0].sweep.band(), bands = (lines + band - 1) / band;
-  parallel_for(0, s.n * s.groups * bands, 1, [&](Index task, Index) {
-    const Index first = task % bands * band, sample = task / bands / s.groups, g = task / bands % s.groups;
-    T* const out = dx + (sample * s.c + g * s.group_c()) * s.h * s.w;
-    for (const Phase& phase : phases) {
-      const Sweep<T>& sweep = phase.sweep;
-      sweep.run(phase.packed.data() + g * sweep.panels() * sweep.panel * sweep.depth(),
-                image.data() + (sample * s.m + g * s.group_m()) * planes.image(), first, std::min(lines, first + band),
-                results + worker() * scratch_size, [&](Index row, Index line, const T* values) {
-                  const Index i = line * s.sh + phase.p - s.top;
-                  if (i < 0 || i >= s.h) return;
-                  T* const to = out + (row * s.h + i) * s.w;
-                  const Index begin = std::max<Index>(0, (s.left - phase.q + s.sw - 1) / s.sw);
-                  const Index end = (s.w + s.left - phase.q + s.sw - 1) / s.sw;
-                  if (s.sw == 1)
-                    put_line(values + begin, end - begin, to, s.w, [](simd::Pack<T> v) { return v; });
-                  else
-                    for (Index j = begin; j < end; ++j) to[j * s.sw + phase.q - s.left] = values[j];
-                });
-    }
-  });
+  sweep_all(s.n, s.groups, planes, dy, phases[0].sweep, scratch_size,
+            [&](Index sample, Index g, const T* base, auto part, auto band, T* scratch) {
+              T* const out = dx + (sample * s.c + g * s.group_c()) * s.h * s.w;
+              for (const Phase& phase : phases) {
+                const Sweep<T>& sweep = phase.sweep;
+                const Index begin = std::max<Index>(0, (s.left - phase.q + s.sw - 1) / s.sw);
+                const Index end = (s.w + s.left - phase.q + s.sw - 1) / s.sw;
+                const Index last_row = std::min(s.h, (band.second - 1) * s.sh + phase.p - s.top + 1);
+                sweep.run(phase.packed.data() + g * sweep.panels() * sweep.panel * sweep.depth(), base, part.first,
+                          part.second, band.first, band.second, scratch, [&](Index row, Index line, const T* values) {
+                            const Index i = line * s.sh + phase.p - s.top;
+                            if (i < 0 || i >= s.h) return;
+                            T* const to = out + (row * s.h + i) * s.w;
+                            if (s.sh == 1 && s.sw == 1)
+                              put_line(values + begin, s.w, to, (last_row - i) * s.w,
+                                       [](simd::Pack<T> v) { return v; });
+                            else
+                              for (Index j = begin; j < end; ++j) to[j * s.sw + phase.q - s.left] = values[j];
+                          });
+              }
+            });
 }
 
 /// out[i * out_stride + j] += sum over `samples` and `length` (a multiple of the vector) of a[i][.] * b[j][.], for i <
@@ -307,54 +352,83 @@ void convolution_backward_weight(const ConvolutionShape& s, const T* x, const T*
   constexpr int tile_rows = simd::vector_bytes == 64 ? 6 : 3, tile_taps = 4;  // as many sums as the registers hold
   constexpr Index width = simd::width<T>;
   const Planes<T> planes = forward_planes<T>(s);
-  const Tensor<T> image = planes.copy(x);
   // dy in lines as wide as the planes', zeros behind each line; in whole vectors, so planes follow with a gap.
   const Index length = ((s.oh() - 1) * planes.columns + s.ow() + width - 1) / width * width;
-  const Index gap_lines = (length + planes.columns - 1) / planes.columns;
-  const Planes<T> dy_planes{s.n * s.m, s.oh(), s.ow(), 1, 1, 0, 0, gap_lines, planes.columns};
-  Tensor<T> sums(dbias ? Shape{s.n, s.m} : Shape{0});
-  T* const dy_sums = dbias ? sums.data() : nullptr;
-  const Tensor<T> gradient = dy_planes.copy(dy, dy_sums);
+  const Planes<T> dy_planes{s.n * s.m,     s.oh(), s.ow(), 1, 1, 0, 0, (length + planes.columns - 1) / planes.columns,
+                            planes.columns};
   const std::vector<Index> offsets = forward_offsets(s, planes);
   const Index depth = static_cast<Index>(offsets.size()), total = s.m * depth;
+  const Index c = s.group_c(), m = s.group_m(), in = s.h * s.w, out = s.oh() * s.ow();
 
-  // Enough chunks to keep threads busy, as far as their partial sums are small.
+  // Samples are cut into chunks to keep threads busy, as far as the partial sums are small.
   const Index chunks = std::clamp<Index>((Index{1} << 20) / total, 1, std::min<Index>(s.n, 16));
-  // So many samples at a time that they stay in the second-level cache while all tiles go over them.
-  const Index per_sample = s.group_c() * planes.image() + s.group_m() * dy_planes.image();
-  const Index together = std::max<Index>(1, (Index{1} << 16) / per_sample);
-  Tensor<T> partial({chunks, s.m, depth});
+  Tensor<T> partial({chunks, s.m, depth}), sums(dbias ? Shape{s.n, s.m} : Shape{0});
   T* const partials = partial.data();
-  const Index row_tiles = (s.group_m() + tile_rows - 1) / tile_rows;
-  parallel_for(0, chunks * s.groups * row_tiles, 1, [&](Index task, Index) {
-    const Index m0 = task % row_tiles * tile_rows, g = task / row_tiles % s.groups, chunk = task / row_tiles / s.groups;
-    const Index rows = std::min<Index>(tile_rows, s.group_m() - m0);
-    T* const out = partials + (chunk * s.m + g * s.group_m() + m0) * depth;
-    std::fill_n(out, rows * depth, T(0));
-    const Index begin = chunk * s.n / chunks, end = (chunk + 1) * s.n / chunks;
-    for (Index n0 = begin; n0 < end; n0 += together) {
-      const T* const grads = gradient.data() + (n0 * s.m + g * s.group_m()) * dy_planes.image();
-      const T* const pixels = image.data() + (n0 * s.c + g * s.group_c()) * planes.image();
-      std::array<const T*, tile_rows> a;
-      std::array<const T*, tile_taps> b;
-      // Tiles that stick out repeat the last row or tap; the copies are not used.
-      for (Index i = 0; i < tile_rows; ++i)
-        a[static_cast<std::size_t>(i)] = grads + std::min(m0 + i, s.group_m() - 1) * dy_planes.image();
-      for (Index k0 = 0; k0 < depth; k0 += tile_taps) {
-        for (Index j = 0; j < tile_taps; ++j)
-          b[static_cast<std::size_t>(j)] = pixels + offsets[static_cast<std::size_t>(std::min(k0 + j, depth - 1))];
-        accumulate_products<T, tile_rows, tile_taps>(std::min(together, end - n0), length, a, s.m * dy_planes.image(),
-                                                     b, s.c * planes.image(), out + k0, depth, rows, depth - k0);
-      }
+  T* const dy_sums = dbias ? sums.data() : nullptr;
+
+  // Rows m0.. of a chunk's partial sums, from `samples` samples at these strides.
+  const auto add_products = [&](T* sum, Index m0, const T* pixels, Index x_stride, const T* grads, Index dy_stride,
+                                Index samples) {
+    std::array<const T*, tile_rows> a;
+    std::array<const T*, tile_taps> b;
+    // Tiles that stick out repeat the last row or tap; the copies are not used.
+    for (Index i = 0; i < tile_rows; ++i)
+      a[static_cast<std::size_t>(i)] = grads + std::min(m0 + i, m - 1) * dy_planes.image();
+    for (Index k = 0; k < depth; k += tile_taps) {
+      for (Index j = 0; j < tile_taps; ++j)
+        b[static_cast<std::size_t>(j)] = pixels + offsets[static_cast<std::size_t>(std::min(k + j, depth - 1))];
+      accumulate_products<T, tile_rows, tile_taps>(samples, length, a, dy_stride, b, x_stride, sum + m0 * depth + k,
+                                                   depth, m - m0, depth - k);
     }
-  });
+  };
+  const auto sum_of = [&](Index chunk, Index g) { return partials + (chunk * s.m + g * m) * depth; };
+  // So many samples at a time that they stay in the second-level cache while all tiles go over them.
+  const Index x_size = c * planes.image(), dy_size = m * dy_planes.image();
+  const Index together = std::clamp<Index>((Index{1} << 16) / (x_size + dy_size), 1, (s.n + chunks - 1) / chunks);
+
+  if (chunks * s.groups >= many_tasks) {
+    const Index own = together * (x_size + dy_size) + planes.slack;
+    Tensor<T> scratch({num_threads(), own});
+    T* const scratches = scratch.data();
+    parallel_for(0, chunks * s.groups, 1, [&](Index task, Index) {
+      const Index g = task % s.groups, chunk = task / s.groups;
+      T* const grads = scratches + worker() * own;
+      T* const pixels = grads + together * dy_size;
+      std::fill_n(pixels + together * x_size, planes.slack, T(0));
+      std::fill_n(sum_of(chunk, g), m * depth, T(0));
+      const Index end = (chunk + 1) * s.n / chunks;
+      for (Index n0 = chunk * s.n / chunks; n0 < end; n0 += together) {
+        const Index samples = std::min(together, end - n0);
+        for (Index i = 0; i < samples; ++i) {
+          const Index group = (n0 + i) * s.groups + g;
+          planes.of(c).copy_to(x + group * c * in, pixels + i * x_size);
+          dy_planes.of(m).copy_to(dy + group * m * out, grads + i * dy_size, dbias ? dy_sums + group * m : nullptr);
+        }
+        // Behind the last sample of a shorter turn lie finite values of an earlier one.
+        for (Index m0 = 0; m0 < m; m0 += tile_rows)
+          add_products(sum_of(chunk, g), m0, pixels, x_size, grads, dy_size, samples);
+      }
+    });
+  } else {
+    const Tensor<T> image = planes.copy(x), gradient = dy_planes.copy(dy, dy_sums);
+    const Index row_tiles = (m + tile_rows - 1) / tile_rows;
+    parallel_for(0, chunks * s.groups * row_tiles, 1, [&](Index task, Index) {
+      const Index m0 = task % row_tiles * tile_rows, g = task / row_tiles % s.groups;
+      const Index chunk = task / row_tiles / s.groups;
+      std::fill_n(sum_of(chunk, g) + m0 * depth, std::min<Index>(tile_rows, m - m0) * depth, T(0));
+      const Index end = (chunk + 1) * s.n / chunks;
+      for (Index n0 = chunk * s.n / chunks; n0 < end; n0 += together)
+        add_products(sum_of(chunk, g), m0, image.data() + (n0 * s.groups + g) * x_size, s.groups * x_size,
+                     gradient.data() + (n0 * s.groups + g) * dy_size, s.groups * dy_size, std::min(together, end - n0));
+    });
+  }
   parallel_for(0, total, 1 << 12, [&](Index first, Index last) {
     for (Index chunk = 0; chunk < chunks; ++chunk)
       for (Index i = first; i < last; ++i) dweight[i] += partials[chunk * total + i];
   });
   if (dbias)
     for (Index n = 0; n < s.n; ++n)
-      for (Index m = 0; m < s.m; ++m) dbias[m] += dy_sums[n * s.m + m];
+      for (Index i = 0; i < s.m; ++i) dbias[i] += dy_sums[n * s.m + i];
 }
 
 }  // namespace lamina::kernels
