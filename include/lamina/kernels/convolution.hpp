@@ -53,7 +53,8 @@ struct Planes {
   static constexpr Index slack = tile_columns<T>;
 
   Index plane() const { return rows * columns; }
-  Index image() const { return phases_h * phases_w * plane(); }
+  /// An image's planes, in whole vectors.
+  Index image() const { return (phases_h * phases_w * plane() + simd::width<T> - 1) / simd::width<T> * simd::width<T>; }
   Index size() const { return images * image() + slack; }
   /// Where padded pixel (i, j) of an image lies.
   Index at(Index i, Index j) const {
@@ -87,6 +88,7 @@ struct Planes {
 
  private:
   void copy_image(const T* x, T* out) const {
+    T* const end_of_image = out + image();
     for (Index ph = 0; ph < phases_h; ++ph)
       for (Index pw = 0; pw < phases_w; ++pw)
         for (Index r = 0; r < rows; ++r, out += columns) {
@@ -106,6 +108,7 @@ struct Planes {
             for (Index c = begin; c < end; ++c) out[c] = from[c * phases_w];
           std::fill(out + end, out + columns, T(0));
         }
+    std::fill(out, end_of_image, T(0));
   }
 };
 
@@ -269,7 +272,7 @@ void convolution_backward_input(const ConvolutionShape& s, const T* dy, const T*
       Sweep<T>& sweep = phase.sweep;
       for (Index m = 0; m < s.group_m(); ++m)
         for (Index tap : used)
-          sweep.offsets.push_back(m * planes.plane() + (lead_h - (tap / s.kw * s.dh - p) / s.sh) * planes.columns +
+          sweep.offsets.push_back(m * planes.image() + (lead_h - (tap / s.kw * s.dh - p) / s.sh) * planes.columns +
                                   (lead_w - (tap % s.kw * s.dw - q) / s.sw));
       const Index depth = sweep.depth(), panel_size = sweep.panel * depth;
       phase.packed = Tensor<T>({s.groups, sweep.panels() * panel_size});
