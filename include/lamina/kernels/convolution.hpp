@@ -321,27 +321,23 @@ void accumulate_products(Index samples, Index length, std::array<const T*, Rows>
                          std::array<const T*, Columns> b, Index b_stride, T* out, Index out_stride, Index rows,
                          Index columns) {
   using Pack = simd::Pack<T>;
-  const auto each = []<int... I>(std::integer_sequence<int, I...>, auto f) {
-    (f(std::integral_constant<int, I>{}), ...);
-  };
-  constexpr std::make_integer_sequence<int, Rows> row_indices;
-  constexpr std::make_integer_sequence<int, Columns> column_indices;
   std::array<Pack, Rows * Columns> sums;
   sums.fill(Pack(T(0)));
   for (Index n = 0; n < samples; ++n) {
     for (Index l = 0; l < length; l += simd::width<T>) {
       std::array<Pack, Columns> right;
-      each(column_indices, [&](auto j) { right[j] = Pack::load(b[j] + l); });
-      each(row_indices, [&](auto i) {
+      simd::unroll<Columns>([&](auto j) { right[j] = Pack::load(b[j] + l); });
+      simd::unroll<Rows>([&](auto i) {
         const Pack left = Pack::load(a[i] + l);
-        each(column_indices, [&](auto j) { sums[i * Columns + j] += left * right[j]; });
+        simd::unroll<Columns>(
+            [&](auto j) { sums[i * Columns + j] = multiply_add(left, right[j], sums[i * Columns + j]); });
       });
     }
-    each(row_indices, [&](auto i) { a[i] += a_stride; });
-    each(column_indices, [&](auto j) { b[j] += b_stride; });
+    simd::unroll<Rows>([&](auto i) { a[i] += a_stride; });
+    simd::unroll<Columns>([&](auto j) { b[j] += b_stride; });
   }
-  each(row_indices, [&](auto i) {
-    each(column_indices, [&](auto j) {
+  simd::unroll<Rows>([&](auto i) {
+    simd::unroll<Columns>([&](auto j) {
       if (i < rows && j < columns) out[i * out_stride + j] += simd::sum(sums[i * Columns + j]);
     });
   });

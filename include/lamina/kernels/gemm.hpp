@@ -30,25 +30,21 @@ template <class T, int Rows>
 void tile(Index depth, const T* a, const T* b, const Index* offsets, T* c, Index row_stride, bool accumulate) {
   using Pack = simd::Pack<T>;
   constexpr Index width = simd::width<T>;
-  const auto each_row = [](auto f) {
-    [&]<int... I>(std::integer_sequence<int, I...>) { (f(std::integral_constant<int, I>{}), ...); }
-    (std::make_integer_sequence<int, Rows>{});
-  };
   std::array<Pack, Rows> left, right;
-  each_row([&](auto i) {
+  simd::unroll<Rows>([&](auto i) {
     left[i] = accumulate ? Pack::load(c + i * row_stride) : Pack(T(0));
     right[i] = accumulate ? Pack::load(c + i * row_stride + width) : Pack(T(0));
   });
   for (Index k = 0; k < depth; ++k, a += Rows) {
     const T* row = b + offsets[k];
     const Pack b0 = Pack::load(row), b1 = Pack::load(row + width);
-    each_row([&](auto i) {
+    simd::unroll<Rows>([&](auto i) {
       const Pack factor(a[i]);
-      left[i] += factor * b0;
-      right[i] += factor * b1;
+      left[i] = multiply_add(factor, b0, left[i]);
+      right[i] = multiply_add(factor, b1, right[i]);
     });
   }
-  each_row([&](auto i) {
+  simd::unroll<Rows>([&](auto i) {
     left[i].store(c + i * row_stride);
     right[i].store(c + i * row_stride + width);
   });

@@ -3,10 +3,15 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <type_traits>
 #include <utility>
 
 #include "lamina/core/parallel.hpp"
+
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
 
 /// Vectors at the width of the compile target, through GCC's and Clang's vector extensions. The only header that knows
 /// about SIMD: AVX-512, AVX2, SSE2 and NEON come from the same source, and where the target has none the compiler
@@ -52,9 +57,9 @@ struct Pack {
     std::memcpy(&result.v, p, sizeof(Native));
     return result;
   }
-  /// The first n elements from memory, zeros behind.
-  static Pack load(const T* p, Index n) {
-    Pack result(Native{});
+  /// The first n elements from memory, `rest` behind.
+  static Pack load(const T* p, Index n, T rest = T(0)) {
+    Pack result(rest);
     std::memcpy(&result.v, p, static_cast<std::size_t>(n) * sizeof(T));
     return result;
   }
@@ -78,6 +83,25 @@ struct Pack {
   friend Mask operator==(Pack a, Pack b) { return a.v == b.v; }
 };
 
+namespace detail {
+template <class F, int... I>
+[[gnu::always_inline]] inline void unroll(F& f, std::integer_sequence<int, I...>) {
+  (f(std::integral_constant<int, I>{}), ...);
+}
+}  // namespace detail
+
+/// f(0), ..., f(N - 1) with compile-time arguments, so that arrays indexed by them live in registers.
+template <int N, class F>
+[[gnu::always_inline]] inline void unroll(F f) {
+  detail::unroll(f, std::make_integer_sequence<int, N>{});
+}
+
+/// a * b + c, fused where the target can: written as one expression, since Clang does not fuse across functions.
+template <class T>
+Pack<T> multiply_add(Pack<T> a, std::type_identity_t<Pack<T>> b, std::type_identity_t<Pack<T>> c) {
+  return a.v * b.v + c.v;
+}
+
 /// mask ? a : b, elementwise.
 template <class T>
 Pack<T> select(typename Pack<T>::Mask mask, Pack<T> a, std::type_identity_t<Pack<T>> b) {
@@ -96,10 +120,28 @@ template <class T>
 Pack<T> abs(Pack<T> a) {
   return a.v < 0 ? -a.v : a.v;
 }
+/// Correctly rounded. By intrinsics: compilers do not vectorise std::sqrt, because it may set errno.
 template <class T>
 Pack<T> sqrt(Pack<T> a) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4)
+    return typename Pack<T>::Native(_mm512_sqrt_ps(a.v));
+  else
+    return typename Pack<T>::Native(_mm512_sqrt_pd(a.v));
+#elif defined(__AVX__)
+  if constexpr (sizeof(T) == 4)
+    return typename Pack<T>::Native(_mm256_sqrt_ps(a.v));
+  else
+    return typename Pack<T>::Native(_mm256_sqrt_pd(a.v));
+#elif defined(__SSE2__)
+  if constexpr (sizeof(T) == 4)
+    return typename Pack<T>::Native(_mm_sqrt_ps(a.v));
+  else
+    return typename Pack<T>::Native(_mm_sqrt_pd(a.v));
+#else
   for (Index i = 0; i < width<T>; ++i) a.v[i] = std::sqrt(a.v[i]);
   return a;
+#endif
 }
 namespace detail {
 template <class T, Index Bytes>
@@ -124,6 +166,14 @@ T sum(Pack<T> a) {
   return detail::halved_sum<T, vector_bytes>(a.v);
 }
 
+/// The largest element; that of the others if some are NaN.
+template <class T>
+T max(Pack<T> a) {
+  T result = -std::numeric_limits<T>::infinity();
+  for (Index i = 0; i < width<T>; ++i) result = a.v[i] > result ? a.v[i] : result;
+  return result;
+}
+
 /// A scalar function on each element.
 template <class T, class F>
 Pack<T> each(Pack<T> a, F f) {
@@ -134,7 +184,7 @@ Pack<T> each(Pack<T> a, F f) {
 /// c[0] x^n + c[1] x^(n-1) + ... + c[n] by Horner's rule.
 template <class T, class... Rest>
 Pack<T> polynomial(Pack<T> x, std::type_identity_t<Pack<T>> first, Rest... rest) {
-  ((first = first * x + Pack<T>(static_cast<T>(rest))), ...);
+  ((first = multiply_add(first, x, Pack<T>(static_cast<T>(rest)))), ...);
   return first;
 }
 
