@@ -1,0 +1,93 @@
+#pragma once
+
+#include <algorithm>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "lamina/nn/pooling.hpp"
+
+namespace lamina {
+
+struct AvgPool2dOptions {
+  Size2 stride = kernel_sized;
+  Size2 padding = 0;                        ///< zeros around the image; at most half of the kernel
+  bool ceil_mode = false;                   ///< also keep a last window that hangs over the edge
+  bool count_include_pad = true;            ///< whether the zeros of the padding count in the divisor
+  std::optional<Index> divisor_override{};  ///< divide by this in place of the window's size
+};
+
+/// y[n, c, i, j] = 1 / D * sum over a, b of x[n, c, i SH - PH + a, j SW - PW + b], in every window of kernel size
+/// KH, KW; zeros outside the image.
+///
+/// D is KH KW, less what hangs over the padded image (ceil_mode) and, without count_include_pad, over the image itself;
+/// or divisor_override. Shapes: x [N, C, H, W], y [N, C, OH, OW] as for MaxPool2d. Throws ValueError for sizes below 1,
+/// a padding of more than half of the kernel or a divisor of 0, ShapeError for an input that is not [N, C, H, W] or too
+/// small.
+template <class Scalar = float>
+class AvgPool2d : public Layer<AvgPool2d<Scalar>, Scalar> {
+ public:
+  explicit AvgPool2d(Size2 kernel_size, AvgPool2dOptions options = {})
+      : window_{kernel_size, options.stride == kernel_sized ? kernel_size : options.stride, options.padding, 1,
+                options.ceil_mode},
+        count_include_pad_(options.count_include_pad),
+        divisor_override_(options.divisor_override) {
+    window_.validate(*this);
+    detail::require(divisor_override_ != 0, name(), ": divisor_override must not be 0");
+  }
+
+  Shape output_shape(const Shape& input) const override { return window_.output_shape(*this, input); }
+  Members<Scalar> members() override { return {}; }
+  std::string name() const override {
+    std::string out = detail::text("AvgPool2d(", window_);
+    if (!count_include_pad_) out += ", count_include_pad=false";
+    if (divisor_override_) out += detail::text(", divisor_override=", *divisor_override_);
+    return out + ")";
+  }
+  Index multiply_adds(const Shape&) const override { return 0; }
+
+ private:
+  Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
+    Tensor<Scalar> y(output_shape(x.shape()));
+    if (y.empty()) return y;
+    kernels::avg_pool(x.dim(0) * x.dim(1), x.dim(2), x.dim(3), row_spans(x.dim(2)), column_spans(x.dim(3)),
+                      std::as_const(x).data(), y.data());
+    return y;
+  }
+  Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {
+    tape.push(x.shape());
+    return do_infer(std::move(x));
+  }
+  Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad input_grad) override {
+    const auto [shape] = tape.pop<Shape>();
+    if (input_grad == InputGrad::skip) return {};
+    Tensor<Scalar> dx(shape);
+    if (dx.empty()) return dx;
+    kernels::avg_pool_backward(shape[0] * shape[1], shape[2], shape[3], row_spans(shape[2]), column_spans(shape[3]),
+                               std::as_const(dy).data(), dx.data());
+    return dx;
+  }
+
+  std::vector<kernels::Span> row_spans(Index h) const { return spans(window_.rows(h), divisor_override_.value_or(0)); }
+  std::vector<kernels::Span> column_spans(Index w) const {
+    return spans(window_.columns(w), divisor_override_ ? 1 : 0);
+  }
+  /// The windows along one axis; their divisors are `divisor`, or what they see if that is 0.
+  std::vector<kernels::Span> spans(const kernels::WindowAxis& axis, Index divisor) const {
+    std::vector<kernels::Span> result;
+    for (Index o = 0; o < axis.out; ++o) {
+      const Index first = axis.start(o), padded_last = std::min(first + axis.kernel, axis.in + axis.padding);
+      kernels::Span span{std::max<Index>(first, 0), std::min(padded_last, axis.in), divisor};
+      if (divisor == 0) span.divisor = count_include_pad_ ? padded_last - first : span.last - span.first;
+      result.push_back(span);
+    }
+    return result;
+  }
+
+  detail::PoolWindow window_;
+  bool count_include_pad_;
+  std::optional<Index> divisor_override_;
+};
+
+}  // namespace lamina

@@ -1,0 +1,641 @@
+#!/usr/bin/python3
+"""Makes the golden values of Lamina's layers and losses with PyTorch, a safetensors file per area beside this script.
+
+    tests/golden/make_layers.py            writes activations.safetensors, convolution.safetensors, ...
+    tests/golden/make_layers.py --check    makes them again in memory and compares: same entries, shapes and metadata,
+                                           values within 1e-12 of the largest; exit status 1 names what differs
+    tests/golden/make_layers.py --list     prints every case
+
+Needs PyTorch only (Debian 12: apt install python3-torch, version 1.13, run by /usr/bin/python3). Everything is computed
+in float64. Inputs and parameters are float32 numbers drawn by Python's random from the case's name, so they are the
+same on every machine, a new case changes no other, and a float test sees exactly the input that PyTorch saw.
+
+The entries of a layer's case "conv2d/stride":
+    x, y, dy, dx        input, result of training-mode forward, incoming gradient, gradient for the input
+    state.KEY           state_dict before forward
+    grad.KEY            gradient of the parameter
+    after.KEY           the buffers after forward (running statistics)
+    infer               result in evaluation mode after that forward, where it is not y
+Losses have x, target, value, grad and their weights. The file's metadata maps each case to PyTorch's text for it.
+"""
+
+import argparse
+import json
+import math
+import pathlib
+import random
+import struct
+import sys
+import warnings
+from unittest import mock
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+HERE = pathlib.Path(__file__).resolve().parent
+DTYPES = {torch.float64: ("F64", "d"), torch.int64: ("I64", "q")}
+
+
+def write_safetensors(tensors, metadata):
+    """The bytes of a safetensors file: header length, JSON header padded to 8 bytes, little-endian data."""
+    header, data = {"__metadata__": metadata}, b""
+    for key, tensor in tensors.items():
+        dtype, code = DTYPES[tensor.dtype]
+        values = tensor.detach().reshape(-1).tolist()
+        chunk = struct.pack(f"<{len(values)}{code}", *values)
+        header[key] = {"dtype": dtype, "shape": list(tensor.shape), "data_offsets": [len(data), len(data) + len(chunk)]}
+        data += chunk
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text + data
+
+
+def read_safetensors(content):
+    """(tensors as (dtype, shape, values), metadata) of what write_safetensors wrote."""
+    (length,) = struct.unpack_from("<Q", content)
+    header = json.loads(content[8 : 8 + length])
+    metadata = header.pop("__metadata__")
+    codes = {dtype: code for dtype, code in DTYPES.values()}
+    tensors = {}
+    for key, entry in header.items():
+        begin, end = entry["data_offsets"]
+        values = struct.unpack_from(f"<{(end - begin) // 8}{codes[entry['dtype']]}", content, 8 + length + begin)
+        tensors[key] = (entry["dtype"], entry["shape"], values)
+    return tensors, metadata
+
+
+class Draw:
+    """Random tensors that depend on the name only."""
+
+    def __init__(self, name):
+        self.random = random.Random(name)
+
+    def _tensor(self, shape, draw):
+        count = math.prod(shape)
+        single = struct.unpack(f"<{count}f", struct.pack(f"<{count}f", *(draw() for _ in range(count))))
+        return torch.tensor(single, dtype=torch.float64).reshape(shape)
+
+    def normal(self, shape, scale=1.0):
+        return self._tensor(shape, lambda: self.random.gauss(0, scale))
+
+    def uniform(self, shape, low=0.0, high=1.0):
+        return self._tensor(shape, lambda: self.random.uniform(low, high))
+
+    def labels(self, shape, classes):
+        values = [self.random.randrange(classes) for _ in range(math.prod(shape))]
+        return torch.tensor(values, dtype=torch.int64).reshape(shape)
+
+    def fill(self, module):
+        """Every parameter and buffer of the module, so that no value is left at a default that hides an error."""
+        module.double()
+        for key, value in module.state_dict().items():
+            if key.endswith("num_batches_tracked"):
+                value.fill_(5)
+            elif key.endswith("running_var"):
+                value.copy_(self.uniform(value.shape, 0.5, 2.0))
+            else:
+                value.copy_(self.normal(value.shape, 0.5))
+
+
+class Fixture:
+    """What one file holds."""
+
+    def __init__(self):
+        self.tensors, self.metadata = {}, {}
+
+    def add(self, case, **tensors):
+        for key, value in tensors.items():
+            self.tensors[f"{case}/{key}"] = torch.as_tensor(value).detach().clone()
+
+    def name(self, case, text):
+        assert case not in self.metadata, case
+        self.metadata[case] = " ".join(text.split())
+
+    def layer(self, case, module, x):
+        """One case of a layer; x is its input or the shape of one."""
+        draw = Draw(case)
+        self.name(case, str(module))
+        x = draw.normal(x) if isinstance(x, tuple) else x.double()
+        draw.fill(module)
+        self.add(case, x=x, **{f"state.{key}": value for key, value in module.state_dict().items()})
+
+        x = x.clone().requires_grad_()
+        y = module.train()(x)
+        dy = draw.normal(tuple(y.shape))
+        y.backward(dy)
+        self.add(case, y=y, dy=dy, dx=x.grad)
+        self.add(case, **{f"grad.{key}": value.grad for key, value in module.named_parameters()})
+        self.add(case, **{f"after.{key}": value for key, value in module.named_buffers()})
+
+        with torch.no_grad():
+            infer = module.eval()(x)
+        if not torch.equal(infer, y):
+            self.add(case, infer=infer)
+
+    def loss(self, case, function, x, target, **options):
+        """One case of a loss function; tensors among the options are stored under their names."""
+        draw = Draw(case)
+        shown = {key: "..." if isinstance(value, torch.Tensor) else value for key, value in options.items()}
+        self.name(case, f"{function.__name__}({', '.join(f'{key}={value!r}' for key, value in shown.items())})")
+        x = (draw.normal(x, 2.0) if isinstance(x, tuple) else x.double()).clone().requires_grad_()
+        value = function(x, target, **options)
+        value.backward()
+        self.add(case, x=x, target=target, value=value, grad=x.grad)
+        self.add(case, **{key: value for key, value in options.items() if isinstance(value, torch.Tensor)})
+
+
+AREAS = {}
+
+
+def area(function):
+    AREAS[function.__name__] = function
+    return function
+
+
+# --- layers -----------------------------------------------------------------------------------------------------------
+
+
+class Hardsigmoid(nn.Module):
+    """nn.Hardsigmoid, whose own backward multiplies by the float 1.0f / 6, in float64 too."""
+
+    def forward(self, x):
+        return F.relu6(x + 3) / 6
+
+
+@area
+def activations(f):
+    # Where the pieces of the piecewise functions meet, and where exp overflows or underflows.
+    kinks = torch.tensor([-6.5, -6, -3.5, -3, -1, -0.5, 0.0, 0.5, 1, 3, 3.5, 6, 6.5], dtype=torch.float64)
+    tails = torch.tensor([-1000, -100, -40, -20, -10, -5, -0.5, 5, 10, 20, 40, 100, 1000], dtype=torch.float64)
+    small = torch.tensor([-3e-4, -1e-4, -2e-5, -1e-8, -1e-20, 0.0, 1e-12, 1e-6, 5e-5, 2e-4])
+    layers = {
+        "sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "relu": nn.ReLU, "relu6": nn.ReLU6, "leaky_relu": nn.LeakyReLU,
+        "leaky_relu_0.2": lambda: nn.LeakyReLU(0.2), "gelu": nn.GELU, "gelu_tanh": lambda: nn.GELU(approximate="tanh"),
+        "silu": nn.SiLU, "hardsigmoid": Hardsigmoid, "hardswish": nn.Hardswish,
+    }  # fmt: skip
+    for name, make in layers.items():
+        f.layer(f"{name}/random", make(), Draw(name).normal((2, 3, 3, 5), 3.0))
+        f.layer(f"{name}/kinks", make(), kinks)
+        f.layer(f"{name}/tails", make(), tails)
+        f.layer(f"{name}/small", make(), small)
+    for name, make in {"softmax": nn.Softmax, "log_softmax": nn.LogSoftmax}.items():
+        f.layer(f"{name}/rank1", make(dim=0), (9,))
+        f.layer(f"{name}/rows", make(dim=-1), (4, 7))
+        f.layer(f"{name}/columns", make(dim=0), (5, 3))
+        for dim in range(4):
+            f.layer(f"{name}/rank4_dim{dim}", make(dim=dim), (2, 3, 4, 5))
+        f.layer(f"{name}/one", make(dim=1), (3, 1, 2))
+        f.layer(f"{name}/long", make(dim=-1), (2, 70))
+        f.layer(f"{name}/large", make(dim=-1), torch.tensor([[1000, 999, 998.5, -1000], [-1e4, -1e4, -1e4 - 1, -1e30]]))
+    f.layer("softmax/masked", nn.Softmax(dim=-1), torch.tensor([[0.5, -math.inf, 1.5], [-math.inf, -math.inf, 2]]))
+
+
+@area
+def shapes(f):
+    """Layers that rearrange or drop; dropout is deterministic for p = 0, for p = 1 and in evaluation."""
+    f.layer("flatten/images", nn.Flatten(), (2, 3, 4, 5))
+    f.layer("flatten/rank2", nn.Flatten(), (3, 5))
+    f.layer("flatten/all", nn.Flatten(0), (2, 3, 4))
+    f.layer("flatten/middle", nn.Flatten(1, 2), (2, 3, 4, 5))
+    f.layer("flatten/last", nn.Flatten(-2, -1), (2, 3, 4, 5))
+    for name, make in {"dropout": nn.Dropout, "dropout2d": nn.Dropout2d}.items():
+        f.layer(f"{name}/p0", make(0.0), (2, 3, 2, 4))
+        f.layer(f"{name}/p1", make(1.0), (2, 3, 2, 4))
+    f.layer("identity/rank3", nn.Identity(), (2, 3, 4))
+
+
+@area
+def linear(f):
+    f.layer("linear/rank2", nn.Linear(5, 4), (3, 5))
+    f.layer("linear/rank1", nn.Linear(5, 4), (5,))
+    f.layer("linear/rank3", nn.Linear(6, 3), (2, 4, 6))
+    f.layer("linear/rank4", nn.Linear(3, 5), (2, 2, 3, 3))
+    f.layer("linear/no_bias", nn.Linear(7, 2, bias=False), (4, 7))
+    f.layer("linear/one_in", nn.Linear(1, 6), (5, 1))
+    f.layer("linear/one_out", nn.Linear(9, 1), (5, 9))
+    f.layer("linear/batch1", nn.Linear(8, 8), (1, 8))
+    f.layer("linear/wide", nn.Linear(33, 19), (17, 33))
+
+
+class Padded(nn.Module):
+    """A convolution with its own amount of zeros on each side (top, bottom, left, right), with Conv2d's keys."""
+
+    def __init__(self, padding, convolution):
+        super().__init__()
+        self.padding, self.convolution = padding, convolution
+        self.weight, self.bias = convolution.weight, convolution.bias
+
+    def state_dict(self, *args, **kwargs):
+        return self.convolution.state_dict()
+
+    def named_parameters(self, *args, **kwargs):
+        return self.convolution.named_parameters()
+
+    def extra_repr(self):
+        return f"padding={self.padding}"
+
+    def forward(self, x):
+        top, bottom, left, right = self.padding
+        return self.convolution(F.pad(x, (left, right, top, bottom)))
+
+
+@area
+def convolution(f):
+    def conv(case, x, *args, **kwargs):
+        f.layer(f"conv2d/{case}", nn.Conv2d(*args, **kwargs), x)
+
+    conv("plain", (2, 3, 5, 6), 3, 4, 3)
+    conv("no_bias", (2, 2, 5, 5), 2, 3, 3, bias=False)
+    conv("one_channel", (2, 1, 6, 7), 1, 3, 5, padding=2)
+    conv("window_is_image", (3, 2, 3, 4), 2, 5, (3, 4))
+    # 1x1
+    conv("1x1", (2, 5, 3, 4), 5, 3, 1)
+    conv("1x1_stride", (2, 3, 5, 4), 3, 4, 1, stride=2, bias=False)
+    conv("1x1_padding", (1, 3, 3, 4), 3, 2, 1, padding=1)
+    conv("1x1_groups", (2, 6, 3, 3), 6, 4, 1, groups=2)
+    # stride, padding, dilation, rectangular
+    conv("stride", (2, 3, 7, 9), 3, 4, 3, stride=2)
+    conv("stride_padding", (2, 3, 7, 8), 3, 4, 3, stride=2, padding=1)
+    conv("stride_beyond_window", (2, 2, 8, 7), 2, 3, 2, stride=3)
+    conv("stride_rectangular", (1, 2, 9, 8), 2, 3, (3, 2), stride=(2, 3), padding=(1, 0))
+    conv("padding_rectangular", (2, 2, 4, 5), 2, 3, (3, 5), padding=(1, 2))
+    conv("padding_beyond_half", (1, 2, 4, 3), 2, 3, 3, padding=3)
+    conv("padding_1x7", (1, 3, 4, 8), 3, 2, (1, 7), padding=(0, 3))
+    conv("padding_7x1", (1, 3, 8, 4), 3, 2, (7, 1), padding=(3, 0))
+    conv("dilation", (2, 2, 7, 8), 2, 3, 3, dilation=2)
+    conv("dilation_padding", (2, 2, 6, 7), 2, 3, 3, dilation=2, padding=2)
+    conv("dilation_rectangular_stride", (1, 2, 9, 10), 2, 3, (3, 2), dilation=(2, 3), stride=(2, 1), padding=(2, 1))
+    conv("first_of_alexnet", (1, 3, 15, 15), 3, 4, 11, stride=4, padding=2)
+    # "same": even windows put the odd zero below and to the right
+    conv("same_3", (2, 2, 5, 6), 2, 3, 3, padding="same")
+    conv("same_2", (2, 2, 5, 6), 2, 3, 2, padding="same")
+    conv("same_4x5", (1, 2, 6, 7), 2, 3, (4, 5), padding="same")
+    conv("same_4_dilation", (1, 2, 8, 7), 2, 3, 4, padding="same", dilation=(1, 3))
+    conv("same_groups", (1, 4, 5, 5), 4, 4, 2, padding="same", groups=2)
+    f.layer("conv2d/four_paddings", Padded((2, 0, 1, 3), nn.Conv2d(2, 3, 3, stride=2)), (2, 2, 5, 6))
+    # groups and depthwise
+    conv("groups", (2, 4, 5, 6), 4, 6, 3, groups=2, padding=1)
+    conv("groups_stride", (2, 6, 5, 5), 6, 3, 3, groups=3, stride=2, bias=False)
+    conv("depthwise", (2, 4, 5, 6), 4, 4, 3, groups=4, padding=1)
+    conv("depthwise_wide", (1, 3, 4, 19), 3, 3, 3, groups=3, padding=1, bias=False)
+    conv("depthwise_stride", (2, 3, 7, 8), 3, 3, 3, groups=3, stride=2, padding=1)
+    conv("depthwise_5", (1, 3, 7, 6), 3, 3, 5, groups=3, padding=2)
+    conv("depthwise_dilation", (1, 3, 8, 7), 3, 3, 3, groups=3, padding=2, dilation=2)
+    conv("depthwise_multiplier", (2, 3, 5, 5), 3, 6, 3, groups=3, padding=1)
+    conv("depthwise_rectangular", (1, 2, 5, 9), 2, 2, (1, 5), groups=2, padding=(0, 2), stride=(1, 2))
+    # enough channels and pixels for the blocked kernels and their remainders
+    conv("3x3_blocks", (1, 9, 11, 10), 9, 17, 3, padding=1, bias=False)
+    conv("3x3_batch", (3, 8, 6, 7), 8, 8, 3)
+    conv("5x5_blocks", (1, 6, 9, 13), 6, 13, 5, padding=2)
+
+
+@area
+def pooling(f):
+    def pool(case, make, x, *args, **kwargs):
+        f.layer(case, make(*args, **kwargs), x)
+
+    for name, make in {"max_pool2d": nn.MaxPool2d, "avg_pool2d": nn.AvgPool2d}.items():
+        pool(f"{name}/plain", make, (2, 3, 4, 6), 2)
+        pool(f"{name}/remainder", make, (2, 2, 5, 7), 2)
+        pool(f"{name}/rectangular", make, (2, 2, 6, 7), (2, 3))
+        pool(f"{name}/overlapping", make, (2, 2, 7, 8), 3, stride=2)
+        pool(f"{name}/stride_1", make, (1, 2, 5, 6), 3, stride=1, padding=1)
+        pool(f"{name}/stride_beyond_window", make, (1, 2, 7, 8), 2, stride=3)
+        pool(f"{name}/padding", make, (2, 2, 6, 7), 3, stride=2, padding=1)
+        pool(f"{name}/padding_rectangular", make, (1, 2, 6, 9), (2, 5), stride=(1, 3), padding=(1, 2))
+        pool(f"{name}/ceil", make, (2, 2, 6, 7), 3, stride=2, ceil_mode=True)
+        pool(f"{name}/ceil_padding", make, (2, 2, 6, 8), 3, stride=2, padding=1, ceil_mode=True)
+        # The last window would start in the padding and is left out.
+        pool(f"{name}/ceil_dropped", make, (1, 2, 4, 5), 2, stride=3, padding=1, ceil_mode=True)
+        pool(f"{name}/whole_image", make, (2, 3, 4, 5), (4, 5))
+        pool(f"{name}/wide", make, (1, 1, 4, 38), 2)
+    pool("max_pool2d/dilation", nn.MaxPool2d, (1, 2, 7, 8), 3, stride=1, dilation=2)
+    pool("max_pool2d/dilation_padding_ceil", nn.MaxPool2d, (1, 2, 8, 9), (2, 3), stride=2, padding=1, dilation=(3, 2),
+         ceil_mode=True)  # fmt: skip
+    f.layer("max_pool2d/negative_padding", nn.MaxPool2d(3, 2, 1), -Draw("negative").uniform((1, 2, 5, 5), 1, 2))
+    f.layer("max_pool2d/ties", nn.MaxPool2d(2, 1), torch.ones(1, 1, 4, 4))
+    pool("avg_pool2d/exclude_padding", nn.AvgPool2d, (2, 2, 6, 7), 3, stride=2, padding=1, count_include_pad=False)
+    pool("avg_pool2d/exclude_padding_ceil", nn.AvgPool2d, (2, 2, 6, 8), 3, stride=2, padding=1, ceil_mode=True,
+         count_include_pad=False)  # fmt: skip
+    pool("avg_pool2d/divisor", nn.AvgPool2d, (1, 2, 5, 5), 3, stride=2, padding=1, divisor_override=5)
+    pool("adaptive_avg_pool2d/global", nn.AdaptiveAvgPool2d, (2, 3, 4, 5), 1)
+    pool("adaptive_avg_pool2d/same_size", nn.AdaptiveAvgPool2d, (1, 2, 3, 4), (3, 4))
+    pool("adaptive_avg_pool2d/even", nn.AdaptiveAvgPool2d, (2, 2, 6, 8), (3, 4))
+    pool("adaptive_avg_pool2d/uneven", nn.AdaptiveAvgPool2d, (1, 2, 7, 5), (3, 2))
+    pool("adaptive_avg_pool2d/larger_than_image", nn.AdaptiveAvgPool2d, (1, 2, 3, 2), (5, 7))
+    pool("adaptive_avg_pool2d/rectangular", nn.AdaptiveAvgPool2d, (1, 2, 5, 9), (1, 4))
+    pool("adaptive_avg_pool2d/keep_one", nn.AdaptiveAvgPool2d, (1, 2, 5, 6), (None, 2))
+
+
+@area
+def normalisation(f):
+    def norm(case, make, x, *args, **kwargs):
+        f.layer(case, make(*args, **kwargs), x)
+
+    inputs = {"batch_norm1d": (7, 3), "batch_norm1d_rank3": (4, 3, 5), "batch_norm2d": (3, 3, 2, 4)}
+    for name, shape in inputs.items():
+        make = nn.BatchNorm2d if len(shape) == 4 else nn.BatchNorm1d
+        norm(f"{name}/default", make, shape, 3)
+        norm(f"{name}/momentum", make, shape, 3, momentum=0.3, eps=1e-3)
+        norm(f"{name}/cumulative", make, shape, 3, momentum=None)
+        norm(f"{name}/plain", make, shape, 3, affine=False)
+        norm(f"{name}/untracked", make, shape, 3, track_running_stats=False)
+        norm(f"{name}/plain_untracked", make, shape, 3, affine=False, track_running_stats=False)
+    norm("batch_norm2d/one_sample", nn.BatchNorm2d, (1, 2, 3, 3), 2)
+    norm("batch_norm2d/wide", nn.BatchNorm2d, (2, 2, 3, 23), 2)
+    offset = 1000 + Draw("large_mean").uniform((4, 2, 3, 3)).mul(1024).round() / 1024  # exact in float32, as all inputs
+    f.layer("batch_norm2d/large_mean", nn.BatchNorm2d(2), offset)
+    norm("layer_norm/last", nn.LayerNorm, (3, 7), 7)
+    norm("layer_norm/tokens", nn.LayerNorm, (2, 4, 5), 5)
+    norm("layer_norm/two_axes", nn.LayerNorm, (3, 4, 5), (4, 5))
+    norm("layer_norm/image", nn.LayerNorm, (2, 3, 2, 4), (3, 2, 4))
+    norm("layer_norm/eps", nn.LayerNorm, (3, 7), 7, eps=0.1)
+    norm("layer_norm/plain", nn.LayerNorm, (3, 7), 7, elementwise_affine=False)
+    norm("layer_norm/one_row", nn.LayerNorm, (9,), 9)
+    norm("layer_norm/long", nn.LayerNorm, (2, 71), 71)
+
+
+# --- losses -----------------------------------------------------------------------------------------------------------
+
+
+@area
+def losses(f):
+    draw = Draw("losses")
+    weight = draw.uniform((5,), 0.2, 2.0)
+    labels = draw.labels((6,), 5)
+
+    def ce(case, x, target, **options):
+        f.loss(f"cross_entropy/{case}", F.cross_entropy, x, target, **options)
+
+    ce("mean", (6, 5), labels)
+    ce("sum", (6, 5), labels, reduction="sum")
+    ce("weight", (6, 5), labels, weight=weight)
+    ce("weight_sum", (6, 5), labels, weight=weight, reduction="sum")
+    ce("smoothing", (6, 5), labels, label_smoothing=0.1)
+    ce("smoothing_sum", (6, 5), labels, label_smoothing=0.3, reduction="sum")
+    ce("smoothing_weight", (6, 5), labels, label_smoothing=0.1, weight=weight)
+    ce("smoothing_weight_sum", (6, 5), labels, label_smoothing=0.1, weight=weight, reduction="sum")
+    ignoring = torch.tensor([0, -100, 4, 3, -100, 1])
+    ce("ignored", (6, 5), ignoring)
+    ce("ignored_sum", (6, 5), ignoring, reduction="sum")
+    ce("ignored_class", (6, 5), torch.tensor([2, 2, 0, 1, 4, 2]), ignore_index=2)
+    ce("ignored_255", (6, 5), torch.tensor([255, 2, 0, 255, 4, 2]), ignore_index=255)
+    ce("ignored_smoothing_weight", (6, 5), ignoring, label_smoothing=0.2, weight=weight)
+    ce("ignored_smoothing_weight_sum", (6, 5), ignoring, label_smoothing=0.2, weight=weight, reduction="sum")
+    ce("large_logits", torch.tensor([[1000.0, 0, -1000], [-800, -801, -802], [3e4, 3e4, 0]]), torch.tensor([0, 1, 2]))
+    ce("one_sample", (1, 4), torch.tensor([2]))
+    ce("rank1", (4,), torch.tensor(2))
+    ce("all_ignored", (2, 4), torch.tensor([-100, -100]))
+    ce("all_ignored_sum", (2, 4), torch.tensor([-100, -100]), reduction="sum")
+    ce("many_classes", (2, 70), torch.tensor([69, 0]))
+    # any spatial rank
+    ce("rank3", (2, 5, 3), draw.labels((2, 3), 5))
+    ce("images", (2, 5, 3, 4), draw.labels((2, 3, 4), 5))
+    holes = draw.labels((2, 3, 4), 5)
+    holes[0, 1, 2] = holes[1, 0, 0] = holes[1, 2, 3] = -100
+    ce("images_ignored_weight", (2, 5, 3, 4), holes, weight=weight)
+    ce("images_ignored_smoothing", (2, 5, 3, 4), holes, label_smoothing=0.1)
+    ce("images_sum", (2, 5, 3, 4), draw.labels((2, 3, 4), 5), reduction="sum")
+    # soft targets
+    soft = draw.normal((6, 5)).softmax(1).float().double()
+    ce("soft", (6, 5), soft)
+    ce("soft_sum", (6, 5), soft, reduction="sum")
+    ce("soft_smoothing", (6, 5), soft, label_smoothing=0.1)
+    ce("soft_weight", (6, 5), soft, weight=weight)
+    ce("soft_smoothing_weight", (6, 5), soft, label_smoothing=0.2, weight=weight)
+    ce("soft_images", (2, 3, 2, 4), draw.normal((2, 3, 2, 4)).softmax(1).float().double())
+
+    def nll(case, x, target, **options):
+        x = (draw.normal(x, 2.0) if isinstance(x, tuple) else x).log_softmax(1).float()
+        f.loss(f"nll/{case}", F.nll_loss, x, target, **options)
+
+    nll("mean", (6, 5), labels)
+    nll("sum", (6, 5), labels, reduction="sum")
+    nll("weight", (6, 5), labels, weight=weight)
+    nll("ignored_weight", (6, 5), ignoring, weight=weight)
+    nll("ignored_class", (6, 5), labels, ignore_index=1)
+    nll("images", (2, 5, 3, 4), holes)
+
+    for name, shape in {"rank1": (7,), "rank2": (4, 5), "images": (2, 3, 4, 2)}.items():
+        for reduction in ("mean", "sum"):
+            f.loss(f"mse/{name}_{reduction}", F.mse_loss, shape, draw.normal(shape), reduction=reduction)
+
+    def bce(case, x, target, **options):
+        f.loss(f"bce/{case}", F.binary_cross_entropy_with_logits, x, target, **options)
+
+    zero_one = draw.labels((4, 5), 2).double()
+    bce("mean", (4, 5), zero_one)
+    bce("sum", (4, 5), zero_one, reduction="sum")
+    bce("soft", (4, 5), draw.uniform((4, 5)))
+    bce("images", (2, 1, 3, 4), draw.labels((2, 1, 3, 4), 2).double())
+    bce("weight", (4, 5), zero_one, weight=draw.uniform((4, 5), 0, 2))
+    bce("pos_weight", (4, 5), zero_one, pos_weight=draw.uniform((5,), 0.5, 3))
+    bce("weight_columns", (4, 5), zero_one, weight=draw.uniform((5,), 0, 2))
+    bce("weight_rows_sum", (4, 5), zero_one, weight=draw.uniform((4, 1), 0, 2), reduction="sum")
+    images = draw.labels((2, 3, 2, 3), 2).double()
+    bce("pos_weight_channels", (2, 3, 2, 3), images, pos_weight=draw.uniform((3, 1, 1), 0.5, 3))
+    weights = {"weight": draw.uniform((4, 5), 0, 2), "pos_weight": draw.uniform((5,), 0.5, 3)}
+    bce("weight_pos_weight_sum", (4, 5), draw.uniform((4, 5)), **weights, reduction="sum")
+    tails = torch.tensor([-1000.0, -100, -30, 0, 30, 100, 1000, 1000], dtype=torch.float64)
+    bce("tails", tails, torch.tensor([0.0, 1, 0, 1, 1, 0, 1, 0]).double())
+
+
+# --- branches and networks --------------------------------------------------------------------------------------------
+
+
+class Branches(nn.Module):
+    """Named modules whose results are joined."""
+
+    def __init__(self, join, **branches):
+        super().__init__()
+        self.join = join
+        for name, branch in branches.items():
+            self.add_module(name, branch)
+
+    def forward(self, x):
+        return self.join([branch(x) for branch in self.children()])
+
+
+def total(parts):
+    return sum(parts[1:], parts[0])
+
+
+def concat(parts):
+    return torch.cat(parts, 1)
+
+
+def product(parts):
+    return math.prod(parts[1:], start=parts[0])
+
+
+class BasicBlock(nn.Module):
+    """torchvision.models.resnet.BasicBlock."""
+
+    def __init__(self, inputs, outputs, stride):
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.downsample = None
+        if stride != 1 or inputs != outputs:
+            self.downsample = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+
+    def forward(self, x):
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+class SqueezeExcitation(nn.Module):
+    """torchvision.ops.SqueezeExcitation: x * sigmoid(fc2(relu(fc1(mean of x over the pixels))))."""
+
+    def __init__(self, channels, squeezed):
+        super().__init__()
+        self.fc1 = nn.Conv2d(channels, squeezed, 1)
+        self.fc2 = nn.Conv2d(squeezed, channels, 1)
+
+    def forward(self, x):
+        return x * torch.sigmoid(self.fc2(F.relu(self.fc1(F.adaptive_avg_pool2d(x, 1)))))
+
+
+def small_lenet():
+    return nn.Sequential(
+        nn.Conv2d(1, 2, 5, padding=2), nn.Sigmoid(), nn.AvgPool2d(2), nn.Conv2d(2, 4, 3), nn.Sigmoid(), nn.AvgPool2d(2),
+        nn.Flatten(), nn.Linear(16, 12), nn.Sigmoid(), nn.Linear(12, 8), nn.Sigmoid(), nn.Linear(8, 10))  # fmt: skip
+
+
+@area
+def networks(f):
+    def joined(case, join, x, /, **branches):
+        f.layer(case, Branches(join, **branches), x)
+
+    mlp = nn.Sequential(nn.Sequential(nn.Linear(4, 6), nn.ReLU()), nn.Sequential(nn.Linear(6, 3)))
+    f.layer("sequential/positions", nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3)), (5, 4))
+    f.layer("sequential/nested", mlp, (5, 4))
+
+    path = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2))
+    joined("sum/identity", total, (3, 4), shortcut=nn.Identity(), fc=nn.Linear(4, 4))
+    joined("sum/three", total, (2, 3, 4), a=nn.Linear(4, 2), b=nn.Linear(4, 2, bias=False), c=path)
+
+    narrow = nn.Sequential(nn.Conv2d(3, 2, 1), nn.ReLU(), nn.Conv2d(2, 4, 3, padding=1))
+    pooled = nn.Sequential(nn.MaxPool2d(3, 1, 1), nn.Conv2d(3, 1, 1))
+    joined("concat/inception", concat, (2, 3, 4, 5), branch1=nn.Conv2d(3, 2, 1), branch2=narrow, branch3=pooled)
+    dense = nn.Sequential(nn.BatchNorm2d(2), nn.ReLU(), nn.Conv2d(2, 3, 3, padding=1))
+    joined("concat/dense", concat, (2, 2, 4, 4), input=nn.Identity(), conv=dense)
+    joined("concat/rank2", concat, (3, 4), a=nn.Linear(4, 3), b=nn.Identity())
+
+    gate = nn.Sequential(nn.Linear(4, 3), nn.Sigmoid())
+    spatial = nn.Sequential(nn.Conv2d(3, 1, 3, padding=1), nn.Sigmoid())
+    channels = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(3, 4, 1))
+    joined("product/gate", product, (5, 4), value=nn.Linear(4, 3), gate=gate)
+    joined("product/three", product, (4, 3), x=nn.Identity(), a=nn.Linear(3, 3), b=nn.Linear(3, 3))
+    joined("product/spatial_gate", product, (2, 3, 3, 4), x=nn.Identity(), gate=spatial)
+    joined("product/channels_by_pixels", product, (2, 3, 3, 4), channels=channels, pixels=nn.Conv2d(3, 1, 1))
+    f.layer("product/squeeze_excitation", SqueezeExcitation(4, 2), (2, 4, 3, 5))
+
+    f.layer("basic_block/stride", BasicBlock(3, 4, 2), (2, 3, 6, 5))
+    f.layer("basic_block/identity", BasicBlock(3, 3, 1), (2, 3, 4, 5))
+    f.layer("lenet/layer", small_lenet(), (4, 1, 12, 12))
+
+    # Three steps of gradient descent on one batch.
+    case, steps = "lenet/training", 3
+    draw, net, criterion = Draw(case), small_lenet(), nn.CrossEntropyLoss()
+    f.name(case, f"{steps} steps of SGD(lr=0.5) on cross_entropy of the LeNet above")
+    draw.fill(net)
+    x, target = draw.normal((6, 1, 12, 12)), draw.labels((6,), 10)
+    f.add(case, x=x, target=target, **{f"state.{key}": value for key, value in net.state_dict().items()})
+    optimizer, values = torch.optim.SGD(net.parameters(), lr=0.5), []
+    for step in range(steps):
+        optimizer.zero_grad()
+        logits = net(x)
+        loss = criterion(logits, target)
+        loss.backward()
+        if step == 0:
+            f.add(case, y=logits, **{f"grad.{key}": value.grad for key, value in net.named_parameters()})
+        optimizer.step()
+        values.append(loss.item())
+    f.add(case, losses=torch.tensor(values, dtype=torch.float64))
+    f.add(case, **{f"after.{key}": value for key, value in net.state_dict().items()})
+
+
+@area
+def initialisers(f):
+    """What PyTorch's initialisers draw from: (low, high) of a uniform distribution, (mean, std) of a normal one."""
+    weights = {"linear": nn.Linear(30, 50), "conv": nn.Conv2d(6, 20, (3, 5)), "grouped": nn.Conv2d(8, 24, 3, groups=4)}
+    calls = {
+        "xavier_uniform": nn.init.xavier_uniform_,
+        "xavier_uniform_gain": lambda w: nn.init.xavier_uniform_(w, gain=nn.init.calculate_gain("tanh")),
+        "xavier_normal": nn.init.xavier_normal_,
+        "kaiming_uniform": lambda w: nn.init.kaiming_uniform_(w, nonlinearity="relu"),
+        "kaiming_uniform_leaky": lambda w: nn.init.kaiming_uniform_(w, a=0.2),
+        "kaiming_uniform_fan_out": lambda w: nn.init.kaiming_uniform_(w, mode="fan_out", nonlinearity="relu"),
+        "kaiming_normal": lambda w: nn.init.kaiming_normal_(w, nonlinearity="relu"),
+        "kaiming_normal_fan_out": lambda w: nn.init.kaiming_normal_(w, mode="fan_out", nonlinearity="relu"),
+    }
+    drawn = []
+
+    def record(tensor, first, second):
+        drawn.append(torch.tensor([first, second], dtype=torch.float64))
+
+    with mock.patch.multiple(torch.Tensor, uniform_=record, normal_=record):
+        for kind, layer in weights.items():
+            layer.reset_parameters()
+            f.name(f"default/{kind}", f"reset_parameters of {layer}")
+            f.add(f"default/{kind}", weight=drawn[0], bias=drawn[1])
+            drawn.clear()
+            for name, call in calls.items():
+                call(layer.weight)
+                f.name(f"{name}/{kind}", f"{name} of the weight of {layer}")
+                f.add(f"{name}/{kind}", weight=drawn.pop())
+
+
+# --- command line -----------------------------------------------------------------------------------------------------
+
+
+def differences(path, content):
+    """What differs between the file and the bytes made now, as lines."""
+    if not path.exists():
+        return [f"{path.name}: missing"]
+    (old, old_metadata), (new, new_metadata) = read_safetensors(path.read_bytes()), read_safetensors(content)
+    lines = [f"{path.name}: {key} is missing" for key in new.keys() - old.keys()]
+    lines += [f"{path.name}: {key} is not made by the script" for key in old.keys() - new.keys()]
+    lines += [f"{path.name}: the text of {key} differs" for key in old_metadata.keys() | new_metadata.keys()
+              if old_metadata.get(key) != new_metadata.get(key)]  # fmt: skip
+    for key in old.keys() & new.keys():
+        if old[key][:2] != new[key][:2]:
+            lines.append(f"{path.name}: {key} is {old[key][:2]} in the file, {new[key][:2]} now")
+            continue
+        scale = max((abs(value) for value in new[key][2] if math.isfinite(value)), default=0)
+        pairs = zip(old[key][2], new[key][2])
+        if not all(a == b or abs(a - b) <= 1e-12 * scale or math.isnan(a) and math.isnan(b) for a, b in pairs):
+            lines.append(f"{path.name}: the values of {key} differ")
+    return sorted(lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="compare with the files instead of writing them")
+    parser.add_argument("--list", action="store_true", help="print the cases instead of writing the files")
+    options = parser.parse_args()
+
+    torch.set_num_threads(1)
+    warnings.filterwarnings("ignore", message="Using padding='same' with even kernel lengths")
+    cases, size, lines = 0, 0, []
+    for name, make in AREAS.items():
+        fixture = Fixture()
+        make(fixture)
+        content, path = write_safetensors(fixture.tensors, fixture.metadata), HERE / f"{name}.safetensors"
+        cases, size = cases + len(fixture.metadata), size + len(content)
+        if options.list:
+            print(*(f"{name}: {case}: {text}" for case, text in fixture.metadata.items()), sep="\n")
+        elif options.check:
+            lines += differences(path, content)
+        else:
+            path.write_bytes(content)
+    print(*lines, f"{cases} cases, {size} bytes{f', {len(lines)} differences' if options.check else ''}", sep="\n")
+    return 1 if lines else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,153 @@
+#!/usr/bin/python3
+"""Writes tests/optim/expected.hpp: what PyTorch's optimisers, schedules and gradient clipping do, step by step.
+
+    tests/golden/make_optim.py            writes the header
+    tests/golden/make_optim.py --check    compares it with what it would write; exit status 1 if it differs
+
+Needs PyTorch only (Debian 12: apt install python3-torch, version 1.13, run by /usr/bin/python3). Everything is computed
+in float64, from values and gradients that test_optimizers.cpp makes by the same formulas.
+"""
+
+import math
+import pathlib
+import sys
+import warnings
+
+import torch
+from torch.optim import SGD, Adam, AdamW, RMSprop
+from torch.optim import lr_scheduler as schedules
+
+TARGET = pathlib.Path(__file__).resolve().parent.parent / "optim" / "expected.hpp"
+SHAPES = [(2, 3), (5,)]
+STEPS = 8
+
+OPTIMIZERS = {
+    "sgd": (SGD, dict(lr=0.1)),
+    "sgd decay": (SGD, dict(lr=0.1, weight_decay=0.01)),
+    "sgd momentum": (SGD, dict(lr=0.1, momentum=0.9)),
+    "sgd dampening": (SGD, dict(lr=0.1, momentum=0.9, dampening=0.3, weight_decay=0.01)),
+    "sgd nesterov": (SGD, dict(lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.01)),
+    "adam": (Adam, dict(lr=0.01)),
+    "adam decay": (Adam, dict(lr=0.01, weight_decay=0.1)),
+    "adam betas": (Adam, dict(lr=0.01, betas=(0.5, 0.9), eps=1e-3)),
+    "adam amsgrad": (Adam, dict(lr=0.01, betas=(0.9, 0.5), amsgrad=True)),
+    "adamw": (AdamW, dict(lr=0.01)),
+    "adamw decay": (AdamW, dict(lr=0.01, weight_decay=0.3)),
+    "adamw amsgrad": (AdamW, dict(lr=0.01, betas=(0.9, 0.5), amsgrad=True)),
+    "rmsprop": (RMSprop, dict()),
+    "rmsprop decay": (RMSprop, dict(alpha=0.9, eps=1e-4, weight_decay=0.1)),
+    "rmsprop momentum": (RMSprop, dict(momentum=0.9)),
+    "rmsprop centered": (RMSprop, dict(centered=True)),
+    "rmsprop all": (RMSprop, dict(alpha=0.9, momentum=0.8, centered=True, weight_decay=0.1)),
+}
+
+METRICS = [1.0, 0.9, 0.8, 0.8, 0.79999, 0.81, 0.7, 0.7, 0.7, 0.7, 0.7, 0.69, 0.69, 0.69, 0.69, 0.69, 0.5, 0.5, 0.5, 0.5]
+
+
+def warmup(then, start, total):
+    def make(optimizer):
+        first = schedules.LinearLR(optimizer, start_factor=start, end_factor=1.0, total_iters=total)
+        if then is None:
+            return first
+        return schedules.SequentialLR(optimizer, [first, then(optimizer)], [total])
+
+    return make
+
+
+SCHEDULES = {
+    "step": lambda o: schedules.StepLR(o, 3),
+    "step gamma": lambda o: schedules.StepLR(o, 2, gamma=0.5),
+    "multistep": lambda o: schedules.MultiStepLR(o, [2, 5, 5, 11], gamma=0.3),
+    "exponential": lambda o: schedules.ExponentialLR(o, 0.9),
+    "cosine": lambda o: schedules.CosineAnnealingLR(o, 7),
+    "cosine floor": lambda o: schedules.CosineAnnealingLR(o, 7, eta_min=0.01),
+    "polynomial": lambda o: schedules.PolynomialLR(o),
+    "polynomial power": lambda o: schedules.PolynomialLR(o, 12, 0.9),
+    "warmup": warmup(None, 1 / 3, 5),
+    "warmup cosine": warmup(lambda o: schedules.CosineAnnealingLR(o, 10), 0.1, 4),
+    "warmup step": warmup(lambda o: schedules.StepLR(o, 3), 0.5, 2),
+    "plateau": lambda o: schedules.ReduceLROnPlateau(o, patience=2),
+    "plateau cooldown": lambda o: schedules.ReduceLROnPlateau(o, factor=0.5, patience=1, cooldown=2, min_lr=0.1),
+    "plateau absolute": lambda o: schedules.ReduceLROnPlateau(
+        o, factor=0.5, patience=1, threshold=0.15, threshold_mode="abs"
+    ),
+    "plateau max": lambda o: schedules.ReduceLROnPlateau(o, mode="max", factor=0.5, patience=3, threshold=0.01),
+}
+
+
+def start(p):
+    count = math.prod(SHAPES[p])
+    return torch.tensor([math.sin(1 + i + 10 * p) for i in range(count)], dtype=torch.float64).reshape(SHAPES[p])
+
+
+def gradient(p, t):
+    count = math.prod(SHAPES[p])
+    return torch.tensor([math.cos(0.7 * i + 1.3 * t + 5 * p) for i in range(count)], dtype=torch.float64).reshape(SHAPES[p])
+
+
+def trajectory(kind, options):
+    """All values after each step; the second parameter has no gradient in the first two steps."""
+    parameters = [start(p).requires_grad_() for p in range(len(SHAPES))]
+    optimizer = kind(parameters, **options)
+    values = []
+    for t in range(STEPS):
+        for p, parameter in enumerate(parameters):
+            parameter.grad = None if p == 1 and t < 2 else gradient(p, t)
+        optimizer.step()
+        values += [value for parameter in parameters for value in parameter.detach().reshape(-1).tolist()]
+    return values
+
+
+def rates(make):
+    """The rates of two groups at the start and after each step."""
+    groups = [{"params": [torch.zeros(1, requires_grad=True)], "lr": lr} for lr in (0.5, 0.2)]
+    optimizer = SGD(groups, lr=0.1)
+    schedule = make(optimizer)
+    values = [group["lr"] for group in optimizer.param_groups]
+    for metric in METRICS:
+        optimizer.step()
+        if isinstance(schedule, schedules.ReduceLROnPlateau):
+            schedule.step(metric)
+        else:
+            schedule.step()
+        values += [group["lr"] for group in optimizer.param_groups]
+    return values
+
+
+def clipped(max_norm):
+    """The norm before, then the gradients after."""
+    parameters = [start(p).requires_grad_() for p in range(len(SHAPES))]
+    for p, parameter in enumerate(parameters):
+        parameter.grad = gradient(p, 0)
+    norm = torch.nn.utils.clip_grad_norm_(parameters, max_norm)
+    return [norm.item()] + [value for parameter in parameters for value in parameter.grad.reshape(-1).tolist()]
+
+
+def listing(values):
+    lines, line = [], ""
+    for value in values:
+        text = repr(value) + ", "
+        if len(line) + len(text) > 112:
+            lines.append(line.rstrip())
+            line = ""
+        line += text
+    return "\n".join("      " + text for text in lines + [line.rstrip(", ")])
+
+
+def header():
+    cases = {name: trajectory(*case) for name, case in OPTIMIZERS.items()}
+    cases |= {"schedule " + name: rates(make) for name, make in SCHEDULES.items()}
+    cases |= {f"clip {max_norm}": clipped(max_norm) for max_norm in (0.5, 100.0)}
+    out = "#pragma once\n\n// Made by tests/golden/make_optim.py with PyTorch " + torch.__version__.split("a")[0] + ".\n"
+    out += "// clang-format off\n\n#include <map>\n#include <string>\n#include <vector>\n\n"
+    out += "inline const std::vector<double> metrics = {\n" + listing(METRICS) + "};\n\n"
+    out += "inline const std::map<std::string, std::vector<double>> expected = {\n"
+    out += ",\n".join('    {"' + name + '", {\n' + listing(values) + "}}" for name, values in cases.items())
+    return out + "};\n"
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    if sys.argv[1:] == ["--check"]:
+        sys.exit(TARGET.read_text() != header() and f"{TARGET} differs from what PyTorch {torch.__version__} gives")
+    TARGET.write_text(header())

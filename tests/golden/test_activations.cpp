@@ -1,0 +1,55 @@
+#include <doctest/doctest.h>
+
+#include "golden/golden.hpp"
+#include "lamina/nn/gelu.hpp"
+#include "lamina/nn/hardsigmoid.hpp"
+#include "lamina/nn/hardswish.hpp"
+#include "lamina/nn/leaky_relu.hpp"
+#include "lamina/nn/relu.hpp"
+#include "lamina/nn/relu6.hpp"
+#include "lamina/nn/sigmoid.hpp"
+#include "lamina/nn/silu.hpp"
+#include "lamina/nn/softmax.hpp"
+#include "lamina/nn/tanh.hpp"
+
+using namespace lamina;
+using testing::Golden;
+
+namespace {
+
+template <class L, class S>
+void check_activation(Golden<S>& golden, const std::string& name, const L& layer) {
+  for (const char* part : {"/random", "/kinks", "/tails", "/small"}) CHECK(golden.layer(name + part, layer));
+}
+
+template <template <class> class Softmax, class S>
+void check_softmax(Golden<S>& golden, const std::string& name) {
+  CHECK(golden.layer(name + "/rank1", Softmax<S>(0)));
+  CHECK(golden.layer(name + "/rows", Softmax<S>(-1)));
+  CHECK(golden.layer(name + "/columns", Softmax<S>(0)));
+  for (int dim = 0; dim < 4; ++dim) CHECK(golden.layer(name + "/rank4_dim" + std::to_string(dim), Softmax<S>(dim)));
+  CHECK(golden.layer(name + "/one", Softmax<S>(1)));
+  CHECK(golden.layer(name + "/long", Softmax<S>(-1)));
+  CHECK(golden.layer(name + "/large", Softmax<S>(-1)));
+}
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("activations as in PyTorch", S, float, double) {
+  Golden<S> golden("activations");
+  check_activation(golden, "sigmoid", Sigmoid<S>());
+  check_activation(golden, "tanh", Tanh<S>());
+  check_activation(golden, "relu", ReLU<S>());
+  check_activation(golden, "relu6", ReLU6<S>());
+  check_activation(golden, "leaky_relu", LeakyReLU<S>());
+  check_activation(golden, "leaky_relu_0.2", LeakyReLU<S>(0.2));
+  check_activation(golden, "gelu", GELU<S>());
+  check_activation(golden, "gelu_tanh", GELU<S>({.approximate = "tanh"}));
+  check_activation(golden, "silu", SiLU<S>());
+  check_activation(golden, "hardsigmoid", Hardsigmoid<S>());
+  check_activation(golden, "hardswish", Hardswish<S>());
+  check_softmax<Softmax>(golden, "softmax");
+  check_softmax<LogSoftmax>(golden, "log_softmax");
+  CHECK(golden.layer("softmax/masked", Softmax<S>(-1)));
+  CHECK(golden.untested() == "");
+}

@@ -1,0 +1,44 @@
+#include <doctest/doctest.h>
+
+#include "golden/golden.hpp"
+#include "lamina/nn/batch_norm.hpp"
+#include "lamina/nn/layer_norm.hpp"
+
+using namespace lamina;
+using testing::Golden;
+
+namespace {
+
+template <class Norm, class S>
+void check_batch_norm(Golden<S>& golden, const std::string& layer) {
+  CHECK(golden.layer(layer + "/default", Norm(3)));
+  CHECK(golden.layer(layer + "/momentum", Norm(3, {.eps = 1e-3, .momentum = 0.3})));
+  CHECK(golden.layer(layer + "/cumulative", Norm(3, {.momentum = std::nullopt})));
+  CHECK(golden.layer(layer + "/plain", Norm(3, {.affine = false})));
+  CHECK(golden.layer(layer + "/untracked", Norm(3, {.track_running_stats = false})));
+  CHECK(golden.layer(layer + "/plain_untracked", Norm(3, {.affine = false, .track_running_stats = false})));
+}
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("normalisation as in PyTorch", S, float, double) {
+  Golden<S> golden("normalisation");
+
+  check_batch_norm<BatchNorm1d<S>>(golden, "batch_norm1d");
+  check_batch_norm<BatchNorm1d<S>>(golden, "batch_norm1d_rank3");
+  check_batch_norm<BatchNorm2d<S>>(golden, "batch_norm2d");
+  CHECK(golden.layer("batch_norm2d/one_sample", BatchNorm2d<S>(2)));
+  CHECK(golden.layer("batch_norm2d/wide", BatchNorm2d<S>(2)));
+  CHECK(golden.layer("batch_norm2d/large_mean", BatchNorm2d<S>(2), 30));
+
+  CHECK(golden.layer("layer_norm/last", LayerNorm<S>(7)));
+  CHECK(golden.layer("layer_norm/tokens", LayerNorm<S>(5)));
+  CHECK(golden.layer("layer_norm/two_axes", LayerNorm<S>({4, 5})));
+  CHECK(golden.layer("layer_norm/image", LayerNorm<S>({3, 2, 4})));
+  CHECK(golden.layer("layer_norm/eps", LayerNorm<S>(7, {.eps = 0.1})));
+  CHECK(golden.layer("layer_norm/plain", LayerNorm<S>(7, {.elementwise_affine = false})));
+  CHECK(golden.layer("layer_norm/one_row", LayerNorm<S>(9)));
+  CHECK(golden.layer("layer_norm/long", LayerNorm<S>(71)));
+
+  CHECK(golden.untested() == "");
+}
