@@ -195,6 +195,9 @@ class Tensor {
 
   bool shares_storage(const Tensor& other) const { return storage_ == other.storage_ && storage_.data(); }
 
+  /// Whether nobody else holds the elements, so that writing to them copies nothing.
+  bool exclusive() const { return storage_.exclusive(); }
+
   /// Elementwise, in place; the shapes must be equal.
   Tensor& operator+=(const Tensor& other) {
     check_same(other, "+=");

@@ -1,5 +1,9 @@
 #pragma once
 
+#include <cstring>
+#include <utility>
+
+#include "lamina/core/tensor.hpp"
 #include "lamina/kernels/simd.hpp"
 
 namespace lamina::kernels {
@@ -16,6 +20,26 @@ void map(Index n, Scalar* y, F f, const In*... x) {
     Index i = first;
     for (; i + width <= last; i += width) f(simd::Pack<In>::load(x + i)...).store(y + i);
     if (i < last) f(simd::Pack<In>::load(x + i, last - i)...).store(y + i, last - i);
+  });
+}
+
+/// f(x[i], others[i]...) for every i, all of x's size; in x's storage if nobody else holds it.
+template <class Scalar, class F, class... Other>
+Tensor<Scalar> transform(Tensor<Scalar> x, F f, const Tensor<Other>&... others) {
+  const Index n = x.numel();
+  const Scalar* in = std::as_const(x).data();
+  Tensor<Scalar> y = x.exclusive() ? std::move(x) : Tensor<Scalar>(x.shape());
+  map(n, y.data(), f, in, others.data()...);
+  return y;
+}
+
+/// Copies a matrix whose rows lie x_stride and y_stride elements apart.
+template <class Scalar>
+void copy_rows(Index rows, Index columns, const Scalar* x, Index x_stride, Scalar* y, Index y_stride) {
+  if (columns == 0) return;
+  parallel_for(0, rows, stream_grain / columns, [&](Index first, Index last) {
+    for (Index row = first; row < last; ++row)
+      std::memcpy(y + row * y_stride, x + row * x_stride, static_cast<std::size_t>(columns) * sizeof(Scalar));
   });
 }
 

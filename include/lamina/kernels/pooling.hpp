@@ -120,7 +120,9 @@ void max_pool(Index planes, const WindowAxis& rows, const WindowAxis& columns, c
   constexpr T lowest = -std::numeric_limits<T>::infinity();
 
   // A unit of work is a band of output rows of a plane, whose input rows fit into the second-level cache.
-  const auto input_rows = [&](Index count) { return (count - 1) * rows.stride + (rows.kernel - 1) * rows.dilation + 1; };
+  const auto input_rows = [&](Index count) {
+    return (count - 1) * rows.stride + (rows.kernel - 1) * rows.dilation + 1;
+  };
   Index band = rows.out;
   while (band > 1 && input_rows(band) * columns.in > (1 << 16)) band = (band + 1) / 2;
   const Index bands = (rows.out + band - 1) / band;

@@ -28,7 +28,7 @@ struct AvgPool2dOptions {
 template <class Scalar = float>
 class AvgPool2d : public Layer<AvgPool2d<Scalar>, Scalar> {
  public:
-  explicit AvgPool2d(Size2 kernel_size, AvgPool2dOptions options = {})
+  explicit AvgPool2d(Size2 kernel_size, const AvgPool2dOptions& options = {})
       : window_{kernel_size, options.stride == kernel_sized ? kernel_size : options.stride, options.padding, 1,
                 options.ceil_mode},
         count_include_pad_(options.count_include_pad),

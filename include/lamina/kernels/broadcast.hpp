@@ -1,0 +1,160 @@
+#pragma once
+
+#include <array>
+#include <vector>
+
+#include "lamina/kernels/elementwise.hpp"
+
+namespace lamina::kernels {
+
+namespace detail {
+
+/// One axis of the space that a product runs over, with the distance of neighbours in each operand: 0 where the
+/// operand has extent 1.
+struct ProductAxis {
+  Index extent, out, a, b;
+};
+
+/// Where each operand stands.
+struct ProductOffset {
+  Index out = 0, a = 0, b = 0;
+};
+
+/// The axes innermost first, those of extent 1 dropped and neighbours joined where all operands allow it.
+inline std::vector<ProductAxis> product_axes(const Shape& space, const Shape& out, const Shape& a, const Shape& b) {
+  std::vector<ProductAxis> axes;
+  ProductAxis steps{1, 1, 1, 1};
+  for (int i = space.rank(); i-- > 0;) {
+    const Index n = space[i];
+    const ProductAxis axis{n, out[i] == 1 ? 0 : steps.out, a[i] == 1 ? 0 : steps.a, b[i] == 1 ? 0 : steps.b};
+    steps = {1, steps.out * out[i], steps.a * a[i], steps.b * b[i]};
+    if (n == 1) continue;
+    if (!axes.empty()) {
+      ProductAxis& inner = axes.back();
+      if (axis.out == inner.out * inner.extent && axis.a == inner.a * inner.extent &&
+          axis.b == inner.b * inner.extent) {
+        inner.extent *= n;
+        continue;
+      }
+    }
+    axes.push_back(axis);
+  }
+  if (axes.empty()) axes.push_back({1, 1, 1, 1});
+  return axes;
+}
+
+/// The offsets of element i of a space of axes, innermost first.
+inline ProductOffset product_offset(const std::vector<ProductAxis>& axes, Index i) {
+  ProductOffset offset;
+  for (const ProductAxis& axis : axes) {
+    const Index at = i % axis.extent;
+    i /= axis.extent;
+    offset = {offset.out + at * axis.out, offset.a + at * axis.a, offset.b + at * axis.b};
+  }
+  return offset;
+}
+
+inline Index product_size(const std::vector<ProductAxis>& axes) {
+  Index size = 1;
+  for (const ProductAxis& axis : axes) size *= axis.extent;
+  return size;
+}
+
+/// How a row of n products goes out: out[i] = or += a[i] * b[i], or as their sum. An operand with step 0 is one number.
+template <class Scalar, bool a_step, bool b_step>
+struct ProductRow {
+  using Pack = simd::Pack<Scalar>;
+  static constexpr Index width = simd::width<Scalar>;
+
+  static void store(Index n, Scalar* out, const Scalar* a, const Scalar* b, bool add) {
+    const auto put = [&](Index i, auto... lanes) {
+      Pack value = load<a_step>(a, i, lanes...) * load<b_step>(b, i, lanes...);
+      if (add) value += Pack::load(out + i, lanes...);
+      value.store(out + i, lanes...);
+    };
+    Index i = 0;
+    for (; i + width <= n; i += width) put(i);
+    if (i < n) put(i, n - i);
+  }
+
+  /// Added to what the lanes of `total` hold.
+  static Pack sum(Index n, const Scalar* a, const Scalar* b, Pack total) {
+    Index i = 0;
+    for (; i + width <= n; i += width) total += load<a_step>(a, i) * load<b_step>(b, i);
+    if (i < n) {
+      Scalar values[width];  // what lies behind the row must not count: infinity * 0 is NaN
+      (load<a_step>(a, i, n - i) * load<b_step>(b, i, n - i)).store(values);
+      total += Pack::load(values, n - i);
+    }
+    return total;
+  }
+
+ private:
+  template <bool step, class... Lanes>
+  static Pack load(const Scalar* p, Index i, Lanes... lanes) {
+    if constexpr (step)
+      return Pack::load(p + i, lanes...);
+    else
+      return Pack(*p);
+  }
+};
+
+/// f(ProductRow) for the steps that the operands take.
+template <class Scalar, class F>
+void with_product_row(const ProductAxis& axis, F f) {
+  if (axis.a && axis.b)
+    f(ProductRow<Scalar, true, true>());
+  else if (axis.a)
+    f(ProductRow<Scalar, true, false>());
+  else if (axis.b)
+    f(ProductRow<Scalar, false, true>());
+  else
+    f(ProductRow<Scalar, false, false>());
+}
+
+}  // namespace detail
+
+/// out = sum of a * b over the axes of `space` in which out has extent 1. All shapes have the rank of `space` and in
+/// each axis its extent or 1; an operand is repeated along the axes where it has 1. So this is the product of two
+/// tensors that broadcast, and with a gradient as `a` also that product's gradients. The order of every sum is fixed.
+/// out may be a or b if it has the same shape and nothing is summed.
+template <class Scalar>
+void multiply(const Shape& space, const Shape& out_shape, Scalar* out, const Shape& a_shape, const Scalar* a,
+              const Shape& b_shape, const Scalar* b) {
+  if (space.numel() == 0) {
+    std::fill_n(out, out_shape.numel(), Scalar(0));
+    return;
+  }
+  std::vector<detail::ProductAxis> kept, summed;
+  const auto axes = detail::product_axes(space, out_shape, a_shape, b_shape);
+  const detail::ProductAxis inner = axes.front();
+  for (std::size_t i = 1; i < axes.size(); ++i) (axes[i].out ? kept : summed).push_back(axes[i]);
+
+  // A task is a piece of the innermost axis where that is kept, or the whole of it where it is summed.
+  const Index length = inner.out ? std::min(inner.extent, stream_grain) : inner.extent;
+  const Index pieces = (inner.extent + length - 1) / length;
+  const Index terms = detail::product_size(summed);
+  const auto run = [&](auto row, Index first, Index last) {
+    for (Index task = first; task < last; ++task) {
+      const auto at = detail::product_offset(kept, task / pieces);
+      const Index begin = task % pieces * length, count = std::min(length, inner.extent - begin);
+      simd::Pack<Scalar> total(0);
+      for (Index term = 0; term < terms; ++term) {
+        const auto from = detail::product_offset(summed, term);
+        const Scalar* left = a + at.a + from.a + begin * inner.a;
+        const Scalar* right = b + at.b + from.b + begin * inner.b;
+        if (inner.out)
+          row.store(count, out + at.out + begin, left, right, term > 0);
+        else
+          total = row.sum(count, left, right, total);
+      }
+      if (!inner.out) out[at.out] = simd::sum(total);
+    }
+  };
+  detail::with_product_row<Scalar>(inner, [&](auto row) {
+    parallel_for(0, detail::product_size(kept) * pieces, stream_grain / (length * terms),
+                 [&](Index first, Index last) { run(row, first, last); });
+  });
+}
+
+}  // namespace lamina::kernels

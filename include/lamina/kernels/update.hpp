@@ -1,0 +1,31 @@
+#pragma once
+
+#include <type_traits>
+
+#include "lamina/kernels/elementwise.hpp"
+
+namespace lamina::kernels {
+
+/// f(x[i]...) for i < n in one pass, where f takes packs by reference and changes what it likes; arrays of constants
+/// are only read. Results do not depend on the number of threads.
+template <class F, class... T>
+void update(Index n, F f, T*... x) {
+  using Scalar = std::common_type_t<std::remove_const_t<T>...>;
+  constexpr Index width = simd::width<Scalar>;
+  const auto store = []<class To>(simd::Pack<Scalar> pack, To* to, auto... count) {
+    if constexpr (!std::is_const_v<To>) pack.store(to, count...);
+  };
+  parallel_for(0, n, stream_grain, [&](Index first, Index last) {
+    const auto at = [&](Index i, auto... count) {
+      [&](auto... packs) {
+        f(packs...);
+        (store(packs, x + i, count...), ...);
+      }(simd::Pack<Scalar>::load(x + i, count...)...);
+    };
+    Index i = first;
+    for (; i + width <= last; i += width) at(i);
+    if (i < last) at(i, last - i);
+  });
+}
+
+}  // namespace lamina::kernels

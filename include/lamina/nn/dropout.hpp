@@ -1,0 +1,77 @@
+#pragma once
+
+#include <string>
+#include <utility>
+
+#include "lamina/kernels/broadcast.hpp"
+#include "lamina/nn/module.hpp"
+
+namespace lamina {
+
+namespace detail {
+
+/// What Dropout and Dropout2d share: y = x * noise with noise 0 with probability p, else 1 / (1 - p), drawn from the
+/// tape's generator and repeated along the axes where Derived's noise_shape has extent 1. The tape keeps the
+/// generator as it was, from which backward draws the same noise again. Nothing is drawn for p = 0.
+template <class Derived, class Scalar>
+class DropoutLayer : public ShapePreserving<Derived, Scalar> {
+ public:
+  explicit DropoutLayer(double p) : p_(p) { require(p >= 0 && p <= 1, name(), ": p must be in [0, 1], got ", p); }
+  std::string name() const override { return text(Derived::type_name, "(", p_, ")"); }
+
+ private:
+  using Pack = simd::Pack<Scalar>;
+
+  Tensor<Scalar> drop(Tensor<Scalar> x, Random& random) const {
+    const Shape shape = Derived::noise_shape(x.shape());
+    const auto noise = [p = static_cast<Scalar>(p_), scale = static_cast<Scalar>(p_ < 1 ? 1 / (1 - p_) : 0)](Pack u) {
+      return select(u < Pack(p), Pack(0), scale);
+    };
+    Tensor<Scalar> uniform = random.uniform<Scalar>(shape);
+    if (shape == x.shape())
+      return kernels::transform(
+          std::move(x), [noise](Pack v, Pack u) { return v * noise(u); }, uniform);
+    uniform = kernels::transform(std::move(uniform), noise);
+    const Shape space = x.shape();
+    const Scalar* in = std::as_const(x).data();
+    Tensor<Scalar> y = x.exclusive() ? std::move(x) : Tensor<Scalar>(space);
+    kernels::multiply(space, space, y.data(), space, in, shape, std::as_const(uniform).data());
+    return y;
+  }
+
+  Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
+    this->output_shape(x.shape());
+    return x;
+  }
+  Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {
+    this->output_shape(x.shape());
+    if (p_ == 0) return x;
+    tape.push(tape.random());
+    return drop(std::move(x), tape.random());
+  }
+  Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad) override {
+    if (p_ == 0) return dy;
+    auto [random] = tape.pop<Random>();
+    return drop(std::move(dy), random);
+  }
+
+  double p_;
+};
+
+}  // namespace detail
+
+/// In training each element is 0 with probability p and x / (1 - p) otherwise, so that its mean stays x; inference is
+/// the identity (Hinton et al. 2012; Srivastava et al. 2014). The units dropped depend on the tape's seed and the
+/// position of the draw alone. Throws ValueError unless p is in [0, 1].
+template <class Scalar = float>
+class Dropout : public detail::DropoutLayer<Dropout<Scalar>, Scalar> {
+ public:
+  static constexpr const char* type_name = "Dropout";
+  explicit Dropout(double p = 0.5) : detail::DropoutLayer<Dropout<Scalar>, Scalar>(p) {}
+
+ private:
+  friend class detail::DropoutLayer<Dropout<Scalar>, Scalar>;
+  static Shape noise_shape(const Shape& input) { return input; }
+};
+
+}  // namespace lamina

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <utility>
+
+#include "lamina/kernels/elementwise.hpp"
+#include "lamina/nn/module.hpp"
+
+namespace lamina {
+
+/// What an activation keeps for backward.
+enum class Saved { input, output };
+
+/// Base of an activation y = f(x), elementwise, for inputs of any shape. Derived gives, for vectors of elements,
+///
+///   Pack value(Pack x) const                      f(x)
+///   Pack gradient(Pack saved, Pack dy) const      dy f'(x)
+///   static constexpr Saved saved()                what `saved` is: x, or f(x) where f' can be had from it
+///
+/// The output is the better thing to keep: x may then be overwritten, and the next layer keeps the same storage.
+template <class Derived, class Scalar>
+class Elementwise : public ShapePreserving<Derived, Scalar> {
+  using Pack = simd::Pack<Scalar>;
+
+  const Derived& self() const { return static_cast<const Derived&>(*this); }
+
+  Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
+    return kernels::transform(std::move(x), [&f = self()](Pack v) { return f.value(v); });
+  }
+  Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {
+    if (self().saved() == Saved::input) tape.push(x);
+    Tensor<Scalar> y = do_infer(std::move(x));
+    if (self().saved() == Saved::output) tape.push(y);
+    return y;
+  }
+  Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad) override {
+    const auto [saved] = tape.pop<Tensor<Scalar>>();
+    return kernels::transform(
+        std::move(dy), [&f = self()](Pack grad, Pack kept) { return f.gradient(kept, grad); }, saved);
+  }
+};
+
+}  // namespace lamina

@@ -1,0 +1,278 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "lamina/kernels/losses.hpp"
+
+/// Loss functions. Each returns its value and the gradient with respect to its first argument, which it takes by value
+/// and reuses for the gradient:  auto [loss, grad] = cross_entropy(net.forward(x, tape), labels);
+namespace lamina {
+
+template <class Scalar = float>
+struct Loss {
+  double value;
+  Tensor<Scalar> grad;  ///< d(value)/d(first argument), of its shape
+};
+
+/// How the losses of all elements become one number: their average (what is divided by is said at each loss), or sum.
+enum class Reduction { mean, sum };
+
+template <class Scalar = float>
+struct CrossEntropyOptions {
+  Reduction reduction = Reduction::mean;
+  std::int32_t ignore_index = -100;  ///< samples with this label have no loss and no gradient
+  double label_smoothing = 0;        ///< share of the target that is spread over all classes
+  Tensor<Scalar> weight = {};        ///< [K], for each class; ones if not given
+};
+
+template <class Scalar = float>
+struct NllLossOptions {
+  Reduction reduction = Reduction::mean;
+  std::int32_t ignore_index = -100;  ///< samples with this label have no loss and no gradient
+  Tensor<Scalar> weight = {};        ///< [K], for each class; ones if not given
+};
+
+struct MseLossOptions {
+  Reduction reduction = Reduction::mean;
+};
+
+template <class Scalar = float>
+struct BinaryCrossEntropyOptions {
+  Reduction reduction = Reduction::mean;
+  Tensor<Scalar> weight = {};      ///< factor of each element's loss; broadcast to the shape of the logits
+  Tensor<Scalar> pos_weight = {};  ///< factor of the positive targets' share; broadcast to the shape of the logits
+};
+
+namespace detail {
+
+/// Logits as [outer, classes, inner]: [K], [N, K] or [N, K, d1, ...].
+struct ClassShape {
+  Index outer, classes, inner;
+  Shape labels;  ///< [], [N] or [N, d1, ...]
+};
+
+inline ClassShape class_shape(const char* function, const Shape& logits) {
+  require<ShapeError>(logits.rank() >= 1, function, ": expected logits [N, K, ...] or [K], got shape ", logits);
+  ClassShape s{1, logits[0], 1, {}};
+  if (logits.rank() > 1) {
+    s = {logits[0], logits[1], logits.product(2, logits.rank()), {}};
+    s.labels = logits.tail(2).batch(s.outer);
+  }
+  require<ShapeError>(logits.numel() > 0, function, ": expected at least one sample and class, got shape ", logits);
+  return s;
+}
+
+/// The sum of the labels' class weights (null for ones), without the ignored. Throws if there is a foreign label.
+template <class Scalar>
+double label_weight(const char* function, const ClassShape& s, const Labels& labels, std::int32_t ignore_index,
+                    const Scalar* weight) {
+  require<ShapeError>(labels.shape() == s.labels, function, ": expected labels of shape ", s.labels, ", got shape ",
+                      labels.shape());
+  double total = 0;
+  const std::int32_t* const values = labels.data();
+  for (Index i = 0; i < labels.numel(); ++i) {
+    if (values[i] == ignore_index) continue;
+    if (values[i] < 0 || values[i] >= s.classes) {
+      std::vector<Index> position;
+      Index rest = i;
+      for (int axis = labels.rank() - 1; axis >= 0; --axis) {
+        position.insert(position.begin(), rest % labels.dim(axis));
+        rest /= labels.dim(axis);
+      }
+      throw ValueError(text(function, ": label ", values[i], " at position ", Shape(std::span<const Index>(position)),
+                            " is not one of the ", s.classes, " classes 0 to ", s.classes - 1));
+    }
+    total += weight ? static_cast<double>(weight[values[i]]) : 1.0;
+  }
+  return total;
+}
+
+/// The class weights' memory, or null if there are none.
+template <class Scalar>
+const Scalar* class_weight(const char* function, const Tensor<Scalar>& weight, Index classes) {
+  if (weight.empty()) return nullptr;
+  require<ShapeError>(weight.shape() == Shape{classes}, function, ": expected a weight of shape ", Shape{classes},
+                      ", got shape ", weight.shape());
+  return weight.data();
+}
+
+/// The tensor repeated along axes of extent 1, and leading ones, to the given shape.
+template <class Scalar>
+Tensor<Scalar> broadcast(const char* function, const char* what, const Tensor<Scalar>& tensor, const Shape& shape) {
+  if (tensor.shape() == shape) return tensor;
+  const int missing = shape.rank() - tensor.rank();
+  bool fits = missing >= 0;
+  std::array<Index, Shape::max_rank> strides{};  // 0 where the tensor is repeated
+  Index stride = 1;
+  for (int axis = tensor.rank() - 1; axis >= 0 && fits; --axis) {
+    const Index extent = tensor.dim(axis);
+    fits = extent == 1 || extent == shape[axis + missing];
+    if (extent != 1) strides[static_cast<std::size_t>(axis + missing)] = stride;
+    stride *= extent;
+  }
+  require<ShapeError>(fits, function, ": cannot broadcast ", what, " of shape ", tensor.shape(), " to ", shape);
+  Tensor<Scalar> result(shape);
+  Scalar* out = result.data();
+  for (Index i = 0; i < shape.numel(); ++i) {
+    Index from = 0, rest = i;
+    for (int axis = shape.rank() - 1; axis >= 0; --axis) {
+      from += rest % shape[axis] * strides[static_cast<std::size_t>(axis)];
+      rest /= shape[axis];
+    }
+    out[i] = tensor.data()[from];
+  }
+  return result;
+}
+
+inline void check_smoothing(double label_smoothing) {
+  require(label_smoothing >= 0 && label_smoothing <= 1, "cross_entropy: label_smoothing must be in [0, 1], got ",
+          label_smoothing);
+}
+
+}  // namespace detail
+
+/// Cross entropy between softmax(logits) and classes. With w = weight, e = label_smoothing, y a sample's label:
+///
+///   loss = - (1 - e) w[y] log p[y] - e / K * sum over k of w[k] log p[k],   p = softmax(logits) over the K classes
+///
+/// Shapes: logits [N, K], [N, K, d1, ...] (a class for each pixel) or [K]; labels [N], [N, d1, ...] or []. The mean
+/// divides the sum over samples and pixels by the sum of w[y] over those that are not ignored; if all are, it is NaN
+/// and the gradient 0, as in PyTorch. Throws ValueError for a label that is no class, naming it and its position, and a
+/// smoothing outside [0, 1]; ShapeError for labels or weights that do not fit, or an empty batch.
+template <class Scalar>
+Loss<Scalar> cross_entropy(Tensor<Scalar> logits, const Labels& labels,
+                           const CrossEntropyOptions<Scalar>& options = {}) {
+  constexpr const char* function = "cross_entropy";
+  detail::check_smoothing(options.label_smoothing);
+  const detail::ClassShape s = detail::class_shape(function, logits.shape());
+  const Scalar* const weight = detail::class_weight(function, options.weight, s.classes);
+  const double total = detail::label_weight(function, s, labels, options.ignore_index, weight);
+  const double divisor = options.reduction == Reduction::mean ? total : 1;
+  const kernels::CrossEntropyTargets<Scalar> targets{s.outer,
+                                                     s.classes,
+                                                     s.inner,
+                                                     labels.data(),
+                                                     options.ignore_index,
+                                                     nullptr,
+                                                     weight,
+                                                     static_cast<Scalar>(options.label_smoothing)};
+  const double sum = kernels::cross_entropy(targets, static_cast<Scalar>(1 / divisor), logits.data());
+  return {sum / divisor, std::move(logits)};
+}
+
+/// Cross entropy between softmax(logits) and distributions t of the logits' shape:
+///
+///   loss = - sum over k of w[k] ((1 - e) t[k] + e / K) log p[k]
+///
+/// The mean divides by the number of samples and pixels, whatever the weights. There is no ignore_index: it must be
+/// left negative.
+template <class Scalar>
+Loss<Scalar> cross_entropy(Tensor<Scalar> logits, const Tensor<Scalar>& targets,
+                           const CrossEntropyOptions<Scalar>& options = {}) {
+  constexpr const char* function = "cross_entropy";
+  detail::check_smoothing(options.label_smoothing);
+  detail::require(options.ignore_index < 0, "cross_entropy: ignore_index is for class labels, got ",
+                  options.ignore_index, " with target distributions");
+  const detail::ClassShape s = detail::class_shape(function, logits.shape());
+  detail::require<ShapeError>(targets.shape() == logits.shape(), "cross_entropy: expected targets of shape ",
+                              logits.shape(), ", got shape ", targets.shape());
+  const Scalar* const weight = detail::class_weight(function, options.weight, s.classes);
+  const double divisor = options.reduction == Reduction::mean ? static_cast<double>(s.outer * s.inner) : 1;
+  const kernels::CrossEntropyTargets<Scalar> terms{
+      s.outer, s.classes, s.inner, nullptr, 0, targets.data(), weight, static_cast<Scalar>(options.label_smoothing)};
+  const double sum = kernels::cross_entropy(terms, static_cast<Scalar>(1 / divisor), logits.data());
+  return {sum / divisor, std::move(logits)};
+}
+
+/// Negative log likelihood of classes given log probabilities, as from LogSoftmax: loss = - w[y] x[y].
+/// Shapes, mean and errors as for cross_entropy with labels.
+template <class Scalar>
+Loss<Scalar> nll_loss(Tensor<Scalar> log_probabilities, const Labels& labels,
+                      const NllLossOptions<Scalar>& options = {}) {
+  constexpr const char* function = "nll_loss";
+  const detail::ClassShape s = detail::class_shape(function, log_probabilities.shape());
+  const Scalar* const weight = detail::class_weight(function, options.weight, s.classes);
+  const double total = detail::label_weight(function, s, labels, options.ignore_index, weight);
+  const double divisor = options.reduction == Reduction::mean ? total : 1;
+  auto grad = Tensor<Scalar>::zeros(log_probabilities.shape());
+  const Scalar* const x = std::as_const(log_probabilities).data();
+  Scalar* const dx = grad.data();
+  double sum = 0;
+  for (Index i = 0; i < labels.numel(); ++i) {
+    const std::int32_t label = labels.data()[i];
+    if (label == options.ignore_index) continue;
+    const Index at = (i / s.inner * s.classes + label) * s.inner + i % s.inner;
+    const double factor = weight ? static_cast<double>(weight[label]) : 1.0;
+    sum -= factor * static_cast<double>(x[at]);
+    dx[at] = static_cast<Scalar>(-factor / divisor);
+  }
+  return {sum / divisor, std::move(grad)};
+}
+
+/// Squared error: loss = (x - target)^2 for each element; the mean is over all elements.
+/// Throws ShapeError unless both have the same shape, not empty.
+template <class Scalar>
+Loss<Scalar> mse_loss(Tensor<Scalar> x, const Tensor<Scalar>& target, const MseLossOptions& options = {}) {
+  using Pack = simd::Pack<Scalar>;
+  detail::require<ShapeError>(target.shape() == x.shape(), "mse_loss: expected a target of shape ", x.shape(),
+                              ", got shape ", target.shape());
+  detail::require<ShapeError>(!x.empty(), "mse_loss: expected at least one element, got shape ", x.shape());
+  const double divisor = options.reduction == Reduction::mean ? static_cast<double>(x.numel()) : 1;
+  const Pack factor(static_cast<Scalar>(2 / divisor));
+  Scalar* const data = x.data();
+  const double sum = kernels::sum_with_gradient(
+      x.numel(), data,
+      [factor](Pack v, Pack t) {
+        const Pack difference = v - t;
+        return std::pair(difference * difference, difference * factor);
+      },
+      data, target.data());
+  return {sum / divisor, std::move(x)};
+}
+
+/// Cross entropy between sigmoid(logits) and targets in [0, 1], element by element. With w = weight, q = pos_weight:
+///
+///   loss = - w (q t log sigmoid(x) + (1 - t) log(1 - sigmoid(x)))
+///
+/// computed without overflow and without loss of accuracy for large |x|. The mean is over all elements, whatever the
+/// weights. Throws ShapeError unless logits and targets have the same shape, not empty, and the weights broadcast to
+/// it.
+template <class Scalar>
+Loss<Scalar> binary_cross_entropy_with_logits(Tensor<Scalar> logits, const Tensor<Scalar>& targets,
+                                              const BinaryCrossEntropyOptions<Scalar>& options = {}) {
+  using Pack = simd::Pack<Scalar>;
+  constexpr const char* function = "binary_cross_entropy_with_logits";
+  detail::require<ShapeError>(targets.shape() == logits.shape(), function, ": expected targets of shape ",
+                              logits.shape(), ", got shape ", targets.shape());
+  detail::require<ShapeError>(!logits.empty(), function, ": expected at least one element, got shape ", logits.shape());
+  const double divisor = options.reduction == Reduction::mean ? static_cast<double>(logits.numel()) : 1;
+  const Pack factor(static_cast<Scalar>(1 / divisor));
+  const Pack zero(Scalar(0)), one(Scalar(1));
+  const auto element = [=](Pack x, Pack t, Pack weight, Pack positive) {
+    const Pack log_part = kernels::log1p_exp_minus_abs(x);
+    const Pack yes = positive * t, no = one - t;
+    return std::pair(weight * (yes * (max(-x, zero) + log_part) + no * (max(x, zero) + log_part)),
+                     weight * factor * (no * sigmoid(x) - yes * sigmoid(-x)));
+  };
+  Scalar* const x = logits.data();
+  const Index n = logits.numel();
+  double sum = 0;
+  if (options.weight.empty() && options.pos_weight.empty()) {
+    sum = kernels::sum_with_gradient(
+        n, x, [=](Pack v, Pack t) { return element(v, t, one, one); }, x, targets.data());
+  } else {
+    const auto expand = [&](const char* what, const Tensor<Scalar>& tensor) {
+      return tensor.empty() ? Tensor<Scalar>::ones(logits.shape())
+                            : detail::broadcast(function, what, tensor, logits.shape());
+    };
+    const Tensor<Scalar> weight = expand("weight", options.weight);
+    const Tensor<Scalar> positive = expand("pos_weight", options.pos_weight);
+    sum = kernels::sum_with_gradient(n, x, element, x, targets.data(), weight.data(), positive.data());
+  }
+  return {sum / divisor, std::move(logits)};
+}
+
+}  // namespace lamina

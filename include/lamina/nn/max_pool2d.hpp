@@ -1,0 +1,79 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+
+#include "lamina/nn/pooling.hpp"
+
+namespace lamina {
+
+struct MaxPool2dOptions {
+  Size2 stride = kernel_sized;
+  Size2 padding = 0;       ///< places around the image that never win; at most half of the kernel
+  Size2 dilation = 1;      ///< distance between the taps of the window
+  bool ceil_mode = false;  ///< also keep a last window that hangs over the edge
+};
+
+/// y[n, c, i, j] = max over a, b of x[n, c, i SH - PH + a DH, j SW - PW + b DW], in every window of kernel size KH, KW.
+///
+/// Shapes: x [N, C, H, W], y [N, C, OH, OW] with OH = floor((H + 2 PH - DH (KH - 1) - 1) / SH) + 1, or, with ceil_mode,
+/// the ceiling, less a window that would begin behind the image. Of equal values the first takes the gradient; a NaN
+/// in the window is its maximum. Throws ValueError for sizes below 1 or a padding of more than half of the kernel,
+/// ShapeError for an input that is not [N, C, H, W] or too small.
+template <class Scalar = float>
+class MaxPool2d : public Layer<MaxPool2d<Scalar>, Scalar> {
+ public:
+  explicit MaxPool2d(Size2 kernel_size, const MaxPool2dOptions& options = {})
+      : window_{kernel_size, options.stride == kernel_sized ? kernel_size : options.stride, options.padding,
+                options.dilation, options.ceil_mode} {
+    window_.validate(*this);
+  }
+
+  Shape output_shape(const Shape& input) const override { return window_.output_shape(*this, input); }
+  Members<Scalar> members() override { return {}; }
+  std::string name() const override { return detail::text("MaxPool2d(", window_, ")"); }
+  Index multiply_adds(const Shape&) const override { return 0; }
+
+ private:
+  Tensor<Scalar> do_infer(Tensor<Scalar> x) const override { return pool<std::uint8_t>(x, nullptr); }
+
+  Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {
+    return with_tap_type([&]<class Tap>(Tap) {
+      Tensor<Tap> taps(output_shape(x.shape()));
+      Tensor<Scalar> y = pool(x, taps.data());
+      tape.push(x.shape(), std::move(taps));
+      return y;
+    });
+  }
+
+  Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad input_grad) override {
+    return with_tap_type([&]<class Tap>(Tap) {
+      const auto [shape, taps] = tape.pop<Shape, Tensor<Tap>>();
+      if (input_grad == InputGrad::skip) return Tensor<Scalar>();
+      Tensor<Scalar> dx(shape);
+      if (dx.empty()) return dx;
+      kernels::max_pool_backward(shape[0] * shape[1], window_.rows(shape[2]), window_.columns(shape[3]),
+                                 std::as_const(dy).data(), taps.data(), dx.data());
+      return dx;
+    });
+  }
+
+  template <class Tap>
+  Tensor<Scalar> pool(const Tensor<Scalar>& x, Tap* taps) const {
+    Tensor<Scalar> y(output_shape(x.shape()));
+    if (y.empty()) return y;
+    kernels::max_pool(x.dim(0) * x.dim(1), window_.rows(x.dim(2)), window_.columns(x.dim(3)), x.data(), y.data(), taps);
+    return y;
+  }
+
+  /// f with a value of the narrowest type that can number the taps of the window.
+  template <class F>
+  Tensor<Scalar> with_tap_type(F f) const {
+    return window_.kernel.h * window_.kernel.w <= 256 ? f(std::uint8_t{}) : f(std::int32_t{});
+  }
+
+  detail::PoolWindow window_;
+};
+
+}  // namespace lamina

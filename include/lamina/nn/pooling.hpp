@@ -1,0 +1,89 @@
+#pragma once
+
+#include <algorithm>
+#include <limits>
+#include <string>
+
+#include "lamina/kernels/pooling.hpp"
+#include "lamina/nn/module.hpp"
+#include "lamina/nn/options.hpp"
+
+/// What the pooling layers share.
+namespace lamina {
+
+/// As a stride: that of the kernel, so that the windows tile the image.
+inline constexpr Size2 kernel_sized{std::numeric_limits<Index>::min(), std::numeric_limits<Index>::min()};
+
+namespace detail {
+
+/// Throws ShapeError unless the input is [N, C, H, W] with at least one pixel.
+template <class Scalar>
+void require_images(const Module<Scalar>& layer, const Shape& input) {
+  require<ShapeError>(input.rank() == 4, layer.name(), ": expected an input [N, C, H, W], got shape ", input);
+  require<ShapeError>(input[2] >= 1 && input[3] >= 1, layer.name(), ": expected images of at least 1 x 1, got shape ",
+                      input);
+}
+
+/// The sliding window of MaxPool2d and AvgPool2d.
+struct PoolWindow {
+  Size2 kernel, stride, padding, dilation;
+  bool ceil_mode;
+
+  /// Throws ValueError unless the sizes make sense.
+  template <class Scalar>
+  void validate(const Module<Scalar>& layer) const {
+    const auto at_least = [&](const char* what, Size2 size, Index least) {
+      require(size.h >= least && size.w >= least, layer.name(), ": ", what, " must be at least ", least, ", got ",
+              size);
+    };
+    at_least("kernel_size", kernel, 1);
+    at_least("stride", stride, 1);
+    at_least("padding", padding, 0);
+    at_least("dilation", dilation, 1);
+    require(padding.h <= kernel.h / 2 && padding.w <= kernel.w / 2, layer.name(),
+            ": padding must be at most half of kernel_size ", kernel, ", got ", padding);
+  }
+
+  /// The arguments that are not defaults, for the layer's name: "3, stride=2, padding=1".
+  std::string to_string() const {
+    std::string out = kernel.to_string();
+    if (stride != kernel) out += text(", stride=", stride);
+    if (padding != Size2(0)) out += text(", padding=", padding);
+    if (dilation != Size2(1)) out += text(", dilation=", dilation);
+    if (ceil_mode) out += ", ceil_mode=true";
+    return out;
+  }
+
+  kernels::WindowAxis rows(Index h) const { return axis(h, kernel.h, stride.h, padding.h, dilation.h); }
+  kernels::WindowAxis columns(Index w) const { return axis(w, kernel.w, stride.w, padding.w, dilation.w); }
+
+  /// Throws ShapeError when the input is not [N, C, H, W] or the window does not fit into it.
+  template <class Scalar>
+  Shape output_shape(const Module<Scalar>& layer, const Shape& input) const {
+    require_images(layer, input);
+    const kernels::WindowAxis y = rows(input[2]), x = columns(input[3]);
+    require<ShapeError>(y.out >= 1 && x.out >= 1, layer.name(), ": the window is larger than the padded image, ",
+                        "got shape ", input);
+    require<ShapeError>(sees_image(y) && sees_image(x), layer.name(), ": a window lies in the padding alone, ",
+                        "got shape ", input);
+    return {input[0], input[1], y.out, x.out};
+  }
+
+ private:
+  kernels::WindowAxis axis(Index in, Index size, Index step, Index pad, Index spacing) const {
+    const Index room = in + 2 * pad - spacing * (size - 1) - 1 + (ceil_mode ? step - 1 : 0);
+    Index out = room < 0 ? 0 : room / step + 1;
+    if (ceil_mode && (out - 1) * step >= in + pad) --out;  // the last window would begin behind the image
+    return {in, out, size, step, pad, spacing};
+  }
+  /// Only a dilated window can step over the whole image.
+  static bool sees_image(const kernels::WindowAxis& axis) {
+    if (axis.dilation == 1 || axis.padding == 0) return true;
+    for (Index o = 0; o < axis.out; ++o)
+      if (axis.first_tap(o) >= axis.end_tap(o)) return false;
+    return true;
+  }
+};
+
+}  // namespace detail
+}  // namespace lamina

@@ -1,0 +1,19 @@
+#pragma once
+
+#include "lamina/nn/elementwise.hpp"
+
+namespace lamina {
+
+/// y = 1 / (1 + e^-x), elementwise; dy/dx = y (1 - y).
+template <class Scalar = float>
+class Sigmoid : public Elementwise<Sigmoid<Scalar>, Scalar> {
+ public:
+  using Pack = simd::Pack<Scalar>;
+
+  static constexpr Saved saved() { return Saved::output; }
+  static Pack value(Pack x) { return simd::sigmoid(x); }
+  static Pack gradient(Pack y, Pack dy) { return dy * (Pack(1) - y) * y; }
+  std::string name() const override { return "Sigmoid()"; }
+};
+
+}  // namespace lamina

@@ -1,0 +1,19 @@
+#pragma once
+
+#include "lamina/nn/elementwise.hpp"
+
+namespace lamina {
+
+/// y = tanh(x), elementwise; dy/dx = 1 - y^2.
+template <class Scalar = float>
+class Tanh : public Elementwise<Tanh<Scalar>, Scalar> {
+ public:
+  using Pack = simd::Pack<Scalar>;
+
+  static constexpr Saved saved() { return Saved::output; }
+  static Pack value(Pack x) { return simd::tanh(x); }
+  static Pack gradient(Pack y, Pack dy) { return dy * (Pack(1) - y * y); }
+  std::string name() const override { return "Tanh()"; }
+};
+
+}  // namespace lamina

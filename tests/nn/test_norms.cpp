@@ -1,0 +1,301 @@
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <limits>
+#include <optional>
+#include <vector>
+
+#include "conformance.hpp"
+#include "lamina/nn/batch_norm.hpp"
+#include "lamina/nn/layer_norm.hpp"
+
+using namespace lamina;
+
+namespace {
+
+constexpr std::uint64_t seed = 20240612;
+
+struct Normalized {
+  Tensor<double> y, dx, weight_grad, bias_grad, mean, variance;
+};
+
+/// The definition, with the derivative of y = (x - mean) / sqrt(variance + eps) * weight + bias written out:
+/// group(i) says with which others element i is normalised, slot(i) which weight it has.
+template <class Group, class Slot>
+Normalized naive(const Tensor<double>& x, const Tensor<double>& dy, Index groups, const Tensor<double>& weight,
+                 const Tensor<double>& bias, double eps, Group group, Slot slot) {
+  Normalized r{Tensor<double>(x.shape()),
+               Tensor<double>(x.shape()),
+               Tensor<double>::zeros(weight.shape()),
+               Tensor<double>::zeros(weight.shape()),
+               Tensor<double>::zeros({groups}),
+               Tensor<double>::zeros({groups})};
+  std::vector<double> count(static_cast<std::size_t>(groups)), g_sum(count), gx_sum(count);
+  const auto at = [](Index i) { return static_cast<std::size_t>(i); };
+  const auto square = [](double v) { return v * v; };
+  for (Index i = 0; i < x.numel(); ++i) {
+    r.mean.data()[group(i)] += x.data()[i];
+    count[at(group(i))] += 1;
+  }
+  for (Index k = 0; k < groups; ++k) r.mean.data()[k] /= count[at(k)];
+  for (Index i = 0; i < x.numel(); ++i) r.variance.data()[group(i)] += square(x.data()[i] - r.mean(group(i)));
+  for (Index k = 0; k < groups; ++k) r.variance.data()[k] /= count[at(k)];
+  const auto normalized = [&](Index i) {
+    return (x.data()[i] - r.mean(group(i))) / std::sqrt(r.variance(group(i)) + eps);
+  };
+  for (Index i = 0; i < x.numel(); ++i) {
+    r.y.data()[i] = normalized(i) * weight.data()[slot(i)] + bias.data()[slot(i)];
+    r.weight_grad.data()[slot(i)] += dy.data()[i] * normalized(i);
+    r.bias_grad.data()[slot(i)] += dy.data()[i];
+    g_sum[at(group(i))] += dy.data()[i] * weight.data()[slot(i)];
+    gx_sum[at(group(i))] += dy.data()[i] * weight.data()[slot(i)] * normalized(i);
+  }
+  for (Index i = 0; i < x.numel(); ++i) {
+    const std::size_t k = at(group(i));
+    r.dx.data()[i] =
+        (dy.data()[i] * weight.data()[slot(i)] - g_sum[k] / count[k] - normalized(i) * gx_sum[k] / count[k]) /
+        std::sqrt(r.variance(group(i)) + eps);
+  }
+  return r;
+}
+
+Normalized naive_batch_norm(const Tensor<double>& x, const Tensor<double>& dy, const Tensor<double>& weight,
+                            const Tensor<double>& bias, double eps) {
+  const Index length = x.shape().product(2, x.rank()), channels = x.dim(1);
+  const auto channel = [=](Index i) { return i / length % channels; };
+  return naive(x, dy, channels, weight, bias, eps, channel, channel);
+}
+
+Normalized naive_layer_norm(const Tensor<double>& x, const Tensor<double>& dy, const Tensor<double>& weight,
+                            const Tensor<double>& bias, double eps) {
+  const Index n = weight.numel();
+  return naive(
+      x, dy, x.numel() / n, weight, bias, eps, [=](Index i) { return i / n; }, [=](Index i) { return i % n; });
+}
+
+double worst(const auto& a, const Tensor<double>& b) {
+  return testing::worst_difference(a.template cast<double>(), b).error;
+}
+
+/// Values that single precision holds exactly.
+Tensor<double> normal(Random& random, const Shape& shape, double mean = 0, double deviation = 1) {
+  return random.normal<float>(shape, static_cast<float>(mean), static_cast<float>(deviation)).cast<double>();
+}
+
+template <class Scalar, class L>
+void check_against(L layer, const Tensor<double>& x, const Tensor<double>& dy, const Tensor<double>& weight,
+                   const Tensor<double>& bias, const Normalized& expected, double tolerance) {
+  CAPTURE(layer.name());
+  CAPTURE(x.shape().to_string());
+  CAPTURE(seed);
+  layer.weight.value = weight.cast<Scalar>();
+  layer.bias.value = bias.cast<Scalar>();
+  Tape tape;
+  const Tensor<Scalar> y = layer.forward(x.cast<Scalar>(), tape);
+  const Tensor<Scalar> dx = layer.backward(dy.cast<Scalar>(), tape);
+  CHECK(worst(y, expected.y) <= tolerance);
+  CHECK(worst(dx, expected.dx) <= tolerance);
+  // Sums over many elements: relative to what is summed.
+  const double terms = std::sqrt(static_cast<double>(x.numel()));
+  CHECK(worst(layer.weight.grad, expected.weight_grad) <= tolerance * terms);
+  CHECK(worst(layer.bias.grad, expected.bias_grad) <= tolerance * terms);
+}
+
+Shape batch_shape(Random& random, int rank) {
+  const auto between = [&](Index low, Index high) { return low + random.below(high - low + 1); };
+  const Index n = between(4, 9), c = random.below(4) == 0 ? between(250, 300) : between(1, 40);
+  if (rank == 2) return {random.below(4) == 0 ? between(250, 600) : n, c};
+  if (rank == 3) return {n, c, between(1, 50)};
+  return {n, std::min<Index>(c, 20), between(1, 9), between(1, 20)};
+}
+
+}  // namespace
+
+TEST_CASE("batch norm equals its naive twin") {
+  Random random(seed);
+  for (int i = 0; i < 120; ++i) {
+    const int rank = 2 + i % 3;
+    const Shape shape = batch_shape(random, rank);
+    const Tensor<double> x = normal(random, shape, 3, 2), dy = normal(random, shape);
+    const Tensor<double> weight = normal(random, {shape[1]}), bias = normal(random, {shape[1]});
+    const double eps = i % 2 ? 1e-5 : 0.1;
+    const Normalized expected = naive_batch_norm(x, dy, weight, bias, eps);
+    const auto check = [&](auto single, auto exact) {
+      check_against<double>(exact, x, dy, weight, bias, expected, 1e-11);
+      check_against<float>(single, x, dy, weight, bias, expected, 3e-5);
+    };
+    if (rank == 4)
+      check(BatchNorm2d<float>(shape[1], {.eps = eps}), BatchNorm2d<double>(shape[1], {.eps = eps}));
+    else
+      check(BatchNorm1d<float>(shape[1], {.eps = eps}), BatchNorm1d<double>(shape[1], {.eps = eps}));
+  }
+}
+
+TEST_CASE("batch norm is accurate in single precision: large means, outliers, many values") {
+  Random random(seed);
+  for (const Shape& shape : {Shape{4, 3, 200, 131}, Shape{300, 3, 7, 7}, Shape{2, 1, 512, 512}}) {
+    CAPTURE(shape.to_string());
+    Tensor<double> x = normal(random, shape, 1000, 1);
+    x.data()[0] = 4000;
+    const Tensor<double> dy = normal(random, shape);
+    const auto ones = Tensor<double>::ones({shape[1]}), zeros = Tensor<double>::zeros({shape[1]});
+    const Normalized expected = naive_batch_norm(x, dy, ones, zeros, 1e-5);
+    BatchNorm2d layer(shape[1], {.momentum = 1});
+    Tape tape;
+    const Tensor<float> y = layer.forward(x.cast<float>(), tape);
+    const double count = static_cast<double>(x.numel() / shape[1]);
+    Tensor<double> unbiased = expected.variance;
+    unbiased *= count / (count - 1);
+    CHECK(worst(layer.running_mean, expected.mean) < 1e-7);
+    CHECK(worst(layer.running_var, unbiased) < 2e-6);
+    CHECK(worst(y, expected.y) < 1e-4);  // a unit in the last place of 1000 is 6e-5
+  }
+}
+
+TEST_CASE("batch norm keeps running statistics as PyTorch does, and infers with them") {
+  const Tensor<double> first({3, 2}, {1, 10, 2, 20, 6, 60}), second({2, 2}, {4, 1, 8, 3});
+  // Means 3 and 30, unbiased variances 7 and 700; then 6 and 2, 8 and 2.
+  BatchNorm1d<double> layer(2);
+  Tape tape;
+  layer.forward(first, tape);
+  CHECK(worst(layer.running_mean, Tensor<double>({2}, {0.3, 3})) < 1e-15);
+  CHECK(worst(layer.running_var, Tensor<double>({2}, {0.9 + 0.7, 0.9 + 70})) < 1e-15);
+  layer.forward(second, tape);
+  CHECK(worst(layer.running_mean, Tensor<double>({2}, {0.27 + 0.6, 2.7 + 0.2})) < 1e-15);
+  CHECK(layer.num_batches_tracked.item() == 2);
+
+  BatchNorm1d<double> cumulative(2, {.momentum = std::nullopt});
+  cumulative.forward(first, tape);
+  cumulative.forward(second, tape);
+  CHECK(worst(cumulative.running_mean, Tensor<double>({2}, {4.5, 16})) < 1e-15);
+  CHECK(worst(cumulative.running_var, Tensor<double>({2}, {7.5, 351})) < 1e-15);
+
+  cumulative.weight.value = Tensor<double>({2}, {2, -1});
+  cumulative.bias.value = Tensor<double>({2}, {0.5, 3});
+  const Tensor<double> y = cumulative.infer(second);
+  CHECK(y(0, 0) == doctest::Approx((4 - 4.5) / std::sqrt(7.5 + 1e-5) * 2 + 0.5).epsilon(1e-14));
+  CHECK(y(1, 1) == doctest::Approx((3 - 16.0) / std::sqrt(351 + 1e-5) * -1 + 3).epsilon(1e-14));
+
+  BatchNorm1d<double> untracked(2, {.track_running_stats = false});
+  CHECK(untracked.members().size() == 2);
+  CHECK(worst(untracked.infer(first), untracked.forward(first, tape)) == 0);
+  CHECK(BatchNorm1d<double>(2, {.affine = false}).members().size() == 3);
+  std::vector<std::string> keys;
+  for (const auto& [key, value] : state_dict(layer)) keys.push_back(key);
+  CHECK(keys == std::vector<std::string>{"weight", "bias", "running_mean", "running_var", "num_batches_tracked"});
+}
+
+TEST_CASE("batch norm does not hide a NaN") {
+  for (const Shape& shape : {Shape{4, 3}, Shape{2, 3, 20}}) {
+    auto x = Tensor<float>::ones(shape);
+    x.data()[1 * shape.product(2, shape.rank())] = std::numeric_limits<float>::quiet_NaN();  // channel 1
+    BatchNorm1d layer(3);
+    Tape tape;
+    layer.forward(x, tape);
+    CHECK(layer.running_var(0) == doctest::Approx(0.9));
+    CHECK(std::isnan(layer.running_mean(1)));
+    CHECK(std::isnan(layer.running_var(1)));
+  }
+}
+
+TEST_CASE("layer norm equals its naive twin") {
+  Random random(seed);
+  for (int i = 0; i < 150; ++i) {
+    const Index n = i < 80 ? i + 1 : 1 + random.below(2000);
+    const Shape shape{1 + random.below(3), 1 + random.below(20), n};
+    const Tensor<double> x = normal(random, shape, 3, 2), dy = normal(random, shape);
+    const Tensor<double> weight = normal(random, {n}), bias = normal(random, {n});
+    const Normalized expected = naive_layer_norm(x, dy, weight, bias, 0.01);
+    check_against<double>(LayerNorm<double>(n, {.eps = 0.01}), x, dy, weight, bias, expected, 1e-11);
+    check_against<float>(LayerNorm<float>(n, {.eps = 0.01}), x, dy, weight, bias, expected, 3e-5);
+  }
+  const Tensor<double> x = normal(random, {3, 2, 4, 5}), dy = normal(random, {3, 2, 4, 5});
+  const Tensor<double> weight = normal(random, {2, 4, 5}), bias = normal(random, {2, 4, 5});
+  check_against<double>(LayerNorm<double>({2, 4, 5}), x, dy, weight, bias, naive_layer_norm(x, dy, weight, bias, 1e-5),
+                        1e-12);
+}
+
+TEST_CASE("normalisation layers conform") {
+  const ConformanceOptions training_differs{.training_differs = true};
+  CHECK(conforms(BatchNorm2d<double>(3), {3, 3, 4, 5}, training_differs));
+  CHECK(conforms(BatchNorm2d<double>(2, {.eps = 0.1, .momentum = std::nullopt}), {2, 2, 1, 17}, training_differs));
+  CHECK(conforms(BatchNorm2d<double>(2, {.affine = false}), {1, 2, 3, 3}, training_differs));
+  CHECK(conforms(BatchNorm2d<double>(2, {.track_running_stats = false}), {2, 2, 3, 3}));
+  CHECK(conforms(BatchNorm2d<double>(3, {.affine = false, .track_running_stats = false}), {4, 3, 1, 1}));
+  CHECK(conforms(BatchNorm1d<double>(9), {6, 9}, training_differs));
+  CHECK(conforms(BatchNorm1d<double>(3), {4, 3, 5}, training_differs));
+  CHECK(conforms(LayerNorm<double>(7), {3, 7}));
+  CHECK(conforms(LayerNorm<double>({3, 5}), {2, 3, 5}));
+  CHECK(conforms(LayerNorm<double>(19, {.eps = 0.1, .bias = false}), {2, 2, 19}));
+  CHECK(conforms(LayerNorm<double>(5, {.elementwise_affine = false}), {4, 5}));
+  CHECK(conforms(LayerNorm<double>(9), {9}));
+  CHECK(conforms(LayerNorm<double>(4), {0, 4}));
+}
+
+TEST_CASE("normalisation gives the same bits for any number of threads") {
+  Random random(seed);
+  const auto run = [&](auto layer, const Tensor<float>& x, int threads) {
+    const int before = num_threads();
+    set_num_threads(threads);
+    Tape tape;
+    Tensor<float> y = layer.forward(x, tape);
+    Tensor<float> dx = layer.backward(x, tape);
+    Tensor<float> inferred = layer.infer(x);
+    set_num_threads(before);
+    return std::vector{y, dx, inferred, layer.weight.grad, layer.bias.grad};
+  };
+  const Tensor<float> images = random.normal({20, 30, 25, 23}), features = random.normal({2000, 300});
+  CHECK(run(BatchNorm2d(30), images, 1) == run(BatchNorm2d(30), images, 4));
+  CHECK(run(BatchNorm1d(300), features, 1) == run(BatchNorm1d(300), features, 4));
+  CHECK(run(LayerNorm(300), features, 1) == run(LayerNorm(300), features, 4));
+}
+
+TEST_CASE("frozen affine parameters get no gradient") {
+  BatchNorm2d layer(3);
+  layer.weight.requires_grad = false;
+  Random random(seed);
+  const Tensor<float> x = random.normal({2, 3, 4, 4});
+  Tape tape;
+  layer.forward(x, tape);
+  CHECK(!layer.backward(x, tape).empty());
+  CHECK(layer.weight.grad.empty());
+  CHECK(!layer.bias.grad.empty());
+}
+
+TEST_CASE("normalisation layers name themselves and what is wrong") {
+  CHECK(BatchNorm2d(64).name() == "BatchNorm2d(64)");
+  CHECK(BatchNorm1d(8, {.eps = 0.001, .momentum = 0.2, .affine = false, .track_running_stats = false}).name() ==
+        "BatchNorm1d(8, eps=0.001, momentum=0.2, affine=false, track_running_stats=false)");
+  CHECK(BatchNorm1d(8, {.momentum = std::nullopt}).name() == "BatchNorm1d(8, momentum=none)");
+  CHECK(LayerNorm(64).name() == "LayerNorm(64)");
+  CHECK(LayerNorm({3, 4}, {.eps = 0.1, .bias = false}).name() == "LayerNorm([3, 4], eps=0.1, bias=false)");
+
+  CHECK_THROWS_WITH_AS(BatchNorm2d(0), "BatchNorm2d(0): num_features must be at least 1, got 0", ValueError);
+  CHECK_THROWS_WITH_AS(BatchNorm2d(2, {.eps = -1}), "BatchNorm2d(2, eps=-1): eps must not be negative, got -1",
+                       ValueError);
+  CHECK_THROWS_WITH_AS(BatchNorm2d(2, {.momentum = 1.5}),
+                       "BatchNorm2d(2, momentum=1.5): momentum must be in [0, 1], got 1.5", ValueError);
+  CHECK_THROWS_WITH_AS(LayerNorm(0), "LayerNorm(0): normalized_shape must not be empty, got [0]", ValueError);
+  CHECK_THROWS_WITH_AS(LayerNorm(2, {.eps = -1}), "LayerNorm(2, eps=-1): eps must not be negative, got -1", ValueError);
+
+  CHECK_THROWS_WITH_AS(BatchNorm2d(3).output_shape({3, 4, 4}),
+                       "BatchNorm2d(3): expected an input [N, C, H, W], got shape [3, 4, 4]", ShapeError);
+  CHECK_THROWS_WITH_AS(BatchNorm1d(3).output_shape({3, 3, 4, 4}),
+                       "BatchNorm1d(3): expected an input [N, C] or [N, C, L], got shape [3, 3, 4, 4]", ShapeError);
+  CHECK_THROWS_WITH_AS(BatchNorm2d(3).infer(Tensor<float>({1, 4, 2, 2})),
+                       "BatchNorm2d(3): expected 3 channels, got shape [1, 4, 2, 2]", ShapeError);
+  CHECK_THROWS_WITH_AS(LayerNorm({4, 5}).output_shape({4, 4}),
+                       "LayerNorm([4, 5]): expected last axes [4, 5], got shape [4, 4]", ShapeError);
+  CHECK_THROWS_WITH_AS(LayerNorm({4, 5}).output_shape({5}),
+                       "LayerNorm([4, 5]): expected last axes [4, 5], got shape [5]", ShapeError);
+
+  const char* const message =
+      "BatchNorm2d(3): expected more than 1 value per channel when training, got shape [1, 3, 1, 1]";
+  BatchNorm2d layer(3);
+  Tape tape;
+  CHECK_THROWS_WITH_AS(layer.forward(Tensor<float>::ones({1, 3, 1, 1}), tape), message, ShapeError);
+  CHECK(layer.num_batches_tracked.item() == 0);
+  CHECK_NOTHROW(layer.infer(Tensor<float>::ones({1, 3, 1, 1})));
+  CHECK_THROWS_AS(layer.forward(Tensor<float>(Shape{0, 3, 2, 2}), tape), ShapeError);
+  CHECK(layer.infer(Tensor<float>(Shape{0, 3, 2, 2})).shape() == Shape{0, 3, 2, 2});
+}
