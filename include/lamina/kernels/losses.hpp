@@ -54,14 +54,14 @@ simd::Pack<T> first_lanes(simd::Pack<T> v, Index n, T rest) {
   return select(simd::lanes<T>() < static_cast<simd::detail::IntegerOf<T>>(n), v, simd::Pack<T>(rest));
 }
 
-/// One sample whose classes lie side by side (inner = 1); returns its loss and overwrites x with scale * gradient.
+/// One sample whose classes lie side by side (inner = 1); returns its loss, gradient = scale * its gradient.
 template <class T>
-double cross_entropy_row(const CrossEntropyTargets<T>& t, Index sample, T scale, T* x) {
+double cross_entropy_row(const CrossEntropyTargets<T>& t, Index sample, T scale, const T* x, T* gradient) {
   using Pack = simd::Pack<T>;
   const Index classes = t.classes;
   const std::int32_t label = t.labels ? t.labels[sample] : -1;
   if (t.labels && label == t.ignore_index) {
-    std::fill_n(x, classes, T(0));
+    std::fill_n(gradient, classes, T(0));
     return 0;
   }
   const T* const targets = t.targets ? t.targets + sample * classes : nullptr;
@@ -74,18 +74,17 @@ double cross_entropy_row(const CrossEntropyTargets<T>& t, Index sample, T scale,
 
   constexpr T lowest = -std::numeric_limits<T>::infinity();
   Pack top(lowest);
-  for_each_vector<T>(classes, [&](Index k, Index n) { top = max(top, first_lanes(load(x + k, n), n, lowest)); });
-  T highest = top[0];
-  for (Index i = 1; i < simd::width<T>; ++i) highest = std::max(highest, top[i]);
+  for_each_vector<T>(classes, [&](Index k, Index n) { top = max(top, Pack::load(x + k, n, lowest)); });
+  const T highest = simd::max(top);
 
-  // x becomes exp(x - highest); the label's value is needed before.
+  // The gradient may lie where x does: the label's value is needed before.
   const T at_label = t.labels ? x[label] - highest : T(0);
   Pack exponentials(T(0)), shares(T(0)), products(T(0));
   for_each_vector<T>(classes, [&](Index k, Index n) {
     const Pack v = first_lanes(load(x + k, n) - Pack(highest), n, T(0));
     const Pack e = first_lanes(exp(v), n, T(0));
     exponentials += e;
-    store(e, x + k, n);
+    store(e, gradient + k, n);
     if (t.spread()) {
       const Pack s = share(k, n);
       shares += s;
@@ -96,11 +95,11 @@ double cross_entropy_row(const CrossEntropyTargets<T>& t, Index sample, T scale,
   const T total = simd::sum(shares) + point;
   const Pack factor(total * scale / sum);
   for_each_vector<T>(classes, [&](Index k, Index n) {
-    Pack gradient = load(x + k, n) * factor;
-    if (t.spread()) gradient -= share(k, n) * Pack(scale);
-    store(gradient, x + k, n);
+    Pack v = load(gradient + k, n) * factor;
+    if (t.spread()) v -= share(k, n) * Pack(scale);
+    store(v, gradient + k, n);
   });
-  if (t.labels) x[label] -= point * scale;
+  if (t.labels) gradient[label] -= point * scale;
 
   const double log_sum = std::log(static_cast<double>(sum));
   double loss = t.labels ? static_cast<double>(point) * (log_sum - static_cast<double>(at_label)) : 0;
@@ -108,53 +107,48 @@ double cross_entropy_row(const CrossEntropyTargets<T>& t, Index sample, T scale,
   return loss;
 }
 
-/// The same for n <= width neighbouring places (pixels), from `place` on, of a sample: a lane for each.
-/// scratch holds classes * width elements.
+/// The same for n <= width neighbouring places (pixels) of a sample, from `place` on, a lane for each. v [classes] are
+/// the vectors of logits, `stride` elements apart; they become those of the gradient.
 template <class T>
-double cross_entropy_places(const CrossEntropyTargets<T>& t, Index sample, Index place, Index n, T scale, T* x,
-                            T* scratch) {
+double cross_entropy_lanes(const CrossEntropyTargets<T>& t, Index sample, Index place, Index n, T scale, T* v,
+                           Index stride) {
   using Pack = simd::Pack<T>;
-  constexpr Index width = simd::width<T>;
-  const Index begin = sample * t.classes * t.inner + place;
   const std::int32_t* const labels = t.labels ? t.labels + sample * t.inner + place : nullptr;
   const auto share = [&](Index k) {
-    Pack v(t.smoothing / static_cast<T>(t.classes));
-    if (t.targets) v += Pack(T(1) - t.smoothing) * load(t.targets + begin + k * t.inner, n);
-    return t.weight ? v * Pack(t.weight[k]) : v;
+    Pack p(t.smoothing / static_cast<T>(t.classes));
+    if (t.targets) p += Pack(T(1) - t.smoothing) * load(t.targets + (sample * t.classes + k) * t.inner + place, n);
+    return t.weight ? p * Pack(t.weight[k]) : p;
   };
 
   Pack highest(-std::numeric_limits<T>::infinity());
-  for (Index k = 0; k < t.classes; ++k) {
-    const Pack v = load(x + begin + k * t.inner, n);
-    v.store(scratch + k * width);
-    highest = max(highest, v);
-  }
+  for (Index k = 0; k < t.classes; ++k) highest = max(highest, Pack::load(v + k * stride));
   Pack at_label(T(0)), point(T(0)), used(T(1));  // used: 0 where the label is ignored
   for (Index i = 0; labels && i < n; ++i) {
     if (labels[i] == t.ignore_index) {
       used.v[i] = 0;
     } else {
-      at_label.v[i] = scratch[labels[i] * width + i] - highest[i];
+      at_label.v[i] = v[labels[i] * stride + i];
       point.v[i] = t.point(labels[i]);
     }
   }
+  at_label -= highest;
   Pack sum(T(0)), shares(T(0)), products(T(0));
   for (Index k = 0; k < t.classes; ++k) {
-    const Pack v = Pack::load(scratch + k * width) - highest, e = exp(v);
-    e.store(scratch + k * width);
+    const Pack x = Pack::load(v + k * stride) - highest, e = exp(x);
+    e.store(v + k * stride);
     sum += e;
     if (t.spread()) {
-      const Pack s = share(k);
-      shares += s;
-      products += s * v;
+      const Pack p = share(k);
+      shares += p;
+      products += p * x;
     }
   }
   const auto ignored = used == Pack(T(0));
   const Pack factor = (shares + point) * Pack(scale) / sum;
   for (Index k = 0; k < t.classes; ++k) {
-    Pack gradient = Pack::load(scratch + k * width) * factor;
+    Pack gradient = Pack::load(v + k * stride) * factor;
     if (t.spread()) gradient -= share(k) * Pack(scale);
-    store(select(ignored, Pack(T(0)), gradient), x + begin + k * t.inner, n);
+    select(ignored, Pack(T(0)), gradient).store(v + k * stride);
   }
   double loss = 0;
   for (Index i = 0; i < n; ++i) {
@@ -162,35 +156,52 @@ double cross_entropy_places(const CrossEntropyTargets<T>& t, Index sample, Index
     const double log_sum = std::log(static_cast<double>(sum[i]));
     if (labels) {
       loss += static_cast<double>(point[i]) * (log_sum - static_cast<double>(at_label[i]));
-      x[begin + labels[i] * t.inner + i] -= point[i] * scale;
+      v[labels[i] * stride + i] -= point[i] * scale;
     }
     if (t.spread()) loss += static_cast<double>(shares[i]) * log_sum - static_cast<double>(products[i]);
   }
   return loss;
 }
 
+/// The same for n <= stride places, through scratch [classes, stride]: planes of classes tend to lie a multiple of the
+/// cache's size apart, where visiting them vector by vector would evict each other.
+template <class T>
+double cross_entropy_places(const CrossEntropyTargets<T>& t, Index sample, Index place, Index n, T scale, const T* x,
+                            T* gradient, T* scratch, Index stride) {
+  const Index begin = sample * t.classes * t.inner + place;
+  for (Index k = 0; k < t.classes; ++k)
+    for_each_vector<T>(
+        n, [&](Index i, Index left) { load(x + begin + k * t.inner + i, left).store(scratch + k * stride + i); });
+  double loss = 0;
+  for_each_vector<T>(n, [&](Index i, Index left) {
+    loss += cross_entropy_lanes(t, sample, place + i, left, scale, scratch + i, stride);
+  });
+  for (Index k = 0; k < t.classes; ++k) std::copy_n(scratch + k * stride, n, gradient + begin + k * t.inner);
+  return loss;
+}
+
 }  // namespace detail
 
-/// The sum over all samples and places of - sum over k of t[k] log softmax(x)[k]; x is overwritten with `scale` times
-/// its gradient.
+/// The sum over all samples and places of - sum over k of t[k] log softmax(x)[k]; `gradient`, which may be x, gets
+/// `scale` times its gradient.
 template <class T>
-double cross_entropy(const CrossEntropyTargets<T>& t, T scale, T* x) {
-  constexpr Index width = simd::width<T>;
+double cross_entropy(const CrossEntropyTargets<T>& t, T scale, const T* x, T* gradient) {
   const bool rows = t.inner == 1;
-  const Index blocks = rows ? 1 : (t.inner + width - 1) / width;  // of each sample
+  const Index block = rows ? 1 : simd::width<T> * std::clamp<Index>(256 / t.classes, 1, 8);  // places at once
+  const Index blocks = (t.inner + block - 1) / block;                                        // of each sample
   const Index units = t.outer * blocks;
-  const Index grain = std::max<Index>(1, (1 << 14) / (t.classes * (rows ? 1 : width)));
+  const Index grain = std::max<Index>(1, (1 << 14) / (t.classes * block));
   std::vector<double> parts(static_cast<std::size_t>((units + grain - 1) / grain));
-  const Index scratch_size = rows ? 0 : t.classes * width;
+  const Index scratch_size = rows ? 0 : t.classes * block;
   Tensor<T> scratch({num_threads(), scratch_size});
   T* const all_scratch = scratch.data();
   parallel_for(0, units, grain, [&](Index first, Index last) {
     double sum = 0;
     for (Index unit = first; unit < last; ++unit) {
-      const Index sample = unit / blocks, place = unit % blocks * width;
-      sum += rows ? detail::cross_entropy_row(t, sample, scale, x + sample * t.classes)
-                  : detail::cross_entropy_places(t, sample, place, std::min(width, t.inner - place), scale, x,
-                                                 all_scratch + worker() * scratch_size);
+      const Index sample = unit / blocks, place = unit % blocks * block;
+      sum += rows ? detail::cross_entropy_row(t, sample, scale, x + sample * t.classes, gradient + sample * t.classes)
+                  : detail::cross_entropy_places(t, sample, place, std::min(block, t.inner - place), scale, x, gradient,
+                                                 all_scratch + worker() * scratch_size, block);
     }
     parts[static_cast<std::size_t>(first / grain)] = sum;
   });

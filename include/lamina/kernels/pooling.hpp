@@ -50,14 +50,12 @@ void store_within(typename simd::Pack<T>::Mask v, To* p, const To* end) {
 template <class T>
 class PhasedRows {
  public:
-  PhasedRows(const WindowAxis& columns, Index rows)
+  explicit PhasedRows(const WindowAxis& columns)
       : columns_(columns),
         used_(std::min(columns.in, columns.start(columns.out - 1) + (columns.kernel - 1) * columns.dilation + 1)),
-        length_(columns.out + (columns.kernel - 1) * columns.dilation / columns.stride + 3 * simd::width<T>),
-        size_(rows * columns.stride * length_) {}
+        length_(columns.out + (columns.kernel - 1) * columns.dilation / columns.stride + 3 * simd::width<T>) {}
 
-  /// Elements of memory that the rows need.
-  Index size() const { return size_; }
+  /// Elements of memory that a row needs.
   Index row_size() const { return columns_.stride * length_; }
   /// Where tap k of output 0 lies in a row.
   Index offset(Index k) const {
@@ -103,7 +101,6 @@ class PhasedRows {
   WindowAxis columns_;
   Index used_;    // inputs that some window sees
   Index length_;  // of a phase, with room for whole vectors
-  Index size_;
 };
 
 }  // namespace detail
@@ -119,15 +116,16 @@ void max_pool(Index planes, const WindowAxis& rows, const WindowAxis& columns, c
   constexpr Index width = simd::width<T>;
   constexpr T lowest = -std::numeric_limits<T>::infinity();
 
-  // A unit of work is a band of output rows of a plane, whose input rows fit into the second-level cache.
+  // A unit of work is a band of output rows of a plane, whose input rows fit into the first-level cache.
+  const detail::PhasedRows<T> phased(columns);
+  const Index row_size = phased.row_size();
   const auto input_rows = [&](Index count) {
     return (count - 1) * rows.stride + (rows.kernel - 1) * rows.dilation + 1;
   };
   Index band = rows.out;
-  while (band > 1 && input_rows(band) * columns.in > (1 << 16)) band = (band + 1) / 2;
+  while (band > 1 && input_rows(band) * row_size * static_cast<Index>(sizeof(T)) > (1 << 14)) band = (band + 1) / 2;
   const Index bands = (rows.out + band - 1) / band;
-  const detail::PhasedRows<T> phased(columns, input_rows(band));
-  const Index row_size = phased.row_size();
+  const Index image_size = input_rows(band) * row_size;
 
   std::vector<Index> offsets;
   for (Index k = 0; k < columns.kernel; ++k) offsets.push_back(phased.offset(k));
@@ -135,13 +133,13 @@ void max_pool(Index planes, const WindowAxis& rows, const WindowAxis& columns, c
   for (Index o = 0; o < columns.out; ++o)
     first_tap[static_cast<std::size_t>(o)] = static_cast<Int>(columns.first_tap(o));
 
-  Tensor<T> scratch({num_threads(), phased.size()});
+  Tensor<T> scratch({num_threads(), image_size});
   T* const all_scratch = scratch.data();
   const T* const x_end = x + planes * rows.in * columns.in;
   const Index grain = std::max<Index>(1, (1 << 14) / (band * columns.out));
   parallel_for(0, planes * bands, grain, [&](Index first, Index last) {
-    T* const image = all_scratch + worker() * phased.size();
-    std::fill_n(image, phased.size(), lowest);
+    T* const image = all_scratch + worker() * image_size;
+    std::fill_n(image, image_size, lowest);
     const auto output_begin = [&](Index unit) {
       return (unit / bands * rows.out + std::min(unit % bands * band, rows.out)) * columns.out;
     };
@@ -260,7 +258,8 @@ void avg_pool(Index planes, Index h, Index w, const std::vector<Span>& rows, con
               const T* x, T* y) {
   using Pack = simd::Pack<T>;
   const Index in = h * w, out = static_cast<Index>(rows.size() * columns.size());
-  const bool halving = detail::halves(rows) && detail::halves(columns), whole_rows = detail::whole(columns, w);
+  const bool halving = detail::halves(rows) && detail::halves(columns);
+  const bool global = detail::whole(columns, w) && detail::whole(rows, h);
   const T* const x_end = x + planes * in;
   const Index buffer_size = w + simd::width<T>;
   Tensor<T> scratch({num_threads(), buffer_size});
@@ -275,14 +274,14 @@ void avg_pool(Index planes, Index h, Index w, const std::vector<Span>& rows, con
                             result, y + last * out);
         continue;
       }
+      if (global) {
+        const auto sum = sum_run<1, T>(in, [=](auto load) { return std::array{load(image)}; });
+        *result = simd::sum(sum[0]) / static_cast<T>(rows[0].divisor * columns[0].divisor);
+        continue;
+      }
       for (const Span& row : rows) {
         const Index count = row.last - row.first;
         const T* const top = image + row.first * w;
-        if (whole_rows) {
-          const auto sum = sum_run<1, T>(count * w, [&](auto load) { return std::array{load(top)}; });
-          *result++ = simd::sum(sum[0]) / static_cast<T>(row.divisor * columns[0].divisor);
-          continue;
-        }
         // The rows of the window into one, then its columns.
         for (Index i = 0; i < w; i += simd::width<T>) {
           Pack sum = detail::load_within(top + i, x_end);

@@ -1,0 +1,216 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <concepts>
+#include <memory>
+#include <span>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "lamina/core/tensor.hpp"
+
+namespace lamina {
+
+/// One sample: its input (an image is [C, H, W]) and its target (rank 0 for a class, [H, W] for a class per pixel).
+template <class Scalar = float>
+struct Example {
+  Tensor<Scalar> input;
+  Labels target;
+};
+
+/// Samples stacked along a new first axis: inputs [N, ...], targets [N, ...]. Binds to two names:
+/// `auto [images, labels] = batch`.
+template <class Scalar = float>
+struct Batch {
+  Tensor<Scalar> inputs;
+  Labels targets;
+};
+
+namespace detail {
+
+inline void check_sample(const char* who, Index i, Index size) {
+  require(i >= 0 && i < size, who, ": no sample ", i, ", there are ", size);
+}
+
+/// y = x / 255 for n bytes, correctly rounded; looked up, since divisions would take longer than the rest of a batch.
+template <class Scalar>
+void scale_bytes(const std::uint8_t* x, Index n, Scalar* y) {
+  static const auto table = [] {
+    std::array<Scalar, 256> values;
+    for (std::size_t i = 0; i < 256; ++i) values[i] = static_cast<Scalar>(i) / Scalar(255);
+    return values;
+  }();
+  for (Index i = 0; i < n; ++i) y[i] = table[x[i]];
+}
+
+/// Copies a tensor of sample i to place k of a batch of `count`.
+template <class T>
+void put(Tensor<T>& batch, const Tensor<T>& sample, const char* what, Index i, Index k, Index count) {
+  if (k == 0) batch = Tensor<T>(sample.shape().batch(count));
+  if (sample.shape() != batch.shape().tail(1))
+    throw ShapeError(text("Batch: the ", what, " of sample ", i, " has shape ", sample.shape(),
+                          ", others of its batch have ", batch.shape().tail(1),
+                          "; a transform such as Resize or RandomCrop makes images equal"));
+  std::copy_n(sample.data(), sample.numel(), batch.data() + k * sample.numel());
+}
+template <class Scalar>
+void put(Batch<Scalar>& batch, const Example<Scalar>& example, Index i, Index k, Index count) {
+  put(batch.inputs, example.input, "input", i, k, count);
+  put(batch.targets, example.target, "target", i, k, count);
+}
+
+}  // namespace detail
+
+/// A numbered set of samples.
+template <class Scalar = float>
+class Dataset {
+ public:
+  using scalar_type = Scalar;
+  virtual ~Dataset() = default;
+  virtual Index size() const = 0;
+  /// Sample i, 0 <= i < size(). Safe from any number of threads at once. Throws ValueError for another i.
+  virtual Example<Scalar> get(Index i) const = 0;
+  /// The samples at these places, stacked; what get gives for each, but a dataset may know a faster way. Throws
+  /// ShapeError when their shapes differ.
+  virtual Batch<Scalar> batch(std::span<const Index> samples) const {
+    Batch<Scalar> result;
+    for (std::size_t k = 0; k < samples.size(); ++k)
+      detail::put(result, get(samples[k]), samples[k], static_cast<Index>(k), static_cast<Index>(samples.size()));
+    return result;
+  }
+
+ protected:
+  Dataset() = default;
+  Dataset(const Dataset&) = default;
+  Dataset& operator=(const Dataset&) = default;
+};
+
+/// A dataset that is held by value, or shared.
+template <class D>
+concept DatasetLike = requires(const D& d) {
+  typename D::scalar_type;
+  requires std::derived_from<D, Dataset<typename D::scalar_type>>;
+};
+
+/// Bytes 0..255 as numbers 0..1.
+template <class Scalar = float>
+Tensor<Scalar> to_float(const Tensor<std::uint8_t>& bytes) {
+  Tensor<Scalar> result(bytes.shape());
+  detail::scale_bytes(bytes.data(), bytes.numel(), result.data());
+  return result;
+}
+
+/// Samples in memory: inputs [N, ...] and targets [N, ...]. Inputs of bytes stay bytes in memory and are scaled to
+/// [0, 1] one sample at a time. Copies share the tensors.
+template <class Scalar = float>
+class TensorDataset : public Dataset<Scalar> {
+ public:
+  /// Throws ShapeError unless there are as many inputs as targets.
+  TensorDataset(Tensor<Scalar> inputs, Labels targets) : inputs_(std::move(inputs)), targets_(std::move(targets)) {
+    check(std::get<0>(inputs_).shape());
+  }
+  TensorDataset(Tensor<std::uint8_t> inputs, Labels targets)
+      : inputs_(std::move(inputs)), targets_(std::move(targets)) {
+    check(std::get<1>(inputs_).shape());
+  }
+
+  Index size() const override { return targets_.dim(0); }
+
+  Example<Scalar> get(Index i) const override {
+    detail::check_sample("TensorDataset", i, size());
+    if (const auto* bytes = std::get_if<1>(&inputs_)) return {to_float<Scalar>((*bytes)[i]), targets_[i]};
+    return {std::get<0>(inputs_)[i], targets_[i]};
+  }
+
+  Batch<Scalar> batch(std::span<const Index> samples) const override {
+    const auto count = static_cast<Index>(samples.size());
+    const Shape target = targets_.shape().tail(1);
+    Batch<Scalar> result{Tensor<Scalar>(input_shape().batch(count)), Labels(target.batch(count))};
+    for (Index k = 0; k < count; ++k) {
+      const Index i = samples[static_cast<std::size_t>(k)];
+      detail::check_sample("TensorDataset", i, size());
+      copy(i, result.inputs.data() + k * input_shape().numel());
+      std::copy_n(targets_.data() + i * target.numel(), target.numel(), result.targets.data() + k * target.numel());
+    }
+    return result;
+  }
+
+  /// One input's shape.
+  Shape input_shape() const {
+    return std::visit([](const auto& inputs) { return inputs.shape().tail(1); }, inputs_);
+  }
+  /// All targets.
+  const Labels& targets() const { return targets_; }
+
+ private:
+  void check(const Shape& inputs) const {
+    detail::require<ShapeError>(inputs.rank() >= 1 && targets_.rank() >= 1 && inputs[0] == targets_.dim(0),
+                                "TensorDataset: expected as many inputs as targets along the first axis, got shapes ",
+                                inputs, " and ", targets_.shape());
+  }
+
+  void copy(Index i, Scalar* out) const {
+    const Index n = input_shape().numel();
+    if (const auto* bytes = std::get_if<1>(&inputs_))
+      detail::scale_bytes(bytes->data() + i * n, n, out);
+    else
+      std::copy_n(std::get<0>(inputs_).data() + i * n, n, out);
+  }
+
+  std::variant<Tensor<Scalar>, Tensor<std::uint8_t>> inputs_;
+  Labels targets_;
+};
+
+template <class Scalar>
+TensorDataset(Tensor<Scalar>, Labels) -> TensorDataset<Scalar>;
+TensorDataset(Tensor<std::uint8_t>, Labels)->TensorDataset<float>;
+
+/// Some samples of another dataset: the first `count`, or those at `indices` in that order (they may repeat).
+template <class Scalar = float>
+class Subset : public Dataset<Scalar> {
+ public:
+  /// Throws ValueError when the dataset has fewer samples, or an index is not in it.
+  template <DatasetLike D>
+  Subset(D dataset, Index count) : Subset(std::make_shared<const D>(std::move(dataset)), count) {}
+  template <DatasetLike D>
+  Subset(D dataset, std::vector<Index> indices)
+      : Subset(std::make_shared<const D>(std::move(dataset)), std::move(indices)) {}
+  Subset(std::shared_ptr<const Dataset<Scalar>> dataset, Index count) : dataset_(std::move(dataset)), count_(count) {
+    detail::require(count >= 0 && count <= dataset_->size(), "Subset: expected 0 to ", dataset_->size(),
+                    " samples, got ", count);
+  }
+  Subset(std::shared_ptr<const Dataset<Scalar>> dataset, std::vector<Index> indices)
+      : dataset_(std::move(dataset)), count_(static_cast<Index>(indices.size())), indices_(std::move(indices)) {
+    for (const Index i : indices_) detail::check_sample("Subset", i, dataset_->size());
+  }
+
+  Index size() const override { return count_; }
+  Example<Scalar> get(Index i) const override {
+    detail::check_sample("Subset", i, count_);
+    return dataset_->get(place(i));
+  }
+  Batch<Scalar> batch(std::span<const Index> samples) const override {
+    std::vector<Index> places;
+    for (const Index i : samples) {
+      detail::check_sample("Subset", i, count_);
+      places.push_back(place(i));
+    }
+    return dataset_->batch(places);
+  }
+
+ private:
+  Index place(Index i) const { return indices_.empty() ? i : indices_[static_cast<std::size_t>(i)]; }
+
+  std::shared_ptr<const Dataset<Scalar>> dataset_;
+  Index count_;
+  std::vector<Index> indices_;
+};
+
+template <DatasetLike D>
+Subset(D, Index) -> Subset<typename D::scalar_type>;
+template <DatasetLike D>
+Subset(D, std::vector<Index>) -> Subset<typename D::scalar_type>;
+
+}  // namespace lamina

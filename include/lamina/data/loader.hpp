@@ -1,0 +1,227 @@
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstddef>
+#include <deque>
+#include <exception>
+#include <iterator>
+#include <memory>
+#include <mutex>
+#include <numeric>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "lamina/data/dataset.hpp"
+#include "lamina/data/transforms.hpp"
+
+namespace lamina {
+
+/// How DataLoader makes batches.
+template <class Scalar = float>
+struct LoaderOptions {
+  Index batch_size = 1;
+  bool shuffle = false;              ///< another order every epoch, drawn from the seed
+  std::uint64_t seed = 0;            ///< of the order and of the transform
+  bool drop_last = false;            ///< leave out the last batch if it is smaller
+  Index prefetch = 2;                ///< batches prepared ahead on a background thread; 0: none, made when asked for
+  Transform<Scalar> transform = {};  ///< applied to each input
+};
+
+namespace detail {
+
+/// One pass over a dataset: hands out its batches in order, made by a background thread ahead of the consumer.
+template <class Scalar>
+class Epoch {
+ public:
+  Epoch(std::shared_ptr<const Dataset<Scalar>> dataset, LoaderOptions<Scalar> options, std::uint64_t epoch)
+      : dataset_(std::move(dataset)), options_(std::move(options)), epoch_(epoch), samples_(dataset_->size()) {
+    // The transform of sample i draws from split(epoch, i); the order takes a key that no sample has.
+    if (options_.shuffle) order_ = Random(options_.seed).split(epoch, ~std::uint64_t{0}).permutation(samples_);
+    batches_ = (samples_ + (options_.drop_last ? 0 : options_.batch_size - 1)) / options_.batch_size;
+    if (options_.prefetch > 0) worker_ = std::thread([this] { work(); });
+  }
+  Epoch(const Epoch&) = delete;
+  Epoch& operator=(const Epoch&) = delete;
+
+  ~Epoch() {
+    if (!worker_.joinable()) return;
+    {
+      const std::lock_guard lock(mutex_);
+      stop_ = true;
+    }
+    changed_.notify_all();
+    worker_.join();
+  }
+
+  /// Puts the next batch into current(); false after the last.
+  bool advance() {
+    current_ = {};  // its storage is free for the batches to come
+    if (taken_ == batches_) return false;
+    if (options_.prefetch > 0) {
+      std::unique_lock lock(mutex_);
+      changed_.wait(lock, [this] { return !ready_.empty() || failure_; });
+      if (ready_.empty()) {
+        taken_ = batches_;
+        std::rethrow_exception(failure_);
+      }
+      current_ = std::move(ready_.front());
+      ready_.pop_front();
+      lock.unlock();
+      changed_.notify_all();
+    } else {
+      current_ = make(taken_);
+    }
+    ++taken_;
+    return true;
+  }
+
+  Batch<Scalar>& current() { return current_; }
+
+ private:
+  Batch<Scalar> make(Index batch) {
+    const Index first = batch * options_.batch_size;
+    const auto count = static_cast<std::size_t>(std::min(options_.batch_size, samples_ - first));
+    std::vector<Index> samples(count);
+    if (order_.empty())
+      std::iota(samples.begin(), samples.end(), first);
+    else
+      std::copy_n(order_.begin() + first, count, samples.begin());
+    if (!options_.transform) return dataset_->batch(samples);
+    Batch<Scalar> result;
+    for (std::size_t k = 0; k < count && !stop_; ++k) {
+      Example<Scalar> example = dataset_->get(samples[k]);
+      Random random = Random(options_.seed).split(epoch_, static_cast<std::uint64_t>(samples[k]));
+      example.input = options_.transform(std::move(example.input), random);
+      put(result, example, samples[k], static_cast<Index>(k), static_cast<Index>(count));
+    }
+    return result;
+  }
+
+  /// Fills the storage cache with the blocks of a full queue, so that later steps ask the system for none.
+  void reserve(const Batch<Scalar>& first) {
+    std::vector<Batch<Scalar>> queue;
+    while (static_cast<Index>(queue.size()) <= std::min(options_.prefetch, batches_ - 2))
+      queue.push_back({Tensor<Scalar>(first.inputs.shape()), Labels(first.targets.shape())});
+  }
+
+  void work() {
+    try {
+      for (Index batch = 0; batch < batches_; ++batch) {
+        Batch<Scalar> made = make(batch);
+        if (batch == 0) reserve(made);
+        std::unique_lock lock(mutex_);
+        changed_.wait(lock, [this] { return stop_ || static_cast<Index>(ready_.size()) < options_.prefetch; });
+        if (stop_) return;
+        ready_.push_back(std::move(made));
+        lock.unlock();
+        changed_.notify_all();
+      }
+    } catch (...) {
+      {
+        const std::lock_guard lock(mutex_);
+        failure_ = std::current_exception();
+      }
+      changed_.notify_all();
+    }
+  }
+
+  const std::shared_ptr<const Dataset<Scalar>> dataset_;
+  const LoaderOptions<Scalar> options_;
+  const std::uint64_t epoch_;
+  const Index samples_;
+  std::vector<Index> order_;
+  Index batches_ = 0;
+  Index taken_ = 0;
+  Batch<Scalar> current_;
+
+  std::mutex mutex_;  // guards what follows
+  std::condition_variable changed_;
+  std::deque<Batch<Scalar>> ready_;
+  std::exception_ptr failure_;
+  std::atomic<bool> stop_{false};  // set under the mutex, read anywhere
+  std::thread worker_;
+};
+
+}  // namespace detail
+
+/// The batches of a dataset:
+///
+///   DataLoader loader(TensorDataset(images, labels), {.batch_size = 256, .shuffle = true, .seed = 0});
+///   for (auto& [images, labels] : loader) ...   // one epoch; the next loop is the next epoch
+///
+/// The order of an epoch is a function of the seed and the epoch's number, and the transform of sample i in epoch e
+/// draws from Random(seed).split(e, i): equal seeds give equal batches, however many are prepared ahead. Leaving a loop
+/// early stops the background thread; what the dataset or the transform throws reaches the loop.
+template <class Scalar = float>
+class DataLoader {
+ public:
+  /// Throws ValueError for an empty dataset, batch_size < 1, prefetch < 0, and when drop_last would leave no batch.
+  template <DatasetLike D>
+  explicit DataLoader(D dataset, LoaderOptions<Scalar> options = {})
+      : DataLoader(std::make_shared<const D>(std::move(dataset)), std::move(options)) {}
+  explicit DataLoader(std::shared_ptr<const Dataset<Scalar>> dataset, LoaderOptions<Scalar> options = {})
+      : dataset_(std::move(dataset)), options_(std::move(options)) {
+    detail::require(options_.batch_size >= 1, "DataLoader: batch_size must be at least 1, got ", options_.batch_size);
+    detail::require(options_.prefetch >= 0, "DataLoader: prefetch must not be negative, got ", options_.prefetch);
+    detail::require(samples() >= 1, "DataLoader: the dataset is empty");
+    detail::require(size() >= 1, "DataLoader: drop_last leaves no batch: batch_size is ", options_.batch_size,
+                    ", the dataset has ", samples(), " samples");
+  }
+
+  /// Batches in an epoch.
+  Index size() const { return (samples() + (options_.drop_last ? 0 : options_.batch_size - 1)) / options_.batch_size; }
+  /// Samples in the dataset.
+  Index samples() const { return dataset_->size(); }
+  const LoaderOptions<Scalar>& options() const { return options_; }
+  const Dataset<Scalar>& dataset() const { return *dataset_; }
+
+  /// The number of the epoch that the next loop runs, from 0. Setting it resumes an interrupted training.
+  Index epoch() const { return epoch_; }
+  void set_epoch(Index epoch) {
+    detail::require(epoch >= 0, "DataLoader: the epoch must not be negative, got ", epoch);
+    epoch_ = epoch;
+  }
+
+  /// An input iterator over one epoch's batches. A batch belongs to the iterator until it is advanced; copying or
+  /// moving its tensors out is free.
+  class Iterator {
+   public:
+    using value_type = Batch<Scalar>;
+    using difference_type = std::ptrdiff_t;
+
+    Iterator() = default;
+    explicit Iterator(std::unique_ptr<detail::Epoch<Scalar>> epoch) : epoch_(std::move(epoch)) { ++*this; }
+
+    Batch<Scalar>& operator*() const { return epoch_->current(); }
+    Batch<Scalar>* operator->() const { return &epoch_->current(); }
+    Iterator& operator++() {
+      if (!epoch_->advance()) epoch_.reset();
+      return *this;
+    }
+    void operator++(int) { ++*this; }
+    friend bool operator==(const Iterator& it, std::default_sentinel_t) { return !it.epoch_; }
+
+   private:
+    std::unique_ptr<detail::Epoch<Scalar>> epoch_;
+  };
+
+  /// Starts an epoch, and counts it.
+  Iterator begin() {
+    return Iterator(std::make_unique<detail::Epoch<Scalar>>(dataset_, options_, static_cast<std::uint64_t>(epoch_++)));
+  }
+  std::default_sentinel_t end() const { return {}; }
+
+ private:
+  std::shared_ptr<const Dataset<Scalar>> dataset_;
+  LoaderOptions<Scalar> options_;
+  Index epoch_ = 0;
+};
+
+template <DatasetLike D>
+DataLoader(D) -> DataLoader<typename D::scalar_type>;
+template <DatasetLike D>
+DataLoader(D, LoaderOptions<typename D::scalar_type>) -> DataLoader<typename D::scalar_type>;
+
+}  // namespace lamina

@@ -1,0 +1,325 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <functional>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "lamina/core/random.hpp"
+#include "lamina/nn/options.hpp"
+
+namespace lamina {
+
+/// Changes one sample, drawing what it needs from the generator: images are [C, H, W]. A lambda, one of the transforms
+/// below, or a Compose of them.
+template <class Scalar = float>
+using Transform = std::function<Tensor<Scalar>(Tensor<Scalar>, Random&)>;
+
+namespace detail {
+
+template <class Scalar>
+void require_image(const char* who, const Tensor<Scalar>& image) {
+  if (image.rank() != 3 || image.empty())
+    throw ShapeError(text(who, ": expected an image [C, H, W], got shape ", image.shape()));
+}
+
+/// The window of h x w at (top, left) of an image, which may reach beyond it; `fill` lies outside.
+template <class Scalar>
+Tensor<Scalar> crop(const Tensor<Scalar>& image, Index top, Index left, Size2 size, Scalar fill) {
+  const Index channels = image.dim(0), rows = image.dim(1), columns = image.dim(2);
+  Tensor<Scalar> result = Tensor<Scalar>::full({channels, size.h, size.w}, fill);
+  const Scalar* in = image.data();
+  Scalar* out = result.data();
+  const Index first = std::max<Index>(0, -left), last = std::min(size.w, columns - left);
+  for (Index c = 0; c < channels; ++c)
+    for (Index y = std::max<Index>(0, -top); y < std::min(size.h, rows - top) && first < last; ++y)
+      std::copy_n(in + (c * rows + y + top) * columns + left + first, last - first,
+                  out + (c * size.h + y) * size.w + first);
+  return result;
+}
+
+/// How each output position of a resized axis is weighted together from the input: weights[i * width + k] is the
+/// weight of input position first[i] + k.
+template <class Scalar>
+struct Taps {
+  Index width;
+  std::vector<Index> first;
+  std::vector<Scalar> weights;
+};
+
+/// Bilinear, with pixel centres at half-integers (align_corners = false). With antialias the triangle is as wide as
+/// the input step, so that shrinking averages; growing is the same either way.
+template <class Scalar>
+Taps<Scalar> bilinear_taps(Index in, Index out, bool antialias) {
+  const double scale = static_cast<double>(in) / static_cast<double>(out);
+  const double reach = antialias ? std::max(scale, 1.0) : 1.0;
+  Taps<Scalar> taps{2 * static_cast<Index>(std::ceil(reach)) + 1, {}, {}};
+  std::vector<double> weights;
+  for (Index i = 0; i < out; ++i) {
+    double centre = scale * (static_cast<double>(i) + 0.5);
+    // Without antialias, positions beyond the outermost centres take the outermost pixel.
+    if (!antialias) centre = std::clamp(centre, 0.5, static_cast<double>(in) - 0.5);
+    const Index first = std::max<Index>(0, static_cast<Index>(std::floor(centre - reach + 0.5)));
+    const Index last = std::min(in, static_cast<Index>(std::floor(centre + reach + 0.5)));
+    double sum = 0;
+    weights.assign(static_cast<std::size_t>(taps.width), 0.0);
+    for (Index j = first; j < last; ++j) {
+      const double distance = std::abs((static_cast<double>(j) + 0.5 - centre) / reach);
+      sum += weights[static_cast<std::size_t>(j - first)] = std::max(0.0, 1.0 - distance);
+    }
+    taps.first.push_back(first);
+    for (double weight : weights) taps.weights.push_back(static_cast<Scalar>(weight / sum));
+  }
+  return taps;
+}
+
+/// [C, H, W] -> [C, size.h, size.w]: along the rows, then along the columns.
+template <class Scalar>
+Tensor<Scalar> resize(const Tensor<Scalar>& image, Size2 size, bool antialias) {
+  const Index channels = image.dim(0), rows = image.dim(1), columns = image.dim(2);
+  const Taps<Scalar> across = bilinear_taps<Scalar>(columns, size.w, antialias);
+  const Taps<Scalar> down = bilinear_taps<Scalar>(rows, size.h, antialias);
+  Tensor<Scalar> narrow({channels, rows, size.w});
+  const Scalar* in = image.data();
+  Scalar* middle = narrow.data();
+  for (Index r = 0; r < channels * rows; ++r)
+    for (Index x = 0; x < size.w; ++x) {
+      const Index first = across.first[static_cast<std::size_t>(x)];
+      const Scalar* weights = across.weights.data() + x * across.width;
+      Scalar sum = 0;
+      for (Index k = 0; k < std::min(across.width, columns - first); ++k)
+        sum += weights[k] * in[r * columns + first + k];
+      middle[r * size.w + x] = sum;
+    }
+  Tensor<Scalar> result = Tensor<Scalar>::zeros({channels, size.h, size.w});
+  Scalar* out = result.data();
+  for (Index c = 0; c < channels; ++c)
+    for (Index y = 0; y < size.h; ++y) {
+      const Index first = down.first[static_cast<std::size_t>(y)];
+      Scalar* line = out + (c * size.h + y) * size.w;
+      for (Index k = 0; k < std::min(down.width, rows - first); ++k) {
+        const Scalar weight = down.weights[static_cast<std::size_t>(y * down.width + k)];
+        const Scalar* source = middle + (c * rows + first + k) * size.w;
+        for (Index x = 0; x < size.w; ++x) line[x] += weight * source[x];
+      }
+    }
+  return result;
+}
+
+}  // namespace detail
+
+/// (x - mean) / std for each channel: `Normalize({0.485, 0.456, 0.406}, {0.229, 0.224, 0.225})`.
+class Normalize {
+ public:
+  /// One value for each channel. Throws ValueError unless there are equally many of both, and every std is positive.
+  Normalize(std::vector<double> mean, std::vector<double> std) : mean_(std::move(mean)), std_(std::move(std)) {
+    detail::require(!mean_.empty() && mean_.size() == std_.size(), "Normalize: expected as many means as stds, got ",
+                    mean_.size(), " and ", std_.size());
+    for (const double value : std_) detail::require(value > 0, "Normalize: std must be positive, got ", value);
+  }
+
+  /// Throws ShapeError for an image with another number of channels.
+  template <class Scalar>
+  Tensor<Scalar> operator()(Tensor<Scalar> image) const {
+    detail::require_image("Normalize", image);
+    const Index channels = image.dim(0), plane = image.numel() / channels;
+    if (channels != static_cast<Index>(mean_.size()))
+      throw ShapeError(detail::text("Normalize: expected ", mean_.size(), " channels, got shape ", image.shape()));
+    Scalar* x = image.data();
+    for (Index c = 0; c < channels; ++c) {
+      const auto mean = static_cast<Scalar>(mean_[static_cast<std::size_t>(c)]);
+      const auto std = static_cast<Scalar>(std_[static_cast<std::size_t>(c)]);
+      for (Index i = 0; i < plane; ++i, ++x) *x = (*x - mean) / std;
+    }
+    return image;
+  }
+  template <class Scalar>
+  Tensor<Scalar> operator()(Tensor<Scalar> image, Random&) const {
+    return (*this)(std::move(image));
+  }
+
+ private:
+  std::vector<double> mean_, std_;
+};
+
+struct ResizeOptions {
+  bool antialias = true;  ///< average over all pixels when shrinking, as image programs do
+};
+
+/// Bilinear resampling as torchvision's (align_corners = false), to {h, w} or, given one number, so that the shorter
+/// side becomes it and the aspect ratio is kept.
+class Resize {
+ public:
+  explicit Resize(Index shorter_side, ResizeOptions options = {})
+      : size_(shorter_side), keep_ratio_(true), options_(options) {
+    check();
+  }
+  explicit Resize(Size2 size, ResizeOptions options = {}) : size_(size), keep_ratio_(false), options_(options) {
+    check();
+  }
+
+  template <class Scalar>
+  Tensor<Scalar> operator()(Tensor<Scalar> image) const {
+    detail::require_image("Resize", image);
+    const Index h = image.dim(1), w = image.dim(2);
+    Size2 size = size_;
+    if (keep_ratio_) size = h < w ? Size2(size.h, size.h * w / h) : Size2(size.w * h / w, size.w);
+    if (size == Size2(h, w)) return image;
+    return detail::resize(image, size, options_.antialias);
+  }
+  template <class Scalar>
+  Tensor<Scalar> operator()(Tensor<Scalar> image, Random&) const {
+    return (*this)(std::move(image));
+  }
+
+ private:
+  void check() const {
+    detail::require(size_.h >= 1 && size_.w >= 1, "Resize: the size must be at least 1, got ", size_);
+  }
+
+  Size2 size_;
+  bool keep_ratio_;
+  ResizeOptions options_;
+};
+
+/// The window of the given size in the middle; zeros beyond the image's edges, if it is smaller.
+class CenterCrop {
+ public:
+  explicit CenterCrop(Size2 size) : size_(size) {
+    detail::require(size.h >= 1 && size.w >= 1, "CenterCrop: the size must be at least 1, got ", size);
+  }
+
+  template <class Scalar>
+  Tensor<Scalar> operator()(Tensor<Scalar> image) const {
+    detail::require_image("CenterCrop", image);
+    return detail::crop(image, offset(image.dim(1) - size_.h), offset(image.dim(2) - size_.w), size_, Scalar(0));
+  }
+  template <class Scalar>
+  Tensor<Scalar> operator()(Tensor<Scalar> image, Random&) const {
+    return (*this)(std::move(image));
+  }
+
+ private:
+  /// torchvision's: half of what is left, where a half pixel goes to the even side when cropping.
+  static Index offset(Index rest) {
+    if (rest < 0) return -(-rest / 2);
+    return rest % 2 == 0 || (rest / 2) % 2 == 0 ? rest / 2 : rest / 2 + 1;
+  }
+
+  Size2 size_;
+};
+
+struct RandomCropOptions {
+  Index padding = 0;  ///< pixels added on every side first
+  double fill = 0;    ///< their value
+};
+
+/// A window of the given size anywhere in the (padded) image, all places equally likely:
+/// `RandomCrop(32, {.padding = 4})`.
+class RandomCrop {
+ public:
+  explicit RandomCrop(Size2 size, RandomCropOptions options = {}) : size_(size), options_(options) {
+    detail::require(size.h >= 1 && size.w >= 1, "RandomCrop: the size must be at least 1, got ", size);
+    detail::require(options.padding >= 0, "RandomCrop: padding must not be negative, got ", options.padding);
+  }
+
+  /// Throws ShapeError for a padded image that is smaller than the window.
+  template <class Scalar>
+  Tensor<Scalar> operator()(Tensor<Scalar> image, Random& random) const {
+    detail::require_image("RandomCrop", image);
+    const Index rows = image.dim(1) + 2 * options_.padding - size_.h;
+    const Index columns = image.dim(2) + 2 * options_.padding - size_.w;
+    if (rows < 0 || columns < 0)
+      throw ShapeError(detail::text("RandomCrop: a window of ", size_, " with padding ", options_.padding,
+                                    " does not fit into shape ", image.shape()));
+    const Index top = random.below(rows + 1) - options_.padding;
+    const Index left = random.below(columns + 1) - options_.padding;
+    return detail::crop(image, top, left, size_, static_cast<Scalar>(options_.fill));
+  }
+
+ private:
+  Size2 size_;
+  RandomCropOptions options_;
+};
+
+/// Mirrors left and right with probability p.
+class RandomHorizontalFlip {
+ public:
+  explicit RandomHorizontalFlip(double p = 0.5) : p_(p) {
+    detail::require(p >= 0 && p <= 1, "RandomHorizontalFlip: expected a probability in [0, 1], got ", p);
+  }
+
+  template <class Scalar>
+  Tensor<Scalar> operator()(Tensor<Scalar> image, Random& random) const {
+    detail::require_image("RandomHorizontalFlip", image);
+    if (random.uniform() >= p_) return image;
+    const Index columns = image.dim(2);
+    Scalar* end = image.data() + image.numel();
+    for (Scalar* row = image.data(); row != end; row += columns) std::reverse(row, row + columns);
+    return image;
+  }
+
+ private:
+  double p_;
+};
+
+/// The principal components of the RGB values of ImageNet's training images, in the usual scaling for images in
+/// [0, 1]. Column k of `eigenvectors` belongs to eigenvalue k.
+struct LightingOptions {
+  double standard_deviation = 0.1;
+  std::array<double, 3> eigenvalues = {0.2175, 0.0188, 0.0045};
+  std::array<std::array<double, 3>, 3> eigenvectors = {
+      {{-0.5675, 0.7192, 0.4009}, {-0.5808, -0.0045, -0.8140}, {-0.5836, -0.6948, 0.4203}}};
+};
+
+/// AlexNet's colour jitter (Krizhevsky, Sutskever, Hinton 2012, section 4.1): adds to every pixel
+/// [p1, p2, p3] [a1 l1, a2 l2, a3 l3]^T, with a ~ N(0, standard_deviation^2) drawn once for each image.
+class Lighting {
+ public:
+  explicit Lighting(LightingOptions options = {}) : options_(options) {
+    detail::require(options.standard_deviation >= 0, "Lighting: standard_deviation must not be negative, got ",
+                    options.standard_deviation);
+  }
+
+  /// Throws ShapeError for an image that does not have three channels.
+  template <class Scalar>
+  Tensor<Scalar> operator()(Tensor<Scalar> image, Random& random) const {
+    detail::require_image("Lighting", image);
+    if (image.dim(0) != 3) throw ShapeError(detail::text("Lighting: expected 3 channels, got shape ", image.shape()));
+    std::array<double, 3> amount;
+    for (std::size_t k = 0; k < 3; ++k)
+      amount[k] = options_.standard_deviation * random.normal() * options_.eigenvalues[k];
+    const Index plane = image.numel() / 3;
+    Scalar* x = image.data();
+    for (std::size_t c = 0; c < 3; ++c) {
+      const auto& row = options_.eigenvectors[c];
+      const auto shift = static_cast<Scalar>(row[0] * amount[0] + row[1] * amount[1] + row[2] * amount[2]);
+      for (Index i = 0; i < plane; ++i) *x++ += shift;
+    }
+    return image;
+  }
+
+ private:
+  LightingOptions options_;
+};
+
+/// Transforms one after the other: `Compose{RandomCrop(32, {.padding = 4}), RandomHorizontalFlip()}`.
+template <class... Transforms>
+class Compose {
+ public:
+  explicit Compose(Transforms... transforms) : transforms_(std::move(transforms)...) {}
+
+  template <class Scalar>
+  Tensor<Scalar> operator()(Tensor<Scalar> image, Random& random) const {
+    std::apply([&](const auto&... transform) { ((image = transform(std::move(image), random)), ...); }, transforms_);
+    return image;
+  }
+
+ private:
+  std::tuple<Transforms...> transforms_;
+};
+
+}  // namespace lamina

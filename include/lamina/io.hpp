@@ -1,0 +1,9 @@
+#pragma once
+
+/// Files: the opt-in part of Lamina, which needs nlohmann-json, stb and zlib (CMake target lamina::io).
+#include "lamina/io/datasets.hpp"
+#include "lamina/io/dtype.hpp"
+#include "lamina/io/file.hpp"
+#include "lamina/io/image.hpp"
+#include "lamina/io/npy.hpp"
+#include "lamina/io/safetensors.hpp"

@@ -1,0 +1,169 @@
+#pragma once
+
+#include <algorithm>
+#include <cctype>
+#include <cstdlib>
+#include <filesystem>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "lamina/data/cifar.hpp"
+#include "lamina/data/dataset.hpp"
+#include "lamina/data/idx.hpp"
+#include "lamina/io/file.hpp"
+#include "lamina/io/image.hpp"
+
+/// The standard datasets, from the files in which they are published. `dir` is the folder that holds them all: the
+/// files lie in dir/mnist, dir/fashion-mnist, dir/cifar10/cifar-10-batches-bin and dir/cifar100/cifar-100-binary.
+namespace lamina {
+
+/// The given folder, or else LAMINA_DATA's. Throws FileError when there is neither.
+inline std::string data_directory(std::string given = "") {
+  if (!given.empty()) return given;
+  const char* variable = std::getenv("LAMINA_DATA");
+  detail::require<FileError>(variable && *variable, "no data folder: give --data DIR or set LAMINA_DATA");
+  return variable;
+}
+
+namespace detail {
+
+/// The path itself, or with .gz behind it, whichever exists.
+inline std::string find_data(const std::string& path, const std::string& dir, bool compressed) {
+  if (file_exists(path)) return path;
+  if (compressed && file_exists(path + ".gz")) return path + ".gz";
+  throw FileError(text(path, ": no such file", compressed ? ", nor with .gz" : "", "; looked in the data folder '", dir,
+                       "', which --data DIR or LAMINA_DATA sets"));
+}
+
+template <class Scalar>
+TensorDataset<Scalar> load_idx(const std::string& dir, const std::string& name, bool train) {
+  const std::string stem = text(dir, "/", name, "/", train ? "train" : "t10k");
+  const std::string image_path = find_data(stem + "-images-idx3-ubyte", dir, true);
+  const std::string label_path = find_data(stem + "-labels-idx1-ubyte", dir, true);
+  const Tensor<std::uint8_t> images = decode_idx(read_file(image_path), image_path);
+  const Tensor<std::uint8_t> labels = decode_idx(read_file(label_path), label_path);
+  require<FileError>(images.rank() == 3, image_path, ": expected images [N, H, W], found shape ", images.shape());
+  require<FileError>(labels.rank() == 1, label_path, ": expected labels [N], found shape ", labels.shape());
+  require<FileError>(labels.dim(0) == images.dim(0), label_path, ": ", labels.dim(0), " labels, but ", image_path,
+                     " has ", images.dim(0), " images");
+  for (Index i = 0; i < labels.numel(); ++i)
+    require<FileError>(labels.data()[i] < 10, label_path, ": label ", i, ": expected 0 to 9, found ",
+                       int{labels.data()[i]});
+  return TensorDataset<Scalar>(images.reshape({images.dim(0), 1, images.dim(1), images.dim(2)}),
+                               labels.cast<std::int32_t>());
+}
+
+template <class Scalar>
+TensorDataset<Scalar> load_cifar(const std::vector<std::string>& files, const std::string& dir, Index classes) {
+  std::vector<CifarRecords> parts;
+  Index count = 0;
+  for (const std::string& file : files) {
+    const std::string path = find_data(text(dir, "/", file), dir, false);
+    parts.push_back(decode_cifar(read_file(path), classes, path));
+    count += parts.back().labels.dim(0);
+  }
+  CifarRecords all{Tensor<std::uint8_t>({count, 3, 32, 32}), Labels({count})};
+  std::uint8_t* image = all.images.data();
+  std::int32_t* label = all.labels.data();
+  for (const CifarRecords& part : parts) {
+    image = std::copy_n(part.images.data(), part.images.numel(), image);
+    label = std::copy_n(part.labels.data(), part.labels.numel(), label);
+  }
+  return TensorDataset<Scalar>(std::move(all.images), std::move(all.labels));
+}
+
+}  // namespace detail
+
+/// MNIST (LeCun, Cortes, Burges): 60,000 training or 10,000 test images [1, 28, 28], classes digit_classes, from the
+/// IDX files, raw or .gz. Throws FileError, naming the file, when one is missing or damaged.
+template <class Scalar = float>
+TensorDataset<Scalar> load_mnist(const std::string& dir, bool train = true) {
+  return detail::load_idx<Scalar>(dir, "mnist", train);
+}
+
+/// Fashion-MNIST (Xiao, Rasul, Vollgraf 2017), in MNIST's format; classes fashion_mnist_classes.
+template <class Scalar = float>
+TensorDataset<Scalar> load_fashion_mnist(const std::string& dir, bool train = true) {
+  return detail::load_idx<Scalar>(dir, "fashion-mnist", train);
+}
+
+/// CIFAR-10 (Krizhevsky 2009): 50,000 training or 10,000 test images [3, 32, 32], classes cifar10_classes, from the
+/// binary files. Throws FileError, naming the file, when one is missing or damaged.
+template <class Scalar = float>
+TensorDataset<Scalar> load_cifar10(const std::string& dir, bool train = true) {
+  std::vector<std::string> files;
+  for (int part = 1; train && part <= 5; ++part)
+    files.push_back(detail::text("cifar10/cifar-10-batches-bin/data_batch_", part, ".bin"));
+  if (!train) files.push_back("cifar10/cifar-10-batches-bin/test_batch.bin");
+  return detail::load_cifar<Scalar>(files, dir, 10);
+}
+
+/// CIFAR-100 with its 100 fine classes, cifar100_classes.
+template <class Scalar = float>
+TensorDataset<Scalar> load_cifar100(const std::string& dir, bool train = true) {
+  return detail::load_cifar<Scalar>(
+      {train ? "cifar100/cifar-100-binary/train.bin" : "cifar100/cifar-100-binary/test.bin"}, dir, 100);
+}
+
+/// Images in a folder for each class, `dir/<class>/**/*.png` (or .jpg, .jpeg, any case), decoded when asked for; other
+/// files are ignored. Classes are numbered by name, images are sorted by path. Images may differ in size; a transform
+/// of the loader makes them equal.
+template <class Scalar = float>
+class ImageFolder : public Dataset<Scalar> {
+ public:
+  /// Images are converted to 3 channels unless asked otherwise (0: as stored). Throws FileError when the folder cannot
+  /// be read, holds no folders, or one of them holds no images.
+  explicit ImageFolder(const std::string& dir, ImageOptions options = {.channels = 3}) : options_(options) {
+    namespace fs = std::filesystem;
+    try {
+      for (const auto& entry : fs::directory_iterator(dir))
+        if (entry.is_directory()) classes_.push_back(entry.path().filename().string());
+      detail::require<FileError>(!classes_.empty(), dir, ": expected a folder for each class, found none");
+      std::sort(classes_.begin(), classes_.end());
+      for (std::size_t label = 0; label < classes_.size(); ++label) {
+        const fs::path folder = fs::path(dir) / classes_[label];
+        const std::size_t before = files_.size();
+        for (const auto& entry : fs::recursive_directory_iterator(folder))
+          if (entry.is_regular_file() && is_image(entry.path().extension().string()))
+            files_.push_back({entry.path().string(), static_cast<std::int32_t>(label)});
+        detail::require<FileError>(files_.size() > before, folder.string(), ": no PNG or JPEG image for this class");
+      }
+    } catch (const fs::filesystem_error& error) {
+      throw FileError(detail::text(error.path1().string(), ": cannot read: ", error.code().message()));
+    }
+    std::sort(files_.begin(), files_.end(),
+              [](const File& a, const File& b) { return std::tie(a.label, a.path) < std::tie(b.label, b.path); });
+  }
+
+  Index size() const override { return static_cast<Index>(files_.size()); }
+  Example<Scalar> get(Index i) const override {
+    detail::check_sample("ImageFolder", i, size());
+    const File& file = files_[static_cast<std::size_t>(i)];
+    return {to_float<Scalar>(read_image(file.path, options_)), Labels::full({}, file.label)};
+  }
+
+  /// The folders' names, by class.
+  const std::vector<std::string>& classes() const { return classes_; }
+  /// The file of sample i.
+  const std::string& path(Index i) const {
+    detail::check_sample("ImageFolder", i, size());
+    return files_[static_cast<std::size_t>(i)].path;
+  }
+
+ private:
+  struct File {
+    std::string path;
+    std::int32_t label;
+  };
+  static bool is_image(std::string extension) {
+    for (char& c : extension) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    return extension == ".png" || extension == ".jpg" || extension == ".jpeg";
+  }
+
+  ImageOptions options_;
+  std::vector<std::string> classes_;
+  std::vector<File> files_;
+};
+
+}  // namespace lamina

@@ -1,0 +1,325 @@
+#pragma once
+
+#include <algorithm>
+#include <limits>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <numeric>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "lamina/io/dtype.hpp"
+#include "lamina/io/file.hpp"
+#include "lamina/nn/state.hpp"
+
+/// The safetensors format (github.com/huggingface/safetensors): eight bytes with the length of a header, a JSON header
+/// with each tensor's type, shape and place, and the tensors' bytes.
+namespace lamina {
+
+/// Text stored beside the tensors, under the header's "__metadata__".
+using Metadata = std::map<std::string, std::string>;
+
+/// What the header says about one tensor.
+struct TensorInfo {
+  std::string name;
+  DType dtype;
+  Shape shape;
+  std::size_t begin, end;  ///< bytes within the file
+};
+
+namespace detail {
+
+/// Parses and checks a safetensors header; every message begins with the path.
+class SafetensorsHeader {
+ public:
+  SafetensorsHeader(const std::string& path, std::span<const std::uint8_t> file) : path_(path) {
+    constexpr std::uint64_t largest = 100'000'000;  // as the reference implementation
+    check(file.size() >= 8, "not a safetensors file: ", file.size(), " bytes, expected at least 8");
+    std::uint64_t length;
+    std::memcpy(&length, file.data(), 8);
+    check(length <= largest, "not a safetensors file: header length ", length, " at offset 0 exceeds the limit of ",
+          largest);
+    check(length <= file.size() - 8, "header length ", length, " at offset 0 exceeds the file's ", file.size() - 8,
+          " bytes behind it (cut short?)");
+    data_ = 8 + static_cast<std::size_t>(length);
+    parse(file.subspan(8, static_cast<std::size_t>(length)));
+    check_places(file.size());
+  }
+
+  std::vector<TensorInfo> tensors;
+  Metadata metadata;
+
+ private:
+  using Json = nlohmann::ordered_json;
+
+  template <class... Parts>
+  void check(bool condition, const Parts&... parts) const {
+    if (!condition) throw FileError(text(path_, ": ", parts...));
+  }
+
+  void parse(std::span<const std::uint8_t> header) {
+    // The parser would keep the last of equal keys, so keys are compared as they come.
+    std::vector<std::vector<std::string>> open;
+    const auto watch = [&](int, Json::parse_event_t event, Json& value) {
+      if (event == Json::parse_event_t::object_start) {
+        open.emplace_back();
+      } else if (event == Json::parse_event_t::object_end) {
+        auto& keys = open.back();
+        std::sort(keys.begin(), keys.end());
+        const auto twice = std::adjacent_find(keys.begin(), keys.end());
+        if (twice != keys.end()) throw FileError(text(path_, ": header: duplicate key '", *twice, "'"));
+        open.pop_back();
+      } else if (event == Json::parse_event_t::key) {
+        open.back().push_back(value.get<std::string>());
+      }
+      return true;
+    };
+    check(!header.empty() && header[0] == '{', "header at offset 8: expected '{' of a JSON object");
+    Json root;
+    try {
+      root = Json::parse(header.begin(), header.end(), watch);
+    } catch (const Json::exception& error) {
+      throw FileError(text(path_, ": header at offset 8 is not JSON: ", error.what()));
+    }
+    for (const auto& [name, value] : root.items()) {
+      if (name == "__metadata__")
+        read_metadata(value);
+      else
+        read_tensor(name, value);
+    }
+  }
+
+  void read_metadata(const Json& value) {
+    check(value.is_object(), "header: __metadata__ must be an object of strings");
+    for (const auto& [key, entry] : value.items()) {
+      check(entry.is_string(), "header: __metadata__: '", key, "' must be a string");
+      metadata[key] = entry.get<std::string>();
+    }
+  }
+
+  void read_tensor(const std::string& name, const Json& value) {
+    const std::string where = text("tensor '", name, "': ");
+    check(value.is_object(), where, "expected an object with dtype, shape and data_offsets");
+    for (const char* key : {"dtype", "shape", "data_offsets"})
+      check(value.contains(key), where, "the header has no ", key);
+    check(value.size() == 3, where, "the header has fields other than dtype, shape and data_offsets");
+
+    check(value["dtype"].is_string(), where, "dtype must be a string");
+    const auto dtype_name = value["dtype"].get<std::string>();
+    std::size_t dtype = 0;
+    while (dtype < dtypes.size() && dtypes[dtype].name != dtype_name) ++dtype;
+    check(dtype < dtypes.size(), where, "unknown dtype '", dtype_name, "'");
+
+    const Shape shape = shape_of(where, value["shape"]);
+    const std::uint64_t size = static_cast<std::uint64_t>(shape.numel()) * dtypes[dtype].size;
+    const std::vector<std::uint64_t> offsets = numbers(where, "data_offsets", value["data_offsets"]);
+    check(offsets.size() == 2, where, "data_offsets must be two numbers");
+    check(offsets[0] <= offsets[1], where, "data_offsets ", value["data_offsets"].dump(), " end before they begin");
+    check(offsets[1] - offsets[0] == size, where, "data_offsets ", value["data_offsets"].dump(), " span ",
+          offsets[1] - offsets[0], " bytes, but dtype ", dtype_name, " and shape ", value["shape"].dump(), " need ",
+          size);
+    check(offsets[1] <= std::numeric_limits<std::uint64_t>::max() - data_, where, "data_offsets ",
+          value["data_offsets"].dump(), " are beyond the end of the file");
+    tensors.push_back({name, static_cast<DType>(dtype), shape, data_ + offsets[0], data_ + offsets[1]});
+  }
+
+  Shape shape_of(const std::string& where, const Json& value) const {
+    std::vector<Index> shape;
+    for (const std::uint64_t extent : numbers(where, "shape", value)) {
+      check(extent <= std::numeric_limits<Index>::max(), where, "shape ", value.dump(), " cannot be addressed");
+      shape.push_back(static_cast<Index>(extent));
+    }
+    try {
+      return Shape(std::span<const Index>(shape));
+    } catch (const ShapeError& error) {
+      throw FileError(text(path_, ": ", where, error.what()));
+    }
+  }
+
+  std::vector<std::uint64_t> numbers(const std::string& where, const char* field, const Json& value) const {
+    bool valid = value.is_array();
+    std::vector<std::uint64_t> result;
+    if (valid)
+      for (const Json& entry : value) {
+        valid = valid && entry.is_number_unsigned();
+        if (valid) result.push_back(entry.get<std::uint64_t>());
+      }
+    check(valid, where, field, " must be an array of non-negative integers, found ", value.dump());
+    return result;
+  }
+
+  /// The tensors must fill the rest of the file without holes or overlap.
+  void check_places(std::size_t file_size) const {
+    std::vector<const TensorInfo*> order;
+    for (const TensorInfo& tensor : tensors) order.push_back(&tensor);
+    std::sort(order.begin(), order.end(), [](const TensorInfo* a, const TensorInfo* b) {
+      return std::pair(a->begin, a->end) < std::pair(b->begin, b->end);
+    });
+    std::size_t at = data_;
+    const TensorInfo* before = nullptr;
+    for (const TensorInfo* tensor : order) {
+      const std::string place = text("data_offsets [", tensor->begin - data_, ",", tensor->end - data_, "]");
+      check(tensor->end <= file_size, "tensor '", tensor->name, "': ", place, " end beyond the file's ",
+            file_size - data_, " bytes of data (cut short?)");
+      check(tensor->begin >= at, "tensor '", tensor->name, "': ", place, " overlap those of '",
+            before ? before->name : "", "'");
+      check(tensor->begin == at, "tensor '", tensor->name, "': ", place, " leave a gap of ", tensor->begin - at,
+            " bytes at offset ", at);
+      at = tensor->end;
+      before = tensor;
+    }
+    check(at == file_size, file_size - at, " bytes at offset ", at, " belong to no tensor");
+  }
+
+  const std::string& path_;
+  std::size_t data_ = 0;  // offset of the tensors' bytes
+};
+
+}  // namespace detail
+
+/// A safetensors file, mapped into memory: tensors of matching type lie over the mapping, without a copy, and keep it
+/// alive; the first write to one copies it. A file that is mapped must be replaced, not written in place (all of
+/// Lamina's writers replace).
+class SafetensorsFile {
+ public:
+  /// Opens and checks the whole header: its length, JSON, duplicate keys, types, shapes, and that the tensors' places
+  /// match their shapes and fill the file without holes or overlap. Throws FileError, naming the path and the tensor
+  /// and field or the offset.
+  explicit SafetensorsFile(std::string path)
+      : path_(std::move(path)), file_(detail::MappedFile::open(path_)), header_(read_header(path_, *file_)) {}
+
+  const std::string& path() const { return path_; }
+  const Metadata& metadata() const { return header_.metadata; }
+  /// All tensors, as in the header.
+  const std::vector<TensorInfo>& tensors() const { return header_.tensors; }
+  std::vector<std::string> keys() const {
+    std::vector<std::string> result;
+    for (const TensorInfo& tensor : tensors()) result.push_back(tensor.name);
+    return result;
+  }
+  bool contains(const std::string& key) const { return find(key) != nullptr; }
+  /// Throws FileError when there is no such tensor.
+  const TensorInfo& info(const std::string& key) const {
+    const TensorInfo* tensor = find(key);
+    if (!tensor) throw FileError(detail::text(path_, ": no tensor '", key, "'"));
+    return *tensor;
+  }
+
+  /// A tensor as float or double (from F16, BF16, F32 or F64, rounded to nearest), or as std::int64_t, std::int32_t or
+  /// std::uint8_t (from the integer types whose values it holds). Throws FileError for another stored type or key.
+  template <class T = float>
+  Tensor<T> tensor(const std::string& key) const {
+    const TensorInfo& tensor = info(key);
+    if (!detail::readable_as<T>(tensor.dtype))
+      throw FileError(detail::text(path_, ": tensor '", key, "': expected a dtype that reads as ",
+                                   detail::info(detail::dtype_of<T>()).name, ", found ",
+                                   detail::info(tensor.dtype).name));
+    return detail::to_tensor<T>(file_->bytes().data() + tensor.begin, tensor.dtype, tensor.shape, file_);
+  }
+
+  /// A tensor in the nearest of AnyTensor's types. Throws FileError for U64 and F8, which have none.
+  AnyTensor any(const std::string& key) const {
+    return detail::nearest(info(key).dtype, [&](auto type) -> AnyTensor { return tensor<decltype(type)>(key); });
+  }
+
+ private:
+  struct Header {
+    std::vector<TensorInfo> tensors;
+    Metadata metadata;
+  };
+  static Header read_header(const std::string& path, const detail::MappedFile& file) {
+    detail::SafetensorsHeader header(path, file.bytes());
+    return {std::move(header.tensors), std::move(header.metadata)};
+  }
+  const TensorInfo* find(const std::string& key) const {
+    for (const TensorInfo& tensor : header_.tensors)
+      if (tensor.name == key) return &tensor;
+    return nullptr;
+  }
+
+  std::string path_;
+  std::shared_ptr<const detail::MappedFile> file_;
+  Header header_;
+};
+
+/// Writes tensors and metadata into one file, whole or not at all (AtomicFile). Tensors of wider types come first in
+/// the file, which keeps every one aligned; the header lists them as given. Throws ValueError for a name given twice,
+/// FileError when the file cannot be written.
+inline void write_safetensors(const std::string& path, const NamedTensors& tensors, const Metadata& metadata = {}) {
+  nlohmann::ordered_json header = nlohmann::ordered_json::object();
+  if (!metadata.empty()) header["__metadata__"] = metadata;
+
+  std::vector<std::size_t> order(tensors.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  const auto element = [&](std::size_t i) {
+    return std::visit([]<class T>(const Tensor<T>&) { return sizeof(T); }, tensors[i].second);
+  };
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return element(a) > element(b); });
+  std::vector<std::size_t> begin(tensors.size());
+  std::size_t at = 0;
+  const auto bytes = [&](std::size_t i) {
+    return std::visit([](const auto& tensor) { return detail::bytes_of(tensor); }, tensors[i].second);
+  };
+  for (const std::size_t i : order) {
+    begin[i] = at;
+    at += bytes(i).size();
+  }
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    const std::string& name = tensors[i].first;
+    detail::require(name != "__metadata__" && !header.contains(name), path, ": tensor name '", name,
+                    "' is taken already");
+    std::visit(
+        [&]<class T>(const Tensor<T>& tensor) {
+          header[name] = {{"dtype", detail::info(detail::dtype_of<T>()).name},
+                          {"shape", std::vector<Index>(tensor.shape().begin(), tensor.shape().end())},
+                          {"data_offsets", {begin[i], begin[i] + bytes(i).size()}}};
+        },
+        tensors[i].second);
+  }
+  std::string text;
+  try {
+    text = header.dump();
+  } catch (const nlohmann::json::exception& error) {
+    throw ValueError(detail::text(path, ": names and metadata must be UTF-8: ", error.what()));
+  }
+  text.resize((text.size() + 7) / 8 * 8, ' ');
+
+  AtomicFile file(path);
+  const std::uint64_t length = text.size();
+  char prefix[8];
+  std::memcpy(prefix, &length, sizeof prefix);
+  file.write(std::string_view(prefix, sizeof prefix));
+  file.write(text);
+  for (const std::size_t i : order) file.write(bytes(i));
+  file.commit();
+}
+
+/// Writes a model: `save_state_dict("model.safetensors", state_dict(net))`.
+template <class Scalar>
+void save_state_dict(const std::string& path, const StateDict<Scalar>& state, const Metadata& metadata = {}) {
+  NamedTensors tensors;
+  for (const auto& [name, value] : state)
+    tensors.emplace_back(name, std::visit([](const auto& tensor) { return AnyTensor(tensor); }, value));
+  write_safetensors(path, tensors, metadata);
+}
+
+/// Reads a model's parameters and buffers: `load_state_dict(net, load_safetensors("model.safetensors"))`.
+/// Floating-point tensors become Scalar, integers std::int64_t. Tensors of the file's own type lie over the mapped
+/// file.
+template <class Scalar = float>
+StateDict<Scalar> load_safetensors(const std::string& path) {
+  const SafetensorsFile file(path);
+  StateDict<Scalar> state;
+  for (const TensorInfo& tensor : file.tensors()) {
+    if (detail::readable_as<Scalar>(tensor.dtype))
+      state.emplace_back(tensor.name, file.tensor<Scalar>(tensor.name));
+    else
+      state.emplace_back(tensor.name, file.tensor<std::int64_t>(tensor.name));
+  }
+  return state;
+}
+
+}  // namespace lamina

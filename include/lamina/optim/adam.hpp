@@ -1,0 +1,120 @@
+#pragma once
+
+#include "lamina/optim/optimizer.hpp"
+
+namespace lamina {
+
+struct AdamOptions {
+  double lr = 1e-3;
+  std::array<double, 2> betas = {0.9, 0.999};
+  double eps = 1e-8;
+  double weight_decay = 0;
+  bool amsgrad = false;
+};
+
+struct AdamWOptions {
+  double lr = 1e-3;
+  std::array<double, 2> betas = {0.9, 0.999};
+  double eps = 1e-8;
+  double weight_decay = 1e-2;
+  bool amsgrad = false;
+};
+
+namespace detail {
+
+/// What Adam and AdamW share; they differ in how weights decay.
+template <class Scalar>
+class AdamBase : public Optimizer<Scalar> {
+ protected:
+  AdamBase(const std::string& who, std::vector<ParameterGroup<Scalar>> groups, const AdamOptions& options,
+           bool decoupled)
+      : Optimizer<Scalar>(who, std::move(groups), options.lr, options.weight_decay,
+                          options.amsgrad ? std::vector<std::string>{"exp_avg", "exp_avg_sq", "max_exp_avg_sq"}
+                                          : std::vector<std::string>{"exp_avg", "exp_avg_sq"}),
+        options_(options),
+        decoupled_(decoupled) {
+    AdamBase::check_fraction(who, "betas[0]", options.betas[0]);
+    AdamBase::check_fraction(who, "betas[1]", options.betas[1]);
+    AdamBase::check(who, "eps", options.eps);
+  }
+
+ private:
+  using Pack = simd::Pack<Scalar>;
+
+  void update(Index n, Scalar* x, Scalar* g, const std::array<Scalar*, AdamBase::max_slots>& slots,
+              const typename AdamBase::Step& step) const override {
+    const auto pack = [](double value) { return Pack(static_cast<Scalar>(value)); };
+    const auto [beta1, beta2] = options_.betas;
+    const auto t = static_cast<double>(step.number);
+    const Pack b1 = pack(beta1), rest1 = pack(1 - beta1), b2 = pack(beta2), rest2 = pack(1 - beta2);
+    const Pack rate = pack(step.lr / (1 - std::pow(beta1, t)));
+    const Pack correction = pack(std::sqrt(1 - std::pow(beta2, t))), eps = pack(options_.eps);
+    const Pack shrink = pack(decoupled_ ? 1 - step.lr * step.weight_decay : 1);
+    const Pack decay = pack(step.weight_decay);
+    const bool adds_decay = !decoupled_ && step.weight_decay != 0;
+    const auto moments = [=](Pack& value, Pack& grad, Pack& mean, Pack& square) {
+      value *= shrink;
+      if (adds_decay) grad += decay * value;
+      mean = b1 * mean + rest1 * grad;
+      square = b2 * square + rest2 * grad * grad;
+      grad = Pack(Scalar(0));
+    };
+    if (options_.amsgrad)
+      kernels::update(
+          n,
+          [=](Pack& value, Pack& grad, Pack& mean, Pack& square, Pack& largest) {
+            moments(value, grad, mean, square);
+            largest = max(square, largest);
+            value -= rate * mean / (sqrt(largest) / correction + eps);
+          },
+          x, g, slots[0], slots[1], slots[2]);
+    else
+      kernels::update(
+          n,
+          [=](Pack& value, Pack& grad, Pack& mean, Pack& square) {
+            moments(value, grad, mean, square);
+            value -= rate * mean / (sqrt(square) / correction + eps);
+          },
+          x, g, slots[0], slots[1]);
+  }
+
+  AdamOptions options_;
+  bool decoupled_;
+};
+
+}  // namespace detail
+
+/// Adam (Kingma and Ba 2015, algorithm 1). With t the number of the update,
+///
+///   g <- g + weight_decay x;  m <- beta1 m + (1 - beta1) g;  v <- beta2 v + (1 - beta2) g^2;
+///   x <- x - lr / (1 - beta1^t) m / (sqrt(v) / sqrt(1 - beta2^t) + eps)
+///
+/// With amsgrad (Reddi et al. 2018) the largest v so far takes v's place. Throws ValueError for a negative option or a
+/// beta outside [0, 1).
+template <class Scalar = float>
+class Adam : public detail::AdamBase<Scalar> {
+ public:
+  explicit Adam(std::vector<NamedParameter<Scalar>> parameters, AdamOptions options = {})
+      : Adam(Adam::one_group(std::move(parameters)), options) {}
+  explicit Adam(std::vector<ParameterGroup<Scalar>> groups, AdamOptions options = {})
+      : detail::AdamBase<Scalar>("Adam", std::move(groups), options, false) {}
+
+  std::string name() const override { return "Adam"; }
+};
+
+/// Adam with decoupled weight decay (Loshchilov and Hutter 2019, algorithm 2): x <- x - lr weight_decay x, then Adam's
+/// step without decay in the gradient. Throws as Adam does.
+template <class Scalar = float>
+class AdamW : public detail::AdamBase<Scalar> {
+ public:
+  explicit AdamW(std::vector<NamedParameter<Scalar>> parameters, AdamWOptions options = {})
+      : AdamW(AdamW::one_group(std::move(parameters)), options) {}
+  explicit AdamW(std::vector<ParameterGroup<Scalar>> groups, AdamWOptions options = {})
+      : detail::AdamBase<Scalar>("AdamW", std::move(groups),
+                                 {options.lr, options.betas, options.eps, options.weight_decay, options.amsgrad},
+                                 true) {}
+
+  std::string name() const override { return "AdamW"; }
+};
+
+}  // namespace lamina

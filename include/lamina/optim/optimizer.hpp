@@ -1,0 +1,205 @@
+#pragma once
+
+#include <array>
+#include <cmath>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "lamina/kernels/update.hpp"
+#include "lamina/nn/state.hpp"
+#include "lamina/optim/state.hpp"
+
+namespace lamina {
+
+/// Parameters with settings of their own; what is not set here is as in the optimiser's options:
+///
+///   SGD<float> optimizer({{.parameters = parameters(net[0]), .lr = 0.001}, {.parameters = parameters(net[1])}},
+///                        {.lr = 0.01});
+template <class Scalar = float>
+struct ParameterGroup {
+  std::vector<NamedParameter<Scalar>> parameters;
+  std::optional<double> lr = {};
+  std::optional<double> weight_decay = {};
+};
+
+/// The usual two groups: weights of rank 2 and more, which decay as the optimiser's options say; and vectors and
+/// scalars (biases, the scales and shifts of norms), which do not decay.
+template <class Scalar>
+std::vector<ParameterGroup<Scalar>> decay_groups(const std::vector<NamedParameter<Scalar>>& parameters) {
+  std::vector<ParameterGroup<Scalar>> groups(2);
+  groups[1].weight_decay = 0;
+  for (const NamedParameter<Scalar>& named : parameters)
+    groups[named.parameter->value.rank() <= 1 ? 1 : 0].parameters.push_back(named);
+  return groups;
+}
+
+/// The part of an optimiser that does not depend on the scalar type: what a learning-rate schedule works on.
+class OptimizerBase {
+ public:
+  virtual ~OptimizerBase() = default;
+
+  /// "SGD", "Adam", ...
+  virtual std::string name() const = 0;
+
+  /// The number of parameter groups.
+  Index groups() const { return static_cast<Index>(settings_.size()); }
+  /// A group's learning rate. Throws ValueError if there is no such group.
+  double lr(Index group = 0) const { return settings_[position(group)].lr; }
+  /// Sets the learning rate of all groups, or of one. Throws ValueError unless it is finite and not negative.
+  void set_lr(double lr) {
+    for (Index group = 0; group < groups(); ++group) set_lr(lr, group);
+  }
+  void set_lr(double lr, Index group) {
+    check(name(), "lr", lr);
+    settings_[position(group)].lr = lr;
+  }
+
+ protected:
+  struct Settings {
+    double lr, weight_decay;
+  };
+
+  OptimizerBase() = default;
+  OptimizerBase(const OptimizerBase&) = default;
+  OptimizerBase& operator=(const OptimizerBase&) = default;
+
+  static void check(const std::string& who, const char* option, double value) {
+    detail::require(std::isfinite(value) && value >= 0, who, ": ", option, " must be finite and not negative, got ",
+                    value);
+  }
+  static void check_fraction(const std::string& who, const char* option, double value) {
+    detail::require(value >= 0 && value < 1, who, ": ", option, " must be in [0, 1), got ", value);
+  }
+  std::size_t position(Index group) const {
+    detail::require(group >= 0 && group < groups(), name(), ": no parameter group ", group, ", there are ", groups());
+    return static_cast<std::size_t>(group);
+  }
+
+  std::vector<Settings> settings_;
+};
+
+/// Base of the optimisers. It refers to the parameters of a model, which must outlive it and stay where it is.
+template <class Scalar>
+class Optimizer : public OptimizerBase {
+ public:
+  /// Updates every parameter that requires a gradient and has one, then zeroes the gradients, keeping their storage:
+  /// one pass over memory, with the same result for any number of threads.
+  void step() {
+    for (Entry& entry : entries_) {
+      Parameter<Scalar>& parameter = *entry.named.parameter;
+      if (!parameter.requires_grad || parameter.grad.shape() != parameter.value.shape()) continue;
+      ++entry.steps;
+      std::array<Scalar*, max_slots> slots{};
+      for (std::size_t k = 0; k < slot_names_.size(); ++k) {
+        if (entry.slots[k].shape() != parameter.value.shape())
+          entry.slots[k] = Tensor<Scalar>::zeros(parameter.value.shape());
+        slots[k] = entry.slots[k].data();
+      }
+      const Settings& settings = settings_[entry.group];
+      update(parameter.value.numel(), parameter.value.data(), parameter.grad.data(), slots,
+             {entry.steps, settings.lr, settings.weight_decay});
+    }
+  }
+
+  /// Zeroes all gradients, keeping their storage.
+  void zero_grad() {
+    for (Entry& entry : entries_)
+      if (Tensor<Scalar>& grad = entry.named.parameter->grad; !grad.empty()) grad.fill(0);
+  }
+
+  /// All parameters, group by group.
+  std::vector<NamedParameter<Scalar>> parameters() const {
+    std::vector<NamedParameter<Scalar>> result;
+    for (const Entry& entry : entries_) result.push_back(entry.named);
+    return result;
+  }
+
+  /// Learning rates ("lr", one for each group), and for each parameter its number of updates ("NAME.step") and what the
+  /// optimiser keeps for it ("NAME.exp_avg", ...; PyTorch's names). The tensors share storage until either is written.
+  TrainingState state() const {
+    Tensor<double> lrs({groups()});
+    for (Index group = 0; group < groups(); ++group) lrs(group) = lr(group);
+    TrainingState result{{"lr", lrs}};
+    for (const Entry& entry : entries_) {
+      result.emplace_back(entry.named.name + ".step", Tensor<std::int64_t>({}, {entry.steps}));
+      if (entry.steps > 0)
+        for (std::size_t k = 0; k < slot_names_.size(); ++k)
+          result.emplace_back(entry.named.name + "." + slot_names_[k], entry.slots[k]);
+    }
+    return result;
+  }
+
+  /// Continues from a state; the other options stay as constructed. Throws StateError listing every entry that is
+  /// missing, unexpected or mis-shaped; then nothing has changed.
+  void load_state(const TrainingState& state) {
+    detail::StateReader reader(name(), state);
+    const Tensor<double> lrs = reader.take<double>("lr", {groups()});
+    std::vector<Entry> entries = entries_;
+    for (Entry& entry : entries) {
+      entry.steps = reader.take<std::int64_t>(entry.named.name + ".step", {}).item();
+      for (std::size_t k = 0; k < slot_names_.size(); ++k)
+        entry.slots[k] = entry.steps > 0 ? reader.take<Scalar>(entry.named.name + "." + slot_names_[k],
+                                                               entry.named.parameter->value.shape())
+                                         : Tensor<Scalar>();
+    }
+    reader.finish();
+    for (Index group = 0; group < groups(); ++group) set_lr(lrs(group), group);
+    entries_ = std::move(entries);
+  }
+
+ protected:
+  static constexpr std::size_t max_slots = 3;
+  /// One update: its number, counted from 1 for each parameter, and the group's settings.
+  struct Step {
+    std::int64_t number;
+    double lr, weight_decay;
+  };
+
+  /// `slots` names the tensors that the optimiser keeps for each parameter, zeros at first. Throws ValueError for a
+  /// negative setting, no parameters, or one that comes twice.
+  Optimizer(const std::string& who, std::vector<ParameterGroup<Scalar>> groups, double lr, double weight_decay,
+            std::vector<std::string> slots)
+      : slot_names_(std::move(slots)) {
+    for (ParameterGroup<Scalar>& group : groups) {
+      settings_.push_back({group.lr.value_or(lr), group.weight_decay.value_or(weight_decay)});
+      check(who, "lr", settings_.back().lr);
+      check(who, "weight_decay", settings_.back().weight_decay);
+      for (NamedParameter<Scalar>& named : group.parameters) {
+        for (const Entry& entry : entries_) {
+          detail::require(entry.named.parameter != named.parameter, who, ": parameter '", named.name, "' comes twice");
+          // Names are the keys of the saved state; two models may use the same.
+          if (entry.named.name == named.name) named.name += "#" + std::to_string(entries_.size());
+        }
+        entries_.push_back(
+            {std::move(named), settings_.size() - 1, 0, std::vector<Tensor<Scalar>>(slot_names_.size())});
+      }
+    }
+    detail::require(!entries_.empty(), who, ": there are no parameters");
+  }
+
+  static std::vector<ParameterGroup<Scalar>> one_group(std::vector<NamedParameter<Scalar>> parameters) {
+    std::vector<ParameterGroup<Scalar>> groups(1);
+    groups[0].parameters = std::move(parameters);
+    return groups;
+  }
+
+ private:
+  struct Entry {
+    NamedParameter<Scalar> named;
+    std::size_t group;
+    std::int64_t steps;  // updates so far
+    std::vector<Tensor<Scalar>> slots;
+  };
+
+  /// Updates n values x with gradients g, and sets g to zero.
+  virtual void update(Index n, Scalar* x, Scalar* g, const std::array<Scalar*, max_slots>& slots,
+                      const Step& step) const = 0;
+
+  std::vector<std::string> slot_names_;
+  std::vector<Entry> entries_;
+};
+
+}  // namespace lamina

@@ -1,0 +1,356 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <concepts>
+#include <limits>
+#include <memory>
+#include <numbers>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "lamina/optim/optimizer.hpp"
+
+namespace lamina {
+
+/// Base of the learning-rate schedules. A schedule starts from the rates that its optimiser's groups have when it is
+/// made, and changes all of them at each step(), which is called after an epoch or after a batch:
+///
+///   SGD optimizer(parameters(net), {.lr = 0.1});
+///   LinearWarmup schedule(optimizer, {.total_iters = 5}, CosineAnnealingLR(optimizer, {.T_max = 95}));
+///   for (int epoch = 0; epoch < 100; ++epoch) { ...; schedule.step(); }
+///
+/// Values are PyTorch's. Below, t counts the steps and lr(0) is a group's rate at the start. The optimiser must outlive
+/// the schedule.
+class Schedule {
+ public:
+  virtual ~Schedule() = default;
+
+  virtual std::string name() const = 0;
+
+  /// Sets the rates of the next epoch (or batch). Throws StateError if the schedule needs a metric.
+  void step() {
+    detail::require<StateError>(!needs_metric(), name(), ": step needs the metric that it watches");
+    advance(std::numeric_limits<double>::quiet_NaN());
+  }
+  /// The same, with the metric that ReduceLROnPlateau watches; the others ignore it.
+  void step(double metric) { advance(metric); }
+
+  virtual bool needs_metric() const { return false; }
+  /// Steps so far.
+  Index steps() const { return steps_; }
+
+  /// Everything that step() depends on. The optimiser's rates are in its own state.
+  TrainingState state() const {
+    TrainingState result{{"steps", Tensor<std::int64_t>({}, {steps_})},
+                         {"base_lr", Tensor<double>({static_cast<Index>(base_.size())}, base_)}};
+    save(result);
+    return result;
+  }
+  /// Continues from a state. Throws StateError listing what does not fit; then nothing has changed.
+  void load_state(const TrainingState& state) {
+    detail::StateReader reader(name(), state);
+    const auto steps = reader.take<std::int64_t>("steps", {});
+    const auto base = reader.take<double>("base_lr", {static_cast<Index>(base_.size())});
+    load(reader);  // throws by reader.finish() before it changes anything
+    steps_ = steps.item();
+    base_.assign(base.values().begin(), base.values().end());
+  }
+
+ protected:
+  explicit Schedule(OptimizerBase& optimizer) : optimizer_(&optimizer) {
+    for (Index group = 0; group < optimizer.groups(); ++group) base_.push_back(optimizer.lr(group));
+  }
+  Schedule(const Schedule&) = default;
+  Schedule(Schedule&&) = default;
+  Schedule& operator=(const Schedule&) = default;
+  Schedule& operator=(Schedule&&) = default;
+
+  OptimizerBase& optimizer() const { return *optimizer_; }
+
+  /// f(lr(0)) for every group.
+  template <class F>
+  void set(F f) {
+    for (Index group = 0; group < optimizer_->groups(); ++group)
+      optimizer_->set_lr(f(base_[static_cast<std::size_t>(group)]), group);
+  }
+
+ private:
+  void advance(double metric) {
+    ++steps_;
+    update(steps_, metric);
+  }
+  virtual void update(Index t, double metric) = 0;
+  virtual void save(TrainingState&) const {}
+  virtual void load(detail::StateReader& reader) { reader.finish(); }
+
+  OptimizerBase* optimizer_;
+  std::vector<double> base_;  // lr(0)
+  Index steps_ = 0;
+};
+
+struct StepLROptions {
+  Index step_size;
+  double gamma = 0.1;
+};
+
+/// lr(t) = lr(0) gamma^floor(t / step_size).
+class StepLR : public Schedule {
+ public:
+  /// Throws ValueError unless step_size >= 1 and gamma >= 0.
+  StepLR(OptimizerBase& optimizer, StepLROptions options) : Schedule(optimizer), options_(options) {
+    detail::require(options.step_size >= 1, "StepLR: step_size must be at least 1, got ", options.step_size);
+    detail::require(options.gamma >= 0, "StepLR: gamma must not be negative, got ", options.gamma);
+  }
+  std::string name() const override { return "StepLR"; }
+
+ private:
+  void update(Index t, double) override {
+    const double factor = std::pow(options_.gamma, static_cast<double>(t / options_.step_size));
+    set([=](double base) { return base * factor; });
+  }
+  StepLROptions options_;
+};
+
+struct MultiStepLROptions {
+  std::vector<Index> milestones;
+  double gamma = 0.1;
+};
+
+/// lr(t) = lr(0) gamma^(number of milestones <= t).
+class MultiStepLR : public Schedule {
+ public:
+  /// Throws ValueError unless the milestones are in increasing order, equal ones allowed, and gamma >= 0.
+  MultiStepLR(OptimizerBase& optimizer, MultiStepLROptions options)
+      : Schedule(optimizer), options_(std::move(options)) {
+    detail::require(std::is_sorted(options_.milestones.begin(), options_.milestones.end()),
+                    "MultiStepLR: milestones must be in increasing order");
+    detail::require(options_.gamma >= 0, "MultiStepLR: gamma must not be negative, got ", options_.gamma);
+  }
+  std::string name() const override { return "MultiStepLR"; }
+
+ private:
+  void update(Index t, double) override {
+    const auto& milestones = options_.milestones;
+    const auto passed = std::upper_bound(milestones.begin(), milestones.end(), t) - milestones.begin();
+    const double factor = std::pow(options_.gamma, static_cast<double>(passed));
+    set([=](double base) { return base * factor; });
+  }
+  MultiStepLROptions options_;
+};
+
+struct ExponentialLROptions {
+  double gamma;
+};
+
+/// lr(t) = lr(0) gamma^t.
+class ExponentialLR : public Schedule {
+ public:
+  /// Throws ValueError unless gamma >= 0.
+  ExponentialLR(OptimizerBase& optimizer, ExponentialLROptions options) : Schedule(optimizer), options_(options) {
+    detail::require(options.gamma >= 0, "ExponentialLR: gamma must not be negative, got ", options.gamma);
+  }
+  std::string name() const override { return "ExponentialLR"; }
+
+ private:
+  void update(Index t, double) override {
+    set([factor = std::pow(options_.gamma, static_cast<double>(t))](double base) { return base * factor; });
+  }
+  ExponentialLROptions options_;
+};
+
+struct CosineAnnealingLROptions {
+  Index T_max;  ///< steps from the first rate to eta_min; then it rises again, with period 2 T_max
+  double eta_min = 0;
+};
+
+/// lr(t) = eta_min + (lr(0) - eta_min) (1 + cos(pi t / T_max)) / 2 (Loshchilov and Hutter 2017, equation 5, without
+/// restarts).
+class CosineAnnealingLR : public Schedule {
+ public:
+  /// Throws ValueError unless T_max >= 1 and eta_min >= 0.
+  CosineAnnealingLR(OptimizerBase& optimizer, CosineAnnealingLROptions options)
+      : Schedule(optimizer), options_(options) {
+    detail::require(options.T_max >= 1, "CosineAnnealingLR: T_max must be at least 1, got ", options.T_max);
+    detail::require(options.eta_min >= 0, "CosineAnnealingLR: eta_min must not be negative, got ", options.eta_min);
+  }
+  std::string name() const override { return "CosineAnnealingLR"; }
+
+ private:
+  void update(Index t, double) override {
+    const double angle = std::numbers::pi * static_cast<double>(t) / static_cast<double>(options_.T_max);
+    set([=, low = options_.eta_min](double base) { return low + (base - low) * (1 + std::cos(angle)) / 2; });
+  }
+  CosineAnnealingLROptions options_;
+};
+
+struct PolynomialLROptions {
+  Index total_iters = 5;
+  double power = 1;
+};
+
+/// lr(t) = lr(0) (1 - min(t, total_iters) / total_iters)^power.
+class PolynomialLR : public Schedule {
+ public:
+  /// Throws ValueError unless total_iters >= 1 and power >= 0.
+  explicit PolynomialLR(OptimizerBase& optimizer, PolynomialLROptions options = {})
+      : Schedule(optimizer), options_(options) {
+    detail::require(options.total_iters >= 1, "PolynomialLR: total_iters must be at least 1, got ",
+                    options.total_iters);
+    detail::require(options.power >= 0, "PolynomialLR: power must not be negative, got ", options.power);
+  }
+  std::string name() const override { return "PolynomialLR"; }
+
+ private:
+  void update(Index t, double) override {
+    const double done =
+        static_cast<double>(std::min(t, options_.total_iters)) / static_cast<double>(options_.total_iters);
+    set([factor = std::pow(1 - done, options_.power)](double base) { return base * factor; });
+  }
+  PolynomialLROptions options_;
+};
+
+struct LinearWarmupOptions {
+  Index total_iters = 5;
+  double start_factor = 1.0 / 3;
+};
+
+/// lr(t) = lr(0) (start_factor + (1 - start_factor) t / total_iters) up to total_iters (Goyal et al. 2017,
+/// section 2.2); from there on constant, or another schedule, which starts then: PyTorch's LinearLR and SequentialLR.
+class LinearWarmup : public Schedule {
+ public:
+  /// Sets the rates to start_factor lr(0). Throws ValueError unless total_iters >= 1 and 0 < start_factor <= 1.
+  explicit LinearWarmup(OptimizerBase& optimizer, LinearWarmupOptions options = {})
+      : Schedule(optimizer), options_(options) {
+    detail::require(options.total_iters >= 1, "LinearWarmup: total_iters must be at least 1, got ",
+                    options.total_iters);
+    detail::require(options.start_factor > 0 && options.start_factor <= 1,
+                    "LinearWarmup: start_factor must be in (0, 1], got ", options.start_factor);
+    warm(0);
+  }
+  template <std::derived_from<Schedule> S>
+  LinearWarmup(OptimizerBase& optimizer, LinearWarmupOptions options, S then)
+      : LinearWarmup(optimizer, options, std::make_unique<S>(std::move(then))) {}
+  LinearWarmup(OptimizerBase& optimizer, LinearWarmupOptions options, std::unique_ptr<Schedule> then)
+      : LinearWarmup(optimizer, options) {
+    then_ = std::move(then);
+  }
+
+  std::string name() const override { return then_ ? "LinearWarmup, then " + then_->name() : "LinearWarmup"; }
+  bool needs_metric() const override { return then_ && then_->needs_metric(); }
+
+ private:
+  void warm(Index t) {
+    const double done = static_cast<double>(t) / static_cast<double>(options_.total_iters);
+    set([=, start = options_.start_factor](double base) { return base * (start + (1 - start) * done); });
+  }
+  void update(Index t, double metric) override {
+    if (t < options_.total_iters)
+      warm(t);
+    else if (t == options_.total_iters)
+      set([](double base) { return base; });
+    else if (then_)
+      then_->step(metric);
+  }
+  void save(TrainingState& state) const override {
+    if (!then_) return;
+    for (auto& [name, value] : then_->state()) state.emplace_back("then." + name, std::move(value));
+  }
+  void load(detail::StateReader& reader) override {
+    const TrainingState inner = then_ ? reader.take_all("then.") : TrainingState{};
+    reader.finish();
+    if (then_) then_->load_state(inner);
+  }
+
+  LinearWarmupOptions options_;
+  std::unique_ptr<Schedule> then_;
+};
+
+struct ReduceLROnPlateauOptions {
+  std::string mode = "min";  ///< "min": the metric should fall; "max": it should rise
+  double factor = 0.1;
+  Index patience = 10;                 ///< steps without improvement that are let pass
+  double threshold = 1e-4;             ///< smallest change that is an improvement
+  std::string threshold_mode = "rel";  ///< "rel": relative to the best value; "abs": absolute
+  Index cooldown = 0;                  ///< steps after a reduction that do not count
+  double min_lr = 0;
+  double eps = 1e-8;  ///< smaller changes of the rate are not made
+};
+
+/// Multiplies the rates by `factor` when the metric has not improved for more than `patience` steps.
+class ReduceLROnPlateau : public Schedule {
+ public:
+  /// Throws ValueError unless 0 < factor < 1, patience, threshold, cooldown, min_lr and eps are not negative and the
+  /// modes are known.
+  explicit ReduceLROnPlateau(OptimizerBase& optimizer, ReduceLROnPlateauOptions options = {})
+      : Schedule(optimizer), options_(std::move(options)) {
+    const auto check = [](bool valid, const char* what, const auto& got) {
+      detail::require(valid, "ReduceLROnPlateau: ", what, ", got ", got);
+    };
+    check(options_.mode == "min" || options_.mode == "max", "mode must be min or max", options_.mode);
+    check(options_.threshold_mode == "rel" || options_.threshold_mode == "abs", "threshold_mode must be rel or abs",
+          options_.threshold_mode);
+    check(options_.factor > 0 && options_.factor < 1, "factor must be in (0, 1)", options_.factor);
+    check(options_.patience >= 0, "patience must not be negative", options_.patience);
+    check(options_.threshold >= 0, "threshold must not be negative", options_.threshold);
+    check(options_.cooldown >= 0, "cooldown must not be negative", options_.cooldown);
+    check(options_.min_lr >= 0, "min_lr must not be negative", options_.min_lr);
+    check(options_.eps >= 0, "eps must not be negative", options_.eps);
+    best_ = sign() * std::numeric_limits<double>::infinity();
+  }
+  std::string name() const override { return "ReduceLROnPlateau"; }
+  bool needs_metric() const override { return true; }
+
+ private:
+  /// 1 where smaller is better, else -1.
+  double sign() const { return options_.mode == "min" ? 1 : -1; }
+
+  bool better(double metric) const {
+    const double margin = options_.threshold * (options_.threshold_mode == "abs" ? 1 : best_ * sign());
+    // The first value beats the infinite best, from which no margin can be subtracted.
+    return std::isinf(best_) ? sign() * metric < sign() * best_ : sign() * metric < sign() * best_ - margin;
+  }
+
+  void update(Index, double metric) override {
+    if (better(metric)) {
+      best_ = metric;
+      bad_ = 0;
+    } else {
+      ++bad_;
+    }
+    if (resting_ > 0) {
+      --resting_;
+      bad_ = 0;
+    }
+    if (bad_ <= options_.patience) return;
+    for (Index group = 0; group < optimizer().groups(); ++group) {
+      const double old = optimizer().lr(group);
+      const double reduced = std::max(old * options_.factor, options_.min_lr);
+      if (old - reduced > options_.eps) optimizer().set_lr(reduced, group);
+    }
+    resting_ = options_.cooldown;
+    bad_ = 0;
+  }
+
+  void save(TrainingState& state) const override {
+    state.emplace_back("best", Tensor<double>({}, {best_}));
+    state.emplace_back("bad_steps", Tensor<std::int64_t>({}, {bad_}));
+    state.emplace_back("cooldown_steps", Tensor<std::int64_t>({}, {resting_}));
+  }
+  void load(detail::StateReader& reader) override {
+    const auto best = reader.take<double>("best", {});
+    const auto bad = reader.take<std::int64_t>("bad_steps", {}),
+               resting = reader.take<std::int64_t>("cooldown_steps", {});
+    reader.finish();
+    best_ = best.item();
+    bad_ = bad.item();
+    resting_ = resting.item();
+  }
+
+  ReduceLROnPlateauOptions options_;
+  double best_;
+  Index bad_ = 0, resting_ = 0;
+};
+
+}  // namespace lamina

@@ -1,0 +1,76 @@
+#pragma once
+
+#include "lamina/optim/optimizer.hpp"
+
+namespace lamina {
+
+struct SGDOptions {
+  double lr = 1e-3;
+  double momentum = 0;
+  double dampening = 0;
+  double weight_decay = 0;
+  bool nesterov = false;
+};
+
+/// Stochastic gradient descent with momentum (Sutskever et al. 2013; PyTorch's form, where lr scales the momentum too):
+///
+///   g <- g + weight_decay x;  b <- momentum b + (1 - dampening) g  (b = g at first);
+///   x <- x - lr b,  with Nesterov's momentum  x <- x - lr (g + momentum b)
+///
+/// Throws ValueError for a negative option, and for nesterov without momentum or with dampening.
+template <class Scalar = float>
+class SGD : public Optimizer<Scalar> {
+ public:
+  explicit SGD(std::vector<NamedParameter<Scalar>> parameters, SGDOptions options = {})
+      : SGD(SGD::one_group(std::move(parameters)), options) {}
+  explicit SGD(std::vector<ParameterGroup<Scalar>> groups, SGDOptions options = {})
+      : Optimizer<Scalar>(
+            "SGD", std::move(groups), options.lr, options.weight_decay,
+            options.momentum != 0 ? std::vector<std::string>{"momentum_buffer"} : std::vector<std::string>{}),
+        options_(options) {
+    SGD::check("SGD", "momentum", options.momentum);
+    detail::require(std::isfinite(options.dampening), "SGD: dampening must be finite, got ", options.dampening);
+    detail::require(!options.nesterov || (options.momentum > 0 && options.dampening == 0),
+                    "SGD: nesterov needs momentum > 0 and dampening 0, got momentum ", options.momentum, ", dampening ",
+                    options.dampening);
+  }
+
+  std::string name() const override { return "SGD"; }
+
+ private:
+  using Pack = simd::Pack<Scalar>;
+
+  void update(Index n, Scalar* x, Scalar* g, const std::array<Scalar*, SGD::max_slots>& slots,
+              const typename SGD::Step& step) const override {
+    const Pack lr(static_cast<Scalar>(step.lr)), decay(static_cast<Scalar>(step.weight_decay));
+    const bool decays = step.weight_decay != 0;  // 0 times an infinite value would be NaN
+    if (options_.momentum == 0) {
+      kernels::update(
+          n,
+          [=](Pack& value, Pack& grad) {
+            value -= lr * (decays ? grad + decay * value : grad);
+            grad = Pack(Scalar(0));
+          },
+          x, g);
+      return;
+    }
+    const bool first = step.number == 1;
+    const Pack momentum(static_cast<Scalar>(options_.momentum));
+    const Pack keep(static_cast<Scalar>(first ? 0 : options_.momentum));
+    const Pack take(static_cast<Scalar>(first ? 1 : 1 - options_.dampening));
+    const bool nesterov = options_.nesterov;
+    kernels::update(
+        n,
+        [=](Pack& value, Pack& grad, Pack& buffer) {
+          const Pack slope = decays ? grad + decay * value : grad;
+          buffer = keep * buffer + take * slope;
+          value -= lr * (nesterov ? slope + momentum * buffer : buffer);
+          grad = Pack(Scalar(0));
+        },
+        x, g, slots[0]);
+  }
+
+  SGDOptions options_;
+};
+
+}  // namespace lamina

@@ -1,0 +1,187 @@
+#include <zlib.h>
+
+#include <array>
+#include <numeric>
+
+#include "files.hpp"
+#include "lamina/io/datasets.hpp"
+
+using namespace lamina;
+
+namespace {
+
+/// An IDX file with these extents; element i is i modulo 10.
+std::string idx(std::initializer_list<int> extents) {
+  std::string bytes = hex("000008");
+  bytes += static_cast<char>(extents.size());
+  int count = 1;
+  for (const int extent : extents) {
+    bytes += hex("000000");
+    bytes += static_cast<char>(extent);
+    count *= extent;
+  }
+  for (int i = 0; i < count; ++i) bytes += static_cast<char>(i % 10);
+  return bytes;
+}
+
+std::string gzipped(const std::string& content) {
+  z_stream stream{};
+  REQUIRE(deflateInit2(&stream, 6, Z_DEFLATED, 31, 8, Z_DEFAULT_STRATEGY) == Z_OK);
+  std::string out(content.size() + 100, '\0');
+  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(content.data()));
+  stream.avail_in = static_cast<uInt>(content.size());
+  stream.next_out = reinterpret_cast<Bytef*>(out.data());
+  stream.avail_out = static_cast<uInt>(out.size());
+  REQUIRE(deflate(&stream, Z_FINISH) == Z_STREAM_END);
+  out.resize(stream.total_out);
+  deflateEnd(&stream);
+  return out;
+}
+
+std::string cifar(int label_bytes, std::initializer_list<int> labels) {
+  std::string bytes;
+  for (const int label : labels) {
+    for (int i = 1; i < label_bytes; ++i) bytes += '\7';
+    bytes += static_cast<char>(label);
+    bytes += std::string(3072, static_cast<char>(label + 100));
+  }
+  return bytes;
+}
+
+/// How many samples each class has.
+template <std::size_t classes>
+std::array<int, classes> histogram(const TensorDataset<float>& data) {
+  std::array<int, classes> count{};
+  for (const int label : data.targets().values()) ++count.at(static_cast<std::size_t>(label));
+  return count;
+}
+
+/// The mean of the pixels of one channel over the first n samples.
+double mean(const TensorDataset<float>& data, Index n, Index channel) {
+  double sum = 0;
+  for (Index i = 0; i < n; ++i) sum += data.get(i).input[channel].array().cast<double>().mean();
+  return sum / static_cast<double>(n);
+}
+
+}  // namespace
+
+TEST_CASE("load_mnist reads raw and compressed files") {
+  const TemporaryFolder folder;
+  put(folder / "mnist/train-images-idx3-ubyte", idx({3, 2, 2}));
+  put(folder / "mnist/train-labels-idx1-ubyte.gz", gzipped(idx({3})));
+  const auto data = load_mnist(folder.path());
+  CHECK(data.size() == 3);
+  CHECK(data.input_shape() == Shape{1, 2, 2});
+  CHECK(data.targets() == Labels({3}, {0, 1, 2}));
+  CHECK(data.get(1).input(0, 0, 1) == 5.0f / 255);
+  const std::string test = folder / "mnist/t10k-images-idx3-ubyte";
+  CHECK_THROWS_WITH_AS(load_mnist(folder.path(), false),
+                       (test + ": no such file, nor with .gz; looked in the data folder '" + folder.path() +
+                        "', which --data DIR or LAMINA_DATA sets")
+                           .c_str(),
+                       FileError);
+  put(test + ".gz", gzipped(idx({2, 3, 3})));
+  put(folder / "mnist/t10k-labels-idx1-ubyte.gz", gzipped(idx({2})));
+  CHECK(load_mnist<double>(folder.path(), false).get(0).input.shape() == Shape{1, 3, 3});
+  CHECK_THROWS_WITH_AS(load_fashion_mnist(folder.path()), doctest::Contains("fashion-mnist/train-images-idx3-ubyte"),
+                       FileError);
+}
+
+TEST_CASE("load_mnist checks that images and labels belong together") {
+  const TemporaryFolder folder;
+  const std::string images = folder / "mnist/train-images-idx3-ubyte",
+                    labels = folder / "mnist/train-labels-idx1-ubyte";
+  put(images, idx({3, 2, 2}));
+  put(labels, idx({2}));
+  CHECK_THROWS_WITH_AS(load_mnist(folder.path()), (labels + ": 2 labels, but " + images + " has 3 images").c_str(),
+                       FileError);
+  put(labels, idx({3, 1, 1}));
+  CHECK_THROWS_WITH_AS(load_mnist(folder.path()), (labels + ": expected labels [N], found shape [3, 1, 1]").c_str(),
+                       FileError);
+  put(labels, hex("00000801000000030105ff"));
+  CHECK_THROWS_WITH_AS(load_mnist(folder.path()), (labels + ": label 2: expected 0 to 9, found 255").c_str(),
+                       FileError);
+  put(images, idx({3}));
+  CHECK_THROWS_WITH_AS(load_mnist(folder.path()), (images + ": expected images [N, H, W], found shape [3]").c_str(),
+                       FileError);
+  put(images, gzipped(idx({3, 2, 2})).substr(0, 30));
+  CHECK_THROWS_WITH_AS(load_mnist(folder.path()), (images + ": the compressed data is cut short at offset 30").c_str(),
+                       FileError);
+}
+
+TEST_CASE("load_cifar10 and load_cifar100 read their files in order") {
+  const TemporaryFolder folder;
+  const std::string ten = folder / "cifar10/cifar-10-batches-bin/", hundred = folder / "cifar100/cifar-100-binary/";
+  for (int i = 1; i <= 4; ++i) put(ten + "data_batch_" + std::to_string(i) + ".bin", cifar(1, {i, 9}));
+  CHECK_THROWS_WITH_AS(load_cifar10(folder.path()),
+                       doctest::Contains("cifar-10-batches-bin/data_batch_5.bin: no such file; "), FileError);
+  put(ten + "data_batch_5.bin", cifar(1, {5}));
+  const auto data = load_cifar10(folder.path());
+  CHECK(data.targets() == Labels({9}, {1, 9, 2, 9, 3, 9, 4, 9, 5}));
+  CHECK(data.get(8).input.shape() == Shape{3, 32, 32});
+  CHECK(data.get(8).input(2, 31, 31) == 105.0f / 255);
+  put(ten + "test_batch.bin", cifar(1, {7}) + "x");
+  CHECK_THROWS_WITH_AS(load_cifar10(folder.path(), false), doctest::Contains("expected CIFAR-10 records of 3073 bytes"),
+                       FileError);
+  put(hundred + "train.bin", cifar(2, {99, 0}));
+  CHECK(load_cifar100(folder.path()).targets() == Labels({2}, {99, 0}));
+}
+
+TEST_CASE("ImageFolder numbers classes by name and decodes when asked") {
+  const TemporaryFolder folder;
+  const auto image = [](std::uint8_t value, Index width) { return Tensor<std::uint8_t>::full({2, width}, value); };
+  std::filesystem::create_directories(folder / "dog/more");
+  std::filesystem::create_directories(folder / "cat");
+  write_png(folder / "dog/b.png", image(30, 2));
+  write_png(folder / "dog/a.PNG", image(20, 3));
+  write_png(folder / "dog/more/c.png", image(40, 2));
+  write_png(folder / "cat/z.png", image(10, 2));
+  put(folder / "cat/notes.txt", "not an image");
+  put(folder / "README", "not a class");
+  const ImageFolder data(folder.path());
+  CHECK(data.classes() == std::vector<std::string>{"cat", "dog"});
+  REQUIRE(data.size() == 4);
+  const int values[] = {10, 20, 30, 40};
+  for (Index i = 0; i < 4; ++i) {
+    const auto [input, target] = data.get(i);
+    CHECK(input.dim(0) == 3);
+    CHECK(input(0, 0, 0) == static_cast<float>(values[i]) / 255);
+    CHECK(target.item() == (i > 0));
+  }
+  CHECK(data.path(1) == folder / "dog/a.PNG");
+  CHECK(ImageFolder(folder.path(), {.channels = 0}).get(0).input.shape() == Shape{1, 2, 2});
+  put(folder / "cat/z.png", "broken");
+  CHECK_THROWS_WITH_AS(data.get(0), doctest::Contains("cat/z.png: not a readable PNG or JPEG image"), FileError);
+  CHECK_THROWS_WITH_AS(data.get(4), "ImageFolder: no sample 4, there are 4", ValueError);
+
+  std::filesystem::create_directory(folder / "bird");
+  CHECK_THROWS_WITH_AS(ImageFolder(folder.path()), (folder / "bird: no PNG or JPEG image for this class").c_str(),
+                       FileError);
+  CHECK_THROWS_WITH_AS(ImageFolder(folder / "bird"),
+                       (folder / "bird: expected a folder for each class, found none").c_str(), FileError);
+  CHECK_THROWS_WITH_AS(ImageFolder(folder / "fish"), (folder / "fish: cannot read: No such file or directory").c_str(),
+                       FileError);
+}
+
+TEST_CASE("the real datasets, where LAMINA_DATA has them") {
+  const char* dir = std::getenv("LAMINA_DATA");
+  if (!dir) {
+    MESSAGE("LAMINA_DATA is not set: the real datasets are not read");
+    return;
+  }
+  CHECK(data_directory() == dir);
+  const auto mnist = load_mnist(dir), mnist_test = load_mnist(dir, false);
+  CHECK(mnist.size() == 60000);
+  CHECK(histogram<10>(mnist) == std::array{5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949});
+  CHECK(histogram<10>(mnist_test) == std::array{980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009});
+  CHECK(mean(mnist, 60000, 0) == doctest::Approx(0.1307).epsilon(1e-3));
+  const auto fashion = load_fashion_mnist(dir), fashion_test = load_fashion_mnist(dir, false);
+  for (const int n : histogram<10>(fashion)) CHECK(n == 6000);
+  for (const int n : histogram<10>(fashion_test)) CHECK(n == 1000);
+  CHECK(mean(fashion, 60000, 0) == doctest::Approx(0.2860).epsilon(1e-3));
+  const auto cifar10 = load_cifar10(dir);
+  for (const int n : histogram<10>(cifar10)) CHECK(n == 5000);
+  CHECK(load_cifar10(dir, false).size() == 10000);
+  const double channels[] = {0.4914, 0.4822, 0.4465};
+  for (Index c = 0; c < 3; ++c) CHECK(mean(cifar10, 50000, c) == doctest::Approx(channels[c]).epsilon(5e-3));
+}
