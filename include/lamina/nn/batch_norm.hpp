@@ -141,9 +141,10 @@ class BatchNorm : public Layer<Derived, Scalar> {
     const Tensor<Scalar> c = options_.track_running_stats ? coefficients(running_mean.data(), running_var.data())
                                                           : coefficients(batch_moments(x));
     if (x.empty()) return x;
-    Scalar* const y = x.data();
-    normalize(c, x.shape(), y, y);
-    return x;
+    const Scalar* const in = std::as_const(x).data();
+    Tensor<Scalar> y = x.exclusive() ? std::move(x) : Tensor<Scalar>(x.shape());
+    normalize(c, y.shape(), in, y.data());
+    return y;
   }
 
   Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {
@@ -183,9 +184,10 @@ class BatchNorm : public Layer<Derived, Scalar> {
       offset[c] = static_cast<Scalar>(factor * dy_sum[i] / static_cast<double>(s.count()));
     }
     if (input_grad == InputGrad::skip) return {};
-    Scalar* const dx = dy.data();
-    kernels::normalize_channels_backward(s, x.data(), dx, mean, scale, slope, offset, dx);
-    return dy;
+    const Scalar* const gradient = std::as_const(dy).data();
+    Tensor<Scalar> dx = dy.exclusive() ? std::move(dy) : Tensor<Scalar>(x.shape());
+    kernels::normalize_channels_backward(s, x.data(), gradient, mean, scale, slope, offset, dx.data());
+    return dx;
   }
 
   Index channels_;

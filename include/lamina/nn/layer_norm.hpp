@@ -76,9 +76,10 @@ class LayerNorm : public Layer<LayerNorm<Scalar>, Scalar> {
 
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
     output_shape(x.shape());
-    Scalar* const y = x.data();
-    normalize(x.shape(), y, y, nullptr, nullptr);
-    return x;
+    const Scalar* const in = std::as_const(x).data();
+    Tensor<Scalar> y = x.exclusive() ? std::move(x) : Tensor<Scalar>(x.shape());
+    normalize(y.shape(), in, y.data(), nullptr, nullptr);
+    return y;
   }
 
   Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {
@@ -92,13 +93,16 @@ class LayerNorm : public Layer<LayerNorm<Scalar>, Scalar> {
 
   Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad input_grad) override {
     const auto [x, moments] = tape.pop<Tensor<Scalar>, Tensor<Scalar>>();
-    Scalar* const dx = input_grad == InputGrad::compute ? dy.data() : nullptr;
-    kernels::normalize_rows_backward(moments.dim(1), normalized_.numel(), x.data(), std::as_const(dy).data(),
+    const Scalar* const gradient = std::as_const(dy).data();
+    Tensor<Scalar> dx;
+    if (input_grad == InputGrad::compute) dx = dy.exclusive() ? std::move(dy) : Tensor<Scalar>(x.shape());
+    kernels::normalize_rows_backward(moments.dim(1), normalized_.numel(), x.data(), gradient,
                                      has_weight() ? std::as_const(weight).value.data() : nullptr, moments.data(),
-                                     moments.data() + moments.dim(1), dx,
+                                     moments.data() + moments.dim(1),
+                                     input_grad == InputGrad::compute ? dx.data() : nullptr,
                                      has_weight() && weight.requires_grad ? weight.gradient().data() : nullptr,
                                      has_bias() && bias.requires_grad ? bias.gradient().data() : nullptr);
-    return dy;
+    return dx;
   }
 
   Shape normalized_;

@@ -127,6 +127,12 @@ Tensor<Scalar> broadcast(const char* function, const char* what, const Tensor<Sc
   return result;
 }
 
+/// The tensor to write the gradient to: x itself if nobody else holds it, else a new one. x stays readable.
+template <class Scalar>
+Tensor<Scalar> reuse(Tensor<Scalar>&& x) {
+  return x.exclusive() ? std::move(x) : Tensor<Scalar>(x.shape());
+}
+
 inline void check_smoothing(double label_smoothing) {
   require(label_smoothing >= 0 && label_smoothing <= 1, "cross_entropy: label_smoothing must be in [0, 1], got ",
           label_smoothing);
@@ -159,8 +165,10 @@ Loss<Scalar> cross_entropy(Tensor<Scalar> logits, const Labels& labels,
                                                      nullptr,
                                                      weight,
                                                      static_cast<Scalar>(options.label_smoothing)};
-  const double sum = kernels::cross_entropy(targets, static_cast<Scalar>(1 / divisor), logits.data());
-  return {sum / divisor, std::move(logits)};
+  const Scalar* const x = std::as_const(logits).data();
+  Tensor<Scalar> grad = detail::reuse(std::move(logits));
+  const double sum = kernels::cross_entropy(targets, static_cast<Scalar>(1 / divisor), x, grad.data());
+  return {sum / divisor, std::move(grad)};
 }
 
 /// Cross entropy between softmax(logits) and distributions t of the logits' shape:
@@ -183,8 +191,10 @@ Loss<Scalar> cross_entropy(Tensor<Scalar> logits, const Tensor<Scalar>& targets,
   const double divisor = options.reduction == Reduction::mean ? static_cast<double>(s.outer * s.inner) : 1;
   const kernels::CrossEntropyTargets<Scalar> terms{
       s.outer, s.classes, s.inner, nullptr, 0, targets.data(), weight, static_cast<Scalar>(options.label_smoothing)};
-  const double sum = kernels::cross_entropy(terms, static_cast<Scalar>(1 / divisor), logits.data());
-  return {sum / divisor, std::move(logits)};
+  const Scalar* const x = std::as_const(logits).data();
+  Tensor<Scalar> grad = detail::reuse(std::move(logits));
+  const double sum = kernels::cross_entropy(terms, static_cast<Scalar>(1 / divisor), x, grad.data());
+  return {sum / divisor, std::move(grad)};
 }
 
 /// Negative log likelihood of classes given log probabilities, as from LogSoftmax: loss = - w[y] x[y].
@@ -222,15 +232,16 @@ Loss<Scalar> mse_loss(Tensor<Scalar> x, const Tensor<Scalar>& target, const MseL
   detail::require<ShapeError>(!x.empty(), "mse_loss: expected at least one element, got shape ", x.shape());
   const double divisor = options.reduction == Reduction::mean ? static_cast<double>(x.numel()) : 1;
   const Pack factor(static_cast<Scalar>(2 / divisor));
-  Scalar* const data = x.data();
+  const Scalar* const in = std::as_const(x).data();
+  Tensor<Scalar> grad = detail::reuse(std::move(x));
   const double sum = kernels::sum_with_gradient(
-      x.numel(), data,
+      grad.numel(), grad.data(),
       [factor](Pack v, Pack t) {
         const Pack difference = v - t;
         return std::pair(difference * difference, difference * factor);
       },
-      data, target.data());
-  return {sum / divisor, std::move(x)};
+      in, target.data());
+  return {sum / divisor, std::move(grad)};
 }
 
 /// Cross entropy between sigmoid(logits) and targets in [0, 1], element by element. With w = weight, q = pos_weight:
@@ -257,22 +268,23 @@ Loss<Scalar> binary_cross_entropy_with_logits(Tensor<Scalar> logits, const Tenso
     return std::pair(weight * (yes * (max(-x, zero) + log_part) + no * (max(x, zero) + log_part)),
                      weight * factor * (no * sigmoid(x) - yes * sigmoid(-x)));
   };
-  Scalar* const x = logits.data();
+  const Scalar* const x = std::as_const(logits).data();
   const Index n = logits.numel();
+  Tensor<Scalar> grad = detail::reuse(std::move(logits));
   double sum = 0;
   if (options.weight.empty() && options.pos_weight.empty()) {
     sum = kernels::sum_with_gradient(
-        n, x, [=](Pack v, Pack t) { return element(v, t, one, one); }, x, targets.data());
+        n, grad.data(), [=](Pack v, Pack t) { return element(v, t, one, one); }, x, targets.data());
   } else {
     const auto expand = [&](const char* what, const Tensor<Scalar>& tensor) {
-      return tensor.empty() ? Tensor<Scalar>::ones(logits.shape())
-                            : detail::broadcast(function, what, tensor, logits.shape());
+      return tensor.empty() ? Tensor<Scalar>::ones(targets.shape())
+                            : detail::broadcast(function, what, tensor, targets.shape());
     };
     const Tensor<Scalar> weight = expand("weight", options.weight);
     const Tensor<Scalar> positive = expand("pos_weight", options.pos_weight);
-    sum = kernels::sum_with_gradient(n, x, element, x, targets.data(), weight.data(), positive.data());
+    sum = kernels::sum_with_gradient(n, grad.data(), element, x, targets.data(), weight.data(), positive.data());
   }
-  return {sum / divisor, std::move(logits)};
+  return {sum / divisor, std::move(grad)};
 }
 
 }  // namespace lamina

@@ -1,0 +1,80 @@
+#pragma once
+
+#include <benchmark/benchmark.h>
+
+#include <functional>
+#include <string>
+#include <utility>
+
+#include "lamina/lamina.hpp"
+
+/// What the benchmark programs time. A case NAME becomes two benchmarks, NAME/infer and NAME/train:
+///
+///   infer   net(x)
+///   train   a layer: forward, and backward with the gradient of the input; a network: forward, cross entropy, backward
+///           without the gradient of the images, and a step of plain SGD
+///
+/// Both start with zeroed gradients and work on one batch that stays in memory. compare_torch.py does the same with
+/// PyTorch.
+namespace lamina::bench {
+
+/// Registers the cases of a program; each has its own.
+void add_cases();
+
+enum class Kind { layer, network };
+
+template <class Make>
+void infer(benchmark::State& state, const Make& make, const Shape& shape) {
+  manual_seed(0);
+  const auto net = make();
+  const Tensor<float> x = Random(1).normal(shape);
+  for (auto _ : state) benchmark::DoNotOptimize(net(x).data());
+  state.SetItemsProcessed(state.iterations() * shape[0]);
+}
+
+template <class Make>
+void train_layer(benchmark::State& state, const Make& make, const Shape& shape) {
+  manual_seed(0);
+  auto layer = make();
+  const Tensor<float> x = Random(1).normal(shape);
+  const auto dy = Tensor<float>::ones(layer.output_shape(shape));
+  Tape tape;
+  for (auto _ : state) {
+    zero_grad(layer);
+    layer.forward(x, tape);
+    benchmark::DoNotOptimize(layer.backward(dy, tape).data());
+  }
+  state.SetItemsProcessed(state.iterations() * shape[0]);
+}
+
+template <class Make>
+void train_network(benchmark::State& state, const Make& make, const Shape& shape) {
+  manual_seed(0);
+  auto net = make();
+  const Tensor<float> x = Random(1).normal(shape);
+  const Labels labels = Labels::zeros({shape[0]});
+  SGD optimizer(parameters(net), {.lr = 1e-3});
+  Tape tape;
+  for (auto _ : state) {
+    auto [loss, grad] = cross_entropy(net.forward(x, tape), labels);
+    net.backward(std::move(grad), tape, InputGrad::skip);
+    optimizer.step();  // zeroes the gradients as well
+    benchmark::DoNotOptimize(loss);
+  }
+  state.SetItemsProcessed(state.iterations() * shape[0]);
+}
+
+/// Registers NAME/infer and NAME/train for the module that make() returns.
+template <class Make>
+void add_case(Kind kind, const std::string& name, Make make, const Shape& shape) {
+  const auto add = [](const std::string& full_name, std::function<void(benchmark::State&)> run) {
+    benchmark::RegisterBenchmark(full_name.c_str(), std::move(run))->Unit(benchmark::kMillisecond);
+  };
+  add(name + "/infer", [=](benchmark::State& state) { infer(state, make, shape); });
+  if (kind == Kind::layer)
+    add(name + "/train", [=](benchmark::State& state) { train_layer(state, make, shape); });
+  else
+    add(name + "/train", [=](benchmark::State& state) { train_network(state, make, shape); });
+}
+
+}  // namespace lamina::bench

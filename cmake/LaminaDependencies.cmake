@@ -1,0 +1,42 @@
+# Finding what Lamina rests on, for this tree and, installed, for projects that use it.
+
+# lamina_find(target package...): find_package(package...) unless the project has the target already. What is found is
+# made global, since a project that adds Lamina as a subdirectory links it from outside.
+function(lamina_find target)
+  if(TARGET ${target})
+    return()
+  endif()
+  find_package(${ARGN} QUIET)
+  if(TARGET ${target})
+    set_target_properties(${target} PROPERTIES IMPORTED_GLOBAL TRUE)
+  endif()
+endfunction()
+
+# Looks for the libraries of lamina::io. Sets the variable to "", or to a sentence that says what is missing.
+function(lamina_find_io_libraries missing)
+  lamina_find(nlohmann_json::nlohmann_json nlohmann_json 3.10)
+  lamina_find(ZLIB::ZLIB ZLIB)
+  find_path(LAMINA_STB_INCLUDE_DIR stb_image_write.h PATH_SUFFIXES stb
+            DOC "The directory of stb_image.h and stb_image_write.h")
+  set(absent)
+  if(NOT TARGET nlohmann_json::nlohmann_json)
+    list(APPEND absent "nlohmann-json (nlohmann-json3-dev)")
+  endif()
+  if(NOT TARGET ZLIB::ZLIB)
+    list(APPEND absent "zlib (zlib1g-dev)")
+  endif()
+  if(NOT LAMINA_STB_INCLUDE_DIR)
+    list(APPEND absent "stb (libstb-dev, or set LAMINA_STB_INCLUDE_DIR to the directory of stb_image.h)")
+  endif()
+  if(absent)
+    list(JOIN absent ", " absent)
+    set(absent "Not found: ${absent}; Debian's packages in brackets.")
+  endif()
+  set(${missing} "${absent}" PARENT_SCOPE)
+endfunction()
+
+# Makes an interface target lamina::io out of them.
+function(lamina_link_io_libraries target)
+  target_link_libraries(${target} INTERFACE lamina::lamina nlohmann_json::nlohmann_json ZLIB::ZLIB)
+  target_include_directories(${target} SYSTEM INTERFACE "${LAMINA_STB_INCLUDE_DIR}")
+endfunction()

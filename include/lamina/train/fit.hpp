@@ -1,0 +1,333 @@
+#pragma once
+
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <functional>
+#include <limits>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+
+#include "lamina/data/loader.hpp"
+#include "lamina/nn/losses.hpp"
+#include "lamina/nn/state.hpp"
+#include "lamina/optim/clip_grad.hpp"
+#include "lamina/optim/schedule.hpp"
+#include "lamina/train/history.hpp"
+#include "lamina/train/metrics.hpp"
+#include "lamina/train/progress.hpp"
+
+namespace lamina {
+
+/// The mean loss of a batch, and its gradient with respect to the model's output.
+template <class Scalar = float>
+using LossFunction = std::function<Loss<Scalar>(Tensor<Scalar> output, const Labels& targets)>;
+
+/// How many of a batch's targets the model's output gets right.
+template <class Scalar = float>
+using Metric = std::function<Count(const Tensor<Scalar>& output, const Labels& targets)>;
+
+namespace detail {
+
+/// Cross entropy and accuracy of classes, the defaults of fit and evaluate.
+template <class Scalar>
+LossFunction<Scalar> default_loss() {
+  return [](Tensor<Scalar> output, const Labels& targets) { return cross_entropy(std::move(output), targets); };
+}
+template <class Scalar>
+Metric<Scalar> default_metric() {
+  return [](const Tensor<Scalar>& output, const Labels& targets) { return count_correct(output, targets); };
+}
+
+/// The average loss over samples, and the metric.
+struct Average {
+  double loss_sum = 0;
+  Index samples = 0;
+  Count count;
+
+  void add(double loss, Index batch) {
+    loss_sum += loss * static_cast<double>(batch);
+    samples += batch;
+  }
+  double loss() const { return loss_sum / static_cast<double>(samples); }
+};
+
+}  // namespace detail
+
+template <class Scalar = float>
+struct EvaluateOptions {
+  LossFunction<Scalar> loss = detail::default_loss<Scalar>();
+  Metric<Scalar> metric = detail::default_metric<Scalar>();  ///< nullptr: none
+};
+
+struct Evaluation {
+  double loss;      ///< averaged over samples
+  double accuracy;  ///< the metric's share; NaN without one
+};
+
+/// Runs a model over all batches by infer, and averages loss and accuracy.
+template <class Scalar>
+Evaluation evaluate(const Module<Scalar>& net, DataLoader<Scalar>& loader,
+                    const std::type_identity_t<EvaluateOptions<Scalar>>& options = {}) {
+  detail::Average average;
+  for (auto& [inputs, targets] : loader) {
+    const Index batch = inputs.dim(0);
+    Tensor<Scalar> output = net.infer(std::move(inputs));
+    if (options.metric) average.count += options.metric(output, targets);
+    average.add(options.loss(std::move(output), targets).value, batch);
+  }
+  return {average.loss(), average.count.fraction()};
+}
+
+/// Which number tells whether an epoch was better: that of the test data, or of the training data if fit has no test
+/// data.
+enum class Monitor { loss, accuracy };
+
+/// Stops training when the monitored number has not improved, by more than min_delta, for `patience` epochs.
+struct EarlyStopping {
+  Index patience = 5;
+  double min_delta = 0;
+};
+
+/// Everything about a run that is not in the model, the optimiser or the schedule. fit continues from it; a checkpoint
+/// holds it.
+template <class Scalar = float>
+struct FitState {
+  Index epoch = 0;  ///< epochs done
+  std::optional<Random> random =
+      {};  ///< what the tape draws from next; empty: FitOptions::seed, before the first epoch
+  std::optional<std::uint64_t> loader_seed = {};  ///< of the training data; checked when a run continues
+  History history = {};
+  double best = std::numeric_limits<double>::quiet_NaN();  ///< the monitored number of history.best_epoch
+  StateDict<Scalar> best_weights = {};                     ///< of that epoch, with FitOptions::keep_best
+};
+
+/// What on_batch is told, after the optimiser's step.
+struct BatchRecord {
+  Index epoch, batch;  ///< from 1
+  Index batches;       ///< in the epoch
+  double loss;
+  double grad_norm;  ///< before clipping; NaN without clip_grad_norm
+};
+
+template <class Scalar = float>
+struct FitOptions {
+  Index epochs = 10;                                           ///< in all, those of a continued run included
+  DataLoader<Scalar>* test = nullptr;                          ///< evaluated after each epoch
+  LossFunction<Scalar> loss = detail::default_loss<Scalar>();  ///< cross entropy
+  Metric<Scalar> metric = detail::default_metric<Scalar>();    ///< count_correct; nullptr: none
+  Schedule* schedule = nullptr;                                ///< of the learning rate; made on the same optimiser
+  bool schedule_per_batch = false;                             ///< step the schedule after each batch, not each epoch
+  std::optional<double> clip_grad_norm = {};
+  Monitor monitor = Monitor::loss;  ///< what early stopping, keep_best and ReduceLROnPlateau look at
+  std::optional<EarlyStopping> early_stopping = {};
+  bool keep_best = false;  ///< at the end, give the model the weights of its best epoch
+  std::uint64_t seed = 0;  ///< of the training's random numbers (dropout)
+  bool progress = true;    ///< a bar and a table, on stderr
+  std::function<void(const BatchRecord&)> on_batch = {};
+  std::function<void(const FitState<Scalar>&)> on_epoch =
+      {};  ///< everything of the epoch is done; save checkpoints here
+};
+
+namespace detail {
+
+/// One call of fit.
+template <class Scalar>
+class FitRun {
+ public:
+  FitRun(Module<Scalar>& net, Optimizer<Scalar>& optimizer, DataLoader<Scalar>& train,
+         const FitOptions<Scalar>& options, FitState<Scalar>& state)
+      : net_(net),
+        optimizer_(optimizer),
+        train_(train),
+        options_(options),
+        state_(state),
+        parameters_(optimizer.parameters()),
+        tape_(state.random.value_or(Random(options.seed))),
+        progress_(std::max<Index>(0, options.epochs - state.epoch) * train.size()) {
+    check();
+    state_.loader_seed = train.options().seed;
+  }
+
+  void run() {
+    optimizer_.zero_grad();
+    table_header();
+    while (state_.epoch < options_.epochs && !state_.history.stopped_early) {
+      EpochRecord record = train_epoch();
+      if (options_.test) {
+        const Evaluation test = evaluate(std::as_const(net_), *options_.test, {options_.loss, options_.metric});
+        record.test_loss = test.loss;
+        record.test_accuracy = test.accuracy;
+      }
+      finish_epoch(record);
+    }
+    progress_.clear();
+    if (options_.keep_best && !state_.best_weights.empty()) load_state_dict(net_, state_.best_weights);
+  }
+
+ private:
+  void check() const {
+    require(options_.epochs >= 0, "fit: epochs must not be negative, got ", options_.epochs);
+    require(options_.loss != nullptr, "fit: there is no loss function");
+    require(options_.metric || options_.monitor != Monitor::accuracy,
+            "fit: cannot monitor the accuracy without metric");
+    if (options_.early_stopping) {
+      require(options_.early_stopping->patience >= 1, "fit: patience must be at least 1, got ",
+              options_.early_stopping->patience);
+      require(options_.early_stopping->min_delta >= 0, "fit: min_delta must not be negative, got ",
+              options_.early_stopping->min_delta);
+    }
+    if (options_.schedule && options_.schedule_per_batch)
+      require(!options_.schedule->needs_metric(), "fit: ", options_.schedule->name(),
+              " looks at epochs; it cannot step after each batch");
+    require<StateError>(!state_.loader_seed || *state_.loader_seed == train_.options().seed,
+                        "fit: the run began with the loader's seed ", state_.loader_seed.value_or(0),
+                        ", it cannot continue with ", train_.options().seed);
+  }
+
+  EpochRecord train_epoch() {
+    const auto begin = std::chrono::steady_clock::now();
+    Average average;
+    Index batch = 0;
+    progress_.section(text("epoch ", state_.epoch + 1, "/", options_.epochs), train_.size());
+    train_.set_epoch(state_.epoch);
+    for (auto& [inputs, targets] : train_) {
+      const Index samples = inputs.dim(0);
+      const auto [loss, grad_norm] = train_batch(std::move(inputs), targets, ++batch, average);
+      average.add(loss, samples);
+      if (options_.on_batch) options_.on_batch({state_.epoch + 1, batch, train_.size(), loss, grad_norm});
+      if (options_.progress) progress_.advance(samples, note(average));
+    }
+    EpochRecord record;
+    record.epoch = state_.epoch + 1;
+    record.train_loss = average.loss();
+    record.train_accuracy = average.count.fraction();
+    record.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    record.examples_per_second = static_cast<double>(average.samples) / record.seconds;
+    record.lr = optimizer_.lr();
+    return record;
+  }
+
+  /// One step; returns the loss and the gradients' norm.
+  std::pair<double, double> train_batch(Tensor<Scalar> inputs, const Labels& targets, Index batch, Average& average) {
+    Tensor<Scalar> output = net_.forward(std::move(inputs), tape_);
+    if (options_.metric) average.count += options_.metric(output, targets);
+    auto [loss, grad] = options_.loss(std::move(output), targets);
+    require<NumericalError>(std::isfinite(loss), "fit: the loss is ", loss, " in epoch ", state_.epoch + 1, ", batch ",
+                            batch, " of ", train_.size());
+    net_.backward(std::move(grad), tape_, InputGrad::skip);
+    require<StateError>(tape_.empty(), "fit: ", net_.name(), " left values on the tape");
+    double norm = std::numeric_limits<double>::quiet_NaN();
+    if (options_.clip_grad_norm) norm = clip_grad_norm(parameters_, *options_.clip_grad_norm);
+    optimizer_.step();
+    if (options_.schedule && options_.schedule_per_batch) options_.schedule->step();
+    return {loss, norm};
+  }
+
+  void finish_epoch(const EpochRecord& record) {
+    ++state_.epoch;
+    state_.random = tape_.random();
+    state_.history.epochs.push_back(record);
+    const double monitored = judge(record);
+    if (options_.schedule && !options_.schedule_per_batch) options_.schedule->step(monitored);
+    if (options_.progress) table_row(record);
+    if (options_.on_epoch) options_.on_epoch(state_);
+  }
+
+  /// Notes whether this epoch was the best so far; returns the monitored number.
+  double judge(const EpochRecord& record) {
+    const bool by_loss = options_.monitor == Monitor::loss;
+    const double value = options_.test ? (by_loss ? record.test_loss : record.test_accuracy)
+                                       : (by_loss ? record.train_loss : record.train_accuracy);
+    const double delta = options_.early_stopping ? options_.early_stopping->min_delta : 0;
+    const bool better = by_loss ? value < state_.best - delta : value > state_.best + delta;
+    if (better || (std::isnan(state_.best) && !std::isnan(value))) {
+      state_.best = value;
+      state_.history.best_epoch = record.epoch;
+      if (options_.keep_best) state_.best_weights = state_dict(std::as_const(net_));
+    }
+    state_.history.stopped_early =
+        options_.early_stopping && record.epoch - state_.history.best_epoch >= options_.early_stopping->patience;
+    return value;
+  }
+
+  std::string note(const Average& average) const {
+    char buffer[64];
+    if (options_.metric)
+      std::snprintf(buffer, sizeof buffer, "loss %.4g  accuracy %.3f", average.loss(), average.count.fraction());
+    else
+      std::snprintf(buffer, sizeof buffer, "loss %.4g", average.loss());
+    return buffer;
+  }
+
+  /// A table with a line for each epoch: columns of what is measured.
+  void table_header() {
+    if (!options_.progress) return;
+    std::string line = "  epoch  train loss";
+    if (options_.metric) line += "  accuracy";
+    if (options_.test) line += "   test loss";
+    if (options_.test && options_.metric) line += "  accuracy";
+    progress_.line(line + "  learning rate   seconds  examples/s");
+  }
+  void table_row(const EpochRecord& record) {
+    std::string line;
+    const auto add = [&](int width, const char* format, auto value) {
+      char cell[64];
+      std::snprintf(cell, sizeof cell, format, value);
+      const std::string_view digits(cell);
+      line.append(static_cast<std::size_t>(std::max<Index>(1, width - static_cast<Index>(digits.size()))), ' ');
+      line += digits;
+    };
+    const auto loss = [&](double value) { add(12, value < 1e5 ? "%.4f" : "%.4g", value); };
+    add(7, "%s", text(record.epoch, "/", options_.epochs).c_str());
+    loss(record.train_loss);
+    if (options_.metric) add(10, "%.4f", record.train_accuracy);
+    if (options_.test) loss(record.test_loss);
+    if (options_.test && options_.metric) add(10, "%.4f", record.test_accuracy);
+    add(15, "%.5g", record.lr);
+    add(10, "%.2f", record.seconds);
+    add(12, "%s", grouped(static_cast<Index>(record.examples_per_second)).c_str());
+    progress_.line(line);
+  }
+
+  Module<Scalar>& net_;
+  Optimizer<Scalar>& optimizer_;
+  DataLoader<Scalar>& train_;
+  const FitOptions<Scalar>& options_;
+  FitState<Scalar>& state_;
+  const std::vector<NamedParameter<Scalar>> parameters_;
+  Tape tape_;
+  Progress progress_;
+};
+
+}  // namespace detail
+
+/// Trains a model, from where `state` stands to options.epochs: for each batch forward, loss, backward, clipping, the
+/// optimiser's step; after each epoch evaluation on the test data, the schedule's step, the table's line, on_epoch.
+/// Returns the history of the whole run.
+///
+/// Throws NumericalError, naming epoch and batch, when the loss of a batch is not finite; the model then has the
+/// weights that the batch before left, and what on_epoch saved is as it was. Throws ValueError for options outside
+/// their range, and StateError when a run continues with another loader seed.
+template <class Scalar>
+History fit(Module<Scalar>& net, Optimizer<Scalar>& optimizer, DataLoader<Scalar>& train,
+            const std::type_identity_t<FitOptions<Scalar>>& options, std::type_identity_t<FitState<Scalar>>& state) {
+  detail::FitRun<Scalar>(net, optimizer, train, options, state).run();
+  return state.history;
+}
+
+/// The same from the beginning:
+///
+///   DataLoader train(train_set, {.batch_size = 256, .shuffle = true}), test(test_set, {.batch_size = 256});
+///   History history = fit(net, optimizer, train, {.epochs = 10, .test = &test});
+template <class Scalar>
+History fit(Module<Scalar>& net, Optimizer<Scalar>& optimizer, DataLoader<Scalar>& train,
+            const std::type_identity_t<FitOptions<Scalar>>& options = {}) {
+  FitState<Scalar> state;
+  return fit(net, optimizer, train, options, state);
+}
+
+}  // namespace lamina

@@ -1,0 +1,79 @@
+#pragma once
+
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <limits>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "lamina/core/shape.hpp"
+
+namespace lamina {
+
+/// What one epoch of training came to; NaN where something was not measured.
+struct EpochRecord {
+  Index epoch = 0;  ///< from 1
+  double train_loss = std::numeric_limits<double>::quiet_NaN();
+  double train_accuracy = std::numeric_limits<double>::quiet_NaN();
+  double test_loss = std::numeric_limits<double>::quiet_NaN();
+  double test_accuracy = std::numeric_limits<double>::quiet_NaN();
+  double seconds = 0;              ///< of training, without the evaluation
+  double examples_per_second = 0;  ///< in training
+  double lr = 0;                   ///< of the first parameter group, at the end of the epoch
+};
+
+/// A training run, epoch by epoch.
+struct History {
+  std::vector<EpochRecord> epochs;
+  Index best_epoch = 0;        ///< the epoch, from 1, with the best monitored value; 0: none
+  bool stopped_early = false;  ///< before the last epoch, because the monitored value did not improve
+};
+
+namespace detail {
+
+inline constexpr std::array<std::pair<const char*, double EpochRecord::*>, 7> epoch_fields{
+    {{"train_loss", &EpochRecord::train_loss},
+     {"train_accuracy", &EpochRecord::train_accuracy},
+     {"test_loss", &EpochRecord::test_loss},
+     {"test_accuracy", &EpochRecord::test_accuracy},
+     {"seconds", &EpochRecord::seconds},
+     {"examples_per_second", &EpochRecord::examples_per_second},
+     {"lr", &EpochRecord::lr}}};
+
+/// The shortest text that reads back as the same double; `otherwise` for NaN and infinities.
+inline std::string number(double value, const char* otherwise) {
+  if (!std::isfinite(value)) return otherwise;
+  std::array<char, 32> buffer;
+  return std::string(buffer.data(), std::to_chars(buffer.data(), buffer.data() + buffer.size(), value).ptr);
+}
+
+}  // namespace detail
+
+/// A header line and one line for each epoch; empty where something was not measured.
+inline std::string to_csv(const History& history) {
+  std::string out = "epoch";
+  for (const auto& [name, field] : detail::epoch_fields) out += detail::text(",", name);
+  out += '\n';
+  for (const EpochRecord& record : history.epochs) {
+    out += std::to_string(record.epoch);
+    for (const auto& [name, field] : detail::epoch_fields) out += detail::text(",", detail::number(record.*field, ""));
+    out += '\n';
+  }
+  return out;
+}
+
+/// A JSON array with an object for each epoch; null where something was not measured.
+inline std::string to_json(const History& history) {
+  std::string out = "[";
+  for (const EpochRecord& record : history.epochs) {
+    out += detail::text(out.size() > 1 ? ",\n " : "", "{\"epoch\": ", record.epoch);
+    for (const auto& [name, field] : detail::epoch_fields)
+      out += detail::text(", \"", name, "\": ", detail::number(record.*field, "null"));
+    out += '}';
+  }
+  return out + "]";
+}
+
+}  // namespace lamina

@@ -1,0 +1,125 @@
+#pragma once
+
+#include <cstdint>
+#include <limits>
+
+#include "lamina/nn/losses.hpp"
+
+namespace lamina {
+
+/// The class with the largest logit, the first of equal ones: [N, K, d1, ...] -> [N, d1, ...], [K] -> [].
+template <class Scalar>
+Labels predicted_classes(const Tensor<Scalar>& logits) {
+  const detail::ClassShape s = detail::class_shape("predicted_classes", logits.shape());
+  Labels result(s.labels);
+  const Scalar* x = logits.data();
+  std::int32_t* out = result.data();
+  parallel_for(0, s.outer * s.inner, 1 + (Index{1} << 14) / s.classes, [&](Index first, Index last) {
+    for (Index i = first; i < last; ++i) {
+      const Scalar* values = x + i / s.inner * s.classes * s.inner + i % s.inner;
+      Index best = 0;
+      for (Index k = 1; k < s.classes; ++k)
+        if (values[k * s.inner] > values[best * s.inner]) best = k;
+      out[i] = static_cast<std::int32_t>(best);
+    }
+  });
+  return result;
+}
+
+/// How many of how many.
+struct Count {
+  Index correct = 0;
+  Index total = 0;
+
+  /// correct / total; NaN if there is nothing.
+  double fraction() const {
+    return total > 0 ? static_cast<double>(correct) / static_cast<double>(total)
+                     : std::numeric_limits<double>::quiet_NaN();
+  }
+  Count& operator+=(const Count& other) {
+    correct += other.correct;
+    total += other.total;
+    return *this;
+  }
+};
+
+struct AccuracyOptions {
+  std::int32_t ignore_index = -100;  ///< labels that do not count
+};
+
+/// How many labels the largest logit names: logits [N, K, d1, ...], labels [N, d1, ...]. Throws ShapeError when the
+/// shapes do not fit.
+template <class Scalar>
+Count count_correct(const Tensor<Scalar>& logits, const Labels& labels, AccuracyOptions options = {}) {
+  const Labels predicted = predicted_classes(logits);
+  if (labels.shape() != predicted.shape())
+    throw ShapeError(detail::text("accuracy: expected labels of shape ", predicted.shape(), " for logits of shape ",
+                                  logits.shape(), ", got shape ", labels.shape()));
+  Count count;
+  for (Index i = 0; i < labels.numel(); ++i) {
+    const std::int32_t label = labels.data()[i];
+    if (label == options.ignore_index) continue;
+    ++count.total;
+    if (predicted.data()[i] == label) ++count.correct;
+  }
+  return count;
+}
+
+/// The same as a fraction of 1.
+template <class Scalar>
+double accuracy(const Tensor<Scalar>& logits, const Labels& labels, AccuracyOptions options = {}) {
+  return count_correct(logits, labels, options).fraction();
+}
+
+/// Counts of (true class, predicted class) over any number of batches.
+class ConfusionMatrix {
+ public:
+  /// Throws ValueError unless classes >= 1.
+  explicit ConfusionMatrix(Index classes) : counts_(Tensor<std::int64_t>({0})) {
+    detail::require(classes >= 1, "ConfusionMatrix: classes must be at least 1, got ", classes);
+    counts_ = Tensor<std::int64_t>::zeros({classes, classes});
+  }
+
+  /// Adds a batch: labels and predictions of one shape. Throws ValueError for a value that is no class, ShapeError when
+  /// the shapes differ; then nothing was added.
+  void add(const Labels& labels, const Labels& predicted) {
+    if (labels.shape() != predicted.shape())
+      throw ShapeError(detail::text("ConfusionMatrix: labels of shape ", labels.shape(), ", predictions of shape ",
+                                    predicted.shape()));
+    for (const Labels* values : {&labels, &predicted})
+      for (const std::int32_t value : values->values())
+        detail::require(value >= 0 && value < classes(), "ConfusionMatrix: ", value, " is not one of the ", classes(),
+                        " classes");
+    for (Index i = 0; i < labels.numel(); ++i) ++counts_(labels.data()[i], predicted.data()[i]);
+  }
+
+  Index classes() const { return counts_.dim(0); }
+  /// [K, K]: how often class `row` was taken for class `column`.
+  const Tensor<std::int64_t>& counts() const { return counts_; }
+  /// The diagonal's share of all.
+  double accuracy() const {
+    Count count;
+    for (Index i = 0; i < classes(); ++i) {
+      count.correct += counts_(i, i);
+      for (Index j = 0; j < classes(); ++j) count.total += counts_(i, j);
+    }
+    return count.fraction();
+  }
+  /// Of the samples of a class, the share that was recognised; NaN if there are none.
+  double recall(Index label) const {
+    Count count{counts_(label, label), 0};
+    for (Index j = 0; j < classes(); ++j) count.total += counts_(label, j);
+    return count.fraction();
+  }
+  /// Of the samples that were taken for a class, the share that is of it; NaN if there are none.
+  double precision(Index label) const {
+    Count count{counts_(label, label), 0};
+    for (Index i = 0; i < classes(); ++i) count.total += counts_(i, label);
+    return count.fraction();
+  }
+
+ private:
+  Tensor<std::int64_t> counts_;
+};
+
+}  // namespace lamina

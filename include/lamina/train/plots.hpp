@@ -1,0 +1,342 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <limits>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "lamina/train/canvas.hpp"
+#include "lamina/train/history.hpp"
+#include "lamina/train/metrics.hpp"
+
+/// Pictures of a training run, as bytes [3, H, W]; io/image.hpp's write_png makes files of them:
+///
+///   write_png("curves.png", plot_history(history));
+namespace lamina {
+
+/// A curve through (x[i], y[i]); where x is empty, 1, 2, ... A NaN interrupts it.
+struct Series {
+  std::string label;
+  std::vector<double> y;
+  std::vector<double> x = {};
+};
+
+struct PlotOptions {
+  std::string title = {};
+  std::string x_label = {};
+  std::string y_label = {};
+  Index width = 900;
+  Index height = 640;
+};
+
+namespace detail {
+
+inline constexpr std::array<Color, 8> plot_colors{{{31, 110, 180},
+                                                   {225, 100, 30},
+                                                   {40, 140, 75},
+                                                   {190, 45, 60},
+                                                   {130, 90, 170},
+                                                   {120, 85, 70},
+                                                   {200, 105, 165},
+                                                   {100, 105, 110}}};
+inline constexpr Color plot_ink{40, 44, 52}, plot_faint{110, 116, 125}, plot_grid{226, 229, 233};
+
+/// An axis with ticks at multiples of 1, 2 or 5 times a power of ten.
+struct Axis {
+  double low, high, step;
+
+  /// Covers the values, with ticks about `ticks` in number. `whole`: at integers only.
+  Axis(double first, double last, int ticks, bool whole) : low(first), high(last), step(1) {
+    if (!(high - low > 1e-12 * std::max(std::abs(low), std::abs(high)))) {
+      const double margin = whole ? 0.5 : std::max(std::abs(low) * 0.1, 1e-3);
+      low -= margin;
+      high += margin;
+    }
+    const double rough = (high - low) / ticks, power = std::pow(10.0, std::floor(std::log10(rough)));
+    step = power * (rough / power <= 1.5 ? 1 : rough / power <= 3 ? 2 : rough / power <= 7 ? 5 : 10);
+    if (whole) step = std::max(1.0, step);
+  }
+  void widen_to_ticks() {
+    low = std::floor(low / step + 1e-9) * step;
+    high = std::ceil(high / step - 1e-9) * step;
+  }
+  std::vector<double> ticks() const {
+    std::vector<double> result;
+    for (double i = std::ceil(low / step - 1e-9); i * step <= high + 1e-9 * step; ++i) result.push_back(i * step);
+    return result;
+  }
+  std::string label(double value) const {
+    char buffer[32];
+    const int decimals = std::max(0, static_cast<int>(std::ceil(-std::log10(step) - 1e-9)));
+    if (decimals > 5 || std::abs(value) >= 1e7)
+      std::snprintf(buffer, sizeof buffer, "%g", value);
+    else
+      std::snprintf(buffer, sizeof buffer, "%.*f", decimals, std::abs(value) < step / 2 ? 0.0 : value);
+    return buffer;
+  }
+};
+
+/// Draws a chart into a part of a canvas.
+inline void draw_chart(Canvas& canvas, double left, double top, double width, double height,
+                       const std::vector<Series>& series, const PlotOptions& options) {
+  double x_low = HUGE_VAL, x_high = -HUGE_VAL, y_low = HUGE_VAL, y_high = -HUGE_VAL;
+  bool whole = true;
+  const auto x_of = [](const Series& s, std::size_t i) { return s.x.empty() ? static_cast<double>(i) + 1 : s.x[i]; };
+  for (const Series& s : series) {
+    require<ShapeError>(s.x.empty() || s.x.size() == s.y.size(), "plot: '", s.label, "' has ", s.x.size(), " x and ",
+                        s.y.size(), " y");
+    for (std::size_t i = 0; i < s.y.size(); ++i) {
+      const double x = x_of(s, i);
+      if (!std::isfinite(s.y[i]) || !std::isfinite(x)) continue;
+      whole = whole && x == std::floor(x);
+      x_low = std::min(x_low, x), x_high = std::max(x_high, x);
+      y_low = std::min(y_low, s.y[i]), y_high = std::max(y_high, s.y[i]);
+    }
+  }
+  if (x_low > x_high) x_low = y_low = 0, x_high = y_high = 1;
+  const Axis x_axis(x_low, x_high, 8, whole);
+  Axis y_axis(y_low, y_high, 6, false);
+  y_axis.widen_to_ticks();
+
+  constexpr double size = 17;
+  double label_width = 0;
+  for (double tick : y_axis.ticks()) label_width = std::max(label_width, Canvas::text_width(y_axis.label(tick), size));
+  const double x0 = left + label_width + (options.y_label.empty() ? 36 : 78), x1 = left + width - 30;
+  const double y0 = top + (options.title.empty() ? 30 : 84), y1 = top + height - (options.x_label.empty() ? 60 : 104);
+  const auto to_x = [&](double x) { return x0 + (x - x_axis.low) / (x_axis.high - x_axis.low) * (x1 - x0); };
+  const auto to_y = [&](double y) { return y1 - (y - y_axis.low) / (y_axis.high - y_axis.low) * (y1 - y0); };
+
+  if (!options.title.empty())
+    canvas.text((x0 + x1) / 2, top + 48, options.title, {.size = 22, .align = TextAlign::center, .bold = true});
+  for (double tick : y_axis.ticks()) {
+    const double y = std::round(to_y(tick));
+    canvas.rectangle(x0, y - 1, x1 - x0, 2, plot_grid);
+    canvas.text(x0 - 16, y + size / 2, y_axis.label(tick),
+                {.size = size, .color = plot_faint, .align = TextAlign::right});
+  }
+  canvas.rectangle(x0, y1 - 1, x1 - x0, 2, plot_faint);
+  for (double tick : x_axis.ticks()) {
+    const double x = std::round(to_x(tick));
+    canvas.rectangle(x - 1, y1, 2, 9, plot_faint);
+    canvas.text(x, y1 + 20 + size, x_axis.label(tick), {.size = size, .color = plot_faint, .align = TextAlign::center});
+  }
+  if (!options.x_label.empty())
+    canvas.text((x0 + x1) / 2, y1 + 84, options.x_label, {.size = 19, .align = TextAlign::center});
+  if (!options.y_label.empty())
+    canvas.text(left + 38, (y0 + y1) / 2, options.y_label, {.size = 19, .align = TextAlign::center, .upwards = true});
+
+  double legend_width = 0;
+  for (std::size_t s = 0; s < series.size(); ++s) {
+    const Color color = plot_colors[s % plot_colors.size()];
+    std::vector<CanvasPoint> points;
+    const auto flush = [&] {
+      if (!points.empty()) canvas.polyline(points, 4, color);
+      points.clear();
+    };
+    const bool dots = series[s].y.size() <= 40;
+    for (std::size_t i = 0; i < series[s].y.size(); ++i) {
+      const CanvasPoint p{to_x(x_of(series[s], i)), to_y(series[s].y[i])};
+      if (!std::isfinite(p.x) || !std::isfinite(p.y)) {
+        flush();
+        continue;
+      }
+      points.push_back(p);
+      if (dots) canvas.dot(p.x, p.y, 5.5, color);
+    }
+    flush();
+    legend_width = std::max(legend_width, Canvas::text_width(series[s].label, size));
+  }
+  if (series.size() < 2 && (series.empty() || series[0].label.empty())) return;
+
+  // The legend goes to the corner which the fewest points are in.
+  const double legend_height = 34 * static_cast<double>(series.size()) + 16;
+  legend_width += 92;
+  double best_x = 0, best_y = 0;
+  long fewest = std::numeric_limits<long>::max();
+  for (const double x : {x1 - legend_width - 12, x0 + 16})
+    for (const double y : {y0 + 6, y1 - legend_height - 14}) {
+      long inside = 0;
+      for (const Series& s : series)
+        for (std::size_t i = 0; i < s.y.size(); ++i) {
+          const double px = to_x(x_of(s, i)), py = to_y(s.y[i]);
+          inside += px > x - 20 && px < x + legend_width + 20 && py > y - 20 && py < y + legend_height + 20;
+        }
+      if (inside < fewest) fewest = inside, best_x = x, best_y = y;
+    }
+  canvas.rectangle(best_x, best_y, legend_width, legend_height, plot_grid);
+  canvas.rectangle(best_x + 2, best_y + 2, legend_width - 4, legend_height - 4, {255, 255, 255});
+  for (std::size_t s = 0; s < series.size(); ++s) {
+    const double y = best_y + 26 + 34 * static_cast<double>(s);
+    canvas.line(best_x + 18, y, best_x + 56, y, 4, plot_colors[s % plot_colors.size()]);
+    canvas.text(best_x + 74, y + size / 2, series[s].label, {.size = size});
+  }
+}
+
+}  // namespace detail
+
+/// Curves over a common x-axis, with grid, ticks, labels and a legend. Throws ShapeError for a series with different
+/// numbers of x and y, ValueError for sides that no Canvas has.
+inline Tensor<std::uint8_t> plot_lines(const std::vector<Series>& series, const PlotOptions& options = {}) {
+  Canvas canvas(options.width, options.height);
+  detail::draw_chart(canvas, 0, 0, static_cast<double>(options.width), static_cast<double>(options.height), series,
+                     options);
+  return canvas.image();
+}
+
+/// Loss and accuracy by epoch, side by side; what was not measured is left out.
+inline Tensor<std::uint8_t> plot_history(const History& history) {
+  const auto series = [&](const char* label, double EpochRecord::*field, std::vector<Series>& to) {
+    Series result{label, {}};
+    bool measured = false;
+    for (const EpochRecord& record : history.epochs) {
+      result.y.push_back(record.*field);
+      measured = measured || !std::isnan(record.*field);
+    }
+    if (measured) to.push_back(std::move(result));
+  };
+  std::vector<Series> loss, accuracy;
+  series("training", &EpochRecord::train_loss, loss);
+  series("test", &EpochRecord::test_loss, loss);
+  series("training", &EpochRecord::train_accuracy, accuracy);
+  series("test", &EpochRecord::test_accuracy, accuracy);
+  const Index panel = 820, height = 640;
+  Canvas canvas(accuracy.empty() ? panel : 2 * panel, height);
+  detail::draw_chart(canvas, 0, 0, panel, height, loss, {.title = "Loss", .x_label = "epoch"});
+  if (!accuracy.empty())
+    detail::draw_chart(canvas, panel, 0, panel, height, accuracy, {.title = "Accuracy", .x_label = "epoch"});
+  return canvas.image();
+}
+
+struct ImageGridOptions {
+  std::string title = {};
+  Index columns = 10;
+  Index cell = 120;               ///< side of an image, pixels
+  std::vector<bool> marked = {};  ///< drawn in red, for mistakes; empty: none
+};
+
+/// Images [N, 1 or 3, H, W] in rows, with a caption below each ("\n" begins a second line). Throws ShapeError for other
+/// images, ValueError for another number of captions or marks.
+inline Tensor<std::uint8_t> plot_images(const Tensor<std::uint8_t>& images, const std::vector<std::string>& captions,
+                                        const ImageGridOptions& options = {}) {
+  detail::require<ShapeError>(images.rank() == 4, "plot_images: expected images [N, C, H, W], got shape ",
+                              images.shape());
+  const Index count = images.dim(0);
+  const auto number = static_cast<std::size_t>(count);
+  detail::require(captions.empty() || captions.size() == number, "plot_images: ", captions.size(), " captions for ",
+                  count, " images");
+  detail::require(options.marked.empty() || options.marked.size() == number, "plot_images: ", options.marked.size(),
+                  " marks for ", count, " images");
+  detail::require(options.columns >= 1 && options.cell >= 1, "plot_images: columns and cell must be at least 1, got ",
+                  options.columns, " and ", options.cell);
+
+  constexpr double size = 14, line_height = 27, gap = 26, border = 4;
+  double text_width = 0;
+  Index lines = 0;
+  const auto split = [](const std::string& caption) {
+    std::vector<std::string> parts{""};
+    for (const char c : caption) c == '\n' ? parts.push_back("") : parts.back().push_back(c);
+    return parts;
+  };
+  for (const std::string& caption : captions) {
+    const auto parts = split(caption);
+    lines = std::max(lines, static_cast<Index>(parts.size()));
+    for (const std::string& part : parts) text_width = std::max(text_width, Canvas::text_width(part, size));
+  }
+  const auto cell = static_cast<double>(options.cell);
+  const double pitch_x = std::max(cell + 2 * border, text_width) + gap;
+  const double pitch_y = cell + 2 * border + line_height * static_cast<double>(lines) + gap;
+  const double top = options.title.empty() ? gap : 84;
+  const Index columns = std::min(options.columns, std::max<Index>(count, 1));
+  const Index rows = (count + columns - 1) / columns;
+  Canvas canvas(static_cast<Index>(gap + pitch_x * static_cast<double>(columns)),
+                static_cast<Index>(top + pitch_y * static_cast<double>(rows) + gap / 2));
+  if (!options.title.empty())
+    canvas.text(static_cast<double>(canvas.width()) / 2, 50, options.title,
+                {.size = 22, .align = TextAlign::center, .bold = true});
+  for (Index i = 0; i < count; ++i) {
+    const bool marked = !options.marked.empty() && options.marked[static_cast<std::size_t>(i)];
+    const double middle = gap / 2 + pitch_x * (static_cast<double>(i % columns) + 0.5);
+    const double left = std::round(middle - cell / 2), y = std::round(top + pitch_y * static_cast<double>(i / columns));
+    const Color red{200, 30, 45};
+    canvas.rectangle(left - border, y, cell + 2 * border, cell + 2 * border, marked ? red : detail::plot_grid);
+    canvas.picture(left, y + border, cell, cell, images[i]);
+    if (captions.empty()) continue;
+    double baseline = y + cell + 2 * border + line_height;
+    for (const std::string& part : split(captions[static_cast<std::size_t>(i)])) {
+      canvas.text(middle, baseline, part,
+                  {.size = size, .color = marked ? red : detail::plot_ink, .align = TextAlign::center});
+      baseline += line_height;
+    }
+  }
+  return canvas.image();
+}
+
+/// The same for values in [0, 1]; others are clamped, NaN is black.
+template <class Scalar>
+requires std::is_floating_point_v<Scalar> Tensor<std::uint8_t> plot_images(const Tensor<Scalar>& images,
+                                                                           const std::vector<std::string>& captions,
+                                                                           const ImageGridOptions& options = {}) {
+  Tensor<std::uint8_t> bytes(images.shape());
+  std::transform(images.data(), images.data() + images.numel(), bytes.data(), [](Scalar value) {
+    return static_cast<std::uint8_t>(value > 0 ? std::min(value, Scalar(1)) * Scalar(255) + Scalar(0.5) : Scalar(0));
+  });
+  return plot_images(bytes, captions, options);
+}
+
+/// A heat map: rows are true classes, columns predicted ones; the shade is the share of the row, and up to 20 classes
+/// the counts are written in. Throws ValueError unless there is a name for each class, or none.
+inline Tensor<std::uint8_t> plot_confusion(const ConfusionMatrix& matrix, std::vector<std::string> names = {},
+                                           const std::string& title = "Confusion matrix") {
+  const Index classes = matrix.classes();
+  detail::require(names.empty() || static_cast<Index>(names.size()) == classes, "plot_confusion: ", names.size(),
+                  " names for ", classes, " classes");
+  for (Index i = static_cast<Index>(names.size()); i < classes; ++i) names.push_back(std::to_string(i));
+
+  const bool numbered = classes <= 20;
+  const double cell = numbered ? 78 : std::max(4.0, 1000.0 / static_cast<double>(classes)), size = 16;
+  double name_width = 0;
+  for (const std::string& name : names) name_width = std::max(name_width, Canvas::text_width(name, size));
+  const bool upright = name_width + 10 <= cell;  // else names below the columns are turned
+  const double x0 = 74 + (numbered ? name_width : 0) + 22, y0 = 92, extent = cell * static_cast<double>(classes);
+  const double below = numbered ? (upright ? size : name_width) + 22 : 0;
+  Canvas canvas(static_cast<Index>(x0 + extent + 40), static_cast<Index>(y0 + extent + below + 74));
+
+  canvas.text(x0 + extent / 2, 52, title, {.size = 22, .align = TextAlign::center, .bold = true});
+  canvas.text(x0 + extent / 2, y0 + extent + below + 46, "predicted", {.size = 19, .align = TextAlign::center});
+  canvas.text(44, y0 + extent / 2, "true", {.size = 19, .align = TextAlign::center, .upwards = true});
+  for (Index i = 0; i < classes; ++i) {
+    std::int64_t total = 0;
+    for (Index j = 0; j < classes; ++j) total += matrix.counts()(i, j);
+    const double y = y0 + cell * static_cast<double>(i);
+    for (Index j = 0; j < classes; ++j) {
+      const std::int64_t count = matrix.counts()(i, j);
+      // The square root shows the few mistakes beside the many right ones.
+      const double shade = std::sqrt(total > 0 ? static_cast<double>(count) / static_cast<double>(total) : 0);
+      const auto mix = [&](int from, int to) { return static_cast<std::uint8_t>(from + (to - from) * shade); };
+      const Color color =
+          i == j ? Color{mix(250, 20), mix(250, 85), mix(252, 150)} : Color{mix(250, 205), mix(250, 30), mix(251, 30)};
+      const double x = x0 + cell * static_cast<double>(j), line = numbered ? 2 : 0;
+      canvas.rectangle(x, y, cell - line, cell - line, color);
+      if (numbered && count > 0)
+        canvas.text(x + cell / 2 - 1, y + cell / 2 + 8, std::to_string(count),
+                    {.size = count < 10000 ? size : 12,
+                     .color = shade > 0.55 ? Color{255, 255, 255} : detail::plot_ink,
+                     .align = TextAlign::center});
+    }
+    if (!numbered) continue;
+    const std::string& name = names[static_cast<std::size_t>(i)];
+    canvas.text(x0 - 16, y + cell / 2 + size / 2, name, {.size = size, .align = TextAlign::right});
+    const double middle = x0 + cell * (static_cast<double>(i) + 0.5);
+    if (upright)
+      canvas.text(middle, y0 + extent + 16 + size, name, {.size = size, .align = TextAlign::center});
+    else
+      canvas.text(middle + size / 2, y0 + extent + 16, name,
+                  {.size = size, .align = TextAlign::right, .upwards = true});
+  }
+  return canvas.image();
+}
+
+}  // namespace lamina
