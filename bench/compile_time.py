@@ -48,7 +48,7 @@ def main():
     }
     results = {}
     with tempfile.TemporaryDirectory() as directory:
-        command = [arguments.compiler, "-std=c++20", "-O2", "-fopenmp", "-I", str(ROOT / "include"), "-isystem",
+        command = [arguments.compiler, "-std=c++20", "-O2", "-I", str(ROOT / "include"), "-isystem",
                    arguments.eigen, "-c", "-o", f"{directory}/out.o"]
         for name, text in sources.items():
             source = pathlib.Path(directory) / "source.cpp"

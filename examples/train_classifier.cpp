@@ -101,7 +101,9 @@ void add_options(CLI::App& app, Settings& s) {
   app.add_option("--epochs", s.epochs, "Passes over the training data, those of a resumed run included")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
-  app.add_option("--batch-size", s.batch_size, "Images in a training step")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--batch-size", s.batch_size, "Images in a training step")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
   app.add_option("--lr", s.lr, "Learning rate (default: the model's for sgd, 0.001 for the others)");
   app.add_option("--optimizer", s.optimizer, "How weights are updated")
       ->check(choice({"sgd", "adam", "adamw", "rmsprop"}))
@@ -119,8 +121,10 @@ void add_options(CLI::App& app, Settings& s) {
   app.add_option("--seed", s.seed, "Of initial weights, order of images and dropout")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
-  app.add_option("--limit-train", s.limit_train, "Use only the first training images (default: all)")->check(CLI::PositiveNumber);
-  app.add_option("--limit-test", s.limit_test, "Use only the first test images (default: all)")->check(CLI::PositiveNumber);
+  app.add_option("--limit-train", s.limit_train, "Use only the first training images (default: all)")
+      ->check(CLI::PositiveNumber);
+  app.add_option("--limit-test", s.limit_test, "Use only the first test images (default: all)")
+      ->check(CLI::PositiveNumber);
   app.add_option("--resize", s.resize, "Side to which images are resized (default: what the model is made for)")
       ->check(CLI::Range(Index{1}, Index{4096}));
   app.add_option("--out", s.out, "Folder for the results; made if it does not exist")->capture_default_str();

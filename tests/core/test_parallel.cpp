@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <stdexcept>
+#include <thread>
 #include <vector>
 
 #include "lamina/core/parallel.hpp"
@@ -36,6 +37,20 @@ TEST_CASE("a nested parallel_for and an exception") {
                                       if (i == 57) throw std::runtime_error("at 57");
                                     }),
                        "at 57", std::runtime_error);
+}
+
+TEST_CASE("many threads may call parallel_for at once, again and again") {
+  const int before = num_threads();
+  set_num_threads(3);
+  std::atomic<int> total{0};
+  std::vector<std::thread> callers;
+  for (int t = 0; t < 4; ++t)
+    callers.emplace_back([&] {
+      for (int i = 0; i < 500; ++i) parallel_for(0, 8, 1, [&](Index, Index) { ++total; });
+    });
+  for (auto& caller : callers) caller.join();
+  CHECK(total == 4 * 500 * 8);
+  set_num_threads(before);
 }
 
 TEST_CASE("set_num_threads refuses less than one") {

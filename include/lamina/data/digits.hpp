@@ -206,7 +206,7 @@ class DigitPainter {
 ///
 /// Throws ValueError for a negative count or option.
 template <class Scalar = float>
-TensorDataset<Scalar> digits(Index count, DigitsOptions options = {}) {
+TensorDataset<Scalar> digits(Index count, const DigitsOptions& options = {}) {
   detail::require(count >= 0 && options.first >= 0, "digits: count and first must not be negative, got ", count,
                   " and ", options.first);
   for (const double value :

@@ -153,11 +153,11 @@ struct ResizeOptions {
 /// side becomes it and the aspect ratio is kept.
 class Resize {
  public:
-  explicit Resize(Index shorter_side, ResizeOptions options = {})
+  explicit Resize(Index shorter_side, const ResizeOptions& options = {})
       : size_(shorter_side), keep_ratio_(true), options_(options) {
     check();
   }
-  explicit Resize(Size2 size, ResizeOptions options = {}) : size_(size), keep_ratio_(false), options_(options) {
+  explicit Resize(Size2 size, const ResizeOptions& options = {}) : size_(size), keep_ratio_(false), options_(options) {
     check();
   }
 
@@ -221,7 +221,7 @@ struct RandomCropOptions {
 /// `RandomCrop(32, {.padding = 4})`.
 class RandomCrop {
  public:
-  explicit RandomCrop(Size2 size, RandomCropOptions options = {}) : size_(size), options_(options) {
+  explicit RandomCrop(Size2 size, const RandomCropOptions& options = {}) : size_(size), options_(options) {
     detail::require(size.h >= 1 && size.w >= 1, "RandomCrop: the size must be at least 1, got ", size);
     detail::require(options.padding >= 0, "RandomCrop: padding must not be negative, got ", options.padding);
   }
@@ -279,7 +279,7 @@ struct LightingOptions {
 /// [p1, p2, p3] [a1 l1, a2 l2, a3 l3]^T, with a ~ N(0, standard_deviation^2) drawn once for each image.
 class Lighting {
  public:
-  explicit Lighting(LightingOptions options = {}) : options_(options) {
+  explicit Lighting(const LightingOptions& options = {}) : options_(options) {
     detail::require(options.standard_deviation >= 0, "Lighting: standard_deviation must not be negative, got ",
                     options.standard_deviation);
   }

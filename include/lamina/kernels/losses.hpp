@@ -163,20 +163,29 @@ double cross_entropy_lanes(const CrossEntropyTargets<T>& t, Index sample, Index 
   return loss;
 }
 
+/// Copies the first n columns of a matrix whose rows lie x_stride and y_stride elements apart.
+template <class T>
+void copy_columns(Index rows, Index n, const T* x, Index x_stride, T* y, Index y_stride) {
+  constexpr Index width = simd::width<T>;
+  const Index whole = n / width * width, rest = n - whole;
+  for (Index k = 0; k < rows; ++k, x += x_stride, y += y_stride) {
+    for (Index i = 0; i < whole; i += width) simd::Pack<T>::load(x + i).store(y + i);
+    if (rest) simd::Pack<T>::load(x + whole, rest).store(y + whole, rest);
+  }
+}
+
 /// The same for n <= stride places, through scratch [classes, stride]: planes of classes tend to lie a multiple of the
 /// cache's size apart, where visiting them vector by vector would evict each other.
 template <class T>
 double cross_entropy_places(const CrossEntropyTargets<T>& t, Index sample, Index place, Index n, T scale, const T* x,
                             T* gradient, T* scratch, Index stride) {
   const Index begin = sample * t.classes * t.inner + place;
-  for (Index k = 0; k < t.classes; ++k)
-    for_each_vector<T>(
-        n, [&](Index i, Index left) { load(x + begin + k * t.inner + i, left).store(scratch + k * stride + i); });
+  copy_columns(t.classes, n, x + begin, t.inner, scratch, stride);
   double loss = 0;
   for_each_vector<T>(n, [&](Index i, Index left) {
     loss += cross_entropy_lanes(t, sample, place + i, left, scale, scratch + i, stride);
   });
-  for (Index k = 0; k < t.classes; ++k) std::copy_n(scratch + k * stride, n, gradient + begin + k * t.inner);
+  copy_columns(t.classes, n, scratch, stride, gradient + begin, t.inner);
   return loss;
 }
 

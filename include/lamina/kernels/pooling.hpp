@@ -260,6 +260,7 @@ void avg_pool(Index planes, Index h, Index w, const std::vector<Span>& rows, con
   const Index in = h * w, out = static_cast<Index>(rows.size() * columns.size());
   const bool halving = detail::halves(rows) && detail::halves(columns);
   const bool global = detail::whole(columns, w) && detail::whole(rows, h);
+  const T area = global ? static_cast<T>(rows[0].divisor * columns[0].divisor) : T(1);
   const T* const x_end = x + planes * in;
   const Index buffer_size = w + simd::width<T>;
   Tensor<T> scratch({num_threads(), buffer_size});
@@ -276,7 +277,7 @@ void avg_pool(Index planes, Index h, Index w, const std::vector<Span>& rows, con
       }
       if (global) {
         const auto sum = sum_run<1, T>(in, [=](auto load) { return std::array{load(image)}; });
-        *result = simd::sum(sum[0]) / static_cast<T>(rows[0].divisor * columns[0].divisor);
+        *result = simd::sum(sum[0]) / area;
         continue;
       }
       for (const Span& row : rows) {

@@ -20,7 +20,7 @@ class Concat : public Branches<Concat<Scalar>, Scalar> {
  public:
   static constexpr const char* type_name = "Concat";
   using Branches<Concat<Scalar>, Scalar>::Branches;
-  Concat(std::initializer_list<Child<Scalar>> children, ConcatOptions options)
+  Concat(std::initializer_list<Child<Scalar>> children, const ConcatOptions& options)
       : Branches<Concat<Scalar>, Scalar>(children), dim_(options.dim) {}
 
   std::string name() const override {

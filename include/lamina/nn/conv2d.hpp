@@ -33,7 +33,7 @@ class Conv2d : public Layer<Conv2d<Scalar>, Scalar> {
   Parameter<Scalar> weight;
   Parameter<Scalar> bias;  ///< empty with {.bias = false}
 
-  Conv2d(Index in_channels, Index out_channels, Size2 kernel_size, Conv2dOptions options = {})
+  Conv2d(Index in_channels, Index out_channels, Size2 kernel_size, const Conv2dOptions& options = {})
       : in_(in_channels), out_(out_channels), kernel_(kernel_size), options_(options), has_bias_(options.bias) {
     const auto check = [&](bool valid, const auto&... parts) { detail::require(valid, name(), ": ", parts...); };
     check(in_ >= 1 && out_ >= 1, "channels must be at least 1");

@@ -20,7 +20,7 @@ class GELU : public Elementwise<GELU<Scalar>, Scalar> {
  public:
   using Pack = simd::Pack<Scalar>;
 
-  explicit GELU(GELUOptions options = {}) : tanh_(options.approximate == "tanh") {
+  explicit GELU(const GELUOptions& options = {}) : tanh_(options.approximate == "tanh") {
     detail::require(tanh_ || options.approximate == "none", "GELU: approximate must be \"none\" or \"tanh\", got \"",
                     options.approximate, "\"");
   }

@@ -25,7 +25,7 @@ class Linear : public Layer<Linear<Scalar>, Scalar> {
   Parameter<Scalar> weight;
   Parameter<Scalar> bias;  ///< empty with {.bias = false}
 
-  Linear(Index in_features, Index out_features, LinearOptions options = {})
+  Linear(Index in_features, Index out_features, const LinearOptions& options = {})
       : in_(in_features), out_(out_features), has_bias_(options.bias) {
     detail::require(in_ >= 1 && out_ >= 1, name(), ": sizes must be at least 1");
     weight = init::uniform_fan_in<Scalar>({out_, in_}, in_);

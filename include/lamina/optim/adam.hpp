@@ -94,9 +94,9 @@ class AdamBase : public Optimizer<Scalar> {
 template <class Scalar = float>
 class Adam : public detail::AdamBase<Scalar> {
  public:
-  explicit Adam(std::vector<NamedParameter<Scalar>> parameters, AdamOptions options = {})
+  explicit Adam(std::vector<NamedParameter<Scalar>> parameters, const AdamOptions& options = {})
       : Adam(Adam::one_group(std::move(parameters)), options) {}
-  explicit Adam(std::vector<ParameterGroup<Scalar>> groups, AdamOptions options = {})
+  explicit Adam(std::vector<ParameterGroup<Scalar>> groups, const AdamOptions& options = {})
       : detail::AdamBase<Scalar>("Adam", std::move(groups), options, false) {}
 
   std::string name() const override { return "Adam"; }
@@ -107,9 +107,9 @@ class Adam : public detail::AdamBase<Scalar> {
 template <class Scalar = float>
 class AdamW : public detail::AdamBase<Scalar> {
  public:
-  explicit AdamW(std::vector<NamedParameter<Scalar>> parameters, AdamWOptions options = {})
+  explicit AdamW(std::vector<NamedParameter<Scalar>> parameters, const AdamWOptions& options = {})
       : AdamW(AdamW::one_group(std::move(parameters)), options) {}
-  explicit AdamW(std::vector<ParameterGroup<Scalar>> groups, AdamWOptions options = {})
+  explicit AdamW(std::vector<ParameterGroup<Scalar>> groups, const AdamWOptions& options = {})
       : detail::AdamBase<Scalar>("AdamW", std::move(groups),
                                  {options.lr, options.betas, options.eps, options.weight_decay, options.amsgrad},
                                  true) {}

@@ -93,11 +93,8 @@ class Optimizer : public OptimizerBase {
       if (!parameter.requires_grad || parameter.grad.shape() != parameter.value.shape()) continue;
       ++entry.steps;
       std::array<Scalar*, max_slots> slots{};
-      for (std::size_t k = 0; k < slot_names_.size(); ++k) {
-        if (entry.slots[k].shape() != parameter.value.shape())
-          entry.slots[k] = Tensor<Scalar>::zeros(parameter.value.shape());
-        slots[k] = entry.slots[k].data();
-      }
+      prepare(entry);
+      for (std::size_t k = 0; k < slot_names_.size(); ++k) slots[k] = entry.slots[k].data();
       const Settings& settings = settings_[entry.group];
       update(parameter.value.numel(), parameter.value.data(), parameter.grad.data(), slots,
              {entry.steps, settings.lr, settings.weight_decay});
@@ -175,6 +172,8 @@ class Optimizer : public OptimizerBase {
         }
         entries_.push_back(
             {std::move(named), settings_.size() - 1, 0, std::vector<Tensor<Scalar>>(slot_names_.size())});
+        // Storage taken before the first step is storage that later steps need not ask the system for.
+        if (entries_.back().named.parameter->requires_grad) prepare(entries_.back());
       }
     }
     detail::require(!entries_.empty(), who, ": there are no parameters");
@@ -193,6 +192,13 @@ class Optimizer : public OptimizerBase {
     std::int64_t steps;  // updates so far
     std::vector<Tensor<Scalar>> slots;
   };
+
+  /// Makes the tensors that the optimiser keeps for a parameter.
+  static void prepare(Entry& entry) {
+    const Shape& shape = entry.named.parameter->value.shape();
+    for (Tensor<Scalar>& slot : entry.slots)
+      if (slot.shape() != shape) slot = Tensor<Scalar>::zeros(shape);
+  }
 
   /// Updates n values x with gradients g, and sets g to zero.
   virtual void update(Index n, Scalar* x, Scalar* g, const std::array<Scalar*, max_slots>& slots,

@@ -23,9 +23,9 @@ struct RMSpropOptions {
 template <class Scalar = float>
 class RMSprop : public Optimizer<Scalar> {
  public:
-  explicit RMSprop(std::vector<NamedParameter<Scalar>> parameters, RMSpropOptions options = {})
+  explicit RMSprop(std::vector<NamedParameter<Scalar>> parameters, const RMSpropOptions& options = {})
       : RMSprop(RMSprop::one_group(std::move(parameters)), options) {}
-  explicit RMSprop(std::vector<ParameterGroup<Scalar>> groups, RMSpropOptions options = {})
+  explicit RMSprop(std::vector<ParameterGroup<Scalar>> groups, const RMSpropOptions& options = {})
       : Optimizer<Scalar>("RMSprop", std::move(groups), options.lr, options.weight_decay, slots(options)),
         options_(options) {
     RMSprop::check("RMSprop", "alpha", options.alpha);

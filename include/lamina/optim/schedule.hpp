@@ -99,7 +99,7 @@ struct StepLROptions {
 class StepLR : public Schedule {
  public:
   /// Throws ValueError unless step_size >= 1 and gamma >= 0.
-  StepLR(OptimizerBase& optimizer, StepLROptions options) : Schedule(optimizer), options_(options) {
+  StepLR(OptimizerBase& optimizer, const StepLROptions& options) : Schedule(optimizer), options_(options) {
     detail::require(options.step_size >= 1, "StepLR: step_size must be at least 1, got ", options.step_size);
     detail::require(options.gamma >= 0, "StepLR: gamma must not be negative, got ", options.gamma);
   }
@@ -122,7 +122,7 @@ struct MultiStepLROptions {
 class MultiStepLR : public Schedule {
  public:
   /// Throws ValueError unless the milestones are in increasing order, equal ones allowed, and gamma >= 0.
-  MultiStepLR(OptimizerBase& optimizer, MultiStepLROptions options)
+  MultiStepLR(OptimizerBase& optimizer, const MultiStepLROptions& options)
       : Schedule(optimizer), options_(std::move(options)) {
     detail::require(std::is_sorted(options_.milestones.begin(), options_.milestones.end()),
                     "MultiStepLR: milestones must be in increasing order");
@@ -148,7 +148,7 @@ struct ExponentialLROptions {
 class ExponentialLR : public Schedule {
  public:
   /// Throws ValueError unless gamma >= 0.
-  ExponentialLR(OptimizerBase& optimizer, ExponentialLROptions options) : Schedule(optimizer), options_(options) {
+  ExponentialLR(OptimizerBase& optimizer, const ExponentialLROptions& options) : Schedule(optimizer), options_(options) {
     detail::require(options.gamma >= 0, "ExponentialLR: gamma must not be negative, got ", options.gamma);
   }
   std::string name() const override { return "ExponentialLR"; }
@@ -170,7 +170,7 @@ struct CosineAnnealingLROptions {
 class CosineAnnealingLR : public Schedule {
  public:
   /// Throws ValueError unless T_max >= 1 and eta_min >= 0.
-  CosineAnnealingLR(OptimizerBase& optimizer, CosineAnnealingLROptions options)
+  CosineAnnealingLR(OptimizerBase& optimizer, const CosineAnnealingLROptions& options)
       : Schedule(optimizer), options_(options) {
     detail::require(options.T_max >= 1, "CosineAnnealingLR: T_max must be at least 1, got ", options.T_max);
     detail::require(options.eta_min >= 0, "CosineAnnealingLR: eta_min must not be negative, got ", options.eta_min);
@@ -194,7 +194,7 @@ struct PolynomialLROptions {
 class PolynomialLR : public Schedule {
  public:
   /// Throws ValueError unless total_iters >= 1 and power >= 0.
-  explicit PolynomialLR(OptimizerBase& optimizer, PolynomialLROptions options = {})
+  explicit PolynomialLR(OptimizerBase& optimizer, const PolynomialLROptions& options = {})
       : Schedule(optimizer), options_(options) {
     detail::require(options.total_iters >= 1, "PolynomialLR: total_iters must be at least 1, got ",
                     options.total_iters);
@@ -221,7 +221,7 @@ struct LinearWarmupOptions {
 class LinearWarmup : public Schedule {
  public:
   /// Sets the rates to start_factor lr(0). Throws ValueError unless total_iters >= 1 and 0 < start_factor <= 1.
-  explicit LinearWarmup(OptimizerBase& optimizer, LinearWarmupOptions options = {})
+  explicit LinearWarmup(OptimizerBase& optimizer, const LinearWarmupOptions& options = {})
       : Schedule(optimizer), options_(options) {
     detail::require(options.total_iters >= 1, "LinearWarmup: total_iters must be at least 1, got ",
                     options.total_iters);
@@ -230,9 +230,9 @@ class LinearWarmup : public Schedule {
     warm(0);
   }
   template <std::derived_from<Schedule> S>
-  LinearWarmup(OptimizerBase& optimizer, LinearWarmupOptions options, S then)
+  LinearWarmup(OptimizerBase& optimizer, const LinearWarmupOptions& options, S then)
       : LinearWarmup(optimizer, options, std::make_unique<S>(std::move(then))) {}
-  LinearWarmup(OptimizerBase& optimizer, LinearWarmupOptions options, std::unique_ptr<Schedule> then)
+  LinearWarmup(OptimizerBase& optimizer, const LinearWarmupOptions& options, std::unique_ptr<Schedule> then)
       : LinearWarmup(optimizer, options) {
     then_ = std::move(then);
   }
@@ -283,7 +283,7 @@ class ReduceLROnPlateau : public Schedule {
  public:
   /// Throws ValueError unless 0 < factor < 1, patience, threshold, cooldown, min_lr and eps are not negative and the
   /// modes are known.
-  explicit ReduceLROnPlateau(OptimizerBase& optimizer, ReduceLROnPlateauOptions options = {})
+  explicit ReduceLROnPlateau(OptimizerBase& optimizer, const ReduceLROnPlateauOptions& options = {})
       : Schedule(optimizer), options_(std::move(options)) {
     const auto check = [](bool valid, const char* what, const auto& got) {
       detail::require(valid, "ReduceLROnPlateau: ", what, ", got ", got);

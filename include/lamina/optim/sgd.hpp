@@ -21,9 +21,9 @@ struct SGDOptions {
 template <class Scalar = float>
 class SGD : public Optimizer<Scalar> {
  public:
-  explicit SGD(std::vector<NamedParameter<Scalar>> parameters, SGDOptions options = {})
+  explicit SGD(std::vector<NamedParameter<Scalar>> parameters, const SGDOptions& options = {})
       : SGD(SGD::one_group(std::move(parameters)), options) {}
-  explicit SGD(std::vector<ParameterGroup<Scalar>> groups, SGDOptions options = {})
+  explicit SGD(std::vector<ParameterGroup<Scalar>> groups, const SGDOptions& options = {})
       : Optimizer<Scalar>(
             "SGD", std::move(groups), options.lr, options.weight_decay,
             options.momentum != 0 ? std::vector<std::string>{"momentum_buffer"} : std::vector<std::string>{}),

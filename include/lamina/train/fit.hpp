@@ -149,11 +149,15 @@ class FitRun {
         tape_(state.random.value_or(Random(options.seed))),
         progress_(std::max<Index>(0, options.epochs - state.epoch) * train.size()) {
     check();
+    // With all gradients there before the first forward, the first step takes all the storage that training needs.
+    for (const auto& [name, parameter, owner] : parameters_)
+      if (parameter->requires_grad) parameter->gradient();
     state_.loader_seed = train.options().seed;
   }
 
   void run() {
     optimizer_.zero_grad();
+    state_.history.stopped_early = patience_is_over();  // the patience may be another than before
     table_header();
     while (state_.epoch < options_.epochs && !state_.history.stopped_early) {
       EpochRecord record = train_epoch();
@@ -216,8 +220,9 @@ class FitRun {
     Tensor<Scalar> output = net_.forward(std::move(inputs), tape_);
     if (options_.metric) average.count += options_.metric(output, targets);
     auto [loss, grad] = options_.loss(std::move(output), targets);
-    require<NumericalError>(std::isfinite(loss), "fit: the loss is ", loss, " in epoch ", state_.epoch + 1, ", batch ",
-                            batch, " of ", train_.size());
+    if (!std::isfinite(loss))
+      throw NumericalError(text("fit: the loss is ", std::isnan(loss) ? "nan" : text(loss), " in epoch ",
+                                state_.epoch + 1, ", batch ", batch, " of ", train_.size()));
     net_.backward(std::move(grad), tape_, InputGrad::skip);
     require<StateError>(tape_.empty(), "fit: ", net_.name(), " left values on the tape");
     double norm = std::numeric_limits<double>::quiet_NaN();
@@ -249,9 +254,12 @@ class FitRun {
       state_.history.best_epoch = record.epoch;
       if (options_.keep_best) state_.best_weights = state_dict(std::as_const(net_));
     }
-    state_.history.stopped_early =
-        options_.early_stopping && record.epoch - state_.history.best_epoch >= options_.early_stopping->patience;
+    state_.history.stopped_early = patience_is_over();
     return value;
+  }
+
+  bool patience_is_over() const {
+    return options_.early_stopping && state_.epoch - state_.history.best_epoch >= options_.early_stopping->patience;
   }
 
   std::string note(const Average& average) const {

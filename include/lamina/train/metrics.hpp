@@ -7,22 +7,30 @@
 
 namespace lamina {
 
+namespace detail {
+
+/// Calls f(i, class) for each sample of logits [outer, classes, inner], i in [0, outer inner): the class with the
+/// largest logit, the first of equal ones.
+template <class Scalar, class F>
+void for_each_prediction(const ClassShape& s, const Scalar* logits, F f) {
+  for (Index i = 0; i < s.outer * s.inner; ++i) {
+    const Scalar* values = logits + i / s.inner * s.classes * s.inner + i % s.inner;
+    Index best = 0;
+    for (Index k = 1; k < s.classes; ++k)
+      if (values[k * s.inner] > values[best * s.inner]) best = k;
+    f(i, static_cast<std::int32_t>(best));
+  }
+}
+
+}  // namespace detail
+
 /// The class with the largest logit, the first of equal ones: [N, K, d1, ...] -> [N, d1, ...], [K] -> [].
 template <class Scalar>
 Labels predicted_classes(const Tensor<Scalar>& logits) {
   const detail::ClassShape s = detail::class_shape("predicted_classes", logits.shape());
   Labels result(s.labels);
-  const Scalar* x = logits.data();
-  std::int32_t* out = result.data();
-  parallel_for(0, s.outer * s.inner, 1 + (Index{1} << 14) / s.classes, [&](Index first, Index last) {
-    for (Index i = first; i < last; ++i) {
-      const Scalar* values = x + i / s.inner * s.classes * s.inner + i % s.inner;
-      Index best = 0;
-      for (Index k = 1; k < s.classes; ++k)
-        if (values[k * s.inner] > values[best * s.inner]) best = k;
-      out[i] = static_cast<std::int32_t>(best);
-    }
-  });
+  detail::for_each_prediction(s, logits.data(),
+                              [out = result.data()](Index i, std::int32_t predicted) { out[i] = predicted; });
   return result;
 }
 
@@ -51,17 +59,17 @@ struct AccuracyOptions {
 /// shapes do not fit.
 template <class Scalar>
 Count count_correct(const Tensor<Scalar>& logits, const Labels& labels, AccuracyOptions options = {}) {
-  const Labels predicted = predicted_classes(logits);
-  if (labels.shape() != predicted.shape())
-    throw ShapeError(detail::text("accuracy: expected labels of shape ", predicted.shape(), " for logits of shape ",
+  const detail::ClassShape s = detail::class_shape("accuracy", logits.shape());
+  if (labels.shape() != s.labels)
+    throw ShapeError(detail::text("accuracy: expected labels of shape ", s.labels, " for logits of shape ",
                                   logits.shape(), ", got shape ", labels.shape()));
   Count count;
-  for (Index i = 0; i < labels.numel(); ++i) {
+  detail::for_each_prediction(s, logits.data(), [&](Index i, std::int32_t predicted) {
     const std::int32_t label = labels.data()[i];
-    if (label == options.ignore_index) continue;
+    if (label == options.ignore_index) return;
     ++count.total;
-    if (predicted.data()[i] == label) ++count.correct;
-  }
+    if (predicted == label) ++count.correct;
+  });
   return count;
 }
 

@@ -54,7 +54,7 @@ struct ProgressOptions {
 class Progress {
  public:
   /// `steps`: of all sections together.
-  explicit Progress(Index steps, ProgressOptions options = {})
+  explicit Progress(Index steps, const ProgressOptions& options = {})
       : options_(options),
         terminal_(options.terminal.value_or(::isatty(::fileno(options.stream)) == 1 && !dumb())),
         utf8_(detail::locale_is_utf8()),

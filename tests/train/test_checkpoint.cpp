@@ -1,0 +1,187 @@
+#include <doctest/doctest.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <filesystem>
+
+#include "lamina/optim/adam.hpp"
+#include "lamina/optim/rmsprop.hpp"
+#include "lamina/optim/sgd.hpp"
+#include "lamina/train/checkpoint.hpp"
+#include "problems.hpp"
+
+using namespace lamina;
+using namespace problems;
+
+namespace {
+
+/// A folder that is removed at the end.
+struct Folder {
+  std::filesystem::path path = std::filesystem::temp_directory_path() / detail::text("lamina-checkpoint-", ::getpid());
+  Folder() { std::filesystem::create_directories(path); }
+  ~Folder() { std::filesystem::remove_all(path); }
+  std::string file(const char* name = "run.safetensors") const { return (path / name).string(); }
+};
+
+/// Everything of one run.
+template <class O, class Options>
+struct Run {
+  Sequential<float> net = network();
+  O optimizer;
+  LinearWarmup schedule;
+  DataLoader<float> train = noisy_loader(), test = test_loader();
+  FitState<float> state;
+
+  explicit Run(Options options)
+      : optimizer(parameters(net), options),
+        schedule(optimizer, {.total_iters = 2},
+                 ReduceLROnPlateau(optimizer, {.factor = 0.5, .patience = 0, .threshold = 0.2})) {}
+  void go(Index epochs) {
+    fit(net, optimizer, train,
+        {.epochs = epochs,
+         .test = &test,
+         .schedule = &schedule,
+         .clip_grad_norm = 2.0,
+         .keep_best = true,
+         .seed = 77,
+         .progress = false},
+        state);
+  }
+};
+
+template <class O, class Options>
+void resumes(Options options) {
+  const Folder folder;
+  Run<O, Options> whole(options);
+  {
+    // Stops after three epochs of seven, at a moment that on_epoch sees.
+    Run<O, Options> first(options);
+    FitOptions<float> fit_options{.epochs = 3, .test = &first.test, .schedule = &first.schedule, .clip_grad_norm = 2.0};
+    fit_options.keep_best = true;
+    fit_options.seed = 77;
+    fit_options.progress = false;
+    fit_options.on_epoch = [&](const FitState<float>& state) {
+      save_checkpoint(folder.file(), state, first.net, first.optimizer, &first.schedule);
+    };
+    fit(first.net, first.optimizer, first.train, fit_options, first.state);
+  }
+  whole.go(7);
+  Run<O, Options> second(options);
+  init::weights<Linear<float>>(second.net, [](auto& weight) { weight.fill(9); });  // all must come from the file
+  second.state = load_checkpoint(folder.file(), second.net, second.optimizer, &second.schedule);
+  CHECK(second.state.epoch == 3);
+  second.go(7);
+
+  CHECK(state_dict(whole.net) == state_dict(second.net));
+  CHECK(whole.optimizer.state() == second.optimizer.state());
+  CHECK(whole.schedule.state() == second.schedule.state());
+  CHECK(whole.state.random == second.state.random);
+  CHECK(whole.state.best == second.state.best);
+  CHECK(whole.state.best_weights == second.state.best_weights);
+  REQUIRE(second.state.history.epochs.size() == 7);
+  for (std::size_t i = 0; i < 7; ++i) {
+    const EpochRecord &a = whole.state.history.epochs[i], &b = second.state.history.epochs[i];
+    CHECK(a.epoch == b.epoch);
+    CHECK(a.train_loss == b.train_loss);
+    CHECK(a.test_accuracy == b.test_accuracy);
+    CHECK(a.lr == b.lr);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("a resumed run ends with the same bits as one that was never interrupted") {
+  resumes<SGD<float>>(SGDOptions{.lr = 0.1, .momentum = 0.9, .nesterov = true});
+  resumes<Adam<float>>(AdamOptions{.lr = 0.01, .amsgrad = true});
+  resumes<AdamW<float>>(AdamWOptions{.lr = 0.01});
+  resumes<RMSprop<float>>(RMSpropOptions{.momentum = 0.5, .centered = true});
+}
+
+TEST_CASE("a checkpoint of something else is refused, and nothing changes") {
+  const Folder folder;
+  auto net = network();
+  Adam adam(parameters(net));
+  ExponentialLR schedule(adam, {.gamma = 0.5});
+  auto train = loader();
+  FitState<float> state;
+  fit(net, adam, train, {.epochs = 1, .schedule = &schedule, .progress = false}, state);
+  const std::string path = folder.file();
+  save_checkpoint(path, state, net, adam, &schedule);
+  const auto refuses = [&](auto& other_net, auto& optimizer, Schedule* other_schedule, const std::string& message) {
+    const auto before = state_dict(other_net);
+    CHECK_THROWS_WITH_AS(load_checkpoint(path, other_net, optimizer, other_schedule), (path + message).c_str(),
+                         StateError);
+    CHECK(state_dict(other_net) == before);
+  };
+
+  manual_seed(8);
+  auto fresh = network();
+  SGD sgd(parameters(fresh));
+  AdamW adamw(parameters(fresh));
+  refuses(fresh, sgd, nullptr, ": the checkpoint's optimizer is Adam, this run's is SGD");
+  refuses(fresh, adamw, nullptr, ": the checkpoint's optimizer is Adam, this run's is AdamW");
+  Adam right(parameters(fresh));
+  StepLR step(right, {.step_size = 1});
+  refuses(fresh, right, nullptr, ": the checkpoint's schedule is ExponentialLR, this run's is none");
+  refuses(fresh, right, &step, ": the checkpoint's schedule is ExponentialLR, this run's is StepLR");
+
+  Sequential small{Linear(8, 3)};
+  Adam of_small(parameters(small));
+  ExponentialLR of_small_schedule(of_small, {.gamma = 0.5});
+  CHECK_THROWS_WITH_AS(load_checkpoint(path, small, of_small, &of_small_schedule),
+                       doctest::Contains(": load_state_dict: the state does not fit Sequential(Linear(8, 3))\n "
+                                         "unexpected:\n  1.weight"),
+                       StateError);
+  CHECK(of_small_schedule.steps() == 0);
+
+  Adam groups(decay_groups(parameters(fresh)));
+  ExponentialLR groups_schedule(groups, {.gamma = 0.5});
+  refuses(fresh, groups, &groups_schedule,
+          ": Adam: the state does not fit\n mis-shaped:\n  lr: expected shape [2], got [1]");
+}
+
+TEST_CASE("files that are no checkpoints are refused") {
+  const Folder folder;
+  auto net = network();
+  SGD optimizer(parameters(net));
+  const std::string path = folder.file();
+  CHECK_THROWS_WITH_AS(load_checkpoint(path, net, optimizer),
+                       (path + ": cannot open: No such file or directory").c_str(), FileError);
+  save_state_dict(path, state_dict(net));
+  CHECK_THROWS_WITH_AS(load_checkpoint(path, net, optimizer),
+                       (path + ": not a checkpoint: expected format 'lamina checkpoint 1', found ''").c_str(),
+                       FileError);
+  save_checkpoint(path, FitState<float>(), net, optimizer);
+  CHECK(load_checkpoint(path, net, optimizer).epoch == 0);
+  std::filesystem::resize_file(path, std::filesystem::file_size(path) - 1);
+  CHECK_THROWS_WITH_AS(load_checkpoint(path, net, optimizer), doctest::Contains("cut short"), FileError);
+}
+
+TEST_CASE("a run cannot continue with another order of the samples") {
+  auto net = network();
+  SGD optimizer(parameters(net));
+  FitState<float> state;
+  auto train = loader(5), other = loader(6);
+  fit(net, optimizer, train, {.epochs = 1, .progress = false}, state);
+  CHECK_THROWS_WITH_AS(fit(net, optimizer, other, {.epochs = 2, .progress = false}, state),
+                       "fit: the run began with the loader's seed 5, it cannot continue with 6", StateError);
+}
+
+TEST_CASE("the last checkpoint survives a NaN loss and an unwritable place") {
+  const Folder folder;
+  auto net = network();
+  auto train = loader();
+  SGD optimizer(parameters(net), {.lr = 0.1});
+  FitOptions<float> options{.epochs = 5, .progress = false};
+  options.on_epoch = [&](const FitState<float>& state) {
+    save_checkpoint(folder.file(), state, net, optimizer);
+    if (state.epoch == 2) net.get<Linear<float>>(0).weight.value.fill(std::numeric_limits<float>::infinity());
+  };
+  CHECK_THROWS_WITH_AS(fit(net, optimizer, train, options), "fit: the loss is nan in epoch 3, batch 1 of 10",
+                       NumericalError);
+  auto again = network();
+  SGD other(parameters(again), {.lr = 0.1});
+  CHECK(load_checkpoint(folder.file(), again, other).epoch == 2);
+  CHECK_THROWS_AS(save_checkpoint(folder.file("no/such/folder"), FitState<float>(), net, optimizer), FileError);
+  CHECK(std::distance(std::filesystem::directory_iterator(folder.path), {}) == 1);  // no temporary is left
+}
