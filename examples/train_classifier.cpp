@@ -196,8 +196,8 @@ Tensor<std::uint8_t> draw_predictions(const Verdict& verdict, const Dataset<floa
     if (i >= 30 && !(wrong && mistakes < 10)) continue;
     if (i >= 30) ++mistakes;
     shown.push_back(static_cast<Index>(i));
-    captions.push_back("predicted " + classes[static_cast<std::size_t>(verdict.predicted[i])] + "\ntrue " +
-                       classes[static_cast<std::size_t>(verdict.labels[i])]);
+    captions.push_back(detail::text("predicted ", classes[static_cast<std::size_t>(verdict.predicted[i])], "\ntrue ",
+                                    classes[static_cast<std::size_t>(verdict.labels[i])]));
     options.marked.push_back(wrong);
   }
   options.title = detail::text("The first ", static_cast<Index>(shown.size()) - mistakes, " test images",
