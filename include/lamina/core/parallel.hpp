@@ -175,8 +175,8 @@ inline void set_num_threads(int threads) {
 /// Which of the num_threads() workers of a parallel_for this is, from 0: an index into scratch memory made beforehand.
 inline int worker() { return detail::worker_state().index; }
 
-/// Calls f(first, last) for consecutive pieces of [begin, end), each of `grain` indices (the last may be shorter), on up
-/// to num_threads() threads. The pieces depend on the range and the grain alone, never on the number of threads, so
+/// Calls f(first, last) for consecutive pieces of [begin, end), each of `grain` indices (the last may be shorter), on
+/// up to num_threads() threads. The pieces depend on the range and the grain alone, never on the number of threads, so
 /// a reduction over per-piece partial results is reproducible. A call from inside another parallel_for, or while
 /// another thread's runs, is serial. The first exception is rethrown after all threads have stopped.
 template <class F>

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <bit>
 #include <cstddef>
@@ -7,7 +8,6 @@
 #include <memory>
 #include <mutex>
 #include <new>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -46,13 +46,13 @@ class StorageCache {
   void* allocate(std::size_t bytes) {
     const std::lock_guard lock(mutex_);
     void* memory = nullptr;
-    auto& bin = bins_[bytes];
-    if (!bin.empty()) {
-      memory = bin.back();
-      bin.pop_back();
+    Bin& bin = bins_[bin_of(bytes)];
+    if (!bin.free.empty()) {
+      memory = bin.free.back();
+      bin.free.pop_back();
       statistics_.bytes_cached -= bytes;
     } else {
-      memory = from_system(bytes);
+      memory = from_system(bytes, bin);
     }
     statistics_.bytes_in_use += bytes;
     if (statistics_.bytes_in_use > statistics_.peak_bytes) statistics_.peak_bytes = statistics_.bytes_in_use;
@@ -61,7 +61,7 @@ class StorageCache {
 
   void deallocate(void* memory, std::size_t bytes) noexcept {
     const std::lock_guard lock(mutex_);
-    bins_.find(bytes)->second.push_back(memory);  // room was reserved when the block was made
+    bins_[bin_of(bytes)].free.push_back(memory);  // room was reserved when the block was made
     statistics_.bytes_in_use -= bytes;
     statistics_.bytes_cached += bytes;
   }
@@ -87,10 +87,23 @@ class StorageCache {
   }
 
  private:
-  void* from_system(std::size_t bytes) {
-    auto& bin = bins_[bytes];
-    auto& made = made_[bytes];
-    if (bin.capacity() <= made) bin.reserve(2 * made + 4);
+  /// The blocks of one size.
+  struct Bin {
+    std::size_t bytes = 0;
+    std::size_t made = 0;  // blocks alive, in use or free
+    std::vector<void*> free;
+  };
+
+  /// The bin of a rounded size: multiples of 64 up to 512, then eight for each power of two.
+  static std::size_t bin_of(std::size_t bytes) {
+    if (bytes <= 512) return bytes / 64;
+    const auto power = static_cast<std::size_t>(std::bit_width(bytes)) - 1;
+    return 8 * (power - 7) + (bytes >> (power - 3)) - 15;
+  }
+
+  void* from_system(std::size_t bytes, Bin& bin) {
+    bin.bytes = bytes;
+    if (bin.free.capacity() <= bin.made) bin.free.reserve(2 * bin.made + 4);
     if (statistics_.bytes_in_use + statistics_.bytes_cached + bytes > limit_) release_locked();
     void* memory = nullptr;
     if (statistics_.bytes_in_use + bytes <= limit_) {
@@ -104,22 +117,21 @@ class StorageCache {
       throw OutOfMemory(text("Tensor storage: cannot allocate ", bytes, " bytes (", statistics_.bytes_in_use, " in use",
                              limit_ == SIZE_MAX ? "" : text(", limit ", limit_), ")"));
     ++statistics_.system_allocations;
-    ++made;
+    ++bin.made;
     return memory;
   }
 
   void release_locked() noexcept {
-    for (auto& [bytes, bin] : bins_) {
-      for (void* memory : bin) ::operator delete (memory, std::align_val_t{storage_alignment});
-      made_.find(bytes)->second -= bin.size();
-      statistics_.bytes_cached -= bytes * bin.size();
-      bin.clear();
+    for (Bin& bin : bins_) {
+      for (void* memory : bin.free) ::operator delete (memory, std::align_val_t{storage_alignment});
+      bin.made -= bin.free.size();
+      statistics_.bytes_cached -= bin.bytes * bin.free.size();
+      bin.free.clear();
     }
   }
 
   std::mutex mutex_;
-  std::unordered_map<std::size_t, std::vector<void*>> bins_;  // by rounded size
-  std::unordered_map<std::size_t, std::size_t> made_;         // blocks of that size alive, in use or cached
+  std::array<Bin, 8 * 64> bins_;
   StorageStatistics statistics_;
   std::size_t limit_ = SIZE_MAX;
 };
