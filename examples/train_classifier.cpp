@@ -91,6 +91,16 @@ struct Settings {
   std::string file(const std::string& name) const { return out + "/" + name; }
 };
 
+/// Whole numbers from `low` on.
+CLI::Validator at_least(long long low) {
+  const auto check = [low](const std::string& text) -> std::string {
+    long long value = 0;
+    if (CLI::detail::lexical_cast(text, value) && value >= low) return {};
+    return detail::text("expected a whole number of at least ", low, ", got ", text);
+  };
+  return CLI::Validator(check, detail::text(">=", low), "at_least");
+}
+
 void add_options(CLI::App& app, Settings& s) {
   const auto choice = [](const std::vector<std::string>& names) { return CLI::IsMember(names); };
   app.add_option("--model", s.model, "The network")->check(choice(names_of(models)))->capture_default_str();
@@ -99,11 +109,9 @@ void add_options(CLI::App& app, Settings& s) {
       ->capture_default_str();
   app.add_option("--data", s.data, "Folder with mnist/, fashion-mnist/, cifar10/ (default: LAMINA_DATA)");
   app.add_option("--epochs", s.epochs, "Passes over the training data, those of a resumed run included")
-      ->check(CLI::NonNegativeNumber)
+      ->check(at_least(0))
       ->capture_default_str();
-  app.add_option("--batch-size", s.batch_size, "Images in a training step")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
+  app.add_option("--batch-size", s.batch_size, "Images in a training step")->check(at_least(1))->capture_default_str();
   app.add_option("--lr", s.lr, "Learning rate (default: the model's for sgd, 0.001 for the others)");
   app.add_option("--optimizer", s.optimizer, "How weights are updated")
       ->check(choice({"sgd", "adam", "adamw", "rmsprop"}))
@@ -119,18 +127,17 @@ void add_options(CLI::App& app, Settings& s) {
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
   app.add_option("--seed", s.seed, "Of initial weights, order of images and dropout")
-      ->check(CLI::NonNegativeNumber)
+      ->check(at_least(0))
       ->capture_default_str();
   app.add_option("--limit-train", s.limit_train, "Use only the first training images (default: all)")
-      ->check(CLI::PositiveNumber);
-  app.add_option("--limit-test", s.limit_test, "Use only the first test images (default: all)")
-      ->check(CLI::PositiveNumber);
+      ->check(at_least(1));
+  app.add_option("--limit-test", s.limit_test, "Use only the first test images (default: all)")->check(at_least(1));
   app.add_option("--resize", s.resize, "Side to which images are resized (default: what the model is made for)")
       ->check(CLI::Range(Index{1}, Index{4096}));
   app.add_option("--out", s.out, "Folder for the results; made if it does not exist")->capture_default_str();
   app.add_option("--resume", s.resume, "Continue from this checkpoint");
   app.add_option("--checkpoint-every", s.checkpoint_every, "Epochs between checkpoints; 0: none")
-      ->check(CLI::NonNegativeNumber)
+      ->check(at_least(0))
       ->capture_default_str();
 }
 

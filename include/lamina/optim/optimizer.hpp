@@ -168,7 +168,7 @@ class Optimizer : public OptimizerBase {
         for (const Entry& entry : entries_) {
           detail::require(entry.named.parameter != named.parameter, who, ": parameter '", named.name, "' comes twice");
           // Names are the keys of the saved state; two models may use the same.
-          if (entry.named.name == named.name) named.name += "#" + std::to_string(entries_.size());
+          if (entry.named.name == named.name) named.name += detail::text("#", entries_.size());
         }
         entries_.push_back(
             {std::move(named), settings_.size() - 1, 0, std::vector<Tensor<Scalar>>(slot_names_.size())});

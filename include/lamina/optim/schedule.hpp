@@ -148,7 +148,8 @@ struct ExponentialLROptions {
 class ExponentialLR : public Schedule {
  public:
   /// Throws ValueError unless gamma >= 0.
-  ExponentialLR(OptimizerBase& optimizer, const ExponentialLROptions& options) : Schedule(optimizer), options_(options) {
+  ExponentialLR(OptimizerBase& optimizer, const ExponentialLROptions& options)
+      : Schedule(optimizer), options_(options) {
     detail::require(options.gamma >= 0, "ExponentialLR: gamma must not be negative, got ", options.gamma);
   }
   std::string name() const override { return "ExponentialLR"; }

@@ -264,10 +264,11 @@ class FitRun {
 
   std::string note(const Average& average) const {
     char buffer[64];
+    const double loss = average.loss();
+    const int used = std::snprintf(buffer, sizeof buffer, loss < 1e5 ? "loss %.4f" : "loss %.4g", loss);
     if (options_.metric)
-      std::snprintf(buffer, sizeof buffer, "loss %.4g  accuracy %.3f", average.loss(), average.count.fraction());
-    else
-      std::snprintf(buffer, sizeof buffer, "loss %.4g", average.loss());
+      std::snprintf(buffer + used, sizeof buffer - static_cast<std::size_t>(used), "  accuracy %.3f",
+                    average.count.fraction());
     return buffer;
   }
 

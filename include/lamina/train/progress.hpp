@@ -47,10 +47,10 @@ struct ProgressOptions {
 
 /// Shows how a long computation gets on. On a terminal, a bar in one line that is redrawn at most ten times a second:
 ///
-///   epoch 3/10 [#########----------]  45%  loss 0.8123  52,103 examples/s  0:45 left
+///   epoch 3/10 [#########----------]  45%  loss 0.8123  52,103/s  0:45 left
 ///
-/// elsewhere (a file, a pipe), the same as a plain line every ten seconds. The rate is that of the section, the time
-/// left that of all steps.
+/// elsewhere (a file, a pipe), the same as a plain line every ten seconds. The rate is that of the section, in examples
+/// a second, the time left that of all steps.
 class Progress {
  public:
   /// `steps`: of all sections together.
@@ -112,16 +112,15 @@ class Progress {
     const double rate = static_cast<double>(section_.examples) / std::max(seconds(section_.begin, now), 1e-9);
     char percent[8];
     std::snprintf(percent, sizeof percent, "%3d%%", static_cast<int>(100 * fraction));
-    std::string rest =
-        detail::text("  ", std::string_view(percent), "  ", note, note.empty() ? "" : "  ",
-                     detail::grouped(static_cast<Index>(rate)), " examples/s  ", detail::duration(left), " left");
+    std::string rest = detail::text("  ", std::string_view(percent), "  ", note, note.empty() ? "" : "  ",
+                                    detail::grouped(static_cast<Index>(rate)), "/s  ", detail::duration(left), " left");
     if (!terminal_) {
       write(label_ + rest + "\n");
       return;
     }
     const Index room = width() - 1 - static_cast<Index>(label_.size() + rest.size()) - 3;
     std::string text = label_;
-    if (room >= 8) text += detail::text(" [", bar(fraction, std::min<Index>(room, 30)), "]");
+    if (room >= 8) text += detail::text(" [", bar(fraction, std::min<Index>(room / 4 * 4, 32)), "]");
     text += rest;
     // A line that is too long would wrap and could not be redrawn. Only the bar has characters of several bytes.
     if (room < 0) text.resize(static_cast<std::size_t>(std::max<Index>(0, width() - 1)));
