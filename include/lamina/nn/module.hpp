@@ -23,9 +23,21 @@ struct Parameter {
 
   /// The gradient to add to, zeros at first.
   Tensor<Scalar>& gradient() {
-    if (grad.shape() != value.shape()) grad = Tensor<Scalar>::zeros(value.shape());
+    if (grad.shape() != value.shape()) {
+      grad = reserved_.shape() == value.shape() ? std::exchange(reserved_, {}) : Tensor<Scalar>(value.shape());
+      grad.fill(0);
+    }
     return grad;
   }
+
+  /// Takes the gradient's storage now; grad stays empty until the first backward. Optimisers do this, so that the first
+  /// backward does not take what the second step's activations will need.
+  void reserve_gradient() {
+    if (grad.empty() && reserved_.empty()) reserved_ = Tensor<Scalar>(value.shape());
+  }
+
+ private:
+  Tensor<Scalar> reserved_;
 };
 
 template <class Scalar>

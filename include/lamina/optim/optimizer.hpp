@@ -173,7 +173,10 @@ class Optimizer : public OptimizerBase {
         entries_.push_back(
             {std::move(named), settings_.size() - 1, 0, std::vector<Tensor<Scalar>>(slot_names_.size())});
         // Storage taken before the first step is storage that later steps need not ask the system for.
-        if (entries_.back().named.parameter->requires_grad) prepare(entries_.back());
+        if (Entry& entry = entries_.back(); entry.named.parameter->requires_grad) {
+          entry.named.parameter->reserve_gradient();
+          prepare(entry);
+        }
       }
     }
     detail::require(!entries_.empty(), who, ": there are no parameters");

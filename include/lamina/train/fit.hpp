@@ -149,9 +149,6 @@ class FitRun {
         tape_(state.random.value_or(Random(options.seed))),
         progress_(std::max<Index>(0, options.epochs - state.epoch) * train.size()) {
     check();
-    // With all gradients there before the first forward, the first step takes all the storage that training needs.
-    for (const auto& [name, parameter, owner] : parameters_)
-      if (parameter->requires_grad) parameter->gradient();
     state_.loader_seed = train.options().seed;
   }
 
