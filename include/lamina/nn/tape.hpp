@@ -93,7 +93,7 @@ class Tape {
                                 " without a forward on this tape");
     detail::require<StateError>(frames_.back().module == &module, "Tape: backward of ", module.name(),
                                 ", but the last forward was of ", frames_.back().module->name());
-    Frame frame = std::move(frames_.back());
+    Frame frame = frames_.back();
     frames_.pop_back();
     return frame;
   }

@@ -123,7 +123,7 @@ class MultiStepLR : public Schedule {
  public:
   /// Throws ValueError unless the milestones are in increasing order, equal ones allowed, and gamma >= 0.
   MultiStepLR(OptimizerBase& optimizer, const MultiStepLROptions& options)
-      : Schedule(optimizer), options_(std::move(options)) {
+      : Schedule(optimizer), options_(options) {
     detail::require(std::is_sorted(options_.milestones.begin(), options_.milestones.end()),
                     "MultiStepLR: milestones must be in increasing order");
     detail::require(options_.gamma >= 0, "MultiStepLR: gamma must not be negative, got ", options_.gamma);
@@ -285,7 +285,7 @@ class ReduceLROnPlateau : public Schedule {
   /// Throws ValueError unless 0 < factor < 1, patience, threshold, cooldown, min_lr and eps are not negative and the
   /// modes are known.
   explicit ReduceLROnPlateau(OptimizerBase& optimizer, const ReduceLROnPlateauOptions& options = {})
-      : Schedule(optimizer), options_(std::move(options)) {
+      : Schedule(optimizer), options_(options) {
     const auto check = [](bool valid, const char* what, const auto& got) {
       detail::require(valid, "ReduceLROnPlateau: ", what, ", got ", got);
     };
