@@ -34,7 +34,7 @@ class Conv2d : public Layer<Conv2d<Scalar>, Scalar> {
   Parameter<Scalar> bias;  ///< empty with {.bias = false}
 
   Conv2d(Index in_channels, Index out_channels, Size2 kernel_size, const Conv2dOptions& options = {})
-      : in_(in_channels), out_(out_channels), kernel_(kernel_size), options_(options), has_bias_(options.bias) {
+      : in_(in_channels), out_(out_channels), kernel_(kernel_size), options_(options) {
     const auto check = [&](bool valid, const auto&... parts) { detail::require(valid, name(), ": ", parts...); };
     check(in_ >= 1 && out_ >= 1, "channels must be at least 1");
     check(kernel_.h >= 1 && kernel_.w >= 1, "kernel_size must be at least 1");
@@ -50,7 +50,7 @@ class Conv2d : public Layer<Conv2d<Scalar>, Scalar> {
     }
     const Index fan_in = in_ / options_.groups * kernel_.h * kernel_.w;
     weight = init::uniform_fan_in<Scalar>({out_, in_ / options_.groups, kernel_.h, kernel_.w}, fan_in);
-    if (has_bias_) bias = init::uniform_fan_in<Scalar>({out_}, fan_in);
+    if (options_.bias) bias = init::uniform_fan_in<Scalar>({out_}, fan_in);
   }
 
   Shape output_shape(const Shape& input) const override {
@@ -67,7 +67,7 @@ class Conv2d : public Layer<Conv2d<Scalar>, Scalar> {
 
   Members<Scalar> members() override {
     Members<Scalar> result{{"weight", &weight}};
-    if (has_bias_) result.push_back({"bias", &bias});
+    if (options_.bias) result.push_back({"bias", &bias});
     return result;
   }
 
@@ -77,7 +77,7 @@ class Conv2d : public Layer<Conv2d<Scalar>, Scalar> {
     if (options_.padding != Padding(0)) out += detail::text(", padding=", options_.padding);
     if (options_.dilation != Size2(1)) out += detail::text(", dilation=", options_.dilation);
     if (options_.groups != 1) out += detail::text(", groups=", options_.groups);
-    if (!has_bias_) out += ", bias=false";
+    if (!options_.bias) out += ", bias=false";
     return out + ")";
   }
 
@@ -110,7 +110,7 @@ class Conv2d : public Layer<Conv2d<Scalar>, Scalar> {
     Tensor<Scalar> y(output_shape(x.shape()));
     if (y.empty()) return y;
     kernels::convolution_forward(sizes(x.shape()), std::as_const(x).data(), weight.value.data(),
-                                 has_bias_ ? bias.value.data() : nullptr, y.data());
+                                 options_.bias ? bias.value.data() : nullptr, y.data());
     return y;
   }
 
@@ -122,7 +122,7 @@ class Conv2d : public Layer<Conv2d<Scalar>, Scalar> {
   Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad input_grad) override {
     const auto [x] = tape.pop<Tensor<Scalar>>();
     const kernels::ConvolutionShape s = sizes(x.shape());
-    const bool needs_bias = has_bias_ && bias.requires_grad;
+    const bool needs_bias = options_.bias && bias.requires_grad;
     const Tensor<Scalar> gradient = std::move(dy);
     if (gradient.empty()) return Tensor<Scalar>::zeros(x.shape());
     if (weight.requires_grad)
@@ -139,7 +139,6 @@ class Conv2d : public Layer<Conv2d<Scalar>, Scalar> {
   Index in_, out_;
   Size2 kernel_;
   Conv2dOptions options_;
-  bool has_bias_;
 };
 
 }  // namespace lamina

@@ -122,8 +122,7 @@ struct MultiStepLROptions {
 class MultiStepLR : public Schedule {
  public:
   /// Throws ValueError unless the milestones are in increasing order, equal ones allowed, and gamma >= 0.
-  MultiStepLR(OptimizerBase& optimizer, const MultiStepLROptions& options)
-      : Schedule(optimizer), options_(options) {
+  MultiStepLR(OptimizerBase& optimizer, const MultiStepLROptions& options) : Schedule(optimizer), options_(options) {
     detail::require(std::is_sorted(options_.milestones.begin(), options_.milestones.end()),
                     "MultiStepLR: milestones must be in increasing order");
     detail::require(options_.gamma >= 0, "MultiStepLR: gamma must not be negative, got ", options_.gamma);
