@@ -86,7 +86,7 @@ ConvolutionMethod backward_input_method(const ConvolutionShape& s) {
 /// tiles (256 -> 256, 14 x 14, N = 1: 193 against 171; N = 8: 210 against 220; 128 -> 128, 28 x 28: 226 against 319).
 template <class T>
 ConvolutionMethod backward_weight_method(const ConvolutionShape& s) {
-  if (detail::suits_winograd<T>(s, 16, 16)) return detail::winograd_method(s, 33);
+  if (detail::suits_winograd<T>(s, 16, 16)) return detail::winograd_method(s, 32);
   const bool direct = detail::fills_vectors<T>(s.group_c()) ||
                       (s.group_c() >= 6 && s.group_c() < s.group_m() && detail::fills_vectors<T>(s.group_m()));
   return direct ? ConvolutionMethod::direct : ConvolutionMethod::sweep;

@@ -84,20 +84,34 @@ class DirectConvolution {
 
   /// The weight [M, C, taps] in the order in which run() reads it.
   void pack_filters(const T* weight, T* filters) const {
+    const bool adjacent = c_stride_ == taps_;  // one input channel's taps behind the other's
+    const Index together = adjacent ? lanes_ : 1;
+    Tensor<T> memory({num_threads(), together * taps_ * width});
+    T* const buffers = memory.data();
     parallel_for(0, outputs_, 1, [&](Index block, Index) {
+      T* const taps = buffers + worker() * together * taps_ * width;
       const Index columns = std::min<Index>(2, outputs_ - block / 2 * 2);
       const Index lanes = std::min(width, out_.channels - block * width);
-      T* to = filters + block / 2 * pair_size(2) + block % 2 * width;
-      const T* const from = weight + block * width * m_stride_;
-      for (const Lattice& lattice : lattices_) {
-        const Index taps = static_cast<Index>(lattice.taps.size());
-        for (Index c = 0; c < inputs_ * lanes_; ++c)
-          for (Index t = 0; t < taps; ++t) {
-            T* const vector = to + ((c / lanes_ * taps + t) * lanes_ + c % lanes_) * columns * width;
-            const T* const value = from + c * c_stride_ + lattice.taps[static_cast<std::size_t>(t)];
-            for (Index l = 0; l < width; ++l) vector[l] = c < in_.channels && l < lanes ? value[l * m_stride_] : T(0);
+      T* const to = filters + block / 2 * pair_size(2) + block % 2 * width;
+      for (Index c = 0; c < inputs_ * lanes_; c += together) {
+        const Index count = std::clamp<Index>(in_.channels - c, 0, together);
+        const T* const from = weight + block * width * m_stride_ + c * c_stride_;
+        if (m_stride_ == 1 && count * taps_ == 1)
+          simd::Pack<T>::load(from, lanes).store(taps);
+        else
+          interleave(from, m_stride_, lanes, 1, count * taps_, taps, count * taps_);
+        std::fill(taps + count * taps_ * width, taps + together * taps_ * width, T(0));
+        for (Index i = 0; i < together; ++i) {
+          const Index input = (c + i) / lanes_, lane = (c + i) % lanes_;
+          T* part = to;
+          for (const Lattice& lattice : lattices_) {
+            const Index used = static_cast<Index>(lattice.taps.size());
+            for (Index t = 0; t < used; ++t)
+              simd::Pack<T>::load(taps + (i * taps_ + lattice.taps[static_cast<std::size_t>(t)]) * width)
+                  .store(part + ((input * used + t) * lanes_ + lane) * columns * width);
+            part += inputs_ * lanes_ * used * columns * width;
           }
-        to += inputs_ * taps * lanes_ * columns * width;
+        }
       }
     });
   }
@@ -105,7 +119,7 @@ class DirectConvolution {
   /// The sum, changed by change(m), a function of a vector of output channels m, m + 1, ...
   template <class Change>
   void run(const T* x, const T* filters, T* y, Change change) const {
-    const Index band = lines_in_band(), bands = parts_of(lines_, band), rows = rows_of(band);
+    const Index band = lines_within(Index{384} << 10), bands = parts_of(lines_, band), rows = rows_of(band);
     const Index plane = rows * columns_ * width, out_plane = band * out_step_h_ * out_.w * width;
     // So many blocks of input channels at a time that their filters stay in the first-level cache.
     const Index together = std::clamp<Index>(filter_cache / (taps_ * lanes_ * 2 * width), 1, inputs_);
@@ -159,7 +173,7 @@ class DirectConvolution {
   /// dbias[m] (unless null) += the sum of dy.
   void backward_weight(const T* x, const T* dy, T* dweight, T* dbias) const {
     const Lattice& lattice = lattices_.front();
-    const Index band = lines_in_band(), bands = parts_of(lines_, band), units = n_ * bands;
+    const Index band = lines_within(Index{2} << 20), bands = parts_of(lines_, band), units = n_ * bands;
     const Index plane = rows_of(band) * columns_ * width, dy_plane = band * out_.w * width;
     const Index unit = inputs_ * plane + outputs_ * dy_plane;
     const Index turn = std::clamp<Index>((Index{1} << 20) / unit, 1, units);
@@ -194,27 +208,34 @@ class DirectConvolution {
           }
         }
       });
-      parallel_for(0, taps_ * (flipped ? inputs_ : outputs_), 1, [&](Index task, Index) {
-        const Index t = task % taps_, block = task / taps_;
+      const Index rows = flipped ? inputs_ : outputs_, columns = flipped ? outputs_ : inputs_;
+      parallel_for(0, taps_ * parts_of(columns, 2) * rows, 1, [&](Index task, Index) {
+        const Index row = task % rows, pair = task / rows % parts_of(columns, 2),
+                    t = task / rows / parts_of(columns, 2);
+        const Index pixel = lattice.offsets[static_cast<std::size_t>(t)] * width;
+        const Index lanes = flipped ? lanes_ : width, blocks = std::min<Index>(2, columns - 2 * pair);
         for (Index u = 0; u < count; ++u) {
-          BlockLines<T> pixels{prepared + u * unit + lattice.offsets[static_cast<std::size_t>(t)] * width,
-                               in_step_h_ * columns_ * width, in_step_w_ * width, plane};
-          BlockLines<T> gradients{prepared + u * unit + inputs_ * plane, out_.w * width, width, dy_plane};
-          (flipped ? pixels : gradients).data += block * (flipped ? plane : dy_plane);
-          T* const sum = sums + t * sum_stride + block * (flipped ? lanes_ : width) * sum_row;
-          const bool accumulate = begin + u > 0;
-          if (flipped)
-            block_outers(lines_of(u), out_.w, pixels, lanes_, gradients, outputs_, sum, sum_row, accumulate);
-          else
-            block_outers(lines_of(u), out_.w, gradients, width, pixels, inputs_, sum, sum_row, accumulate);
+          const T* const from = prepared + u * unit;
+          BlockLines<T> pixels{from + pixel, in_step_h_ * columns_ * width, in_step_w_ * width, plane};
+          BlockLines<T> gradients{from + inputs_ * plane, out_.w * width, width, dy_plane};
+          BlockLines<T>& a = flipped ? pixels : gradients;
+          BlockLines<T>& b = flipped ? gradients : pixels;
+          a.data += row * a.block;
+          b.data += 2 * pair * b.block;
+          block_outers(lines_of(u), out_.w, a, lanes, b, blocks,
+                       sums + t * sum_stride + row * lanes * sum_row + 2 * pair * width, sum_row, begin + u > 0);
         }
       });
     }
     parallel_for(0, out_.channels, grain_of(in_.channels * taps_), [&](Index first, Index last) {
       for (Index m = first; m < last; ++m)
-        for (Index c = 0; c < in_.channels; ++c) {
-          const T* const sum = flipped ? sums + c * sum_row + m : sums + m * sum_row + c / lanes_ * width + c % lanes_;
-          for (Index t = 0; t < taps_; ++t) dweight[(m * in_.channels + c) * taps_ + t] += sum[t * sum_stride];
+        for (Index block = 0; block < inputs_; ++block) {
+          T* to = dweight + (m * in_.channels + block * lanes_) * taps_;
+          for (Index lane = 0; lane < std::min(lanes_, in_.channels - block * lanes_); ++lane, to += taps_) {
+            const T* const sum =
+                sums + (flipped ? (block * lanes_ + lane) * sum_row + m : m * sum_row + block * width + lane);
+            for (Index t = 0; t < taps_; ++t) to[t] += sum[t * sum_stride];
+          }
         }
     });
     if (dbias)
@@ -245,11 +266,10 @@ class DirectConvolution {
   Index pair_size(Index columns) const { return inputs_ * taps_ * lanes_ * columns * width; }
   /// Rows of the padded input that so many lines read.
   Index rows_of(Index lines) const { return (lines - 1) * in_step_h_ + reach_; }
-  /// Lines done together: their input, all channels of it, should stay in the second-level cache.
-  Index lines_in_band() const {
-    constexpr Index cache = (Index{384} << 10) / static_cast<Index>(sizeof(T));
+  /// As many lines as need so many bytes: all channels of what they read, two blocks of what they make.
+  Index lines_within(Index bytes) const {
     const Index row = (inputs_ * columns_ * in_step_h_ + 2 * out_.w * out_step_h_) * width;
-    return std::clamp<Index>(cache / row, 1, lines_);
+    return std::clamp<Index>(bytes / (row * static_cast<Index>(sizeof(T))), 1, lines_);
   }
 
   Index n_;

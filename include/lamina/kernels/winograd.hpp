@@ -203,8 +203,11 @@ class Winograd {
     const Index all_rows = s_.n * tiles_h_;
     const Index turn = std::clamp<Index>(transformed_tiles / tiles_w_, 1, all_rows), tiles = turn * tiles_w_;
     const Index x_stride = stride(inputs_, tiles), dy_stride = stride(outputs_, tiles);
-    const Index sum_row = inputs_ * width, sum_stride = (outputs_ * sum_row + 1) * width;
-    const Index scratch_size = std::max(input_scratch(turn), M * tiles_w_ * M * width);
+    // With few tiles the sums are larger than what is summed: each part is then carried through to the end.
+    const bool at_once = turn == all_rows && tiles <= few_tiles;
+    const Index part_stride = (2 * width + 1) * width;
+    const Index sum_row = inputs_ * width, sum_stride = at_once ? 0 : (outputs_ * sum_row + 1) * width;
+    const Index scratch_size = std::max({input_scratch(turn), M * tiles_w_ * M * width, products * part_stride});
     const Index threads = num_threads();
     Tensor<T> memory({products * (x_stride + dy_stride + sum_stride) + threads * scratch_size + outputs_ * width});
     T* const pixels = memory.data();
@@ -223,14 +226,35 @@ class Winograd {
           transform_gradient(dy, block - inputs_, first, last, gradients + (block - inputs_) * tiles * width, dy_stride,
                              scratch, dy_sums + (block - inputs_) * width);
       });
-      parallel_for(0, products, 1, [&](Index k, Index) {
-        for (Index block = 0; block < outputs_; ++block)
-          block_outers<T>(1, count, {gradients + k * dy_stride + block * tiles * width, 0, width, 0}, width,
-                          {pixels + k * x_stride, 0, width, tiles * width}, inputs_,
-                          sums + k * sum_stride + block * width * sum_row, sum_row, first > 0);
-      });
+      const Index pairs = parts_of(inputs_, 2);
+      const auto sum_products = [&](Index k, Index block, Index pair, T* to, Index to_row) {
+        block_outers<T>(1, count, {gradients + k * dy_stride + block * tiles * width, 0, width, 0}, width,
+                        {pixels + k * x_stride + 2 * pair * tiles * width, 0, width, tiles * width},
+                        std::min<Index>(2, inputs_ - 2 * pair), to, to_row, first > 0);
+      };
+      if (at_once) {
+        parallel_for(0, pairs * outputs_, 1, [&](Index task, Index) {
+          const Index pair = task / outputs_, block = task % outputs_;
+          T* const part = scratches + worker() * scratch_size;
+          for (Index k = 0; k < products; ++k) sum_products(k, block, pair, part + k * part_stride, 2 * width);
+          for (Index m = 0; m < std::min(width, s_.group_m() - block * width); ++m)
+            for (Index c = 2 * pair; c < std::min(inputs_, 2 * pair + 2); ++c)
+              add_filter_gradient(part + (2 * m + c % 2) * width, part_stride, block * width + m, c, dweight);
+        });
+      } else {
+        parallel_for(0, products, 1, [&](Index k, Index) {
+          for (Index pair = 0; pair < pairs; ++pair)
+            for (Index block = 0; block < outputs_; ++block)
+              sum_products(k, block, pair, sums + k * sum_stride + block * width * sum_row + 2 * pair * width, sum_row);
+        });
+      }
     }
-    collect_filter_gradient(sums, sum_stride, dweight);
+    if (!at_once)
+      parallel_for(0, s_.group_m(), grain_of(s_.group_c() * products), [&](Index first, Index last) {
+        for (Index m = first; m < last; ++m)
+          for (Index block = 0; block < inputs_; ++block)
+            add_filter_gradient(sums + m * sum_row + block * width, sum_stride, m, block, dweight);
+      });
     if (dbias)
       for (Index m = 0; m < s_.group_m(); ++m) dbias[m] += dy_sums[m];
   }
@@ -251,7 +275,7 @@ class Winograd {
     return std::clamp<Index>((tiles + tiles_w_ / 2) / tiles_w_, 1, s_.n * tiles_h_);
   }
   /// Tiles transformed before their products are summed, for the gradient of the weight.
-  static constexpr Index transformed_tiles = 512;
+  static constexpr Index transformed_tiles = 512, few_tiles = 128;
 
   Index input_scratch(Index tile_rows) const {
     return (std::min(tile_rows, tiles_h_) * M + R - 1) * (tiles_w_ * M + R - 1) * width;
@@ -333,23 +357,16 @@ class Winograd {
     });
   }
 
-  /// dweight += G' sums G.
-  void collect_filter_gradient(const T* sums, Index stride, T* dweight) const {
-    const Index channels = s_.group_c();
-    parallel_for(0, s_.group_m(), grain_of(channels * products), [&](Index first, Index last) {
-      alignas(simd::vector_bytes) std::array<T, static_cast<std::size_t>(R * R * width)> taps, rows;
-      for (Index m = first; m < last; ++m)
-        for (Index block = 0; block < inputs_; ++block) {
-          const T* const from = sums + (m * inputs_ + block) * width;
-          transform_tile<T, static_cast<int>(N), R>(
-              Transform::filter_transposed, [&](int i, int j) { return Pack::load(from + (i * N + j) * stride); },
-              [&](int i, int j, Pack v) { v.store(taps.data() + (i * R + j) * width); });
-          const Index count = std::min(lanes_, channels - block * lanes_);
-          deinterleave(taps.data(), R * R, rows.data(), R * R, count, [](Pack v) { return v; });
-          T* const to = dweight + (m * channels + block * lanes_) * R * R;
-          for (Index i = 0; i < count * R * R; ++i) to[i] += rows[static_cast<std::size_t>(i)];
-        }
-    });
+  /// dweight += G' sums G for output channel m and a block of input channels.
+  void add_filter_gradient(const T* sums, Index stride, Index m, Index block, T* dweight) const {
+    alignas(simd::vector_bytes) std::array<T, static_cast<std::size_t>(R * R * width)> taps, rows;
+    transform_tile<T, static_cast<int>(N), R>(
+        Transform::filter_transposed, [&](int i, int j) { return Pack::load(sums + (i * N + j) * stride); },
+        [&](int i, int j, Pack v) { v.store(taps.data() + (i * R + j) * width); });
+    const Index count = std::min(lanes_, s_.group_c() - block * lanes_);
+    deinterleave(taps.data(), R * R, rows.data(), R * R, count, [](Pack v) { return v; });
+    T* const to = dweight + (m * s_.group_c() + block * lanes_) * R * R;
+    for (Index i = 0; i < count * R * R; ++i) to[i] += rows[static_cast<std::size_t>(i)];
   }
 
   ConvolutionShape s_;
