@@ -164,26 +164,39 @@ void block_tile(Index depth, Index lanes, const T* a, Index a_row, const Index* 
 template <class T>
 using BlockTile = void (*)(Index, Index, const T*, Index, const Index*, const T*, T*, Index, Index, bool);
 
-/// The tile for 1..block_rows rows and 1 or 2 vectors.
+/// Heights of the tiles that exist: others are not worth compiling.
+inline constexpr auto block_heights = [] {
+  if constexpr (block_rows == 12)
+    return std::array{1, 2, 4, 6, 7, 8, 10, 12};
+  else
+    return std::array{1, 2, 3, 4, 5, 6};
+}();
+
+/// The tile of the largest height up to `rows`, and that height.
 template <class T>
-BlockTile<T> block_tile_for(Index rows, Index columns) {
-  return []<int... I>(Index r, Index c, std::integer_sequence<int, I...>) {
-    static constexpr BlockTile<T> tiles[2][block_rows] = {{&block_tile<T, I + 1, 1>...}, {&block_tile<T, I + 1, 2>...}};
-    return tiles[c - 1][r - 1];
+std::pair<BlockTile<T>, Index> block_tile_for(Index rows, Index columns) {
+  return [&]<std::size_t... I>(std::index_sequence<I...>) {
+    static constexpr BlockTile<T> tiles[2][sizeof...(I)] = {{&block_tile<T, block_heights[I], 1>...},
+                                                            {&block_tile<T, block_heights[I], 2>...}};
+    std::size_t best = sizeof...(I) - 1;
+    while (block_heights[best] > rows) --best;
+    return std::pair(tiles[columns - 1][best], static_cast<Index>(block_heights[best]));
   }
-  (rows, columns, std::make_integer_sequence<int, static_cast<int>(block_rows)>{});
+  (std::make_index_sequence<block_heights.size()>{});
 }
 
 /// The same for any number of rows, cut into tiles of nearly equal height.
 template <class T>
 void block_product(Index rows, Index columns, Index depth, Index lanes, const T* a, Index a_row, const Index* offsets,
                    const T* b, T* c, Index c_row, Index c_column, bool accumulate) {
-  for (Index left = rows, tiles = parts_of(rows, block_rows); tiles > 0; --tiles) {
-    const Index count = parts_of(left, tiles);
-    block_tile_for<T>(count, columns)(depth, lanes, a, a_row, offsets, b, c, c_row, c_column, accumulate);
-    a += count * a_row;
-    c += count * c_row;
-    left -= count;
+  while (rows > 0) {
+    // One row more than an equal share, so that an odd share finds its tile above and not below.
+    const Index share = parts_of(rows, parts_of(rows, block_rows));
+    const auto [tile, height] = block_tile_for<T>(std::min(rows, share + share % 2), columns);
+    tile(depth, lanes, a, a_row, offsets, b, c, c_row, c_column, accumulate);
+    a += height * a_row;
+    c += height * c_row;
+    rows -= height;
   }
 }
 

@@ -17,20 +17,6 @@ enum class ConvolutionMethod {
   winograd_5   ///< F(2x2, 5x5)
 };
 
-/// The convolution over dy that gives dx: C and M, input and output change places. For stride and dilation 1.
-inline ConvolutionShape transposed(const ConvolutionShape& s) {
-  ConvolutionShape t = s;
-  t.c = s.m;
-  t.m = s.c;
-  t.h = s.oh();
-  t.w = s.ow();
-  t.top = s.kh - 1 - s.top;
-  t.bottom = s.kh - 1 - s.bottom;
-  t.left = s.kw - 1 - s.left;
-  t.right = s.kw - 1 - s.right;
-  return t;
-}
-
 namespace detail {
 /// Whether blocks of one vector hold n channels with less than a fifth of their lanes empty.
 template <class T>
@@ -93,12 +79,27 @@ ConvolutionMethod backward_weight_method(const ConvolutionShape& s) {
 }
 
 namespace detail {
-/// f(Winograd) for a method of Winograd's.
+template <class T>
+const WinogradTile<T>& tile_for(ConvolutionMethod method) {
+  return method == ConvolutionMethod::winograd_2   ? winograd_tile<T, 2, 3>()
+         : method == ConvolutionMethod::winograd_4 ? winograd_tile<T, 4, 3>()
+                                                   : winograd_tile<T, 2, 5>();
+}
+
+/// f(kernel) for the kernel that makes y, or dx.
 template <class T, class F>
-void with_winograd(ConvolutionMethod method, const ConvolutionShape& s, F f) {
-  if (method == ConvolutionMethod::winograd_2) f(Winograd<T, 2, 3>(s));
-  if (method == ConvolutionMethod::winograd_4) f(Winograd<T, 4, 3>(s));
-  if (method == ConvolutionMethod::winograd_5) f(Winograd<T, 2, 5>(s));
+void with_forward(ConvolutionMethod method, const ConvolutionShape& s, F f) {
+  if (method == ConvolutionMethod::direct)
+    f(DirectConvolution<T>::forward(s));
+  else
+    f(Winograd<T>::forward(tile_for<T>(method), s));
+}
+template <class T, class F>
+void with_backward_input(ConvolutionMethod method, const ConvolutionShape& s, F f) {
+  if (method == ConvolutionMethod::direct)
+    f(DirectConvolution<T>::backward_input(s));
+  else
+    f(Winograd<T>::backward_input(tile_for<T>(method), s));
 }
 
 /// Adds a bias, or nothing, to vectors of output channels.
@@ -123,19 +124,11 @@ struct PackedFilters {
 template <class T>
 PackedFilters<T> pack_filters(const ConvolutionShape& s, const T* weight, ConvolutionMethod method) {
   if (method == ConvolutionMethod::sweep) return {method, pack_sweep_filters(s, weight)};
-  const Index group = s.group_m() * s.group_c() * s.taps();
   Tensor<T> packed;
-  const auto pack = [&](Index size, auto pack_group) {
-    packed = Tensor<T>({s.groups, size});
-    for (Index g = 0; g < s.groups; ++g) pack_group(weight + g * group, packed.data() + g * size);
-  };
-  if (method == ConvolutionMethod::direct) {
-    const auto direct = DirectConvolution<T>::forward(s);
-    pack(direct.filters_size(), [&](const T* from, T* to) { direct.pack_filters(from, to); });
-  }
-  detail::with_winograd<T>(method, s, [&](const auto& winograd) {
-    pack(winograd.filters_size(),
-         [&](const T* from, T* to) { winograd.transform_filters(from, s.group_c() * s.taps(), s.taps(), false, to); });
+  detail::with_forward<T>(method, s, [&](const auto& kernel) {
+    packed = Tensor<T>({s.groups, kernel.filters_size()});
+    for (Index g = 0; g < s.groups; ++g)
+      kernel.pack_filters(weight + g * s.group_weight(), packed.data() + g * kernel.filters_size());
   });
   return {method, std::move(packed)};
 }
@@ -150,15 +143,10 @@ template <class T>
 void convolution_forward(const ConvolutionShape& s, const T* x, const PackedFilters<T>& filters, const T* bias, T* y) {
   const T* const packed = filters.values.data();
   if (filters.method == ConvolutionMethod::sweep) return sweep_forward(s, x, packed, bias, y);
-  const auto groups = [&](const auto& kernel, auto run) {
+  detail::with_forward<T>(filters.method, s, [&](const auto& kernel) {
     for (Index g = 0; g < s.groups; ++g)
-      run(kernel, x + g * s.group_c() * s.h * s.w, packed + g * kernel.filters_size(),
-          y + g * s.group_m() * s.oh() * s.ow(), detail::bias_of(bias ? bias + g * s.group_m() : nullptr, s.group_m()));
-  };
-  if (filters.method == ConvolutionMethod::direct)
-    groups(DirectConvolution<T>::forward(s), [](const auto& k, auto... arguments) { k.run(arguments...); });
-  detail::with_winograd<T>(filters.method, s, [&](const auto& winograd) {
-    groups(winograd, [](const auto& k, auto... arguments) { k.forward(arguments...); });
+      kernel.run(x + g * s.group_x(), packed + g * kernel.filters_size(), y + g * s.group_y(),
+                 detail::bias_of(bias ? bias + g * s.group_m() : nullptr, s.group_m()));
   });
 }
 
@@ -167,26 +155,13 @@ template <class T>
 void convolution_backward_input(const ConvolutionShape& s, const T* dy, const T* weight, T* dx,
                                 ConvolutionMethod method) {
   if (method == ConvolutionMethod::sweep) return sweep_backward_input(s, dy, weight, dx);
-  const auto groups = [&](const auto& kernel, auto pack, auto run) {
+  detail::with_backward_input<T>(method, s, [&](const auto& kernel) {
     Tensor<T> filters({kernel.filters_size()});
     T* const packed = filters.data();
     for (Index g = 0; g < s.groups; ++g) {
-      pack(kernel, weight + g * s.group_m() * s.group_c() * s.taps(), packed);
-      run(kernel, dy + g * s.group_m() * s.oh() * s.ow(), packed, dx + g * s.group_c() * s.h * s.w,
-          detail::bias_of<T>(nullptr, s.group_c()));
+      kernel.pack_filters(weight + g * s.group_weight(), packed);
+      kernel.run(dy + g * s.group_y(), packed, dx + g * s.group_x(), detail::bias_of<T>(nullptr, s.group_c()));
     }
-  };
-  if (method == ConvolutionMethod::direct)
-    groups(
-        DirectConvolution<T>::backward_input(s), [](const auto& k, auto... arguments) { k.pack_filters(arguments...); },
-        [](const auto& k, auto... arguments) { k.run(arguments...); });
-  detail::with_winograd<T>(method, transposed(s), [&](const auto& winograd) {
-    groups(
-        winograd,
-        [&](const auto& k, const T* from, T* to) {
-          k.transform_filters(from, s.taps(), s.group_c() * s.taps(), true, to);
-        },
-        [](const auto& k, auto... arguments) { k.forward(arguments...); });
   });
 }
 
@@ -201,14 +176,11 @@ template <class T>
 void convolution_backward_weight(const ConvolutionShape& s, const T* x, const T* dy, T* dweight, T* dbias,
                                  ConvolutionMethod method) {
   if (method == ConvolutionMethod::sweep) return sweep_backward_weight(s, x, dy, dweight, dbias);
-  const auto groups = [&](const auto& kernel) {
+  detail::with_forward<T>(method, s, [&](const auto& kernel) {
     for (Index g = 0; g < s.groups; ++g)
-      kernel.backward_weight(x + g * s.group_c() * s.h * s.w, dy + g * s.group_m() * s.oh() * s.ow(),
-                             dweight + g * s.group_m() * s.group_c() * s.taps(),
+      kernel.backward_weight(x + g * s.group_x(), dy + g * s.group_y(), dweight + g * s.group_weight(),
                              dbias ? dbias + g * s.group_m() : nullptr);
-  };
-  if (method == ConvolutionMethod::direct) groups(DirectConvolution<T>::forward(s));
-  detail::with_winograd<T>(method, s, groups);
+  });
 }
 template <class T>
 void convolution_backward_weight(const ConvolutionShape& s, const T* x, const T* dy, T* dweight, T* dbias) {

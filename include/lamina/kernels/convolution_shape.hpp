@@ -19,7 +19,26 @@ struct ConvolutionShape {
   Index group_c() const { return c / groups; }
   Index group_m() const { return m / groups; }
   Index taps() const { return kh * kw; }
+
+  /// Values from one group's part to the next, within a sample of x or y, and in the weight.
+  Index group_x() const { return group_c() * h * w; }
+  Index group_y() const { return group_m() * oh() * ow(); }
+  Index group_weight() const { return group_m() * group_c() * taps(); }
 };
+
+/// The convolution over dy that gives dx: C and M, input and output change places. For stride and dilation 1.
+inline ConvolutionShape transposed(const ConvolutionShape& s) {
+  ConvolutionShape t = s;
+  t.c = s.m;
+  t.m = s.c;
+  t.h = s.oh();
+  t.w = s.ow();
+  t.top = s.kh - 1 - s.top;
+  t.bottom = s.kh - 1 - s.bottom;
+  t.left = s.kw - 1 - s.left;
+  t.right = s.kw - 1 - s.right;
+  return t;
+}
 
 /// n cut into parts of `size`, the last one shorter: their number.
 constexpr Index parts_of(Index n, Index size) { return (n + size - 1) / size; }

@@ -124,62 +124,117 @@ template <class T, int In, int Out, class F, class Load, class Store>
   }
 }
 
-/// F(M x M, R x R) for a stride-1 convolution of some images; all pointers are those of one group of channels, whose
-/// samples lie s.c (s.m) channels apart.
+/// The tiles of F(M x M, R x R): each transforms one tile of one block of channels. Pixels lie as in blocked.hpp,
+/// `pitch` values from row to row; the N^2 products of a tile lie `stride` values apart.
+template <class T>
+struct WinogradTile {
+  Index outputs, taps, size;                                               // M, R, N
+  void (*input)(const T* pixels, Index pitch, T* products, Index stride);  // B' x B
+  /// A' m A, of which the first `rows` rows and `columns` columns are stored.
+  void (*output)(const T* products, Index stride, T* pixels, Index pitch, Index rows, Index columns);
+  void (*gradient)(const T* pixels, Index pitch, T* products, Index stride);  // A dy A'
+  void (*filter)(const T* taps, bool rotated, T* products, Index stride);     // G g G', g turned by half a turn or not
+  void (*filter_gradient)(const T* products, Index stride, T* taps);          // G' u G
+};
+
+/// B' x B, which depends on N only.
+template <class T, int N>
+void winograd_input(const T* pixels, Index pitch, T* products, Index stride) {
+  using Pack = simd::Pack<T>;
+  transform_tile<T, N, N>(
+      WinogradTransform<T, N - 2, 3>::input,
+      [&](int i, int j) { return Pack::load(pixels + i * pitch + j * simd::width<T>); },
+      [&](int i, int j, Pack v) { v.store(products + (i * N + j) * stride); });
+}
+
 template <class T, int M, int R>
-class Winograd {
+const WinogradTile<T>& winograd_tile() {
   using Transform = WinogradTransform<T, M, R>;
-  static constexpr Index width = simd::width<T>;
-  static constexpr Index N = Transform::N, products = N * N;
-
- public:
-  explicit Winograd(const ConvolutionShape& s)
-      : s_(s),
-        inputs_(blocks_of<T>(s.group_c())),
-        lanes_(lanes_of<T>(s.group_c())),
-        outputs_(blocks_of<T>(s.group_m())),
-        tiles_h_(parts_of(s.oh(), M)),
-        tiles_w_(parts_of(s.ow(), M)) {}
-
-  /// Values that the transformed filters of one group take.
-  Index filters_size() const { return parts_of(outputs_, 2) * products * filter_stride(2); }
-
-  /// G g G' for all filters of a group: output channel m, input channel c, tap t at weight[m * m_stride + c * c_stride
-  /// + t]; `rotated` by half a turn for the gradient of the input.
-  void transform_filters(const T* weight, Index m_stride, Index c_stride, bool rotated, T* filters) const {
-    parallel_for(0, outputs_, 1, [&](Index block, Index) {
-      const Index columns = std::min<Index>(2, outputs_ - block / 2 * 2), stride = filter_stride(columns);
-      T* const to = filters + block / 2 * products * filter_stride(2) + block % 2 * width;
-      const T* const from = weight + block * width * m_stride;
-      const Index lanes = std::min(width, s_.group_m() - block * width);
-      alignas(simd::vector_bytes) std::array<T, static_cast<std::size_t>(R * R * width)> taps;
-      for (Index c = 0; c < inputs_ * lanes_; ++c) {
-        if (c < s_.group_c())
-          interleave(from + c * c_stride, m_stride, lanes, 1, R * R, taps.data(), R * R);
-        else
-          taps.fill(T(0));
+  using Pack = simd::Pack<T>;
+  constexpr int N = Transform::N;
+  constexpr Index width = simd::width<T>;
+  static constexpr WinogradTile<T> tile{
+      M,
+      R,
+      N,
+      &winograd_input<T, N>,
+      [](const T* products, Index stride, T* pixels, Index pitch, Index rows, Index columns) {
+        transform_tile<T, N, M>(
+            Transform::output, [&](int i, int j) { return Pack::load(products + (i * N + j) * stride); },
+            [&](int i, int j, Pack v) {
+              if (i < rows && j < columns) v.store(pixels + i * pitch + j * width);
+            });
+      },
+      [](const T* pixels, Index pitch, T* products, Index stride) {
+        transform_tile<T, M, N>(
+            Transform::output_transposed, [&](int i, int j) { return Pack::load(pixels + i * pitch + j * width); },
+            [&](int i, int j, Pack v) { v.store(products + (i * N + j) * stride); });
+      },
+      [](const T* taps, bool rotated, T* products, Index stride) {
         transform_tile<T, R, N>(
             Transform::filter,
             [&](int i, int j) {
               const int tap = i * R + j;
-              return Pack::load(taps.data() + (rotated ? R * R - 1 - tap : tap) * width);
+              return Pack::load(taps + (rotated ? R * R - 1 - tap : tap) * width);
             },
-            [&](int i, int j, Pack v) { v.store(to + (i * N + j) * stride + c * columns * width); });
+            [&](int i, int j, Pack v) { v.store(products + (i * N + j) * stride); });
+      },
+      [](const T* products, Index stride, T* taps) {
+        transform_tile<T, N, R>(
+            Transform::filter_transposed, [&](int i, int j) { return Pack::load(products + (i * N + j) * stride); },
+            [&](int i, int j, Pack v) { v.store(taps + (i * R + j) * width); });
+      }};
+  return tile;
+}
+
+/// F(M x M, R x R) for a stride-1 convolution of some images; all pointers are those of one group of channels, whose
+/// samples lie s.c (s.m) channels apart.
+template <class T>
+class Winograd {
+  static constexpr Index width = simd::width<T>;
+
+ public:
+  /// y from x: output channel m, input channel c and tap t have their weight at m * c's taps + c * taps + t.
+  static Winograd forward(const WinogradTile<T>& tile, const ConvolutionShape& s) {
+    return Winograd(tile, s, s.group_c() * s.taps(), s.taps(), false);
+  }
+  /// dx from dy: the same with C and M exchanged and the filters turned by half a turn.
+  static Winograd backward_input(const WinogradTile<T>& tile, const ConvolutionShape& s) {
+    return Winograd(tile, transposed(s), s.taps(), s.group_c() * s.taps(), true);
+  }
+
+  /// Values that the transformed filters of one group take.
+  Index filters_size() const { return parts_of(outputs_, 2) * products_ * filter_stride(2); }
+
+  /// G g G' for all filters of a group.
+  void pack_filters(const T* weight, T* filters) const {
+    parallel_for(0, outputs_, 1, [&](Index block, Index) {
+      const Index columns = std::min<Index>(2, outputs_ - block / 2 * 2), stride = filter_stride(columns);
+      T* const to = filters + block / 2 * products_ * filter_stride(2) + block % 2 * width;
+      const T* const from = weight + block * width * m_stride_;
+      const Index lanes = std::min(width, s_.group_m() - block * width);
+      Taps taps;
+      for (Index c = 0; c < inputs_ * lanes_; ++c) {
+        if (c < s_.group_c())
+          interleave(from + c * c_stride_, m_stride_, lanes, 1, s_.taps(), taps.data(), s_.taps());
+        else
+          taps.fill(T(0));
+        tile_.filter(taps.data(), rotated_, to + c * columns * width, stride);
       }
     });
   }
 
   /// y = x * filters, changed by change(m), a function of a vector of output channels m, m + 1, ...
   template <class Change>
-  void forward(const T* x, const T* filters, T* y, Change change) const {
+  void run(const T* x, const T* filters, T* y, Change change) const {
     const Index tile_rows = rows_in_group(), tiles = tile_rows * tiles_w_;
     const Index in_stride = stride(inputs_, tiles), out_stride = stride(2, tiles);
     std::vector<Index> offsets;
     for (Index block = 0; block < inputs_; ++block) offsets.push_back(block * tiles * width);
     const Index all_rows = s_.n * tiles_h_;
     in_groups<T>(
-        parts_of(all_rows, tile_rows), inputs_, parts_of(outputs_, 2), products * in_stride,
-        std::max(input_scratch(tile_rows), products * out_stride + M * s_.ow() * width),
+        parts_of(all_rows, tile_rows), inputs_, parts_of(outputs_, 2), products_ * in_stride,
+        std::max(input_scratch(tile_rows), products_ * out_stride + M_ * s_.ow() * width),
         [&](Index group, Index block, T* prepared, T* scratch) {
           const Index first = group * tile_rows, last = std::min(all_rows, first + tile_rows);
           transform_input(x, block, first, last, prepared + block * tiles * width, in_stride, scratch);
@@ -187,18 +242,19 @@ class Winograd {
         [&](Index group, Index pair, const T* prepared, T* scratch) {
           const Index first = group * tile_rows, last = std::min(all_rows, first + tile_rows);
           const Index columns = std::min<Index>(2, outputs_ - 2 * pair);
-          const T* const filter = filters + pair * products * filter_stride(2);
-          for (Index k = 0; k < products; ++k)
+          const T* const filter = filters + pair * products_ * filter_stride(2);
+          for (Index k = 0; k < products_; ++k)
             block_product(tiles_w_ * (last - first), columns, inputs_, lanes_, prepared + k * in_stride, width,
                           offsets.data(), filter + k * filter_stride(columns), scratch + k * out_stride, width,
                           tiles * width, false);
           for (Index j = 0; j < columns; ++j)
             transform_output(scratch + j * tiles * width, out_stride, 2 * pair + j, first, last,
-                             scratch + products * out_stride, y, change);
+                             scratch + products_ * out_stride, y, change);
         });
   }
 
-  /// dweight[m, c, t] += the gradient with respect to the filters; dbias[m] (unless null) += the sum of dy.
+  /// With forward()'s geometry: dweight[m, c, t] += the gradient with respect to the filters; dbias[m] (unless null) +=
+  /// the sum of dy.
   void backward_weight(const T* x, const T* dy, T* dweight, T* dbias) const {
     const Index all_rows = s_.n * tiles_h_;
     const Index turn = std::clamp<Index>(transformed_tiles / tiles_w_, 1, all_rows), tiles = turn * tiles_w_;
@@ -207,13 +263,13 @@ class Winograd {
     const bool at_once = turn == all_rows && tiles <= few_tiles;
     const Index part_stride = (2 * width + 1) * width;
     const Index sum_row = inputs_ * width, sum_stride = at_once ? 0 : (outputs_ * sum_row + 1) * width;
-    const Index scratch_size = std::max({input_scratch(turn), M * tiles_w_ * M * width, products * part_stride});
+    const Index scratch_size = std::max({input_scratch(turn), M_ * M_ * tiles_w_ * width, products_ * part_stride});
     const Index threads = num_threads();
-    Tensor<T> memory({products * (x_stride + dy_stride + sum_stride) + threads * scratch_size + outputs_ * width});
+    Tensor<T> memory({products_ * (x_stride + dy_stride + sum_stride) + threads * scratch_size + outputs_ * width});
     T* const pixels = memory.data();
-    T* const gradients = pixels + products * x_stride;
-    T* const sums = gradients + products * dy_stride;
-    T* const dy_sums = sums + products * sum_stride;
+    T* const gradients = pixels + products_ * x_stride;
+    T* const sums = gradients + products_ * dy_stride;
+    T* const dy_sums = sums + products_ * sum_stride;
     T* const scratches = dy_sums + outputs_ * width;
     std::fill_n(dy_sums, outputs_ * width, T(0));
     for (Index first = 0; first < all_rows; first += turn) {
@@ -236,13 +292,13 @@ class Winograd {
         parallel_for(0, pairs * outputs_, 1, [&](Index task, Index) {
           const Index pair = task / outputs_, block = task % outputs_;
           T* const part = scratches + worker() * scratch_size;
-          for (Index k = 0; k < products; ++k) sum_products(k, block, pair, part + k * part_stride, 2 * width);
+          for (Index k = 0; k < products_; ++k) sum_products(k, block, pair, part + k * part_stride, 2 * width);
           for (Index m = 0; m < std::min(width, s_.group_m() - block * width); ++m)
             for (Index c = 2 * pair; c < std::min(inputs_, 2 * pair + 2); ++c)
               add_filter_gradient(part + (2 * m + c % 2) * width, part_stride, block * width + m, c, dweight);
         });
       } else {
-        parallel_for(0, products, 1, [&](Index k, Index) {
+        parallel_for(0, products_, 1, [&](Index k, Index) {
           for (Index pair = 0; pair < pairs; ++pair)
             for (Index block = 0; block < outputs_; ++block)
               sum_products(k, block, pair, sums + k * sum_stride + block * width * sum_row + 2 * pair * width, sum_row);
@@ -250,7 +306,7 @@ class Winograd {
       }
     }
     if (!at_once)
-      parallel_for(0, s_.group_m(), grain_of(s_.group_c() * products), [&](Index first, Index last) {
+      parallel_for(0, s_.group_m(), grain_of(s_.group_c() * products_), [&](Index first, Index last) {
         for (Index m = first; m < last; ++m)
           for (Index block = 0; block < inputs_; ++block)
             add_filter_gradient(sums + m * sum_row + block * width, sum_stride, m, block, dweight);
@@ -262,6 +318,24 @@ class Winograd {
  private:
   using Pack = simd::Pack<T>;
 
+  Winograd(const WinogradTile<T>& tile, const ConvolutionShape& s, Index m_stride, Index c_stride, bool rotated)
+      : tile_(tile),
+        M_(tile.outputs),
+        R_(tile.taps),
+        products_(tile.size * tile.size),
+        s_(s),
+        inputs_(blocks_of<T>(s.group_c())),
+        lanes_(lanes_of<T>(s.group_c())),
+        outputs_(blocks_of<T>(s.group_m())),
+        tiles_h_(parts_of(s.oh(), tile.outputs)),
+        tiles_w_(parts_of(s.ow(), tile.outputs)),
+        m_stride_(m_stride),
+        c_stride_(c_stride),
+        rotated_(rotated) {}
+
+  /// A block's filters of at most 5 x 5 taps.
+  using Taps = std::array<T, static_cast<std::size_t>(25 * width)>;
+
   /// Distances between the N^2 parts, kept off powers of two, which would all fall into the same lines of a cache.
   Index filter_stride(Index columns) const { return (inputs_ * lanes_ * columns + 1) * width; }
   static Index stride(Index blocks, Index tiles) { return (blocks * tiles + 1) * width; }
@@ -270,15 +344,15 @@ class Winograd {
   /// second-level cache.
   Index rows_in_group() const {
     constexpr Index cache = Index{768} << 10;
-    const Index each = products * (inputs_ + 2) * width * static_cast<Index>(sizeof(T));
+    const Index each = products_ * (inputs_ + 2) * width * static_cast<Index>(sizeof(T));
     const Index tiles = std::clamp<Index>(cache / each, 24, 96);
     return std::clamp<Index>((tiles + tiles_w_ / 2) / tiles_w_, 1, s_.n * tiles_h_);
   }
-  /// Tiles transformed before their products are summed, for the gradient of the weight.
+  /// Tiles transformed before their products_ are summed, for the gradient of the weight.
   static constexpr Index transformed_tiles = 512, few_tiles = 128;
 
   Index input_scratch(Index tile_rows) const {
-    return (std::min(tile_rows, tiles_h_) * M + R - 1) * (tiles_w_ * M + R - 1) * width;
+    return (std::min(tile_rows, tiles_h_) * M_ + R_ - 1) * (tiles_w_ * M_ + R_ - 1) * width;
   }
 
   /// f(sample, first, last) for the tile rows of each image among rows first..last-1 of all images.
@@ -291,18 +365,16 @@ class Winograd {
     }
   }
 
-  /// B' x B of one block of channels: products k of tile t at to[k * stride + t * L].
+  /// B' x B of one block of channels: product k of tile t at to[k * stride + t * L].
   void transform_input(const T* x, Index block, Index first, Index last, T* to, Index stride, T* scratch) const {
-    const Index columns = tiles_w_ * M + R - 1;
+    const Index columns = tiles_w_ * M_ + R_ - 1;
     for_images(first, last, [&](Index n, Index begin, Index end) {
       interleave_padded(x + (n * s_.c + block * lanes_) * s_.h * s_.w, std::min(lanes_, s_.group_c() - block * lanes_),
-                        s_.h, s_.w, begin * M - s_.top, (end - begin) * M + R - 1, s_.left, columns, scratch);
+                        s_.h, s_.w, begin * M_ - s_.top, (end - begin) * M_ + R_ - 1, s_.left, columns, scratch);
       for (Index row = 0; row < end - begin; ++row)
         for (Index tile = 0; tile < tiles_w_; ++tile, to += width) {
-          const T* const from = scratch + (row * M * columns + tile * M) * width;
-          transform_tile<T, static_cast<int>(N), static_cast<int>(N)>(
-              Transform::input, [&](int i, int j) { return Pack::load(from + (i * columns + j) * width); },
-              [&](int i, int j, Pack v) { v.store(to + (i * N + j) * stride); });
+          const T* const from = scratch + (row * M_ * columns + tile * M_) * width;
+          tile_.input(from, columns * width, to, stride);
         }
     });
   }
@@ -316,17 +388,13 @@ class Winograd {
     for_images(first, last, [&](Index n, Index begin, Index end) {
       T* const image = y + (n * s_.m + block * width) * out_h * out_w;
       for (Index row = begin; row < end; ++row) {
-        const Index rows = std::min<Index>(M, out_h - row * M);
+        const Index rows = std::min<Index>(M_, out_h - row * M_);
         for (Index tile = 0; tile < tiles_w_; ++tile, from += width) {
-          T* const to = scratch + tile * M * width;
-          const Index columns = std::min<Index>(M, out_w - tile * M);
-          transform_tile<T, static_cast<int>(N), M>(
-              Transform::output, [&](int i, int j) { return Pack::load(from + (i * N + j) * stride); },
-              [&](int i, int j, Pack v) {
-                if (i < rows && j < columns) v.store(to + (i * out_w + j) * width);
-              });
+          T* const to = scratch + tile * M_ * width;
+          const Index columns = std::min<Index>(M_, out_w - tile * M_);
+          tile_.output(from, stride, to, out_w * width, rows, columns);
         }
-        deinterleave(scratch, rows * out_w, image + row * M * out_w, out_h * out_w,
+        deinterleave(scratch, rows * out_w, image + row * M_ * out_w, out_h * out_w,
                      std::min(width, s_.group_m() - block * width), f);
       }
     });
@@ -335,22 +403,17 @@ class Winograd {
   /// A dy A' of one block of channels, like transform_input; adds the sums of dy to sum.
   void transform_gradient(const T* dy, Index block, Index first, Index last, T* to, Index stride, T* scratch,
                           T* sum) const {
-    const Index out_h = s_.oh(), out_w = s_.ow(), columns = tiles_w_ * M;
+    const Index out_h = s_.oh(), out_w = s_.ow(), columns = tiles_w_ * M_;
     for_images(first, last, [&](Index n, Index begin, Index end) {
       Pack total(T(0));
       for (Index row = begin; row < end; ++row) {
         interleave_padded(dy + (n * s_.m + block * width) * out_h * out_w,
-                          std::min(width, s_.group_m() - block * width), out_h, out_w, row * M, M, 0, columns, scratch);
+                          std::min(width, s_.group_m() - block * width), out_h, out_w, row * M_, M_, 0, columns,
+                          scratch);
+        for (Index pixel = 0; pixel < M_ * columns; ++pixel) total += Pack::load(scratch + pixel * width);
         for (Index tile = 0; tile < tiles_w_; ++tile, to += width) {
-          const T* const from = scratch + tile * M * width;
-          transform_tile<T, M, static_cast<int>(N)>(
-              Transform::output_transposed,
-              [&](int i, int j) {
-                const Pack v = Pack::load(from + (i * columns + j) * width);
-                total += v;
-                return v;
-              },
-              [&](int i, int j, Pack v) { v.store(to + (i * N + j) * stride); });
+          const T* const from = scratch + tile * M_ * width;
+          tile_.gradient(from, columns * width, to, stride);
         }
       }
       (Pack::load(sum) + total).store(sum);
@@ -359,20 +422,22 @@ class Winograd {
 
   /// dweight += G' sums G for output channel m and a block of input channels.
   void add_filter_gradient(const T* sums, Index stride, Index m, Index block, T* dweight) const {
-    alignas(simd::vector_bytes) std::array<T, static_cast<std::size_t>(R * R * width)> taps, rows;
-    transform_tile<T, static_cast<int>(N), R>(
-        Transform::filter_transposed, [&](int i, int j) { return Pack::load(sums + (i * N + j) * stride); },
-        [&](int i, int j, Pack v) { v.store(taps.data() + (i * R + j) * width); });
+    Taps taps, rows;
+    tile_.filter_gradient(sums, stride, taps.data());
     const Index count = std::min(lanes_, s_.group_c() - block * lanes_);
-    deinterleave(taps.data(), R * R, rows.data(), R * R, count, [](Pack v) { return v; });
-    T* const to = dweight + (m * s_.group_c() + block * lanes_) * R * R;
-    for (Index i = 0; i < count * R * R; ++i) to[i] += rows[static_cast<std::size_t>(i)];
+    deinterleave(taps.data(), R_ * R_, rows.data(), R_ * R_, count, [](Pack v) { return v; });
+    T* const to = dweight + (m * s_.group_c() + block * lanes_) * R_ * R_;
+    for (Index i = 0; i < count * R_ * R_; ++i) to[i] += rows[static_cast<std::size_t>(i)];
   }
 
+  const WinogradTile<T>& tile_;
+  Index M_, R_, products_;
   ConvolutionShape s_;
   Index inputs_, lanes_;  // blocks of input channels, and how many they have
   Index outputs_;         // blocks of output channels
   Index tiles_h_, tiles_w_;
+  Index m_stride_, c_stride_;  // of the weight
+  bool rotated_;
 };
 
 }  // namespace lamina::kernels
