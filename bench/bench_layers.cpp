@@ -34,9 +34,27 @@ constexpr Convolution convolutions[] = {
     {"conv/3x3_256_14_b8", 8, 256, 14, 14, 256, 3, 1, 1, 1},
     {"conv/1x1_64_256_56_b8", 8, 64, 56, 56, 256, 1, 1, 0, 1},
 };
+
+/// The most multiply-adds that a core does: chains of them in registers, enough to hide each other's delay.
+void multiply_add_limit(benchmark::State& state) {
+  using Pack = simd::Pack<float>;
+  constexpr int chains = 12, repetitions = 10000;
+  std::array<Pack, chains> sums;
+  sums.fill(Pack(1.0f));
+  Pack factor(0.999f), term(0.001f);
+  for (auto _ : state) {
+    benchmark::DoNotOptimize(factor);
+    benchmark::DoNotOptimize(term);
+    for (int i = 0; i < repetitions; ++i)
+      simd::unroll<chains>([&](auto k) { sums[k] = multiply_add(sums[k], factor, term); });
+    benchmark::DoNotOptimize(sums);
+  }
+  state.counters["GFLOP"] = 2e-9 * chains * repetitions * static_cast<double>(simd::width<float>);
+}
 }  // namespace
 
 void add_cases() {
+  benchmark::RegisterBenchmark("limit/multiply_add", multiply_add_limit)->Unit(benchmark::kMillisecond);
   for (const Convolution& s : convolutions)
     add_case(Kind::layer, s.name,
              [s] {
