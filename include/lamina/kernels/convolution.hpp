@@ -6,6 +6,8 @@
 #include <vector>
 
 #include "lamina/core/tensor.hpp"
+#include "lamina/kernels/convolution_shape.hpp"
+#include "lamina/kernels/depthwise.hpp"
 #include "lamina/kernels/gemm.hpp"
 #include "lamina/kernels/reduce.hpp"
 
@@ -18,28 +20,6 @@
 /// The input's gradient is the same sweep over dy with the taps of one phase of the stride at a time, and the weight's
 /// gradient multiplies dy, laid out like the planes, with the runs.
 namespace lamina::kernels {
-
-/// The sizes of a convolution; x is [N, C, H, W], the weight [M, C / groups, KH, KW], y [N, M, OH, OW] with
-/// OH = floor((H + top + bottom - DH (KH - 1) - 1) / SH) + 1.
-struct ConvolutionShape {
-  Index n, c, h, w, m, kh, kw;
-  Index sh = 1, sw = 1, dh = 1, dw = 1;
-  Index top = 0, bottom = 0, left = 0, right = 0;
-  Index groups = 1;
-
-  Index oh() const { return (h + top + bottom - dh * (kh - 1) - 1) / sh + 1; }
-  Index ow() const { return (w + left + right - dw * (kw - 1) - 1) / sw + 1; }
-  Index group_c() const { return c / groups; }
-  Index group_m() const { return m / groups; }
-  Index taps() const { return kh * kw; }
-  /// A 1x1 convolution that is a plain matrix product on the pixels.
-  bool pointwise() const {
-    return taps() == 1 && sh == 1 && sw == 1 && top == 0 && bottom == 0 && left == 0 && right == 0;
-  }
-};
-
-/// How many tasks of `work` memory accesses or multiply-adds go into one piece of a parallel_for.
-inline Index grain_of(Index work) { return std::max<Index>(1, (Index{1} << 14) / std::max<Index>(1, work)); }
 
 /// From so many tasks on, each may prepare its own operands; below, they are prepared once for all.
 inline constexpr Index many_tasks = 8;
@@ -219,6 +199,7 @@ void put_line(const T* from, Index n, T* to, Index room, F f) {
 /// y = x * weight + bias (cross-correlation, as in every framework); bias may be null.
 template <class T>
 void convolution_forward(const ConvolutionShape& s, const T* x, const T* weight, const T* bias, T* y) {
+  if (s.depthwise()) return depthwise_forward(s, x, weight, bias, y);
   const Index out_h = s.oh(), out_w = s.ow(), pixels = out_h * out_w;
   const Planes<T> planes = forward_planes<T>(s);
   const Sweep<T> sweep{s.group_m(), panel_rows<T>(s.group_m()), planes.columns, out_w,
@@ -250,6 +231,7 @@ void convolution_forward(const ConvolutionShape& s, const T* x, const T* weight,
 /// dy(i - (a DH - p) / SH, j - (b DW - q) / SW) from the taps with a DH = p (mod SH), b DW = q (mod SW).
 template <class T>
 void convolution_backward_input(const ConvolutionShape& s, const T* dy, const T* weight, T* dx) {
+  if (s.depthwise()) return depthwise_backward_input(s, dy, weight, dx);
   const Index lead_h = s.dh * (s.kh - 1) / s.sh, lead_w = s.dw * (s.kw - 1) / s.sw;
   const Index lines = (s.h + s.top - 1) / s.sh + 1, columns = (s.w + s.left - 1) / s.sw + 1;
   const Planes<T> planes{s.n * s.m, s.oh(), s.ow(), 1, 1, lead_h, lead_w, lead_h + lines, lead_w + columns};
@@ -348,6 +330,7 @@ void accumulate_products(Index samples, Index length, std::array<const T*, Rows>
 /// order.
 template <class T>
 void convolution_backward_weight(const ConvolutionShape& s, const T* x, const T* dy, T* dweight, T* dbias) {
+  if (s.depthwise()) return depthwise_backward_weight(s, x, dy, dweight, dbias);
   constexpr int tile_rows = simd::vector_bytes == 64 ? 6 : 3, tile_taps = 4;  // as many sums as the registers hold
   constexpr Index width = simd::width<T>;
   const Planes<T> planes = forward_planes<T>(s);
