@@ -48,21 +48,27 @@ class ScratchRows {
     return (column - q * stride_) * phase_ + front_ + q;
   }
 
-  /// Writes the pixels of an image row into scratch memory that holds zeros around them; nothing is read from `end` on.
-  void copy(const T* x, const T* end, T* row) const {
+  /// Copies `rows` rows of an image, one below the other, to places `step` apart in scratch memory that holds zeros
+  /// around them. Nothing is read from `end` on.
+  void copy(Index rows, const T* x, const T* end, T* to, Index step) const {
     constexpr Index width = simd::width<T>;
-    row += front_;
-    if (stride_ == 1 && spread_ == 1) {
-      for (Index i = 0; i < w_; i += width) load(x + i, w_ - i, end).store(row + i);
-    } else if (stride_ == 2) {
-      for (Index i = 0; i < w_; i += 2 * width) {
-        const auto a = load(x + i, w_ - i, end), b = load(x + i + width, w_ - i - width, end);
-        simd::even(a, b).store(row + i / 2);
-        simd::odd(a, b).store(row + phase_ + i / 2);
+    to += front_;
+    for (Index r = 0; r < rows; ++r, x += w_, to += step) {
+      Index i = 0;
+      if (stride_ == 1 && spread_ == 1) {
+        for (; i + width <= w_; i += width) simd::Pack<T>::load(x + i).store(to + i);
+        if (i < w_) load(x + i, w_ - i, end).store(to + i);
+      } else if (stride_ == 2) {
+        const auto put = [&](simd::Pack<T> a, simd::Pack<T> b) {
+          simd::even(a, b).store(to + i / 2);
+          simd::odd(a, b).store(to + phase_ + i / 2);
+        };
+        for (; i + 2 * width <= w_; i += 2 * width) put(simd::Pack<T>::load(x + i), simd::Pack<T>::load(x + i + width));
+        if (i < w_) put(load(x + i, w_ - i, end), load(x + i + width, w_ - i - width, end));
+      } else {
+        for (Index p = 0; p < stride_; ++p)
+          for (Index k = p, j = 0; k < w_; k += stride_, ++j) to[p * phase_ + j * spread_] = x[k];
       }
-    } else {
-      for (Index p = 0; p < stride_; ++p)
-        for (Index i = p, j = 0; i < w_; i += stride_, ++j) row[p * phase_ + j * spread_] = x[i];
     }
   }
 
@@ -84,19 +90,18 @@ class ScratchRows {
 /// A channel's planes cut into bands of rows, and the scratch memory for the image rows that a band needs.
 template <class T>
 struct Bands {
-  Index rows;     // of the plane
+  Index count;
   Index band;     // rows in a band
   Index scratch;  // elements of memory
 
   /// A band of b rows needs b * step + overlap rows of `pitch` elements.
-  Bands(Index plane_rows, Index step, Index overlap, Index pitch) : rows(plane_rows) {
+  Bands(Index rows, Index step, Index overlap, Index pitch) {
     const Index fitting = (20 << 10) / static_cast<Index>(sizeof(T)) / pitch;
     const Index most = std::max<Index>(1, (fitting - overlap) / step);
-    const Index count = (rows + most - 1) / most;
-    band = (rows + count - 1) / count;
+    band = ceil_divide(rows, ceil_divide(rows, most));
+    count = ceil_divide(rows, band);
     scratch = (band * step + overlap) * pitch;
   }
-  Index count() const { return (rows + band - 1) / band; }
 };
 
 /// What the kernels share: the sizes, and how a padded image row lies in scratch memory.
@@ -125,16 +130,23 @@ struct Depthwise {
   Index image_w() const { return (s.w - 1) / spread_w + 1; }
   Index image_size() const { return ((s.h - 1) / spread_h + 1) * image_w(); }
 
-  /// Rows first..last-1 of the output: their padded image rows, from first * SH on, into scratch memory.
+  /// For rows first..last-1 of the output: the padded image rows from first * SH on, into scratch memory.
   void copy(const T* plane, const T* end, Index first, Index last, T* image) const {
-    const Index seen = (last - 1 - first) * s.sh + (s.kh - 1) * s.dh + 1, rows = seen + s.sh - 1;
-    for (Index r = 0; r < rows; ++r, image += layout.pitch()) {
-      const Index i = first * s.sh + r - s.top;
-      if (r < seen && i >= 0 && i < s.h && i % spread_h == 0)
-        layout.copy(plane + i / spread_h * image_w(), end, image);
-      else if (bands.count() > 1)  // otherwise these rows are zero from the start
-        std::fill_n(image, layout.pitch(), T(0));
+    const Index pitch = layout.pitch(), above = s.top - first * s.sh;  // the image's first row lies so far below
+    const Index seen = (last - 1 - first) * s.sh + (s.kh - 1) * s.dh + 1;
+    const Index begin = std::max<Index>(0, ceil_divide(-above, spread_h));
+    const Index count = std::max<Index>(0, floor_divide(std::min(s.h, seen - above) - 1, spread_h) + 1 - begin);
+    const Index row = above + begin * spread_h;
+    if (bands.count > 1) {  // otherwise the rows of zeros are the same for every image
+      const Index rows = seen + s.sh - 1;
+      if (count == 0 || spread_h > 1)
+        std::fill_n(image, rows * pitch, T(0));
+      else {
+        std::fill_n(image, row * pitch, T(0));
+        std::fill_n(image + (row + count) * pitch, (rows - row - count) * pitch, T(0));
+      }
     }
+    layout.copy(count, plane + begin * image_w(), end, image + row * pitch, spread_h * pitch);
   }
 
   /// Calls f(j) for output columns from the right, a vector each; the last vector ends with the row if it can.
@@ -157,14 +169,14 @@ struct Strip {
   const T* y_end;
 };
 
-/// Steps s of S padded image rows that meet outputs first..last-1 of a filter of `reach` steps, less the steps in the
-/// padding above and below.
+/// Steps s, of S padded image rows each, in which a filter of K rows of taps meets outputs first..last-1; less the
+/// steps in the padding above and below.
 struct Steps {
   Index first, last;
 };
-inline Steps steps_within_image(const ConvolutionShape& s, Index stride, Index reach, Index top, Index first,
-                                Index last) {
-  return {std::max(first, floor_divide(top, stride)), std::min(last + reach - 1, ceil_divide(s.h + top, stride))};
+template <int K, int S>
+Steps steps_within_image(const ConvolutionShape& s, Index top, Index first, Index last) {
+  return {std::max(first, floor_divide(top, S)), std::min(last + (K - 1) / S, ceil_divide(s.h + top, S))};
 }
 
 /// K x K taps, stride S. Step s passes padded rows s S .. s S + S - 1; its row p meets output s - k at tap row k S + p.
@@ -172,34 +184,30 @@ template <class T, int K, int S>
 void correlate_strip(const Depthwise<T>& d, const Strip<T>& strip) {
   using Pack = simd::Pack<T>;
   constexpr int reach = (K + S - 1) / S;
-  const Index pitch = d.layout.pitch(), ow = d.ow;
+  const Index pitch = d.layout.pitch(), ow = d.ow, first = strip.first;
+  const Pack bias(strip.bias);
   std::array<Pack, K * K> weight;
   simd::unroll<K * K>([&](auto i) { weight[i] = Pack(strip.weight[i]); });
   std::array<Pack, reach> sums;  // of outputs s - reach + 1, ..., s
-  sums.fill(Pack(strip.bias));
+  simd::unroll<reach>([&](auto k) { sums[k] = bias; });
   std::array<const T*, S> phase;
   simd::unroll<S>([&](auto p) { phase[p] = strip.image + d.taps[p]; });
 
-  const Steps steps = steps_within_image(d.s, S, reach, d.s.top, strip.first, strip.last);
-  const auto put = [&](Index i) { store_within(sums[0], strip.y + (i - strip.first) * ow, strip.y_end); };
-  for (Index i = strip.first; i < std::min(strip.last, steps.first - reach + 1); ++i) put(i);
-  const auto finish = [&](Index s) {
-    if (const Index i = s - reach + 1; i >= strip.first) put(i);
+  const Steps steps = steps_within_image<K, S>(d.s, d.s.top, first, strip.last);
+  for (Index s = std::min(steps.first, first + reach - 1); s < strip.last + reach - 1; ++s) {
+    if (steps.first <= s && s < steps.last) {
+      const Index row = (s - first) * S * pitch;
+      Pack v;
+      simd::unroll<S * K * reach>([&](auto i) {
+        constexpr int k = i % reach, b = i / reach % K, p = i / reach / K, a = k * S + p;
+        if constexpr (k == 0) v = held(Pack::load(phase[b % S] + row + p * pitch + b / S));
+        if constexpr (a < K) sums[reach - 1 - k] = multiply_add(v, weight[a * K + b], sums[reach - 1 - k]);
+      });
+    }
+    if (const Index i = s - reach + 1 - first; i >= 0) store_within(sums[0], strip.y + i * ow, strip.y_end);
     simd::unroll<reach - 1>([&](auto k) { sums[k] = sums[k + 1]; });
-    sums[reach - 1] = Pack(strip.bias);
-  };
-  Index s = steps.first;
-  for (; s < steps.last; ++s) {
-    const Index row = (s - strip.first) * S * pitch;
-    Pack v;
-    simd::unroll<S * K * reach>([&](auto i) {
-      constexpr int k = i % reach, b = i / reach % K, p = i / reach / K, a = k * S + p;
-      if constexpr (k == 0) v = Pack::load(phase[b % S] + row + p * pitch + b / S);
-      if constexpr (a < K) sums[reach - 1 - k] = multiply_add(v, weight[a * K + b], sums[reach - 1 - k]);
-    });
-    finish(s);
+    sums[reach - 1] = bias;
   }
-  for (; s < strip.last + reach - 1; ++s) finish(s);
 }
 
 /// Any filter, four rows of outputs at a time.
@@ -210,7 +218,7 @@ void correlate_strip_any(const Depthwise<T>& d, const Strip<T>& strip) {
   const Index pitch = d.layout.pitch();
   for (Index i = strip.first; i < strip.last; i += rows) {
     std::array<Pack, rows> sums;
-    sums.fill(Pack(strip.bias));
+    simd::unroll<rows>([&](auto r) { sums[r] = Pack(strip.bias); });
     std::array<const T*, rows> image;  // the last row stands in for those behind it
     simd::unroll<rows>(
         [&](auto r) { image[r] = strip.image + (std::min(i + r, strip.last - 1) - strip.first) * d.s.sh * pitch; });
@@ -242,7 +250,7 @@ void correlate(const Depthwise<T>& d, const T* x, const T* weight, const T* bias
   const int unrolled = unrolled_kernel(s);
   const auto kernel = unrolled < 0 ? &correlate_strip_any<T> : kernels[static_cast<std::size_t>(unrolled)];
   const Index in = d.image_size(), oh = d.oh, ow = d.ow, out = oh * ow;
-  const Index band = d.bands.band, bands = d.bands.count(), size = d.bands.scratch;
+  const Index band = d.bands.band, bands = d.bands.count, size = d.bands.scratch;
   const T* const x_end = x + s.n * s.c * in;
   Tensor<T> scratch({num_threads(), size});
   T* const scratches = scratch.data();
@@ -294,8 +302,18 @@ void spread_strip(const SpreadStrip<T>& strip) {
   std::array<Pack, K * K> weight;
   simd::unroll<K * K>([&](auto i) { weight[i] = Pack(strip.weight[i]); });
   std::array<Pack, 2 * K> sums;  // [row][lane]
-  sums.fill(Pack(T(0)));
-  const auto finish = [&](Index r) {
+  simd::unroll<2 * K>([&](auto i) { sums[i] = Pack(T(0)); });
+  const T* row = strip.image;
+  for (Index r = strip.dy_first; 2 * r < strip.last + strip.top; ++r, row += strip.pitch) {
+    if (r < strip.dy_last) {
+      Pack v;
+      simd::unroll<K * K>([&](auto i) {
+        constexpr int a = i % K, b = i / K, sum = 2 * a + Tap::lane(b);
+        if constexpr (a == 0 && (b == 0 || Tap::shift(b) != Tap::shift(b - 1)))
+          v = held(Pack::load(row + Tap::shift(b)));
+        sums[sum] = multiply_add(v, weight[a * K + b], sums[sum]);
+      });
+    }
     simd::unroll<2>([&](auto p) {
       const Index i = 2 * r + p - strip.top;
       if (i < strip.first || i >= strip.last) return;
@@ -303,20 +321,13 @@ void spread_strip(const SpreadStrip<T>& strip) {
       store_within(interleave_low(sums[2 * p], sums[2 * p + 1]), to, strip.dx_end);
       if (strip.second) store_within(interleave_high(sums[2 * p], sums[2 * p + 1]), to + simd::width<T>, strip.dx_end);
     });
-    simd::unroll<2 * K - 4>([&](auto i) { sums[i] = sums[i + 4]; });
-    simd::unroll<4>([&](auto i) { sums[2 * K - 4 + i] = Pack(T(0)); });
-  };
-  Index r = strip.dy_first;
-  for (const T* row = strip.image; r < strip.dy_last; ++r, row += strip.pitch) {
-    Pack v;
-    simd::unroll<K * K>([&](auto i) {
-      constexpr int a = i % K, b = i / K, sum = 2 * a + Tap::lane(b);
-      if constexpr (a == 0 && (b == 0 || Tap::shift(b) != Tap::shift(b - 1))) v = Pack::load(row + Tap::shift(b));
-      sums[sum] = multiply_add(v, weight[a * K + b], sums[sum]);
+    simd::unroll<2 * K>([&](auto i) {
+      if constexpr (i + 4 < 2 * K)
+        sums[i] = sums[i + 4];
+      else
+        sums[i] = Pack(T(0));
     });
-    finish(r);
   }
-  for (; 2 * r < strip.last + strip.top; ++r) finish(r);
 }
 
 /// dx at stride 2 for K x K filters whose left padding is as odd as K / 2.
@@ -330,7 +341,7 @@ void spread(const ConvolutionShape& s, const T* dy, const T* weight, T* dx) {
                               offset + last_strip / 2 + width - 1 + Tap::shift(0));
   const Index pitch = layout.pitch();
   const Bands<T> cut(ceil_divide(s.h, 2), 1, K / 2, pitch);  // in pairs of rows
-  const Index band = 2 * cut.band, bands = cut.count();
+  const Index band = 2 * cut.band, bands = cut.count;
   Tensor<T> scratch({num_threads(), cut.scratch});
   T* const scratches = scratch.data();
   parallel_for(0, s.n * s.c * bands, grain_of(band * s.w), [&](Index begin, Index end) {
@@ -341,8 +352,7 @@ void spread(const ConvolutionShape& s, const T* dy, const T* weight, T* dx) {
       const Index plane = unit / bands, first = unit % bands * band, last = std::min(s.h, first + band);
       const Index dy_first = std::max<Index>(0, ceil_divide(first + s.top - K + 1, 2));
       const Index dy_last = std::min(oh, (last - 1 + s.top) / 2 + 1);
-      for (Index r = dy_first; r < dy_last; ++r)
-        layout.copy(dy + (plane * oh + r) * ow, dy + s.n * s.c * oh * ow, image + (r - dy_first) * pitch);
+      layout.copy(dy_last - dy_first, dy + (plane * oh + dy_first) * ow, dy + s.n * s.c * oh * ow, image, pitch);
       // From the right, since the last strip may run over by one pixel into the next row.
       for (Index j = (s.w - 1) / (2 * width) * 2 * width; j >= 0; j -= 2 * width) {
         const Index column = std::min(j, last_strip);
@@ -392,9 +402,9 @@ void gradient_strip(const Depthwise<T>& d, const GradientStrip<T>& strip) {
     const Index top_row = std::min<Index>(group, K - rows);  // the last group repeats some of the one before
     std::array<const T*, S> phase;
     simd::unroll<S>([&](auto p) { phase[p] = strip.image + d.taps[p] + top_row * pitch; });
-    const Steps steps = steps_within_image(d.s, S, reach, d.s.top - top_row, strip.first, strip.last);
+    const Steps steps = steps_within_image<rows, S>(d.s, d.s.top - top_row, strip.first, strip.last);
     std::array<Pack, rows * K> sums;
-    sums.fill(Pack(T(0)));
+    simd::unroll<rows * K>([&](auto i) { sums[i] = Pack(T(0)); });
     std::array<Pack, reach> dy;  // rows s, s - 1, ...
     simd::unroll<reach>([&](auto k) { dy[k] = strip.dy_row(steps.first - 1 - k, ow); });
     for (Index s = steps.first; s < steps.last; ++s) {
@@ -404,12 +414,13 @@ void gradient_strip(const Depthwise<T>& d, const GradientStrip<T>& strip) {
       Pack v;
       simd::unroll<S * K * reach>([&](auto i) {
         constexpr int k = i % reach, b = i / reach % K, p = i / reach / K, a = k * S + p;
-        if constexpr (k == 0) v = Pack::load(phase[b % S] + row + p * pitch + b / S);
+        if constexpr (k == 0) v = held(Pack::load(phase[b % S] + row + p * pitch + b / S));
         if constexpr (a < rows) sums[a * K + b] = multiply_add(v, dy[k], sums[a * K + b]);
       });
     }
-    for (Index i = (group - top_row) * K; i < rows * K; ++i)
-      strip.add(top_row * K + i, sums[static_cast<std::size_t>(i)]);
+    simd::unroll<rows * K>([&](auto i) {
+      if (i >= (group - top_row) * K) strip.add(top_row * K + i, sums[i]);
+    });
   }
 }
 
@@ -426,7 +437,7 @@ void gradient_strip_any(const Depthwise<T>& d, const GradientStrip<T>& strip) {
         image[t] = strip.image + a * d.s.dh * pitch + d.taps[static_cast<std::size_t>(std::min(b + t, kw - 1))];
       });
       std::array<Pack, together> sums;
-      sums.fill(Pack(T(0)));
+      simd::unroll<together>([&](auto t) { sums[t] = Pack(T(0)); });
       for (Index i = strip.first; i < strip.last; ++i) {
         const Pack dy = strip.dy_row(i, d.ow);
         const Index row = (i - strip.first) * d.s.sh * pitch;
