@@ -6,7 +6,6 @@
 
 #include "lamina/core/tensor.hpp"
 #include "lamina/kernels/convolution_shape.hpp"
-#include "lamina/kernels/reduce.hpp"
 #include "lamina/kernels/run.hpp"
 
 /// Depthwise convolution: groups = C = M, each channel is correlated with a filter of its own.
@@ -28,6 +27,12 @@ namespace detail {
 inline Index floor_divide(Index a, Index b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
 inline Index ceil_divide(Index a, Index b) { return -floor_divide(-a, b); }
 
+/// n rounded up to a multiple of the vector width.
+template <class T>
+Index whole_vectors(Index n) {
+  return (n + simd::width<T> - 1) / simd::width<T> * simd::width<T>;
+}
+
 /// How rows of an image lie in scratch memory: in phases, pixel `column` at at(column).
 template <class T>
 class ScratchRows {
@@ -38,9 +43,9 @@ class ScratchRows {
       : w_(w),
         stride_(stride),
         spread_(spread),
-        front_(whole_vectors(std::max<Index>(0, -floor_divide(first, stride)))),
-        phase_(front_ + whole_vectors(std::max(((w - 1) * spread + stride) / stride, floor_divide(last, stride) + 1))) {
-  }
+        front_(whole_vectors<T>(std::max<Index>(0, -floor_divide(first, stride)))),
+        phase_(front_ +
+               whole_vectors<T>(std::max(((w - 1) * spread + stride) / stride, floor_divide(last, stride) + 1))) {}
 
   Index pitch() const { return stride_ * phase_; }
   Index at(Index column) const {
@@ -73,7 +78,6 @@ class ScratchRows {
   }
 
  private:
-  static Index whole_vectors(Index n) { return (n + simd::width<T> - 1) / simd::width<T> * simd::width<T>; }
   /// The first n elements at x, zeros behind.
   static simd::Pack<T> load(const T* x, Index n, const T* end) {
     if (n >= simd::width<T>) return simd::Pack<T>::load(x);
@@ -364,15 +368,15 @@ void spread(const ConvolutionShape& s, const T* dy, const T* weight, T* dx) {
   });
 }
 
-/// What adds to the weight's gradient in a strip: dy's rows first..last-1, of which the vectors' lanes lane_first ..
-/// lane_last-1 count. image is the padded image row first * SH. sums are vectors [taps].
+/// What adds to the weight's gradient in a strip: dy's rows first..last-1, whose lanes in `counted` count. image is the
+/// padded image row first * SH in scratch memory. sums are vectors [taps + 1], the last for the bias.
 template <class T>
 struct GradientStrip {
   const T* image;
   Index first, last;
   const T* dy;
   const T* dy_end;
-  Index lane_first, lane_last;
+  typename simd::Pack<T>::Mask counted;
   T* sums;
 
   simd::Pack<T> dy_row(Index i, Index pitch) const {
@@ -380,11 +384,8 @@ struct GradientStrip {
   }
   /// The other lanes hold other pixels' products, and are dropped here, once for all rows.
   void add(Index tap, simd::Pack<T> v) const {
-    using Int = simd::detail::IntegerOf<T>;
-    const auto lanes = simd::lanes<T>();
-    const auto mask = (lanes >= static_cast<Int>(lane_first)) & (lanes < static_cast<Int>(lane_last));
     T* const sum = sums + tap * simd::width<T>;
-    (simd::Pack<T>::load(sum) + select(mask, v, T(0))).store(sum);
+    (simd::Pack<T>::load(sum) + select(counted, v, T(0))).store(sum);
   }
 };
 
@@ -405,11 +406,14 @@ void gradient_strip(const Depthwise<T>& d, const GradientStrip<T>& strip) {
     const Steps steps = steps_within_image<rows, S>(d.s, d.s.top - top_row, strip.first, strip.last);
     std::array<Pack, rows * K> sums;
     simd::unroll<rows * K>([&](auto i) { sums[i] = Pack(T(0)); });
+    Pack bias(T(0));
     std::array<Pack, reach> dy;  // rows s, s - 1, ...
-    simd::unroll<reach>([&](auto k) { dy[k] = strip.dy_row(steps.first - 1 - k, ow); });
-    for (Index s = steps.first; s < steps.last; ++s) {
+    simd::unroll<reach>([&](auto k) { dy[k] = Pack(T(0)); });
+    for (Index s = strip.first; s < strip.last + reach - 1; ++s) {
       simd::unroll<reach - 1>([&](auto k) { dy[reach - 1 - k] = dy[reach - 2 - k]; });
       dy[0] = strip.dy_row(s, ow);
+      bias += dy[0];
+      if (s < steps.first || s >= steps.last) continue;
       const Index row = (s - strip.first) * S * pitch;
       Pack v;
       simd::unroll<S * K * reach>([&](auto i) {
@@ -418,6 +422,7 @@ void gradient_strip(const Depthwise<T>& d, const GradientStrip<T>& strip) {
         if constexpr (a < rows) sums[a * K + b] = multiply_add(v, dy[k], sums[a * K + b]);
       });
     }
+    if (group == 0) strip.add(K * K, bias);
     simd::unroll<rows * K>([&](auto i) {
       if (i >= (group - top_row) * K) strip.add(top_row * K + i, sums[i]);
     });
@@ -436,16 +441,19 @@ void gradient_strip_any(const Depthwise<T>& d, const GradientStrip<T>& strip) {
       simd::unroll<together>([&](auto t) {
         image[t] = strip.image + a * d.s.dh * pitch + d.taps[static_cast<std::size_t>(std::min(b + t, kw - 1))];
       });
+      Pack bias(T(0));
       std::array<Pack, together> sums;
       simd::unroll<together>([&](auto t) { sums[t] = Pack(T(0)); });
       for (Index i = strip.first; i < strip.last; ++i) {
         const Pack dy = strip.dy_row(i, d.ow);
+        bias += dy;
         const Index row = (i - strip.first) * d.s.sh * pitch;
         simd::unroll<together>([&](auto t) { sums[t] = multiply_add(Pack::load(image[t] + row), dy, sums[t]); });
       }
       simd::unroll<together>([&](auto t) {
         if (b + t < kw) strip.add(a * kw + b + t, sums[t]);
       });
+      if (a == 0 && b == 0) strip.add(d.s.taps(), bias);
     }
 }
 
@@ -485,47 +493,48 @@ void depthwise_backward_weight(const ConvolutionShape& s, const T* x, const T* d
   using namespace detail;
   constexpr std::array kernels{&gradient_strip<T, 3, 1>, &gradient_strip<T, 5, 1>, &gradient_strip<T, 7, 1>,
                                &gradient_strip<T, 3, 2>, &gradient_strip<T, 5, 2>, &gradient_strip<T, 7, 2>};
+  using Int = simd::detail::IntegerOf<T>;
   constexpr Index width = simd::width<T>;
   const int unrolled = unrolled_kernel(s);
   const auto kernel = unrolled < 0 ? &gradient_strip_any<T> : kernels[static_cast<std::size_t>(unrolled)];
   const Depthwise<T> d(s);
-  const Index in = s.h * s.w, oh = d.oh, ow = d.ow, out = oh * ow, taps = s.taps();
-  const Index chunks = std::clamp<Index>(32 / s.c, 1, s.n);
+  const Index in = s.h * s.w, oh = d.oh, ow = d.ow, out = oh * ow, results = s.taps() + 1;
+  const Index chunks = std::clamp<Index>(32 / s.c, 1, s.n), own = results * width + d.bands.scratch;
   const T* const x_end = x + s.n * s.c * in;
   const T* const dy_end = dy + s.n * s.c * out;
-  Tensor<T> partial({chunks, s.c, taps + 1}), scratch({num_threads(), d.bands.scratch + taps * width});
+  Tensor<T> partial({chunks, s.c, results}), scratch({num_threads(), own});
   T* const partials = partial.data();
   T* const scratches = scratch.data();
   parallel_for(0, chunks * s.c, grain_of(s.n / chunks * out), [&](Index begin, Index end) {
-    T* const sums = scratches + worker() * (d.bands.scratch + taps * width);
-    T* const image = sums + taps * width;
+    T* const sums = scratches + worker() * own;
+    T* const image = sums + results * width;
     std::fill_n(image, d.bands.scratch, T(0));
     for (Index task = begin; task < end; ++task) {
       const Index chunk = task / s.c, channel = task % s.c;
-      T* const result = partials + task * (taps + 1);
-      std::fill_n(sums, taps * width, T(0));
-      result[taps] = T(0);
+      std::fill_n(sums, results * width, T(0));
       for (Index n = chunk * s.n / chunks; n < (chunk + 1) * s.n / chunks; ++n) {
         const Index plane = n * s.c + channel;
         for (Index first = 0; first < oh; first += d.bands.band) {
           const Index last = std::min(oh, first + d.bands.band);
           const T* const grad = dy + plane * out + first * ow;
           d.copy(x + plane * in, x_end, first, last, image);
-          if (dbias) result[taps] += vector_sum(grad, (last - first) * ow);
           d.strips([&](Index j) {
-            const Index counted = (j + width - 1) / width * width;  // columns before it belong to the strip on the left
-            kernel(d, {image + j, first, last, grad + j, dy_end, counted - j, ow - j, sums});
+            // The row's end, and columns before it that belong to the strip on the left.
+            const auto column = simd::lanes<T>() + static_cast<Int>(j);
+            const auto counted = (column >= static_cast<Int>(whole_vectors<T>(j))) & (column < static_cast<Int>(ow));
+            kernel(d, {image + j, first, last, grad + j, dy_end, counted, sums});
           });
         }
       }
-      for (Index t = 0; t < taps; ++t) result[t] = simd::sum(simd::Pack<T>::load(sums + t * width));
+      for (Index i = 0; i < results; ++i)
+        partials[task * results + i] = simd::sum(simd::Pack<T>::load(sums + i * width));
     }
   });
   for (Index chunk = 0; chunk < chunks; ++chunk)
     for (Index channel = 0; channel < s.c; ++channel) {
-      const T* const result = partials + (chunk * s.c + channel) * (taps + 1);
-      for (Index t = 0; t < taps; ++t) dweight[channel * taps + t] += result[t];
-      if (dbias) dbias[channel] += result[taps];
+      const T* const result = partials + (chunk * s.c + channel) * results;
+      for (Index i = 0; i < s.taps(); ++i) dweight[channel * s.taps() + i] += result[i];
+      if (dbias) dbias[channel] += result[s.taps()];
     }
 }
 
