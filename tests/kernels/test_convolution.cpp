@@ -63,6 +63,7 @@ std::vector<ConvolutionMethod> methods(const ConvolutionShape& s) {
   std::vector<ConvolutionMethod> result{ConvolutionMethod::sweep, ConvolutionMethod::direct};
   const bool plain = s.sh == 1 && s.sw == 1 && s.dh == 1 && s.dw == 1 && s.kh == s.kw;
   if (plain && s.kh == 3) result.insert(result.end(), {ConvolutionMethod::winograd_2, ConvolutionMethod::winograd_4});
+  if (s.depthwise()) result.push_back(ConvolutionMethod::depthwise);
   if (plain && s.kh == 5) result.push_back(ConvolutionMethod::winograd_5);
   return result;
 }
@@ -94,7 +95,7 @@ struct Results {
     kernels::convolution_forward(s, o.x.data(), filters, o.bias.data(), y.data());
     const bool negative_padding =  // of the convolution over dy, which Winograd's kernels do not do
         method != ConvolutionMethod::sweep && method != ConvolutionMethod::direct &&
-        std::max({s.top, s.bottom, s.left, s.right}) >= s.kh;
+        method != ConvolutionMethod::depthwise && std::max({s.top, s.bottom, s.left, s.right}) >= s.kh;
     kernels::convolution_backward_input(s, o.dy.data(), o.weight.data(), dx.data(),
                                         negative_padding ? ConvolutionMethod::direct : method);
     kernels::convolution_backward_weight(s, o.x.data(), o.dy.data(), dweight.data(), dbias.data(), method);

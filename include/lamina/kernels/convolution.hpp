@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "lamina/kernels/depthwise.hpp"
 #include "lamina/kernels/direct.hpp"
 #include "lamina/kernels/sweep.hpp"
 #include "lamina/kernels/winograd.hpp"
@@ -12,6 +13,7 @@ namespace lamina::kernels {
 enum class ConvolutionMethod {
   sweep,       ///< sweep.hpp: pixels in vectors; for few channels
   direct,      ///< direct.hpp: channels in vectors
+  depthwise,   ///< depthwise.hpp: groups = C = M
   winograd_2,  ///< winograd.hpp: F(2x2, 3x3)
   winograd_4,  ///< F(4x4, 3x3)
   winograd_5   ///< F(2x2, 5x5)
@@ -56,6 +58,7 @@ inline ConvolutionMethod winograd_method(const ConvolutionShape& s, Index few_ti
 /// where direct makes 97 (6 -> 16, 10 x 10).
 template <class T>
 ConvolutionMethod forward_method(const ConvolutionShape& s) {
+  if (s.depthwise()) return ConvolutionMethod::depthwise;
   if (detail::suits_winograd<T>(s, s.kh == 3 ? 8 : 16, simd::width<T>))
     return detail::winograd_method(s, s.group_c() * s.group_m() > (1 << 16) ? 32 : 16);
   return detail::fills_vectors<T>(s.group_m()) ? ConvolutionMethod::direct : ConvolutionMethod::sweep;
@@ -64,6 +67,7 @@ ConvolutionMethod forward_method(const ConvolutionShape& s) {
 /// Which method makes dx: the same rule for the convolution over dy.
 template <class T>
 ConvolutionMethod backward_input_method(const ConvolutionShape& s) {
+  if (s.depthwise()) return ConvolutionMethod::depthwise;
   if (s.sh == 1 && s.sw == 1 && s.dh == 1 && s.dw == 1) return forward_method<T>(transposed(s));
   return detail::fills_vectors<T>(s.group_c()) ? ConvolutionMethod::direct : ConvolutionMethod::sweep;
 }
@@ -72,6 +76,7 @@ ConvolutionMethod backward_input_method(const ConvolutionShape& s) {
 /// tiles (256 -> 256, 14 x 14, N = 1: 193 against 171; N = 8: 210 against 220; 128 -> 128, 28 x 28: 226 against 319).
 template <class T>
 ConvolutionMethod backward_weight_method(const ConvolutionShape& s) {
+  if (s.depthwise()) return ConvolutionMethod::depthwise;
   if (detail::suits_winograd<T>(s, 16, 16)) return detail::winograd_method(s, 32);
   const bool direct = detail::fills_vectors<T>(s.group_c()) ||
                       (s.group_c() >= 6 && s.group_c() < s.group_m() && detail::fills_vectors<T>(s.group_m()));
@@ -124,6 +129,8 @@ struct PackedFilters {
 template <class T>
 PackedFilters<T> pack_filters(const ConvolutionShape& s, const T* weight, ConvolutionMethod method) {
   if (method == ConvolutionMethod::sweep) return {method, pack_sweep_filters(s, weight)};
+  if (method == ConvolutionMethod::depthwise)
+    return {method, Tensor<T>({s.m, s.taps()}, std::span(weight, static_cast<std::size_t>(s.m * s.taps())))};
   Tensor<T> packed;
   detail::with_forward<T>(method, s, [&](const auto& kernel) {
     packed = Tensor<T>({s.groups, kernel.filters_size()});
@@ -143,6 +150,7 @@ template <class T>
 void convolution_forward(const ConvolutionShape& s, const T* x, const PackedFilters<T>& filters, const T* bias, T* y) {
   const T* const packed = filters.values.data();
   if (filters.method == ConvolutionMethod::sweep) return sweep_forward(s, x, packed, bias, y);
+  if (filters.method == ConvolutionMethod::depthwise) return depthwise_forward(s, x, packed, bias, y);
   detail::with_forward<T>(filters.method, s, [&](const auto& kernel) {
     for (Index g = 0; g < s.groups; ++g)
       kernel.run(x + g * s.group_x(), packed + g * kernel.filters_size(), y + g * s.group_y(),
@@ -155,6 +163,7 @@ template <class T>
 void convolution_backward_input(const ConvolutionShape& s, const T* dy, const T* weight, T* dx,
                                 ConvolutionMethod method) {
   if (method == ConvolutionMethod::sweep) return sweep_backward_input(s, dy, weight, dx);
+  if (method == ConvolutionMethod::depthwise) return depthwise_backward_input(s, dy, weight, dx);
   detail::with_backward_input<T>(method, s, [&](const auto& kernel) {
     Tensor<T> filters({kernel.filters_size()});
     T* const packed = filters.data();
@@ -176,6 +185,7 @@ template <class T>
 void convolution_backward_weight(const ConvolutionShape& s, const T* x, const T* dy, T* dweight, T* dbias,
                                  ConvolutionMethod method) {
   if (method == ConvolutionMethod::sweep) return sweep_backward_weight(s, x, dy, dweight, dbias);
+  if (method == ConvolutionMethod::depthwise) return depthwise_backward_weight(s, x, dy, dweight, dbias);
   detail::with_forward<T>(method, s, [&](const auto& kernel) {
     for (Index g = 0; g < s.groups; ++g)
       kernel.backward_weight(x + g * s.group_x(), dy + g * s.group_y(), dweight + g * s.group_weight(),

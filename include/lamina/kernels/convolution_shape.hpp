@@ -19,6 +19,8 @@ struct ConvolutionShape {
   Index group_c() const { return c / groups; }
   Index group_m() const { return m / groups; }
   Index taps() const { return kh * kw; }
+  /// Each channel has a filter of its own.
+  bool depthwise() const { return groups == c && groups == m; }
 
   /// Values from one group's part to the next, within a sample of x or y, and in the weight.
   Index group_x() const { return group_c() * h * w; }

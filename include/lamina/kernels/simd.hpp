@@ -120,6 +120,17 @@ Pack<T> multiply_add(Pack<T> a, std::type_identity_t<Pack<T>> b, std::type_ident
   return a.v * b.v + c.v;
 }
 
+/// a, from here on in a register: of a vector that was loaded for a few uses GCC makes a load at each of them.
+template <class T>
+Pack<T> held(Pack<T> a) {
+#if defined(__SSE2__)
+  asm("" : "+v"(a.v));
+#elif defined(__aarch64__)
+  asm("" : "+w"(a.v));
+#endif
+  return a;
+}
+
 /// mask ? a : b, elementwise.
 template <class T>
 Pack<T> select(typename Pack<T>::Mask mask, Pack<T> a, std::type_identity_t<Pack<T>> b) {
