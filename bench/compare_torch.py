@@ -56,6 +56,24 @@ def torch_case(name):
     if name in CONVOLUTIONS:
         n, c, h, w, m, kernel, stride, padding, groups = CONVOLUTIONS[name]
         return nn.Conv2d(c, m, kernel, stride, padding, groups=groups), torch.randn(n, c, h, w)
+    layers = {
+        "norm/batch_norm_64_56_b8": (lambda: nn.BatchNorm2d(64), (8, 64, 56, 56)),
+        "norm/batch_norm_relu_64_56_b8": (lambda: nn.Sequential(nn.BatchNorm2d(64), nn.ReLU()), (8, 64, 56, 56)),
+        "norm/batch_norm_relu_64_112_b8": (lambda: nn.Sequential(nn.BatchNorm2d(64), nn.ReLU()), (8, 64, 112, 112)),
+        "norm/batch_norm_relu_512_7_b8": (lambda: nn.Sequential(nn.BatchNorm2d(512), nn.ReLU()), (8, 512, 7, 7)),
+        "norm/batch_norm_1d_1024_b256": (lambda: nn.BatchNorm1d(1024), (256, 1024)),
+        "pool/max_2x2_64_112_b8": (lambda: nn.MaxPool2d(2), (8, 64, 112, 112)),
+        "pool/max_3x3_s2_64_112_b8": (lambda: nn.MaxPool2d(3, 2, 1), (8, 64, 112, 112)),
+        "act/relu": (nn.ReLU, (8, 64, 56, 56)),
+        "act/sigmoid": (nn.Sigmoid, (8, 64, 56, 56)),
+        "act/tanh": (nn.Tanh, (8, 64, 56, 56)),
+        "act/gelu": (nn.GELU, (8, 64, 56, 56)),
+        "act/silu": (nn.SiLU, (8, 64, 56, 56)),
+        "act/softmax_1000_b256": (lambda: nn.Softmax(1), (256, 1000)),
+    }
+    if name in layers:
+        make, shape = layers[name]
+        return make(), torch.randn(*shape)
     if name == "net/lenet_b256":
         return nn.Sequential(
             nn.Conv2d(1, 6, 5, padding=2), nn.Sigmoid(), nn.AvgPool2d(2), nn.Conv2d(6, 16, 5), nn.Sigmoid(),
@@ -89,12 +107,14 @@ def torch_worker(threads, seconds):
                     module(x)
         else:
             module.train()
-            optimizer = torch.optim.SGD(module.parameters(), 1e-3)
+            optimizer = torch.optim.SGD(module.parameters(), 1e-3) if network else None
             inputs = x.clone().requires_grad_(not network)
             labels = torch.zeros(len(x), dtype=torch.long)
 
             def run():
-                optimizer.zero_grad(set_to_none=False)
+                for parameter in module.parameters():
+                    if parameter.grad is not None:
+                        parameter.grad.zero_()
                 y = module(inputs)
                 (F.cross_entropy(y, labels) if network else y.sum()).backward()
                 if network:
