@@ -43,6 +43,8 @@ void add_cases() {
                return Conv2d<float>(s.c, s.m, s.kernel, {.stride = s.stride, .padding = s.padding, .groups = s.groups});
              },
              {s.n, s.c, s.h, s.w});
+  add_case(Kind::layer, "norm/local_response_96_55",
+           [] { return LocalResponseNorm<float>(5, {.alpha = 5e-4, .k = 2}); }, {8, 96, 55, 55});
 }
 
 }  // namespace lamina::bench

@@ -56,6 +56,8 @@ def torch_case(name):
     if name in CONVOLUTIONS:
         n, c, h, w, m, kernel, stride, padding, groups = CONVOLUTIONS[name]
         return nn.Conv2d(c, m, kernel, stride, padding, groups=groups), torch.randn(n, c, h, w)
+    if name == "norm/local_response_96_55":
+        return nn.LocalResponseNorm(5, 5e-4, 0.75, 2), torch.randn(8, 96, 55, 55)
     if name == "net/lenet_b256":
         return nn.Sequential(
             nn.Conv2d(1, 6, 5, padding=2), nn.Sigmoid(), nn.AvgPool2d(2), nn.Conv2d(6, 16, 5), nn.Sigmoid(),

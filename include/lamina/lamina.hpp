@@ -35,6 +35,7 @@
 #include "lamina/nn/layer_norm.hpp"
 #include "lamina/nn/leaky_relu.hpp"
 #include "lamina/nn/linear.hpp"
+#include "lamina/nn/local_response_norm.hpp"
 #include "lamina/nn/losses.hpp"
 #include "lamina/nn/max_pool2d.hpp"
 #include "lamina/nn/module.hpp"
