@@ -56,6 +56,61 @@ class BatchNorm : public Layer<Derived, Scalar> {
 
   Index multiply_adds(const Shape&) const override { return 0; }
 
+  // The pieces of forward and backward, for a module that computes them together with something else (DenseBlock).
+
+  /// Moves the running statistics towards a batch's means and biased variances, of `count` values to a channel.
+  void track(const double* mean, const double* variance, Index count) {
+    if (!options_.track_running_stats) return;
+    const std::int64_t batches = ++*num_batches_tracked.data();
+    const double share = options_.momentum.value_or(1.0 / static_cast<double>(batches));
+    const double unbiased = static_cast<double>(count) / static_cast<double>(count - 1);
+    Scalar* const means = running_mean.data();
+    Scalar* const variances = running_var.data();
+    for (Index c = 0; c < channels_; ++c) {
+      means[c] = static_cast<Scalar>((1 - share) * static_cast<double>(means[c]) + share * mean[c]);
+      variances[c] =
+          static_cast<Scalar>((1 - share) * static_cast<double>(variances[c]) + share * unbiased * variance[c]);
+    }
+  }
+
+  /// [4, C]: for every channel the mean, the scale and the shift of y = (x - mean) * scale + shift, and
+  /// 1 / sqrt(variance + eps).
+  template <class M>
+  Tensor<Scalar> coefficients(const M* mean, const M* variance) const {
+    Tensor<Scalar> result({4, channels_});
+    Scalar* const out = result.data();
+    for (Index c = 0; c < channels_; ++c) {
+      const double inverse = 1 / std::sqrt(static_cast<double>(variance[c]) + options_.eps);
+      const double factor = options_.affine ? static_cast<double>(weight.value.data()[c]) : 1;
+      out[c] = static_cast<Scalar>(mean[c]);
+      out[channels_ + c] = static_cast<Scalar>(factor * inverse);
+      out[2 * channels_ + c] = options_.affine ? bias.value.data()[c] : Scalar(0);
+      out[3 * channels_ + c] = static_cast<Scalar>(inverse);
+    }
+    return result;
+  }
+
+  /// Given coefficients and for every channel the sums of dy and of dy (x - mean), adds to the gradients of weight and
+  /// bias; returns [2, C], slope and offset of dx = dy * scale - (x - mean) * slope - offset.
+  Tensor<Scalar> backward_terms(const Tensor<Scalar>& coefficients, const double* dy_sum, const double* product_sum,
+                                Index count) {
+    const Scalar* const scale = coefficients.data() + channels_;
+    const Scalar* const inverse = scale + 2 * channels_;
+    Scalar* const weight_grad = options_.affine && weight.requires_grad ? weight.gradient().data() : nullptr;
+    Scalar* const bias_grad = options_.affine && bias.requires_grad ? bias.gradient().data() : nullptr;
+    Tensor<Scalar> terms({2, channels_});
+    Scalar* const slope = terms.data();
+    Scalar* const offset = slope + channels_;
+    for (Index c = 0; c < channels_; ++c) {
+      const double invd = static_cast<double>(inverse[c]), factor = static_cast<double>(scale[c]);
+      if (weight_grad) weight_grad[c] += static_cast<Scalar>(product_sum[c] * invd);
+      if (bias_grad) bias_grad[c] += static_cast<Scalar>(dy_sum[c]);
+      slope[c] = static_cast<Scalar>(factor * invd * invd * product_sum[c] / static_cast<double>(count));
+      offset[c] = static_cast<Scalar>(factor * dy_sum[c] / static_cast<double>(count));
+    }
+    return terms;
+  }
+
  protected:
   BatchNorm(Index num_features, const BatchNormOptions& options) : channels_(num_features), options_(options) {
     require(channels_ >= 1, name(), ": num_features must be at least 1, got ", channels_);
@@ -97,37 +152,7 @@ class BatchNorm : public Layer<Derived, Scalar> {
     return moments;
   }
 
-  void update_running_statistics(const Moments& moments, Index count) {
-    const std::int64_t batches = ++*num_batches_tracked.data();
-    const double share = options_.momentum.value_or(1.0 / static_cast<double>(batches));
-    const double unbiased = static_cast<double>(count) / static_cast<double>(count - 1);
-    Scalar* const mean = running_mean.data();
-    Scalar* const variance = running_var.data();
-    for (Index c = 0; c < channels_; ++c) {
-      const auto i = static_cast<std::size_t>(c);
-      mean[c] = static_cast<Scalar>((1 - share) * static_cast<double>(mean[c]) + share * moments.mean[i]);
-      variance[c] =
-          static_cast<Scalar>((1 - share) * static_cast<double>(variance[c]) + share * unbiased * moments.variance[i]);
-    }
-  }
-
-  /// [4, C]: for every channel the mean, the scale and the shift of y = (x - mean) * scale + shift, and
-  /// 1 / sqrt(variance + eps).
-  template <class M>
-  Tensor<Scalar> coefficients(const M& mean, const M& variance) const {
-    Tensor<Scalar> result({4, channels_});
-    Scalar* const out = result.data();
-    for (Index c = 0; c < channels_; ++c) {
-      const double inverse = 1 / std::sqrt(static_cast<double>(variance[c]) + options_.eps);
-      const double factor = options_.affine ? static_cast<double>(weight.value.data()[c]) : 1;
-      out[c] = static_cast<Scalar>(mean[c]);
-      out[channels_ + c] = static_cast<Scalar>(factor * inverse);
-      out[2 * channels_ + c] = options_.affine ? bias.value.data()[c] : Scalar(0);
-      out[3 * channels_ + c] = static_cast<Scalar>(inverse);
-    }
-    return result;
-  }
-  Tensor<Scalar> coefficients(const Moments& moments) const {
+  Tensor<Scalar> coefficients_of(const Moments& moments) const {
     return coefficients(moments.mean.data(), moments.variance.data());
   }
 
@@ -139,7 +164,7 @@ class BatchNorm : public Layer<Derived, Scalar> {
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
     this->output_shape(x.shape());
     const Tensor<Scalar> c = options_.track_running_stats ? coefficients(running_mean.data(), running_var.data())
-                                                          : coefficients(batch_moments(x));
+                                                          : coefficients_of(batch_moments(x));
     if (x.empty()) return x;
     const Scalar* const in = std::as_const(x).data();
     Tensor<Scalar> y = x.exclusive() ? std::move(x) : Tensor<Scalar>(x.shape());
@@ -150,8 +175,8 @@ class BatchNorm : public Layer<Derived, Scalar> {
   Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {
     Tensor<Scalar> y(this->output_shape(x.shape()));
     const Moments moments = batch_moments(x);
-    if (options_.track_running_stats) update_running_statistics(moments, sizes(x.shape()).count());
-    Tensor<Scalar> c = coefficients(moments);
+    track(moments.mean.data(), moments.variance.data(), sizes(x.shape()).count());
+    Tensor<Scalar> c = coefficients_of(moments);
     normalize(c, x.shape(), std::as_const(x).data(), y.data());
     tape.push(std::move(x), std::move(c));
     return y;
@@ -161,32 +186,19 @@ class BatchNorm : public Layer<Derived, Scalar> {
   ///   d bias = sum g, d weight = sum g n(x), dx = weight / deviation * (g - (d bias + n(x) * d weight) / m).
   Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad input_grad) override {
     const auto [x, saved] = tape.pop<Tensor<Scalar>, Tensor<Scalar>>();
+    const bool learns = options_.affine && (weight.requires_grad || bias.requires_grad);
+    if (input_grad == InputGrad::skip && !learns) return {};
     const kernels::ChannelShape s = sizes(x.shape());
     const Scalar* const mean = saved.data();
-    const Scalar* const scale = mean + channels_;
-    const Scalar* const inverse = mean + 3 * channels_;
     const auto n = static_cast<std::size_t>(channels_);
-    Scalar* const weight_grad = options_.affine && weight.requires_grad ? weight.gradient().data() : nullptr;
-    Scalar* const bias_grad = options_.affine && bias.requires_grad ? bias.gradient().data() : nullptr;
-    if (input_grad == InputGrad::skip && !weight_grad && !bias_grad) return {};
     std::vector<double> dy_sum(n), product_sum(n);
     kernels::channel_gradient_sums(s, x.data(), std::as_const(dy).data(), mean, dy_sum.data(), product_sum.data());
-
-    Tensor<Scalar> terms({2, channels_});
-    Scalar* const slope = terms.data();
-    Scalar* const offset = slope + channels_;
-    for (Index c = 0; c < channels_; ++c) {
-      const auto i = static_cast<std::size_t>(c);
-      const double invd = static_cast<double>(inverse[c]), factor = static_cast<double>(scale[c]);
-      if (weight_grad) weight_grad[c] += static_cast<Scalar>(product_sum[i] * invd);
-      if (bias_grad) bias_grad[c] += static_cast<Scalar>(dy_sum[i]);
-      slope[c] = static_cast<Scalar>(factor * invd * invd * product_sum[i] / static_cast<double>(s.count()));
-      offset[c] = static_cast<Scalar>(factor * dy_sum[i] / static_cast<double>(s.count()));
-    }
+    const Tensor<Scalar> terms = backward_terms(saved, dy_sum.data(), product_sum.data(), s.count());
     if (input_grad == InputGrad::skip) return {};
     const Scalar* const gradient = std::as_const(dy).data();
     Tensor<Scalar> dx = dy.exclusive() ? std::move(dy) : Tensor<Scalar>(x.shape());
-    kernels::normalize_channels_backward(s, x.data(), gradient, mean, scale, slope, offset, dx.data());
+    kernels::normalize_channels_backward(s, x.data(), gradient, mean, mean + channels_, terms.data(),
+                                         terms.data() + channels_, dx.data());
     return dx;
   }
 
