@@ -33,12 +33,13 @@ inline Index scaled(const char* network, Index channels, double width) {
   return static_cast<Index>(product);
 }
 
-/// A number of channels as the nearest multiple of 8 that is not more than a tenth below it, at least 8: what the
-/// MobileNets round to. Throws ValueError unless it is positive.
-inline Index multiple_of_8(const char* network, double channels) {
-  require(channels > 0, network, ": a width must be positive");
-  const Index nearest = std::max<Index>(8, static_cast<Index>(channels + 4) / 8 * 8);
-  return static_cast<double>(nearest) < 0.9 * channels ? nearest + 8 : nearest;
+/// A number of channels times a width multiplier as the MobileNets round it: to the nearest multiple of 8 that is not
+/// more than a tenth below, at least 8. Throws ValueError unless the width is positive.
+inline Index multiple_of_8(const char* network, Index channels, double width) {
+  require(width > 0, network, ": width must be positive, got ", width);
+  const double product = static_cast<double>(channels) * width;
+  const Index nearest = std::max<Index>(8, static_cast<Index>(product + 4) / 8 * 8);
+  return static_cast<double>(nearest) < 0.9 * product ? nearest + 8 : nearest;
 }
 
 /// Convolution without bias, batch normalisation, activation; children "0", "1", "2", as torchvision's

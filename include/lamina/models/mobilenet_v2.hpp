@@ -35,7 +35,7 @@ struct MobileNetV2Options {
 template <class Scalar = float>
 Sequential<Scalar> mobilenet_v2(const MobileNetV2Options& options = {}) {
   using Relu6 = ReLU6<Scalar>;
-  const auto maps = [](double channels) { return detail::multiple_of_8("mobilenet_v2", channels); };
+  const auto maps = [](Index channels, double width) { return detail::multiple_of_8("mobilenet_v2", channels, width); };
   const auto bottleneck = [](Index in, Index out, Index stride, Index expansion) {
     const Index inside = in * expansion;
     Sequential<Scalar> conv;
@@ -49,17 +49,17 @@ Sequential<Scalar> mobilenet_v2(const MobileNetV2Options& options = {}) {
     Index expansion, channels, repeats, stride;
   };
 
-  Index in = maps(32 * options.width);
+  Index in = maps(32, options.width);
   Sequential<Scalar> features{detail::conv_norm<Scalar>(options.in_channels, in, 3, {.stride = 2}, Relu6())};
   for (const Row& row : {Row{1, 16, 1, 1}, Row{6, 24, 2, 2}, Row{6, 32, 3, 2}, Row{6, 64, 4, 2}, Row{6, 96, 3, 1},
                          Row{6, 160, 3, 2}, Row{6, 320, 1, 1}}) {
-    const Index out = maps(static_cast<double>(row.channels) * options.width);
+    const Index out = maps(row.channels, options.width);
     for (Index i = 0; i < row.repeats; ++i) {
       features.add(bottleneck(in, out, i == 0 ? row.stride : 1, row.expansion));
       in = out;
     }
   }
-  const Index last = maps(1280 * std::max(1.0, options.width));
+  const Index last = maps(1280, std::max(1.0, options.width));
   features.add(detail::conv_norm<Scalar>(in, last, 1, {}, Relu6()));
 
   Sequential<Scalar> net{

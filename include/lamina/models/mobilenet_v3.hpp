@@ -32,9 +32,7 @@ Sequential<Scalar> mobilenet_v3(const std::vector<MobileNetV3Row>& table, Index 
                                 const MobileNetV3Options& options) {
   using Swish = Hardswish<Scalar>;
   const BatchNormOptions norm{.eps = 0.001, .momentum = 0.01};
-  const auto maps = [&](Index channels) {
-    return multiple_of_8("mobilenet_v3", static_cast<double>(channels) * options.width);
-  };
+  const auto maps = [&](Index channels) { return multiple_of_8("mobilenet_v3", channels, options.width); };
   Index in = maps(16);
   Sequential<Scalar> features{conv_norm<Scalar>(options.in_channels, in, 3, {.stride = 2, .norm = norm}, Swish())};
   for (const MobileNetV3Row& row : table) {
@@ -49,7 +47,7 @@ Sequential<Scalar> mobilenet_v3(const std::vector<MobileNetV3Row>& table, Index 
     if (inside != in) convolution(in, 1, {.norm = norm});
     convolution(inside, row.kernel, {.stride = row.stride, .groups = inside, .norm = norm});
     if (row.squeeze) {
-      const Index squeezed = multiple_of_8("mobilenet_v3", static_cast<double>(inside / 4));
+      const Index squeezed = multiple_of_8("mobilenet_v3", inside / 4, 1);
       block.add(squeeze_excitation<Scalar>(inside, squeezed, Hardsigmoid<Scalar>()));
     }
     block.add(conv_norm<Scalar>(inside, out, 1, {.norm = norm}));
