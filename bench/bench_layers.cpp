@@ -86,6 +86,8 @@ void add_cases() {
   add_case(
       Kind::layer, "act/silu", [] { return SiLU(); }, activations);
   add_case(Kind::layer, "act/softmax_1000_b256", [] { return Softmax(1); }, {256, 1000});
+  add_case(Kind::layer, "norm/local_response_96_55",
+           [] { return LocalResponseNorm<float>(5, {.alpha = 5e-4, .k = 2}); }, {8, 96, 55, 55});
 }
 
 }  // namespace lamina::bench

@@ -71,6 +71,7 @@ def torch_case(name):
         "norm/batch_norm_relu_64_112_b8": (lambda: nn.Sequential(nn.BatchNorm2d(64), nn.ReLU()), (8, 64, 112, 112)),
         "norm/batch_norm_relu_512_7_b8": (lambda: nn.Sequential(nn.BatchNorm2d(512), nn.ReLU()), (8, 512, 7, 7)),
         "norm/batch_norm_1d_1024_b256": (lambda: nn.BatchNorm1d(1024), (256, 1024)),
+        "norm/local_response_96_55": (lambda: nn.LocalResponseNorm(5, 5e-4, 0.75, 2), (8, 96, 55, 55)),
         "pool/max_2x2_64_112_b8": (lambda: nn.MaxPool2d(2), (8, 64, 112, 112)),
         "pool/max_3x3_s2_64_112_b8": (lambda: nn.MaxPool2d(3, 2, 1), (8, 64, 112, 112)),
         "act/relu": (nn.ReLU, (8, 64, 56, 56)),

@@ -9,6 +9,7 @@
 #include "lamina/nn/batch_norm.hpp"
 #include "lamina/nn/container.hpp"
 #include "lamina/nn/layer_norm.hpp"
+#include "lamina/nn/local_response_norm.hpp"
 #include "lamina/nn/summary.hpp"
 #include "lamina/nn/tanh.hpp"
 
@@ -242,6 +243,10 @@ TEST_CASE("normalisation layers conform") {
   CHECK(conforms(LayerNorm<double>(5, {.elementwise_affine = false}), {4, 5}));
   CHECK(conforms(LayerNorm<double>(9), {9}));
   CHECK(conforms(LayerNorm<double>(4), {0, 4}));
+  CHECK(conforms(LocalResponseNorm<double>(5, {.alpha = 1}), {2, 8, 3, 4}));
+  CHECK(conforms(LocalResponseNorm<double>(4, {.alpha = 2, .beta = 0.4, .k = 0.3}), {1, 5, 2, 9}));
+  CHECK(conforms(LocalResponseNorm<double>(3, {.alpha = 1}), {2, 3, 0}));
+  CHECK(conforms(LocalResponseNorm<double>(2, {.alpha = 1}), {1, 2, 700}));
 }
 
 TEST_CASE("batch norm's moments do not suffer from what comes first: other means, constants, sequences of any length") {
@@ -368,6 +373,15 @@ TEST_CASE("normalisation layers name themselves and what is wrong") {
   CHECK(BatchNorm1d(8, {.momentum = std::nullopt}).name() == "BatchNorm1d(8, momentum=none)");
   CHECK(LayerNorm(64).name() == "LayerNorm(64)");
   CHECK(LayerNorm({3, 4}, {.eps = 0.1, .bias = false}).name() == "LayerNorm([3, 4], eps=0.1, bias=false)");
+
+  CHECK(LocalResponseNorm(5, {.alpha = 5e-4, .beta = 0.5, .k = 2}).name() ==
+        "LocalResponseNorm(5, alpha=0.0005, beta=0.5, k=2)");
+  CHECK_THROWS_WITH_AS(LocalResponseNorm(0), "LocalResponseNorm(0): size must be at least 1, got 0", ValueError);
+  CHECK_THROWS_WITH_AS(LocalResponseNorm(3, {.k = -1}), "LocalResponseNorm(3, k=-1): alpha and k must not be negative",
+                       ValueError);
+  CHECK_THROWS_WITH_AS(LocalResponseNorm(3).output_shape({3, 4}),
+                       "LocalResponseNorm(3): expected an input [N, C, ...] of rank 3 or more, got shape [3, 4]",
+                       ShapeError);
 
   CHECK_THROWS_WITH_AS(BatchNorm2d(0), "BatchNorm2d(0): num_features must be at least 1, got 0", ValueError);
   CHECK_THROWS_WITH_AS(BatchNorm2d(2, {.eps = -1}), "BatchNorm2d(2, eps=-1): eps must not be negative, got -1",

@@ -246,6 +246,17 @@ void batch_norm(const ChannelShape& s, const T* x, const ChannelMap<T, Activatio
   });
 }
 
+/// Mean and (biased) variance of every channel of x alone.
+template <class T>
+void channel_moments(const ChannelShape& s, const T* x, double* mean, double* variance) {
+  detail::ChannelBlock<T>::for_each(s, [&](const detail::ChannelBlock<T>& block) {
+    detail::channel_moments(block, x, [=](Index c, double m, double v) {
+      mean[c] = m;
+      variance[c] = v;
+    });
+  });
+}
+
 /// The backward of batch_norm, with g = dy f'(...): sums(c, sum g, sum g (x - mean)) for every channel c, then, unless
 /// dx is null, dx = g * scale - (x - mean) * slope - offset, where sums has written slope and offset [channels] for c.
 /// dx may be dy or x.

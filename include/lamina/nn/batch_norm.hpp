@@ -59,6 +59,53 @@ class BatchNorm : public Layer<Derived, Scalar, Fusible<Scalar>> {
 
   bool applies(const Module<Scalar>& next) const override { return known(&next).index() != 0; }
 
+  // The pieces of forward and backward, for a module that computes them together with something else (DenseBlock).
+
+  /// (c, mean, biased variance): moves channel c's running statistics towards those of a batch of `count` values to a
+  /// channel. For every channel once.
+  auto tracking(Index count) {
+    Scalar *means = nullptr, *variances = nullptr;
+    double share = 0;
+    if (options_.track_running_stats) {
+      means = running_mean.data();
+      variances = running_var.data();
+      share = options_.momentum.value_or(1.0 / static_cast<double>(++*num_batches_tracked.data()));
+    }
+    return [=, n = static_cast<double>(count)](Index c, double mean, double variance) {
+      if (!means) return;
+      const auto move = [share](Scalar& to, double value) {
+        to = static_cast<Scalar>((1 - share) * static_cast<double>(to) + share * value);
+      };
+      move(means[c], mean);
+      move(variances[c], variance * (n / (n - 1)));
+    };
+  }
+
+  /// [4, C]: for every channel the mean, the scale and the shift of y = (x - mean) * scale + shift, and
+  /// 1 / sqrt(variance + eps).
+  template <class M>
+  Tensor<Scalar> coefficients(const M* mean, const M* variance) const {
+    Tensor<Scalar> result({4, channels_});
+    for (Index c = 0; c < channels_; ++c) set(result.data(), c, mean[c], variance[c]);
+    return result;
+  }
+
+  /// (c, sum of dy, sum of dy (x - mean)): adds to channel c's gradients of weight and bias, and writes slope and
+  /// offset of dx = dy * scale - (x - mean) * slope - offset to terms [2, C]; `count` values to a channel.
+  auto gradient_terms(const Tensor<Scalar>& coefficients, Index count, Scalar* terms) {
+    const Scalar* const scale = coefficients.data() + channels_;
+    const Scalar* const inverse = scale + 2 * channels_;
+    Scalar* const weight_grad = options_.affine && weight.requires_grad ? weight.gradient().data() : nullptr;
+    Scalar* const bias_grad = options_.affine && bias.requires_grad ? bias.gradient().data() : nullptr;
+    return [=, n = static_cast<double>(count), offset = terms + channels_](Index c, double dy_sum, double product_sum) {
+      const double invd = static_cast<double>(inverse[c]), factor = static_cast<double>(scale[c]);
+      if (weight_grad) weight_grad[c] += static_cast<Scalar>(product_sum * invd);
+      if (bias_grad) bias_grad[c] += static_cast<Scalar>(dy_sum);
+      terms[c] = static_cast<Scalar>(factor * invd * invd * product_sum / n);
+      offset[c] = static_cast<Scalar>(factor * dy_sum / n);
+    };
+  }
+
  protected:
   BatchNorm(Index num_features, const BatchNormOptions& options) : channels_(num_features), options_(options) {
     require(channels_ >= 1, name(), ": num_features must be at least 1, got ", channels_);
@@ -143,13 +190,11 @@ class BatchNorm : public Layer<Derived, Scalar, Fusible<Scalar>> {
       return y;
     }
     if (x.empty()) return x;
-    Tensor<Scalar> coefficients({4, channels_});
-    for (Index c = 0; c < channels_; ++c) set(coefficients.data(), c, running_mean.data()[c], running_var.data()[c]);
+    const Tensor<Scalar> running = coefficients(running_mean.data(), running_var.data());
     const Scalar* const in = std::as_const(x).data();
     Tensor<Scalar> y = x.exclusive() ? std::move(x) : Tensor<Scalar>(x.shape());
-    std::visit(
-        [&](const auto& f) { kernels::normalize_channels(sizes(y.shape()), in, map(coefficients, f), y.data()); },
-        activation);
+    std::visit([&](const auto& f) { kernels::normalize_channels(sizes(y.shape()), in, map(running, f), y.data()); },
+               activation);
     return y;
   }
 
@@ -157,23 +202,7 @@ class BatchNorm : public Layer<Derived, Scalar, Fusible<Scalar>> {
     Tensor<Scalar> y(this->output_shape(x.shape()));
     check_batch(x.shape());
     const Activation activation = known(next);
-    Scalar *mean = nullptr, *variance = nullptr;
-    double share = 0;
-    if (options_.track_running_stats) {
-      mean = running_mean.data();
-      variance = running_var.data();
-      share = options_.momentum.value_or(1.0 / static_cast<double>(++*num_batches_tracked.data()));
-    }
-    const auto count = static_cast<double>(sizes(x.shape()).count());
-    const auto update_running_statistics = [=](Index c, double batch_mean, double batch_variance) {
-      if (!mean) return;
-      const auto move = [share](Scalar& to, double value) {
-        to = static_cast<Scalar>((1 - share) * static_cast<double>(to) + share * value);
-      };
-      move(mean[c], batch_mean);
-      move(variance[c], batch_variance * (count / (count - 1)));
-    };
-    Tensor<Scalar> coefficients = normalize_batch(x, activation, update_running_statistics, y.data());
+    Tensor<Scalar> coefficients = normalize_batch(x, activation, tracking(sizes(x.shape()).count()), y.data());
     tape.push(std::move(x), std::move(coefficients), activation);
     return y;
   }
@@ -183,30 +212,18 @@ class BatchNorm : public Layer<Derived, Scalar, Fusible<Scalar>> {
   Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad input_grad) override {
     auto [x, coefficients, activation] = tape.pop<Tensor<Scalar>, Tensor<Scalar>, Activation>();
     const kernels::ChannelShape s = sizes(x.shape());
-    Scalar* const weight_grad = options_.affine && weight.requires_grad ? weight.gradient().data() : nullptr;
-    Scalar* const bias_grad = options_.affine && bias.requires_grad ? bias.gradient().data() : nullptr;
-    if (input_grad == InputGrad::skip && !weight_grad && !bias_grad) return {};
-
-    const Scalar* const scale = std::as_const(coefficients).data() + channels_;
-    const Scalar* const inverse = scale + 2 * channels_;
+    const bool learns = options_.affine && (weight.requires_grad || bias.requires_grad);
+    if (input_grad == InputGrad::skip && !learns) return {};
     Tensor<Scalar> terms({2, channels_});
-    Scalar* const slope = terms.data();
-    Scalar* const offset = slope + channels_;
-    const auto sums = [=, count = static_cast<double>(s.count())](Index c, double dy_sum, double product_sum) {
-      const double invd = static_cast<double>(inverse[c]), factor = static_cast<double>(scale[c]);
-      if (weight_grad) weight_grad[c] += static_cast<Scalar>(product_sum * invd);
-      if (bias_grad) bias_grad[c] += static_cast<Scalar>(dy_sum);
-      slope[c] = static_cast<Scalar>(factor * invd * invd * product_sum / count);
-      offset[c] = static_cast<Scalar>(factor * dy_sum / count);
-    };
+    const auto sums = gradient_terms(coefficients, s.count(), terms.data());
     const Scalar* const in = std::as_const(x).data();
     const Scalar* const gradient = std::as_const(dy).data();
     Tensor<Scalar> dx;
     if (input_grad == InputGrad::compute)
       dx = dy.exclusive() ? std::move(dy) : x.exclusive() ? std::move(x) : Tensor<Scalar>(dy.shape());
     std::visit(
-        [&, &map_of = coefficients](const auto& f) {
-          kernels::batch_norm_backward(s, in, gradient, map(map_of, f), sums, slope, offset, dx.data());
+        [&, &map_of = coefficients, slope = std::as_const(terms).data()](const auto& f) {
+          kernels::batch_norm_backward(s, in, gradient, map(map_of, f), sums, slope, slope + channels_, dx.data());
         },
         activation);
     return dx;
