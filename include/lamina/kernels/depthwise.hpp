@@ -108,6 +108,12 @@ struct Bands {
   }
 };
 
+/// The grain for so many units of `work` outputs. Each piece clears its scratch memory, which should not be for one
+/// unit where there are many.
+inline Index grain_of_units(Index units, Index work) {
+  return std::max(grain_of(work), std::min<Index>(8, units / 16));
+}
+
 /// What the kernels share: the sizes, and how a padded image row lies in scratch memory.
 template <class T>
 struct Depthwise {
@@ -254,11 +260,11 @@ void correlate(const Depthwise<T>& d, const T* x, const T* weight, const T* bias
   const int unrolled = unrolled_kernel(s);
   const auto kernel = unrolled < 0 ? &correlate_strip_any<T> : kernels[static_cast<std::size_t>(unrolled)];
   const Index in = d.image_size(), oh = d.oh, ow = d.ow, out = oh * ow;
-  const Index band = d.bands.band, bands = d.bands.count, size = d.bands.scratch;
+  const Index band = d.bands.band, bands = d.bands.count, units = s.n * s.c * bands, size = d.bands.scratch;
   const T* const x_end = x + s.n * s.c * in;
   Tensor<T> scratch({num_threads(), size});
   T* const scratches = scratch.data();
-  parallel_for(0, s.n * s.c * bands, grain_of(band * ow), [&](Index begin, Index end) {
+  parallel_for(0, units, grain_of_units(units, band * ow), [&](Index begin, Index end) {
     T* const image = scratches + worker() * size;
     std::fill_n(image, size, T(0));
     const auto line_of = [&](Index unit) { return unit / bands * oh + std::min(oh, unit % bands * band); };
@@ -345,10 +351,10 @@ void spread(const ConvolutionShape& s, const T* dy, const T* weight, T* dx) {
                               offset + last_strip / 2 + width - 1 + Tap::shift(0));
   const Index pitch = layout.pitch();
   const Bands<T> cut(ceil_divide(s.h, 2), 1, K / 2, pitch);  // in pairs of rows
-  const Index band = 2 * cut.band, bands = cut.count;
+  const Index band = 2 * cut.band, bands = cut.count, units = s.n * s.c * bands;
   Tensor<T> scratch({num_threads(), cut.scratch});
   T* const scratches = scratch.data();
-  parallel_for(0, s.n * s.c * bands, grain_of(band * s.w), [&](Index begin, Index end) {
+  parallel_for(0, units, grain_of_units(units, band * s.w), [&](Index begin, Index end) {
     T* const image = scratches + worker() * cut.scratch;
     std::fill_n(image, cut.scratch, T(0));
     const T* const dx_end = dx + (end / bands * s.h + std::min(s.h, end % bands * band)) * s.w;
@@ -505,7 +511,7 @@ void depthwise_backward_weight(const ConvolutionShape& s, const T* x, const T* d
   Tensor<T> partial({chunks, s.c, results}), scratch({num_threads(), own});
   T* const partials = partial.data();
   T* const scratches = scratch.data();
-  parallel_for(0, chunks * s.c, grain_of(s.n / chunks * out), [&](Index begin, Index end) {
+  parallel_for(0, chunks * s.c, grain_of_units(chunks * s.c, s.n / chunks * out), [&](Index begin, Index end) {
     T* const sums = scratches + worker() * own;
     T* const image = sums + results * width;
     std::fill_n(image, d.bands.scratch, T(0));
