@@ -189,6 +189,12 @@ Steps steps_within_image(const ConvolutionShape& s, Index top, Index first, Inde
   return {std::max(first, floor_divide(top, S)), std::min(last + (K - 1) / S, ceil_divide(s.h + top, S))};
 }
 
+/// Each of p[0], p[1], ... in a vector of its own.
+template <class T, int... I>
+std::array<simd::Pack<T>, sizeof...(I)> broadcast(const T* p, std::integer_sequence<int, I...>) {
+  return {simd::Pack<T>(p[I])...};
+}
+
 /// K x K taps, stride S. Step s passes padded rows s S .. s S + S - 1; its row p meets output s - k at tap row k S + p.
 template <class T, int K, int S>
 void correlate_strip(const Depthwise<T>& d, const Strip<T>& strip) {
@@ -196,8 +202,7 @@ void correlate_strip(const Depthwise<T>& d, const Strip<T>& strip) {
   constexpr int reach = (K + S - 1) / S;
   const Index pitch = d.layout.pitch(), ow = d.ow, first = strip.first;
   const Pack bias(strip.bias);
-  std::array<Pack, K * K> weight;
-  simd::unroll<K * K>([&](auto i) { weight[i] = Pack(strip.weight[i]); });
+  const auto weight = broadcast<T>(strip.weight, std::make_integer_sequence<int, K * K>{});
   std::array<Pack, reach> sums;  // of outputs s - reach + 1, ..., s
   simd::unroll<reach>([&](auto k) { sums[k] = bias; });
   std::array<const T*, S> phase;
@@ -309,10 +314,8 @@ template <class T, int K>
 void spread_strip(const SpreadStrip<T>& strip) {
   using Pack = simd::Pack<T>;
   using Tap = SpreadTap<K>;
-  std::array<Pack, K * K> weight;
-  simd::unroll<K * K>([&](auto i) { weight[i] = Pack(strip.weight[i]); });
-  std::array<Pack, 2 * K> sums;  // [row][lane]
-  simd::unroll<2 * K>([&](auto i) { sums[i] = Pack(T(0)); });
+  const auto weight = broadcast<T>(strip.weight, std::make_integer_sequence<int, K * K>{});
+  std::array<Pack, 2 * K> sums{};  // [row][lane]
   const T* row = strip.image;
   for (Index r = strip.dy_first; 2 * r < strip.last + strip.top; ++r, row += strip.pitch) {
     if (r < strip.dy_last) {
@@ -410,11 +413,9 @@ void gradient_strip(const Depthwise<T>& d, const GradientStrip<T>& strip) {
     std::array<const T*, S> phase;
     simd::unroll<S>([&](auto p) { phase[p] = strip.image + d.taps[p] + top_row * pitch; });
     const Steps steps = steps_within_image<rows, S>(d.s, d.s.top - top_row, strip.first, strip.last);
-    std::array<Pack, rows * K> sums;
-    simd::unroll<rows * K>([&](auto i) { sums[i] = Pack(T(0)); });
+    std::array<Pack, rows * K> sums{};
     Pack bias(T(0));
-    std::array<Pack, reach> dy;  // rows s, s - 1, ...
-    simd::unroll<reach>([&](auto k) { dy[k] = Pack(T(0)); });
+    std::array<Pack, reach> dy{};  // rows s, s - 1, ...
     for (Index s = strip.first; s < strip.last + reach - 1; ++s) {
       simd::unroll<reach - 1>([&](auto k) { dy[reach - 1 - k] = dy[reach - 2 - k]; });
       dy[0] = strip.dy_row(s, ow);
@@ -448,8 +449,7 @@ void gradient_strip_any(const Depthwise<T>& d, const GradientStrip<T>& strip) {
         image[t] = strip.image + a * d.s.dh * pitch + d.taps[static_cast<std::size_t>(std::min(b + t, kw - 1))];
       });
       Pack bias(T(0));
-      std::array<Pack, together> sums;
-      simd::unroll<together>([&](auto t) { sums[t] = Pack(T(0)); });
+      std::array<Pack, together> sums{};
       for (Index i = strip.first; i < strip.last; ++i) {
         const Pack dy = strip.dy_row(i, d.ow);
         bias += dy;
