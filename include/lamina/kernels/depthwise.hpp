@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 #include <vector>
 
 #include "lamina/core/tensor.hpp"
@@ -189,10 +190,18 @@ Steps steps_within_image(const ConvolutionShape& s, Index top, Index first, Inde
   return {std::max(first, floor_divide(top, S)), std::min(last + (K - 1) / S, ceil_divide(s.h + top, S))};
 }
 
-/// Each of p[0], p[1], ... in a vector of its own.
 template <class T, int... I>
 std::array<simd::Pack<T>, sizeof...(I)> broadcast(const T* p, std::integer_sequence<int, I...>) {
   return {simd::Pack<T>(p[I])...};
+}
+/// The taps of a filter as a kernel reads them: in registers if they leave room for others; else each is broadcast from
+/// memory where it is used, which costs less than keeping vectors of it on the stack.
+template <int K, class T>
+auto taps_of(const T* weight) {
+  if constexpr (K == 3)
+    return broadcast(weight, std::make_integer_sequence<int, K * K>{});
+  else
+    return weight;
 }
 
 /// K x K taps, stride S. Step s passes padded rows s S .. s S + S - 1; its row p meets output s - k at tap row k S + p.
@@ -202,7 +211,7 @@ void correlate_strip(const Depthwise<T>& d, const Strip<T>& strip) {
   constexpr int reach = (K + S - 1) / S;
   const Index pitch = d.layout.pitch(), ow = d.ow, first = strip.first;
   const Pack bias(strip.bias);
-  const auto weight = broadcast<T>(strip.weight, std::make_integer_sequence<int, K * K>{});
+  const auto weight = taps_of<K>(strip.weight);
   std::array<Pack, reach> sums;  // of outputs s - reach + 1, ..., s
   simd::unroll<reach>([&](auto k) { sums[k] = bias; });
   std::array<const T*, S> phase;
@@ -216,7 +225,7 @@ void correlate_strip(const Depthwise<T>& d, const Strip<T>& strip) {
       simd::unroll<S * K * reach>([&](auto i) {
         constexpr int k = i % reach, b = i / reach % K, p = i / reach / K, a = k * S + p;
         if constexpr (k == 0) v = held(Pack::load(phase[b % S] + row + p * pitch + b / S));
-        if constexpr (a < K) sums[reach - 1 - k] = multiply_add(v, weight[a * K + b], sums[reach - 1 - k]);
+        if constexpr (a < K) sums[reach - 1 - k] = multiply_add(v, Pack(weight[a * K + b]), sums[reach - 1 - k]);
       });
     }
     if (const Index i = s - reach + 1 - first; i >= 0) store_within(sums[0], strip.y + i * ow, strip.y_end);
@@ -314,7 +323,7 @@ template <class T, int K>
 void spread_strip(const SpreadStrip<T>& strip) {
   using Pack = simd::Pack<T>;
   using Tap = SpreadTap<K>;
-  const auto weight = broadcast<T>(strip.weight, std::make_integer_sequence<int, K * K>{});
+  const auto weight = taps_of<K>(strip.weight);
   std::array<Pack, 2 * K> sums{};  // [row][lane]
   const T* row = strip.image;
   for (Index r = strip.dy_first; 2 * r < strip.last + strip.top; ++r, row += strip.pitch) {
@@ -324,7 +333,7 @@ void spread_strip(const SpreadStrip<T>& strip) {
         constexpr int a = i % K, b = i / K, sum = 2 * a + Tap::lane(b);
         if constexpr (a == 0 && (b == 0 || Tap::shift(b) != Tap::shift(b - 1)))
           v = held(Pack::load(row + Tap::shift(b)));
-        sums[sum] = multiply_add(v, weight[a * K + b], sums[sum]);
+        sums[sum] = multiply_add(v, Pack(weight[a * K + b]), sums[sum]);
       });
     }
     simd::unroll<2>([&](auto p) {
