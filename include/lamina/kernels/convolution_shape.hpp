@@ -19,13 +19,31 @@ struct ConvolutionShape {
   Index group_c() const { return c / groups; }
   Index group_m() const { return m / groups; }
   Index taps() const { return kh * kw; }
-  /// A 1x1 convolution that is a plain matrix product on the pixels.
-  bool pointwise() const {
-    return taps() == 1 && sh == 1 && sw == 1 && top == 0 && bottom == 0 && left == 0 && right == 0;
-  }
-  /// Every channel is filtered by itself.
+  /// Each channel has a filter of its own.
   bool depthwise() const { return groups == c && groups == m; }
+
+  /// Values from one group's part to the next, within a sample of x or y, and in the weight.
+  Index group_x() const { return group_c() * h * w; }
+  Index group_y() const { return group_m() * oh() * ow(); }
+  Index group_weight() const { return group_m() * group_c() * taps(); }
 };
+
+/// The convolution over dy that gives dx: C and M, input and output change places. For stride and dilation 1.
+inline ConvolutionShape transposed(const ConvolutionShape& s) {
+  ConvolutionShape t = s;
+  t.c = s.m;
+  t.m = s.c;
+  t.h = s.oh();
+  t.w = s.ow();
+  t.top = s.kh - 1 - s.top;
+  t.bottom = s.kh - 1 - s.bottom;
+  t.left = s.kw - 1 - s.left;
+  t.right = s.kw - 1 - s.right;
+  return t;
+}
+
+/// n cut into parts of `size`, the last one shorter: their number.
+constexpr Index parts_of(Index n, Index size) { return (n + size - 1) / size; }
 
 /// How many tasks of `work` memory accesses or multiply-adds go into one piece of a parallel_for.
 inline Index grain_of(Index work) { return std::max<Index>(1, (Index{1} << 14) / std::max<Index>(1, work)); }
