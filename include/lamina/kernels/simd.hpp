@@ -196,18 +196,19 @@ Pack<T> sqrt(Pack<T> a) {
 #endif
 }
 namespace detail {
-template <class T, Index Bytes>
-T halved_sum(typename Vector<T, Bytes>::type v) {
+/// The elements joined pairwise: half with half, and so on.
+template <class T, Index Bytes, class F>
+T halve(typename Vector<T, Bytes>::type v, F join) {
   if constexpr (Bytes > 16) {
     struct {
       typename Vector<T, Bytes / 2>::type low, high;
     } halves;
     std::memcpy(&halves, &v, sizeof v);
-    return halved_sum<T, Bytes / 2>(halves.low + halves.high);
+    return halve<T, Bytes / 2>(join(halves.low, halves.high), join);
   } else if constexpr (sizeof(T) == 4) {
-    return (v[0] + v[2]) + (v[1] + v[3]);
+    return join(join(v[0], v[2]), join(v[1], v[3]));
   } else {
-    return v[0] + v[1];
+    return join(v[0], v[1]);
   }
 }
 }  // namespace detail
@@ -215,15 +216,14 @@ T halved_sum(typename Vector<T, Bytes>::type v) {
 /// The sum of the elements, pairwise.
 template <class T>
 T sum(Pack<T> a) {
-  return detail::halved_sum<T, vector_bytes>(a.v);
+  return detail::halve<T, vector_bytes>(a.v, [](auto x, auto y) { return x + y; });
 }
 
-/// The largest element; that of the others if some are NaN.
+/// The largest element; that of the others if some are NaN, -infinity if all are.
 template <class T>
 T max(Pack<T> a) {
-  T result = -std::numeric_limits<T>::infinity();
-  for (Index i = 0; i < width<T>; ++i) result = a.v[i] > result ? a.v[i] : result;
-  return result;
+  a = select(a == a, a, Pack<T>(-std::numeric_limits<T>::infinity()));
+  return detail::halve<T, vector_bytes>(a.v, [](auto x, auto y) { return x < y ? y : x; });
 }
 
 /// c[0] x^n + c[1] x^(n-1) + ... + c[n] by Horner's rule.
