@@ -151,6 +151,14 @@ TEST_CASE_TEMPLATE("a NaN stays in the first operand of max and min", T, float, 
   CHECK(std::isnan(max(Pack(not_a_number<T>), T(0))[0]));
   CHECK(std::isnan(min(Pack(not_a_number<T>), T(0))[0]));
   CHECK(max(Pack(2), not_a_number<T>)[0] == 2);
+  for (Index i = 0; i < simd::width<T>; ++i) {
+    Pack mixed(T(-3));
+    mixed.v[i] = not_a_number<T>;
+    CHECK(simd::max(mixed) == T(-3));
+    mixed.v[i] = T(4);
+    CHECK(simd::max(mixed) == T(4));
+  }
+  CHECK(simd::max(Pack(not_a_number<T>)) == -infinity<T>);
 }
 
 TEST_CASE_TEMPLATE("exp, log, sigmoid, tanh and erf are as accurate as they say, on numbers of all kinds", T, float,

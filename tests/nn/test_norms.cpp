@@ -265,7 +265,7 @@ TEST_CASE("batch norm's moments do not suffer from what comes first: other means
     const double count = static_cast<double>(x.numel() / shape[1]);
     Tensor<double> unbiased = expected.variance;
     unbiased *= count / (count - 1);
-    CHECK(worst(layer.running_mean, expected.mean) < 1e-6);
+    CHECK(worst(layer.running_mean, expected.mean) < 1e-5);  // of numbers of 1000
     CHECK(worst(layer.running_var, unbiased) < 1e-6);
   }
 }
