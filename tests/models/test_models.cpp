@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "lamina/data/digits.hpp"
+#include "lamina/data/transforms.hpp"
 #include "lamina/models/alexnet.hpp"
 #include "lamina/models/densenet.hpp"
 #include "lamina/models/googlenet.hpp"
@@ -13,7 +14,7 @@
 #include "lamina/models/resnet.hpp"
 #include "lamina/models/vgg.hpp"
 #include "lamina/nn/summary.hpp"
-#include "lamina/optim/sgd.hpp"
+#include "lamina/optim/adam.hpp"
 #include "lamina/train/fit.hpp"
 
 using namespace lamina;
@@ -154,23 +155,23 @@ TEST_CASE("what cannot be built or run is refused") {
 }
 
 TEST_CASE("small settings learn drawn digits") {
-  const auto learns = [](Module<float>& net, double lr, double accuracy) {
-    DataLoader train(digits(800), {.batch_size = 32, .shuffle = true}),
-        test(digits(200, {.first = 1500}), {.batch_size = 100});
-    SGD<float> optimizer(parameters(net), {.lr = lr, .momentum = 0.9});
-    const History history = fit(net, optimizer, train, {.epochs = 3, .test = &test, .progress = false});
-    INFO(history.epochs.back().test_accuracy);
-    CHECK(history.epochs.back().test_accuracy > accuracy);
+  const auto learns = [](Module<float>& net) {
+    DataLoader train(digits(600), {.batch_size = 20, .shuffle = true, .transform = Resize(Size2(32, 32))}),
+        test(digits(200, {.first = 1500}), {.batch_size = 100, .transform = Resize(Size2(32, 32))});
+    Adam optimizer(parameters(net), {.lr = 0.004});
+    const History history = fit(net, optimizer, train, {.epochs = 3, .progress = false});
+    CHECK(history.epochs.back().train_accuracy > 0.3);
+    return evaluate(std::as_const(net), test).accuracy;
   };
   manual_seed(1);
-  auto residual = resnet(18, {.in_channels = 1, .classes = 10, .form = Form::listing, .width = 0.25});
-  learns(residual, 0.02, 0.8);
+  auto residual = resnet(18, {.in_channels = 1, .classes = 10, .form = Form::listing, .width = 0.125});
+  CHECK(learns(residual) > 0.6);
   auto dense = densenet(21, {.in_channels = 1, .classes = 10, .form = Form::listing, .width = 0.25});
-  learns(dense, 0.05, 0.8);
-  auto inverted = mobilenet_v3_small({.in_channels = 1, .classes = 10, .width = 0.5, .dropout = 0});
-  learns(inverted, 0.05, 0.0);
+  CHECK(learns(dense) > 0.6);
+  auto inverted = mobilenet_v3_small({.in_channels = 1, .classes = 10, .width = 0.25, .dropout = 0});
+  learns(inverted);  // its running statistics are slow, so what it infers lags behind
   auto separable = mobilenet({.in_channels = 1, .classes = 10, .width = 0.25});
-  learns(separable, 0.05, 0.0);
+  learns(separable);
   auto inception = googlenet({.in_channels = 1, .classes = 10, .width = 0.25});
-  learns(inception, 0.02, 0.0);
+  learns(inception);
 }
