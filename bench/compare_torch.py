@@ -45,6 +45,9 @@ CONVOLUTIONS = {
     "conv/3x3_256_14_b8": (8, 256, 14, 14, 256, 3, 1, 1, 1),
     "conv/1x1_64_256_56_b8": (8, 64, 56, 56, 256, 1, 1, 0, 1),
 }
+# torchvision's, at batch 8.
+NETWORKS = [f"net/{name}_b8" for name in ("alexnet", "vgg11", "googlenet", "resnet18", "resnet50", "densenet121",
+                                          "mobilenet_v2", "mobilenet_v3_large")]
 PROGRAMS = ("bench_models", "bench_layers")
 
 
@@ -63,6 +66,11 @@ def torch_case(name):
             nn.Conv2d(1, 6, 5, padding=2), nn.Sigmoid(), nn.AvgPool2d(2), nn.Conv2d(6, 16, 5), nn.Sigmoid(),
             nn.AvgPool2d(2), nn.Flatten(), nn.Linear(400, 120), nn.Sigmoid(), nn.Linear(120, 84), nn.Sigmoid(),
             nn.Linear(84, 10)), torch.randn(256, 1, 28, 28)
+    if name in NETWORKS:
+        from torchvision import models
+
+        options = {"aux_logits": False, "init_weights": False} if name == "net/googlenet_b8" else {}
+        return getattr(models, name[4:-3])(**options), torch.randn(8, 3, 224, 224)
     return None
 
 
