@@ -28,6 +28,13 @@ inline constexpr Index vector_bytes = 32;
 inline constexpr Index vector_bytes = 16;
 #endif
 
+/// How many vector registers there are.
+#if defined(__AVX512F__) || defined(__aarch64__)
+inline constexpr Index registers = 32;
+#else
+inline constexpr Index registers = 16;
+#endif
+
 namespace detail {
 template <class T, Index Bytes = vector_bytes>
 struct Vector {

@@ -53,9 +53,14 @@ class Linear : public Layer<Linear<Scalar>, Scalar> {
  private:
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
     Tensor<Scalar> y(output_shape(x.shape()));
-    kernels::gemm(y.numel() / out_, out_, in_, kernels::row_major(std::as_const(x).data(), in_),
-                  kernels::transposed(weight.value.data(), in_), y.data(), kernels::Store::assign,
-                  has_bias_ ? bias.value.data() : nullptr);
+    const auto multiply = [&](const auto& epilogue) {
+      kernels::gemm(y.numel() / out_, out_, in_, kernels::row_major(std::as_const(x).data(), in_),
+                    kernels::transposed(weight.value.data(), in_), y.data(), kernels::Store::assign, epilogue);
+    };
+    if (has_bias_)
+      multiply(kernels::ColumnBias<Scalar>{bias.value.data()});
+    else
+      multiply(kernels::AsIs{});
     return y;
   }
 
