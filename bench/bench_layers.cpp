@@ -61,6 +61,33 @@ void add_cases() {
                return Conv2d<float>(s.c, s.m, s.kernel, {.stride = s.stride, .padding = s.padding, .groups = s.groups});
              },
              {s.n, s.c, s.h, s.w});
+
+  // The passes over memory between the products.
+  const auto batch_norm_relu = [](Index channels) {
+    return [channels] { return Sequential{BatchNorm2d(channels), ReLU()}; };
+  };
+  add_case(Kind::layer, "norm/batch_norm_64_56_b8", [] { return BatchNorm2d(64); }, {8, 64, 56, 56});
+  add_case(Kind::layer, "norm/batch_norm_relu_64_56_b8", batch_norm_relu(64), {8, 64, 56, 56});
+  add_case(Kind::layer, "norm/batch_norm_relu_64_112_b8", batch_norm_relu(64), {8, 64, 112, 112});
+  add_case(Kind::layer, "norm/batch_norm_relu_512_7_b8", batch_norm_relu(512), {8, 512, 7, 7});
+  add_case(Kind::layer, "norm/batch_norm_1d_1024_b256", [] { return BatchNorm1d(1024); }, {256, 1024});
+  add_case(Kind::layer, "pool/max_2x2_64_112_b8", [] { return MaxPool2d(2); }, {8, 64, 112, 112});
+  add_case(Kind::layer, "pool/max_3x3_s2_64_112_b8", [] { return MaxPool2d(3, {.stride = 2, .padding = 1}); },
+           {8, 64, 112, 112});
+  const Shape activations{8, 64, 56, 56};
+  add_case(
+      Kind::layer, "act/relu", [] { return ReLU(); }, activations);
+  add_case(
+      Kind::layer, "act/sigmoid", [] { return Sigmoid(); }, activations);
+  add_case(
+      Kind::layer, "act/tanh", [] { return Tanh(); }, activations);
+  add_case(
+      Kind::layer, "act/gelu", [] { return GELU(); }, activations);
+  add_case(
+      Kind::layer, "act/silu", [] { return SiLU(); }, activations);
+  add_case(Kind::layer, "act/softmax_1000_b256", [] { return Softmax(1); }, {256, 1000});
+  add_case(Kind::layer, "norm/local_response_96_55",
+           [] { return LocalResponseNorm<float>(5, {.alpha = 5e-4, .k = 2}); }, {8, 96, 55, 55});
 }
 
 }  // namespace lamina::bench

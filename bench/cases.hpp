@@ -72,17 +72,21 @@ void train_network(benchmark::State& state, const Make& make, const Shape& shape
   count_arithmetic(state, net, shape, 3);
 }
 
-/// Registers NAME/infer and NAME/train for the module that make() returns.
+/// Registers NAME/infer and NAME/train for the module that make() returns, with inputs of these shapes.
 template <class Make>
-void add_case(Kind kind, const std::string& name, Make make, const Shape& shape) {
+void add_case(Kind kind, const std::string& name, Make make, const Shape& infer_shape, const Shape& train_shape) {
   const auto add = [](const std::string& full_name, std::function<void(benchmark::State&)> run) {
     benchmark::RegisterBenchmark(full_name.c_str(), std::move(run))->Unit(benchmark::kMillisecond);
   };
-  add(name + "/infer", [=](benchmark::State& state) { infer(state, make, shape); });
+  add(name + "/infer", [=](benchmark::State& state) { infer(state, make, infer_shape); });
   if (kind == Kind::layer)
-    add(name + "/train", [=](benchmark::State& state) { train_layer(state, make, shape); });
+    add(name + "/train", [=](benchmark::State& state) { train_layer(state, make, train_shape); });
   else
-    add(name + "/train", [=](benchmark::State& state) { train_network(state, make, shape); });
+    add(name + "/train", [=](benchmark::State& state) { train_network(state, make, train_shape); });
+}
+template <class Make>
+void add_case(Kind kind, const std::string& name, Make make, const Shape& shape) {
+  add_case(kind, name, make, shape, shape);
 }
 
 }  // namespace lamina::bench

@@ -358,6 +358,19 @@ def normalisation(f):
     norm("layer_norm/one_row", nn.LayerNorm, (9,), 9)
     norm("layer_norm/long", nn.LayerNorm, (2, 71), 71)
 
+    def local(case, x, *args, **kwargs):
+        f.layer(f"local_response_norm/{case}", nn.LocalResponseNorm(*args, **kwargs), x)
+
+    local("default", (2, 9, 3, 4), 5)
+    local("paper", (2, 9, 3, 4), 5, alpha=5e-4, beta=0.75, k=2)
+    local("strong", (2, 7, 3, 5), 3, alpha=1.5, beta=0.75, k=0.5)
+    local("even", (1, 6, 2, 3), 4, alpha=1.0, beta=0.6, k=1.5)
+    local("beta_1", (2, 5, 4, 19), 2, alpha=0.5, beta=1.0)
+    local("one", (2, 3, 3, 3), 1, alpha=1.0)
+    local("beyond_channels", (2, 3, 2, 2), 9, alpha=1.0)
+    local("rank3", (2, 6, 7), 3, alpha=1.0)
+    local("rank5", (1, 4, 2, 3, 2), 3, alpha=1.0)
+
 
 # --- losses -----------------------------------------------------------------------------------------------------------
 

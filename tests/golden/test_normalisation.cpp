@@ -3,6 +3,7 @@
 #include "golden/golden.hpp"
 #include "lamina/nn/batch_norm.hpp"
 #include "lamina/nn/layer_norm.hpp"
+#include "lamina/nn/local_response_norm.hpp"
 
 using namespace lamina;
 using testing::Golden;
@@ -39,6 +40,17 @@ TEST_CASE_TEMPLATE("normalisation as in PyTorch", S, float, double) {
   CHECK(golden.layer("layer_norm/plain", LayerNorm<S>(7, {.elementwise_affine = false})));
   CHECK(golden.layer("layer_norm/one_row", LayerNorm<S>(9)));
   CHECK(golden.layer("layer_norm/long", LayerNorm<S>(71)));
+
+  using Local = LocalResponseNorm<S>;
+  CHECK(golden.layer("local_response_norm/default", Local(5)));
+  CHECK(golden.layer("local_response_norm/paper", Local(5, {.alpha = 5e-4, .k = 2})));
+  CHECK(golden.layer("local_response_norm/strong", Local(3, {.alpha = 1.5, .k = 0.5})));
+  CHECK(golden.layer("local_response_norm/even", Local(4, {.alpha = 1, .beta = 0.6, .k = 1.5})));
+  CHECK(golden.layer("local_response_norm/beta_1", Local(2, {.alpha = 0.5, .beta = 1})));
+  CHECK(golden.layer("local_response_norm/one", Local(1, {.alpha = 1})));
+  CHECK(golden.layer("local_response_norm/beyond_channels", Local(9, {.alpha = 1})));
+  CHECK(golden.layer("local_response_norm/rank3", Local(3, {.alpha = 1})));
+  CHECK(golden.layer("local_response_norm/rank5", Local(3, {.alpha = 1})));
 
   CHECK(golden.untested() == "");
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 #include <vector>
 
 #include "lamina/core/tensor.hpp"
@@ -108,6 +109,12 @@ struct Bands {
   }
 };
 
+/// The grain for so many units of `work` outputs. Each piece clears its scratch memory, which should not be for one
+/// unit where there are many.
+inline Index grain_of_units(Index units, Index work) {
+  return std::max(grain_of(work), std::min<Index>(8, units / 16));
+}
+
 /// What the kernels share: the sizes, and how a padded image row lies in scratch memory.
 template <class T>
 struct Depthwise {
@@ -183,6 +190,20 @@ Steps steps_within_image(const ConvolutionShape& s, Index top, Index first, Inde
   return {std::max(first, floor_divide(top, S)), std::min(last + (K - 1) / S, ceil_divide(s.h + top, S))};
 }
 
+template <class T, int... I>
+std::array<simd::Pack<T>, sizeof...(I)> broadcast(const T* p, std::integer_sequence<int, I...>) {
+  return {simd::Pack<T>(p[I])...};
+}
+/// The taps of a filter as a kernel reads them: in registers if they leave room for others; else each is broadcast from
+/// memory where it is used, which costs less than keeping vectors of it on the stack.
+template <int K, class T>
+auto taps_of(const T* weight) {
+  if constexpr (K == 3)
+    return broadcast(weight, std::make_integer_sequence<int, K * K>{});
+  else
+    return weight;
+}
+
 /// K x K taps, stride S. Step s passes padded rows s S .. s S + S - 1; its row p meets output s - k at tap row k S + p.
 template <class T, int K, int S>
 void correlate_strip(const Depthwise<T>& d, const Strip<T>& strip) {
@@ -190,8 +211,7 @@ void correlate_strip(const Depthwise<T>& d, const Strip<T>& strip) {
   constexpr int reach = (K + S - 1) / S;
   const Index pitch = d.layout.pitch(), ow = d.ow, first = strip.first;
   const Pack bias(strip.bias);
-  std::array<Pack, K * K> weight;
-  simd::unroll<K * K>([&](auto i) { weight[i] = Pack(strip.weight[i]); });
+  const auto weight = taps_of<K>(strip.weight);
   std::array<Pack, reach> sums;  // of outputs s - reach + 1, ..., s
   simd::unroll<reach>([&](auto k) { sums[k] = bias; });
   std::array<const T*, S> phase;
@@ -205,7 +225,7 @@ void correlate_strip(const Depthwise<T>& d, const Strip<T>& strip) {
       simd::unroll<S * K * reach>([&](auto i) {
         constexpr int k = i % reach, b = i / reach % K, p = i / reach / K, a = k * S + p;
         if constexpr (k == 0) v = held(Pack::load(phase[b % S] + row + p * pitch + b / S));
-        if constexpr (a < K) sums[reach - 1 - k] = multiply_add(v, weight[a * K + b], sums[reach - 1 - k]);
+        if constexpr (a < K) sums[reach - 1 - k] = multiply_add(v, Pack(weight[a * K + b]), sums[reach - 1 - k]);
       });
     }
     if (const Index i = s - reach + 1 - first; i >= 0) store_within(sums[0], strip.y + i * ow, strip.y_end);
@@ -254,11 +274,11 @@ void correlate(const Depthwise<T>& d, const T* x, const T* weight, const T* bias
   const int unrolled = unrolled_kernel(s);
   const auto kernel = unrolled < 0 ? &correlate_strip_any<T> : kernels[static_cast<std::size_t>(unrolled)];
   const Index in = d.image_size(), oh = d.oh, ow = d.ow, out = oh * ow;
-  const Index band = d.bands.band, bands = d.bands.count, size = d.bands.scratch;
+  const Index band = d.bands.band, bands = d.bands.count, units = s.n * s.c * bands, size = d.bands.scratch;
   const T* const x_end = x + s.n * s.c * in;
   Tensor<T> scratch({num_threads(), size});
   T* const scratches = scratch.data();
-  parallel_for(0, s.n * s.c * bands, grain_of(band * ow), [&](Index begin, Index end) {
+  parallel_for(0, units, grain_of_units(units, band * ow), [&](Index begin, Index end) {
     T* const image = scratches + worker() * size;
     std::fill_n(image, size, T(0));
     const auto line_of = [&](Index unit) { return unit / bands * oh + std::min(oh, unit % bands * band); };
@@ -303,10 +323,8 @@ template <class T, int K>
 void spread_strip(const SpreadStrip<T>& strip) {
   using Pack = simd::Pack<T>;
   using Tap = SpreadTap<K>;
-  std::array<Pack, K * K> weight;
-  simd::unroll<K * K>([&](auto i) { weight[i] = Pack(strip.weight[i]); });
-  std::array<Pack, 2 * K> sums;  // [row][lane]
-  simd::unroll<2 * K>([&](auto i) { sums[i] = Pack(T(0)); });
+  const auto weight = taps_of<K>(strip.weight);
+  std::array<Pack, 2 * K> sums{};  // [row][lane]
   const T* row = strip.image;
   for (Index r = strip.dy_first; 2 * r < strip.last + strip.top; ++r, row += strip.pitch) {
     if (r < strip.dy_last) {
@@ -315,7 +333,7 @@ void spread_strip(const SpreadStrip<T>& strip) {
         constexpr int a = i % K, b = i / K, sum = 2 * a + Tap::lane(b);
         if constexpr (a == 0 && (b == 0 || Tap::shift(b) != Tap::shift(b - 1)))
           v = held(Pack::load(row + Tap::shift(b)));
-        sums[sum] = multiply_add(v, weight[a * K + b], sums[sum]);
+        sums[sum] = multiply_add(v, Pack(weight[a * K + b]), sums[sum]);
       });
     }
     simd::unroll<2>([&](auto p) {
@@ -345,10 +363,10 @@ void spread(const ConvolutionShape& s, const T* dy, const T* weight, T* dx) {
                               offset + last_strip / 2 + width - 1 + Tap::shift(0));
   const Index pitch = layout.pitch();
   const Bands<T> cut(ceil_divide(s.h, 2), 1, K / 2, pitch);  // in pairs of rows
-  const Index band = 2 * cut.band, bands = cut.count;
+  const Index band = 2 * cut.band, bands = cut.count, units = s.n * s.c * bands;
   Tensor<T> scratch({num_threads(), cut.scratch});
   T* const scratches = scratch.data();
-  parallel_for(0, s.n * s.c * bands, grain_of(band * s.w), [&](Index begin, Index end) {
+  parallel_for(0, units, grain_of_units(units, band * s.w), [&](Index begin, Index end) {
     T* const image = scratches + worker() * cut.scratch;
     std::fill_n(image, cut.scratch, T(0));
     const T* const dx_end = dx + (end / bands * s.h + std::min(s.h, end % bands * band)) * s.w;
@@ -404,11 +422,9 @@ void gradient_strip(const Depthwise<T>& d, const GradientStrip<T>& strip) {
     std::array<const T*, S> phase;
     simd::unroll<S>([&](auto p) { phase[p] = strip.image + d.taps[p] + top_row * pitch; });
     const Steps steps = steps_within_image<rows, S>(d.s, d.s.top - top_row, strip.first, strip.last);
-    std::array<Pack, rows * K> sums;
-    simd::unroll<rows * K>([&](auto i) { sums[i] = Pack(T(0)); });
+    std::array<Pack, rows * K> sums{};
     Pack bias(T(0));
-    std::array<Pack, reach> dy;  // rows s, s - 1, ...
-    simd::unroll<reach>([&](auto k) { dy[k] = Pack(T(0)); });
+    std::array<Pack, reach> dy{};  // rows s, s - 1, ...
     for (Index s = strip.first; s < strip.last + reach - 1; ++s) {
       simd::unroll<reach - 1>([&](auto k) { dy[reach - 1 - k] = dy[reach - 2 - k]; });
       dy[0] = strip.dy_row(s, ow);
@@ -442,8 +458,7 @@ void gradient_strip_any(const Depthwise<T>& d, const GradientStrip<T>& strip) {
         image[t] = strip.image + a * d.s.dh * pitch + d.taps[static_cast<std::size_t>(std::min(b + t, kw - 1))];
       });
       Pack bias(T(0));
-      std::array<Pack, together> sums;
-      simd::unroll<together>([&](auto t) { sums[t] = Pack(T(0)); });
+      std::array<Pack, together> sums{};
       for (Index i = strip.first; i < strip.last; ++i) {
         const Pack dy = strip.dy_row(i, d.ow);
         bias += dy;
@@ -505,7 +520,7 @@ void depthwise_backward_weight(const ConvolutionShape& s, const T* x, const T* d
   Tensor<T> partial({chunks, s.c, results}), scratch({num_threads(), own});
   T* const partials = partial.data();
   T* const scratches = scratch.data();
-  parallel_for(0, chunks * s.c, grain_of(s.n / chunks * out), [&](Index begin, Index end) {
+  parallel_for(0, chunks * s.c, grain_of_units(chunks * s.c, s.n / chunks * out), [&](Index begin, Index end) {
     T* const sums = scratches + worker() * own;
     T* const image = sums + results * width;
     std::fill_n(image, d.bands.scratch, T(0));

@@ -386,7 +386,7 @@ struct Product {
     }
     p.columns = std::min(p.columns, n);
     // The columns of a lie so far apart that their lines push each other out of the cache.
-    p.copy_a = a.column_stride != 1 && p.depth * a.column_stride > Index{1} << 14;
+    p.copy_a = a.row_stride == 1 && p.depth * a.column_stride > Index{1} << 14;
     const Index tasks = num_threads() > 1 ? std::min<Index>(4 * num_threads(), m * n * k / work_for_thread) : 1;
     if (tasks > 1) {
       p.rows = std::min(m, std::max(strip, ceil_div(m, ceil_div(tasks, ceil_div(n, p.columns)))));

@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "lamina/kernels/gemm.hpp"
-#include "lamina/kernels/reduce.hpp"
 #include "lamina/nn/init.hpp"
 #include "lamina/nn/module.hpp"
 
@@ -76,7 +75,11 @@ class Linear : public Layer<Linear<Scalar>, Scalar> {
     if (weight.requires_grad)
       kernels::gemm(out_, in_, rows, kernels::transposed(gradient.data(), out_), kernels::row_major(x.data(), in_),
                     weight.gradient().data(), kernels::Store::add);
-    if (has_bias_ && bias.requires_grad) kernels::add_column_sums(rows, out_, gradient.data(), bias.gradient().data());
+    if (has_bias_ && bias.requires_grad) {
+      const Scalar one(1);  // the sums of the columns are a product with a row of ones
+      kernels::gemm(1, out_, rows, {&one, 0, 0}, kernels::row_major(gradient.data(), out_), bias.gradient().data(),
+                    kernels::Store::add);
+    }
     if (input_grad == InputGrad::skip) return {};
     Tensor<Scalar> dx(x.shape());
     kernels::gemm(rows, in_, out_, kernels::row_major(gradient.data(), out_),

@@ -1,0 +1,156 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <utility>
+
+#include "lamina/kernels/elementwise.hpp"
+#include "lamina/kernels/run.hpp"
+#include "lamina/nn/module.hpp"
+
+namespace lamina {
+
+struct LocalResponseNormOptions {
+  double alpha = 1e-4;  ///< factor of the neighbours' mean square
+  double beta = 0.75;   ///< exponent
+  double k = 1;         ///< added to it
+};
+
+/// Local response normalisation across channels (Krizhevsky, Sutskever, Hinton 2012, section 3.3), as in PyTorch:
+///
+///   y[c] = x[c] d[c]^-beta,   d[c] = k + alpha / size * sum of x[j]^2 over c - size / 2 <= j <= c + (size - 1) / 2
+///
+/// at each pixel; channels outside count as zeros, and size / 2 is rounded down. The paper's alpha multiplies the sum
+/// itself, without the division by size: its n = 5, k = 2, alpha = 1e-4, beta = 0.75 are
+/// LocalResponseNorm(5, {.alpha = 5e-4, .k = 2}).
+///
+/// Shapes: x and y [N, C, ...] of rank 3 or more. Throws ValueError for a size below 1 or a negative alpha or k;
+/// ShapeError for a lower rank.
+template <class Scalar = float>
+class LocalResponseNorm : public Layer<LocalResponseNorm<Scalar>, Scalar> {
+ public:
+  explicit LocalResponseNorm(Index size, const LocalResponseNormOptions& options = {})
+      : size_(size), options_(options) {
+    detail::require(size_ >= 1, name(), ": size must be at least 1, got ", size_);
+    detail::require(options_.alpha >= 0 && options_.k >= 0, name(), ": alpha and k must not be negative");
+  }
+
+  Shape output_shape(const Shape& input) const override {
+    detail::require<ShapeError>(input.rank() >= 3, name(), ": expected an input [N, C, ...] of rank 3 or more, got ",
+                                "shape ", input);
+    return input;
+  }
+  Members<Scalar> members() override { return {}; }
+  Index multiply_adds(const Shape&) const override { return 0; }
+  std::string name() const override {
+    const LocalResponseNormOptions defaults;
+    std::string out = detail::text("LocalResponseNorm(", size_);
+    if (options_.alpha != defaults.alpha) out += detail::text(", alpha=", options_.alpha);
+    if (options_.beta != defaults.beta) out += detail::text(", beta=", options_.beta);
+    if (options_.k != defaults.k) out += detail::text(", k=", options_.k);
+    return out + ")";
+  }
+
+ private:
+  using Pack = simd::Pack<Scalar>;
+
+  /// f(c, first, last, offset, n) for every channel of every run of pixels: channels first..last-1 are its neighbours
+  /// from `below` channels before to `above` behind, the run lies at `offset`, n pixels long.
+  template <class F>
+  static void for_each_run(const Shape& shape, Index below, Index above, F f) {
+    constexpr Index length = 512;  // pixels: the neighbours' runs stay in the first-level cache
+    const Index channels = shape[1], pixels = shape.product(2, shape.rank());
+    const Index runs = (pixels + length - 1) / length;
+    const Index grain = std::max<Index>(1, (1 << 14) / std::max<Index>(1, channels * std::min(pixels, length)));
+    parallel_for(0, shape[0] * runs, grain, [&](Index task, Index end) {
+      for (; task < end; ++task) {
+        const Index begin = task % runs * length;
+        for (Index c = 0; c < channels; ++c)
+          f(c, std::max<Index>(0, c - below), std::min(channels, c + above + 1),
+            (task / runs * channels + c) * pixels + begin, std::min(length, pixels - begin));
+      }
+    });
+  }
+
+  /// The neighbours of a channel are `before()` below and `after()` above; those whose neighbour it is, the reverse.
+  Index before() const { return size_ / 2; }
+  Index after() const { return (size_ - 1) / 2; }
+
+  /// d^-beta.
+  Pack power(Pack d) const {
+    if (options_.beta == 0.75) {
+      const Pack root = simd::sqrt(d);
+      return Pack(Scalar(1)) / (root * simd::sqrt(root));
+    }
+    return simd::exp(simd::log(d) * Pack(static_cast<Scalar>(-options_.beta)));
+  }
+
+  /// d, the bases of the powers.
+  Tensor<Scalar> bases(const Tensor<Scalar>& input) const {
+    Tensor<Scalar> result(input.shape());
+    const Index pixels = input.shape().product(2, input.rank());
+    const Scalar* const x = input.data();
+    Scalar* const out = result.data();
+    const Pack factor(static_cast<Scalar>(options_.alpha / static_cast<double>(size_)));
+    const Pack k(static_cast<Scalar>(options_.k));
+    for_each_run(input.shape(), before(), after(), [=](Index c, Index first, Index last, Index offset, Index n) {
+      const Scalar* const center = x + offset;
+      kernels::map_run(n, out + offset, [=](auto load) {
+        Pack sum(Scalar(0));
+        for (Index j = first; j < last; ++j) {
+          const Pack v = load(center + (j - c) * pixels);
+          sum = simd::multiply_add(v, v, sum);
+        }
+        return simd::multiply_add(sum, factor, k);
+      });
+    });
+    return result;
+  }
+
+  Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
+    output_shape(x.shape());
+    const Tensor<Scalar> d = bases(x);
+    return kernels::transform(
+        std::move(x), [this](Pack v, Pack base) { return v * power(base); }, d);
+  }
+
+  Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {
+    output_shape(x.shape());
+    Tensor<Scalar> d = bases(x);
+    tape.push(x, d);
+    return kernels::transform(
+        std::move(x), [this](Pack v, Pack base) { return v * power(base); }, d);
+  }
+
+  /// dx[c] = dy[c] d[c]^-beta - 2 alpha beta / size x[c] * sum of dy[j] x[j] d[j]^(-beta - 1) over the j that have c as
+  /// their neighbour.
+  Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad input_grad) override {
+    const auto [x, d] = tape.pop<Tensor<Scalar>, Tensor<Scalar>>();
+    if (input_grad == InputGrad::skip) return {};
+    Tensor<Scalar> terms(x.shape());
+    kernels::map(
+        x.numel(), terms.data(), [this](Pack g, Pack v, Pack base) { return g * v * power(base) / base; },
+        std::as_const(dy).data(), x.data(), d.data());
+    Tensor<Scalar> dx = kernels::transform(
+        std::move(dy), [this](Pack g, Pack base) { return g * power(base); }, d);
+    const Index pixels = x.shape().product(2, x.rank());
+    const Pack factor(static_cast<Scalar>(-2 * options_.alpha * options_.beta / static_cast<double>(size_)));
+    const Scalar *const term = std::as_const(terms).data(), *const in = x.data();
+    Scalar* const out = dx.data();
+    for_each_run(x.shape(), after(), before(), [=](Index c, Index first, Index last, Index offset, Index n) {
+      const Scalar* const center = term + offset;
+      kernels::map_run(n, out + offset, [=](auto load) {
+        Pack sum(Scalar(0));
+        for (Index j = first; j < last; ++j) sum += load(center + (j - c) * pixels);
+        return simd::multiply_add(load(in + offset) * factor, sum, load(out + offset));
+      });
+    });
+    return dx;
+  }
+
+  Index size_;
+  LocalResponseNormOptions options_;
+};
+
+}  // namespace lamina
