@@ -86,6 +86,9 @@ class VQ(Ham):
 
 
 class CD(Ham):
+    def local_inference(self, x, bases):
+        return super().local_inference(x, F.normalize(bases, dim=1))  # the given ones are rounded
+
     def local_step(self, x, bases, _):
         coef = torch.bmm(F.normalize(x, dim=1).transpose(1, 2), bases)
         coef = F.softmax(self.inv_t * coef, dim=-1)
@@ -205,8 +208,7 @@ def hamburger(f):
         layer("rank_1", (2, 5, 3, 3), 5, r=1)
         layer("rank_17", (1, 19, 4, 5), 19, r=17)
         layer("six_steps", (1, 6, 4, 5), 6, train_steps=6, eval_steps=7)
-        if ham is not CD:  # whose last coefficients take the bases as rounded as they are
-            layer("no_steps", (1, 6, 4, 5), 6, train_steps=0, eval_steps=0)
+        layer("no_steps", (1, 6, 4, 5), 6, train_steps=0, eval_steps=0)
         layer("online_evaluation", (2, 6, 3, 4), 6, online="evaluation")
         burger = dict(r=3)
         f.layer(f"v1/{name}", HamburgerV1(5, ham, 6, **burger), (2, 5, 3, 4))

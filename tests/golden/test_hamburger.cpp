@@ -51,7 +51,7 @@ void check_ham(Golden<S>& golden, HamKind kind, const std::string& name) {
   ham("rank_1", 5, {.rank = 1, .train_steps = 3, .eval_steps = 4});
   ham("rank_17", 19, {.rank = 17, .train_steps = 3, .eval_steps = 4});
   ham("six_steps", 6, {.train_steps = 6, .eval_steps = 7});
-  if (kind != HamKind::cd) ham("no_steps", 6, {.train_steps = 0, .eval_steps = 0});
+  ham("no_steps", 6, {.train_steps = 0, .eval_steps = 0});
   ham("online_evaluation", 6, {.train_steps = 3, .eval_steps = 4, .online_update = OnlineUpdate::evaluation});
 
   const auto options = [&](Index d, bool full = false) {

@@ -108,7 +108,7 @@ class SweptMatrix {
 
   /// Element (i, k) of an item at first.at(i, k), the items `stride` apart; the memory must outlive this.
   SweptMatrix(Index items, Index length, Index depth, const MatrixView<const T>& first, Index stride)
-      : items_(items), length_(length), depth_(depth), blocks_(detail::ceil_div(length, block)), memory_(first) {
+      : items_(items), length_(length), depth_(depth), blocks_(parts_of(length, block)), memory_(first) {
     block_size_ = block * memory_.row_stride;
     stride_ = stride;
     if (memory_.column_stride == 1) return;
@@ -117,7 +117,7 @@ class SweptMatrix {
     stride_ = blocks_ * depth * block;
     copy_ = Tensor<T>({items, stride_});
     T* const to = copy_.data();
-    const Index groups = detail::ceil_div(blocks_, together);
+    const Index groups = parts_of(blocks_, together);
     parallel_for(0, items * groups, 1, [&](Index task, Index) {
       const Index item = task / groups, begin = task % groups * together, end = std::min(blocks_, begin + together);
       const T* const from = first.data + item * stride;
@@ -136,7 +136,7 @@ class SweptMatrix {
   template <class Update>
   void sweep(Index pitch, const T* other, T* sums, Index statistic, Update update) const {
     const Index size = sums ? (depth_ + statistic) * pitch : 0;
-    const Index pieces = std::clamp<Index>(16 / items_, 1, detail::ceil_div(blocks_, 4));
+    const Index pieces = std::clamp<Index>(16 / items_, 1, parts_of(blocks_, 4));
     Tensor<T> memory({num_threads(), 2 * block * pitch});
     T* const scratch = memory.data();
     sum_of_pieces(items_, pieces, size, sums, [&](Index item, Index piece, T* totals) {
@@ -167,7 +167,7 @@ template <class T, class Update>
 void update_rows(Index items, Index length, Index pitch, const T* products, Index stride, T* sums, Index statistic,
                  Update update) {
   constexpr Index block = SweptMatrix<T>::block;
-  const Index blocks = detail::ceil_div(length, block), pieces = std::min<Index>(16, blocks);
+  const Index blocks = parts_of(length, block), pieces = std::min<Index>(16, blocks);
   Tensor<T> memory({num_threads(), block * pitch});
   T* const scratch = memory.data();
   sum_of_pieces(items, pieces, statistic * pitch, sums, [&](Index item, Index piece, T* totals) {
@@ -297,7 +297,7 @@ Tensor<T> vector_norms(const DecompositionShape& s, const T* x) {
     });
   } else {
     constexpr Index stretch = 8 * width;
-    const Index stretches = detail::ceil_div(s.n, stretch);
+    const Index stretches = parts_of(s.n, stretch);
     parallel_for(0, s.items * stretches, std::max<Index>(1, stream_grain / (s.d * stretch)),
                  [&](Index begin, Index end) {
       for (Index task = begin; task < end; ++task) {
@@ -325,7 +325,7 @@ template <class T>
 bool any_negative(Index n, const T* x) {
   using Pack = simd::Pack<T>;
   constexpr Index width = simd::width<T>;
-  const Index pieces = detail::ceil_div(n, stream_grain);
+  const Index pieces = parts_of(n, stream_grain);
   Tensor<T> memory({pieces});
   T* const smallest = memory.data();
   parallel_for(0, n, stream_grain, [&](Index first, Index last) {

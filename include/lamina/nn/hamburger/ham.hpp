@@ -205,7 +205,7 @@ class Ham : public ShapePreserving<Derived, Scalar> {
                         options_.spatial ? "C / heads" : "H * W", " to be ", options_.dimension, ", got shape ", input);
     require<ShapeError>(options_.rank <= std::min(d, n), name(), ": rank ", options_.rank,
                         " is above that of the matrices, ", d, " x ", n, ", for shape ", input);
-    return {input[0] * options_.heads, d, n, options_.rank, kernels::detail::whole_vectors<Scalar>(options_.rank),
+    return {input[0] * options_.heads, d, n, options_.rank, simd::whole_vectors<Scalar>(options_.rank),
             !options_.spatial};
   }
 
