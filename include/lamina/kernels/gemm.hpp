@@ -224,19 +224,6 @@ DotKernel<T> dot_kernel_for(Index rows, bool one) {
   ((rows - 1) * 2 + one, std::make_integer_sequence<int, static_cast<int>(dot_rows * 2)>{});
 }
 
-/// The transpose of a square of vectors: each round rotates the bits of (row, lane) by one.
-template <class T>
-void transpose(std::array<simd::Pack<T>, static_cast<std::size_t>(simd::width<T>)>& v) {
-  constexpr int width = static_cast<int>(simd::width<T>);
-  for (int round = 1; round < width; round *= 2) {
-    const auto before = v;
-    simd::unroll<width / 2>([&](auto i) {
-      v[2 * i] = interleave_low(before[i], before[i + width / 2]);
-      v[2 * i + 1] = interleave_high(before[i], before[i + width / 2]);
-    });
-  }
-}
-
 /// A matrix [rows, columns] as one with rows of `pitch`, which is a multiple of the vector width; zeros behind.
 template <class T>
 void pack(Index rows, Index columns, const Operand<T>& from, T* to, Index pitch) {
@@ -260,19 +247,13 @@ void pack(Index rows, Index columns, const Operand<T>& from, T* to, Index pitch)
         else
           for (Index l = 0; l < width; ++l)
             square[static_cast<std::size_t>(l)] = j + l < columns ? Pack::load(from.at(i, j + l), used) : Pack(T(0));
-        transpose<T>(square);
+        simd::transpose(square);
         for (Index l = 0; l < used; ++l) square[static_cast<std::size_t>(l)].store(to + (i + l) * pitch + j);
       }
   } else {
     for (Index i = 0; i < rows; ++i)
       for (Index j = 0; j < pitch; ++j) to[i * pitch + j] = j < columns ? *from.at(i, j) : T(0);
   }
-}
-
-inline Index ceil_div(Index a, Index b) { return (a + b - 1) / b; }
-template <class T>
-Index whole_vectors(Index n) {
-  return ceil_div(n, simd::width<T>) * simd::width<T>;
 }
 
 /// Bytes of a core's second-level cache.
@@ -321,7 +302,7 @@ struct Product {
     else if (m * n * k <= 32)
       by_loops();
     else if (n >= m ? m <= most_dots && k >= 8 * m && b.row_stride == 1
-                    : n <= most_dots && k >= 12 * n && a.column_stride == 1 && 4 * n < 3 * whole_vectors<T>(n))
+                    : n <= most_dots && k >= 12 * n && a.column_stride == 1 && 4 * n < 3 * simd::whole_vectors<T>(n))
       by_dots();
     else if (n < width && k >= 32 && a.row_stride == 1)
       by_transpose();
@@ -364,7 +345,7 @@ struct Product {
   struct Plan {
     Index depth, rows, columns;  // of a block
     bool copy_a = false, pack_b = false;
-    Index panels() const { return depth * ceil_div(columns, Product::columns) * Product::columns; }
+    Index panels() const { return depth * parts_of(columns, Product::columns) * Product::columns; }
     Index scratch() const { return panels() + (copy_a ? depth * strip : 0); }
   };
 
@@ -380,7 +361,7 @@ struct Product {
       p.columns = std::max<Index>(1024, 32768 / m);
     } else {
       const Index longest = n <= 2 * columns ? 1024 : 512;
-      p.depth = k > longest ? ceil_div(k, ceil_div(k, longest)) : std::max<Index>(k, 1);
+      p.depth = k > longest ? parts_of(k, parts_of(k, longest)) : std::max<Index>(k, 1);
       p.columns = std::max(columns, room / p.depth / columns * columns);
       p.pack_b = !packed_b && (b.column_stride != 1 || (m >= 48 && p.depth * b.row_stride > Index{1} << 16));
     }
@@ -389,16 +370,16 @@ struct Product {
     p.copy_a = a.row_stride == 1 && p.depth * a.column_stride > Index{1} << 14;
     const Index tasks = num_threads() > 1 ? std::min<Index>(4 * num_threads(), m * n * k / work_for_thread) : 1;
     if (tasks > 1) {
-      p.rows = std::min(m, std::max(strip, ceil_div(m, ceil_div(tasks, ceil_div(n, p.columns)))));
-      const Index across = ceil_div(tasks, ceil_div(m, p.rows));
-      p.columns = std::min(p.columns, ceil_div(ceil_div(n, across), columns) * columns);
+      p.rows = std::min(m, std::max(strip, parts_of(m, parts_of(tasks, parts_of(n, p.columns)))));
+      const Index across = parts_of(tasks, parts_of(m, p.rows));
+      p.columns = std::min(p.columns, parts_of(parts_of(n, across), columns) * columns);
     }
     return p;
   }
 
   void by_panels() const {
     const Plan p = plan();
-    const Index column_blocks = ceil_div(n, p.columns), tasks = ceil_div(m, p.rows) * column_blocks;
+    const Index column_blocks = parts_of(n, p.columns), tasks = parts_of(m, p.rows) * column_blocks;
     const auto run_block = [&](Index task, T* scratch) {
       const Index i = task / column_blocks * p.rows, j = task % column_blocks * p.columns;
       block(p, i, std::min(m, i + p.rows), j, std::min(n, j + p.columns), scratch);
@@ -416,14 +397,14 @@ struct Product {
 
   /// Rows i0..i1-1 and columns j0..j1-1 of c.
   void block(const Plan& p, Index i0, Index i1, Index j0, Index j1, T* scratch) const {
-    const Index rows = ceil_div(i1 - i0, ceil_div(i1 - i0, kernel_rows));
+    const Index rows = parts_of(i1 - i0, parts_of(i1 - i0, kernel_rows));
     T* const panels = scratch;
     T* const strips = scratch + p.panels();
     for (Index k0 = 0; k0 == 0 || k0 < k; k0 += p.depth) {
       const Index depth = std::min(p.depth, k - k0);
       const bool from_c = k0 > 0 || store == Store::add, last = k0 + depth == k;
       for (Index j = j0; j < j1 && !packed_b; j += columns) {
-        const Index count = std::min(columns, j1 - j), pitch = whole_vectors<T>(count);
+        const Index count = std::min(columns, j1 - j), pitch = simd::whole_vectors<T>(count);
         if (p.pack_b || count < pitch) pack(depth, count, b.from(k0, j), panels + (j - j0) * depth, pitch);
       }
       for (Index i = i0; i < i1;) {
@@ -435,7 +416,7 @@ struct Product {
         }
         for (; i < end; i += rows, left = left.from(rows, 0))
           for (Index j = j0; j < j1; j += columns) {
-            const Index count = std::min(columns, j1 - j), pitch = whole_vectors<T>(count);
+            const Index count = std::min(columns, j1 - j), pitch = simd::whole_vectors<T>(count);
             const bool packed = packed_b || p.pack_b || count < pitch;
             const T* const right = packed_b ? packed_b + j * k + k0 * pitch
                                    : packed ? panels + (j - j0) * depth
@@ -449,7 +430,7 @@ struct Product {
   /// The tile of c at (i, j): straight from the registers where nothing is left to do but to store whole vectors.
   void tile(Index depth, Index rows, const MatrixView<const T>& left, const T* right, Index right_row, Index i, Index j,
             Index count, bool from_c, bool last) const {
-    const Index vectors = ceil_div(count, width);
+    const Index vectors = parts_of(count, width);
     const auto run_kernel = kernel_for<T>(rows, vectors);
     T* const to = c.at(i, j);
     const bool whole = count == vectors * width;
@@ -478,17 +459,17 @@ struct Product {
     const Index few = wide ? m : n, many = wide ? n : m;
     MatrixView<const T> left = wide ? a : b.transpose();
     const MatrixView<const T> right = wide ? b.transpose() : a;
-    const Index rows = ceil_div(few, ceil_div(few, dot_rows)), depth = few == rows ? k : dot_depth;
+    const Index rows = parts_of(few, parts_of(few, dot_rows)), depth = few == rows ? k : dot_depth;
     Tensor<T> copy;
     // Rows a multiple of 4 KB apart would push each other out of the cache.
     if (left.column_stride != 1 || (few > rows && left.row_stride * static_cast<Index>(sizeof(T)) % 4096 == 0)) {
-      const Index copy_pitch = whole_vectors<T>(k) + width;
+      const Index copy_pitch = simd::whole_vectors<T>(k) + width;
       copy = Tensor<T>({few, copy_pitch});
       pack(few, k, left, copy.data(), copy_pitch);
       left = {std::as_const(copy).data(), copy_pitch, 1};
     }
-    const Index grain = ceil_div(work_for_thread, few * group * k);
-    parallel_for(0, ceil_div(many, group), grain, [&](Index first, Index end) {
+    const Index grain = parts_of(work_for_thread, few * group * k);
+    parallel_for(0, parts_of(many, group), grain, [&](Index first, Index end) {
       alignas(64) T results[most_dots * pitch];
       for (Index s0 = first * group; s0 < std::min(many, end * group); s0 += group) {
         const Index count = std::min(group, many - s0);
@@ -536,7 +517,7 @@ inline Index depth_pieces(Index m, Index n, Index k) {
 
 template <class T, class Epilogue>
 void run_in_pieces(Index pieces, const Product<T, Epilogue>& p) {
-  const Index pitch = whole_vectors<T>(p.n), size = p.m * pitch, length = ceil_div(p.k, pieces);
+  const Index pitch = simd::whole_vectors<T>(p.n), size = p.m * pitch, length = parts_of(p.k, pieces);
   Tensor<T> partial({pieces, size});
   T* const sums = partial.data();
   parallel_for(0, pieces, 1, [&](Index piece, Index) {
@@ -583,14 +564,14 @@ class PackedMatrix {
  public:
   /// Copies b [k, n].
   PackedMatrix(Index k, Index n, const MatrixView<const T>& b)
-      : k_(k), n_(n), panels_({k * detail::whole_vectors<T>(n)}) {
+      : k_(k), n_(n), panels_({k * simd::whole_vectors<T>(n)}) {
     constexpr Index columns = detail::kernel_columns<T>;
     T* const panels = panels_.data();
-    parallel_for(0, detail::ceil_div(n, columns), detail::ceil_div(1 << 14, std::max<Index>(k, 1) * columns),
+    parallel_for(0, parts_of(n, columns), parts_of(1 << 14, std::max<Index>(k, 1) * columns),
                  [&](Index first, Index end) {
                    for (Index j = first * columns; j < std::min(n, end * columns); j += columns) {
                      const Index count = std::min(columns, n - j);
-                     detail::pack(k, count, b.from(0, j), panels + j * k, detail::whole_vectors<T>(count));
+                     detail::pack(k, count, b.from(0, j), panels + j * k, simd::whole_vectors<T>(count));
                    }
                  });
   }
