@@ -17,8 +17,7 @@ namespace {
 struct Matrix {
   Index rows, columns;
   std::vector<double> values;
-  Matrix(Index r, Index c, double value = 0)
-      : rows(r), columns(c), values(static_cast<std::size_t>(r * c), value) {}
+  Matrix(Index r, Index c, double value = 0) : rows(r), columns(c), values(static_cast<std::size_t>(r * c), value) {}
   double& operator()(Index i, Index j) { return values[static_cast<std::size_t>(i * columns + j)]; }
   double operator()(Index i, Index j) const { return values[static_cast<std::size_t>(i * columns + j)]; }
 };
@@ -115,9 +114,8 @@ struct Naive {
     if (kind == HamKind::nmf) {
       coefficients = multiplied(c, transpose(x) * d, transpose(d) * d);
     } else if (kind == HamKind::vq) {
-      coefficients = assigned(map(x, [&](Index, Index j, double v) {
-        return v / (1e-6 + x_norms[static_cast<std::size_t>(j)]);
-      }));
+      coefficients =
+          assigned(map(x, [&](Index, Index j, double v) { return v / (1e-6 + x_norms[static_cast<std::size_t>(j)]); }));
     } else {
       const Matrix gram = map(transpose(d) * d, [&](Index i, Index j, double v) { return v + (i == j ? beta : 0); });
       coefficients = transpose(x) * d * inverse(gram);
@@ -153,8 +151,8 @@ Tensor<double> naive(HamKind kind, const HamOptions& options, const Tensor<doubl
   }
   return y;
 }
-Tensor<double> naive_ham(HamKind kind, const HamOptions& options, const Tensor<double>& bases,
-                         const Tensor<double>& x, Index steps) {
+Tensor<double> naive_ham(HamKind kind, const HamOptions& options, const Tensor<double>& bases, const Tensor<double>& x,
+                         Index steps) {
   return naive(kind, options, bases, x, steps,
                [](const Naive& n, const Matrix& m, Index) { return n.last(m, norms(m)); });
 }
@@ -328,6 +326,20 @@ TEST_CASE("the one-step gradient costs the same after any number of steps") {
     CHECK(tape_bytes(kind, 60, HamGradient::bptt) == full + 54 * step);
     CHECK(few < full);
   }
+  // And in time: were the steps seen, the ratio would be ten.
+  const auto seconds_of_backward = [&](Index steps) {
+    NMF<float> ham({.rank = 16, .train_steps = steps});
+    double best = INFINITY;
+    for (int round = 0; round < 20; ++round) {
+      Tape tape;
+      ham.forward(x, tape);
+      const auto start = std::chrono::steady_clock::now();
+      ham.backward(x, tape);
+      best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    }
+    return best;
+  };
+  CHECK(seconds_of_backward(60) < 3 * seconds_of_backward(6));
 }
 
 TEST_CASE("kept bases move in training, or in evaluation as in the listing") {
@@ -383,8 +395,7 @@ TEST_CASE("hams name themselves and what is wrong") {
   CHECK(NMF().name() == "NMF(rank=64, steps=6/7)");
   CHECK(CD({.spatial = false, .heads = 2, .rank = 8, .gradient = HamGradient::bptt}).name() ==
         "CD(rank=8, heads=2, spatial=false, steps=6/7, bptt)");
-  CHECK(VQ({.rank = 8, .random_bases = false, .dimension = 32}).name() ==
-        "VQ(rank=8, steps=6/7, kept bases of 32)");
+  CHECK(VQ({.rank = 8, .random_bases = false, .dimension = 32}).name() == "VQ(rank=8, steps=6/7, kept bases of 32)");
   CHECK_THROWS_WITH_AS(NMF({.rank = 9}).output_shape({1, 16, 2, 4}),
                        "NMF(rank=9, steps=6/7): rank 9 is above that of the matrices, 16 x 8, for shape [1, 16, 2, 4]",
                        ShapeError);

@@ -14,8 +14,8 @@
 /// Low-rank decompositions X = bases coefficientsᵀ of matrices X [d, n] by alternating updates, where a step costs one
 /// read of X.
 ///
-/// Of the two factors, coefficients [n, R] and bases [d, R], the one with more rows is the long one. A sweep goes over X
-/// in blocks along the long side; the block's product with the short factor, the update of the long factor's rows and
+/// Of the two factors, coefficients [n, R] and bases [d, R], the one with more rows is the long one. A sweep goes over
+/// X in blocks along the long side; the block's product with the short factor, the update of the long factor's rows and
 /// what these add to the short factor's next update are done while the block is in the cache. The products of a factor
 /// with itself come as R x R matrices; nothing of the size n x n exists. Sums over blocks are cut into pieces that
 /// depend on the shape alone, and added in order.
@@ -66,9 +66,8 @@ void thin_product(Index rows, Index depth, const Operand<T>& a, const T* b, Inde
       const Index vectors = std::min(columns, pitch - j) / simd::width<T>;
       for (Index i = 0; i < rows; i += detail::kernel_rows) {
         T* const out = to + i * pitch + j;
-        detail::kernel_for<T>(std::min(detail::kernel_rows, rows - i), vectors)(
-            std::min(depth_block, depth - k), a.at(i, k), a.row_stride, a.column_stride, b + k * pitch + j, pitch,
-            add || k > 0 ? out : nullptr, pitch, out, pitch);
+        detail::run_kernel<T>(std::min(depth_block, depth - k), std::min(detail::kernel_rows, rows - i), vectors,
+                              a.from(i, k), b + k * pitch + j, pitch, add || k > 0 ? out : nullptr, pitch, out, pitch);
       }
     }
 }
@@ -145,8 +144,7 @@ class SweptMatrix {
         const Index count = std::min(block, length_ - b * block);
         const MatrixView<const T> rows{memory_.data + item * stride_ + b * block_size_, memory_.row_stride,
                                        memory_.column_stride};
-        if (other)
-          thin_product(count, depth_, rows, other + item * depth_ * pitch, pitch, products, false);
+        if (other) thin_product(count, depth_, rows, other + item * depth_ * pitch, pitch, products, false);
         const T* const factor = update(FactorRows<T>{item, b * block, count, products, products + block * pitch,
                                                      sums ? totals + depth_ * pitch : nullptr});
         if (sums) thin_product(depth_, count, rows.transpose(), factor, pitch, totals, true);
@@ -268,8 +266,7 @@ void softmax_rows(Index rows, Index rank, T* x, Index pitch) {
     largest = Pack(simd::max(largest));
     each([&](Pack v, Index j, Index count) {
       Pack power = simd::exp(v - largest);
-      if (count < width)
-        power = select(simd::lanes<T>() < static_cast<simd::detail::IntegerOf<T>>(count), power, T(0));
+      if (count < width) power = select(simd::lanes<T>() < static_cast<simd::detail::IntegerOf<T>>(count), power, T(0));
       power.store(x + j);
       sum += power;
     });
@@ -300,22 +297,23 @@ Tensor<T> vector_norms(const DecompositionShape& s, const T* x) {
     const Index stretches = parts_of(s.n, stretch);
     parallel_for(0, s.items * stretches, std::max<Index>(1, stream_grain / (s.d * stretch)),
                  [&](Index begin, Index end) {
-      for (Index task = begin; task < end; ++task) {
-        const Index item = task / stretches, first = task % stretches * stretch, count = std::min(stretch, s.n - first);
-        T squares[stretch] = {};
-        for (Index i = 0; i < s.d; ++i) {
-          const T* const from = x + item * s.size() + i * s.n + first;
-          const auto add = [&](Index j, auto... partial) {
-            const Pack v = Pack::load(from + j, partial...);
-            multiply_add(v, v, Pack::load(squares + j)).store(squares + j);
-          };
-          Index j = 0;
-          for (; j + width <= count; j += width) add(j);
-          if (j < count) add(j, count - j);
-        }
-        for (Index j = 0; j < count; ++j) norms[item * s.n + first + j] = std::sqrt(squares[j]);
-      }
-    });
+                   for (Index task = begin; task < end; ++task) {
+                     const Index item = task / stretches, first = task % stretches * stretch,
+                                 count = std::min(stretch, s.n - first);
+                     T squares[stretch] = {};
+                     for (Index i = 0; i < s.d; ++i) {
+                       const T* const from = x + item * s.size() + i * s.n + first;
+                       const auto add = [&](Index j, auto... partial) {
+                         const Pack v = Pack::load(from + j, partial...);
+                         multiply_add(v, v, Pack::load(squares + j)).store(squares + j);
+                       };
+                       Index j = 0;
+                       for (; j + width <= count; j += width) add(j);
+                       if (j < count) add(j, count - j);
+                     }
+                     for (Index j = 0; j < count; ++j) norms[item * s.n + first + j] = std::sqrt(squares[j]);
+                   }
+                 });
   }
   return result;
 }

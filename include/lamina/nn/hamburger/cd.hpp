@@ -110,15 +110,15 @@ class CD : public detail::Ham<CD<Scalar>, Scalar> {
     const Tensor<Scalar> dproducts = incoming.project(item, unit);  // dX̄ᵀ U
     const Tensor<Scalar> dp = detail::product(s.n, detail::rows_of(dproducts), a);
     const Tensor<Scalar> da = detail::inner(p, dproducts);
-    Tensor<Scalar> dgram = detail::product(s.pitch, detail::rows_of(detail::product(s.pitch, detail::rows_of(a), da)), a);
+    Tensor<Scalar> dgram =
+        detail::product(s.pitch, detail::rows_of(detail::product(s.pitch, detail::rows_of(a), da)), a);
     dgram.matrix() += dgram.matrix().transpose().eval();
     Tensor<Scalar> dunit = incoming.combine(item, detail::product(s.n, detail::rows_of(p), a));
     dunit -= detail::product(s.d, detail::rows_of(unit), dgram);
     detail::outer(s, item, unit, dp, dx);
     dunit += x.combine(item, dp);
     const typename Gradient::Row along =
-        (scale < Scalar(1 / Algorithm::eps))
-            .select((unit * dunit).matrix().array().colwise().sum(), Scalar(0));
+        (scale < Scalar(1 / Algorithm::eps)).select((unit * dunit).matrix().array().colwise().sum(), Scalar(0));
     dunit -= Gradient::scaled(unit, along);
     Gradient gradient(s, history.x.data(), item, this->options().inverse_temperature, dx);
     detail::soft_steps_backward(gradient, history, item, Gradient::scaled(std::move(dunit), scale));

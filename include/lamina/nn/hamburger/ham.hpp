@@ -260,8 +260,7 @@ class Ham : public ShapePreserving<Derived, Scalar> {
   static Tensor<Scalar> reconstruct(const Shapes& s, const Factors& factors, Tensor<Scalar> x) {
     Tensor<Scalar> y = x.exclusive() ? std::move(x) : Tensor<Scalar>(x.shape());
     Scalar* const out = y.data();
-    for (Index item = 0; item < s.items; ++item)
-      outer(s, item, factors.bases[item], factors.coefficients[item], out);
+    for (Index item = 0; item < s.items; ++item) outer(s, item, factors.bases[item], factors.coefficients[item], out);
     return y;
   }
 

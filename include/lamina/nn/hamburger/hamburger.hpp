@@ -49,8 +49,7 @@ class HamburgerParts {
 
   Child<Scalar> lower_bread(Index out) const {
     auto layer = convolution(channels_, out, true);
-    if (options_.kind == HamKind::nmf)
-      return {"lower_bread", Sequential<Scalar>{std::move(layer), ReLU<Scalar>()}};
+    if (options_.kind == HamKind::nmf) return {"lower_bread", Sequential<Scalar>{std::move(layer), ReLU<Scalar>()}};
     return {"lower_bread", std::move(layer)};
   }
   /// A ham for so many channels.
@@ -99,9 +98,9 @@ template <class Scalar = float>
 Sequential<Scalar> hamburger_v2(Index channels, const HamburgerOptions& options = {}) {
   const detail::HamburgerParts<Scalar> part(channels, options);
   const Index c = options.D;
-  return part.burger({part.lower_bread(c), part.ham("ham", c, options.ham.spatial), part.cheese(c, c),
-                      part.upper_bread(c)},
-                     {"shortcut", Identity<Scalar>()});
+  return part.burger(
+      {part.lower_bread(c), part.ham("ham", c, options.ham.spatial), part.cheese(c, c), part.upper_bread(c)},
+      {"shortcut", Identity<Scalar>()});
 }
 
 /// The third: y = relu(coef_ham f(x) + coef_shortcut x) with two learned numbers, f as in the second version but for

@@ -34,7 +34,8 @@ struct MultiplicativeUpdates {
   }
   /// D <- D * (XC) / (D CᵀC + eps), the same.
   void update_bases(const Rows& rows, const Scalar* gram, Scalar* factor) const {
-    update(rows, gram, factor, [](Pack value, Pack products, Pack denominator) { return value * products / denominator; });
+    update(rows, gram, factor,
+           [](Pack value, Pack products, Pack denominator) { return value * products / denominator; });
   }
   void finish_coefficients(bool first, const Rows& rows, const Scalar* gram, Scalar* c) const {
     if (first) start(rows, c);
@@ -63,8 +64,7 @@ struct MultiplicativeUpdates {
   }
   template <class F>
   void update(const Rows& rows, const Scalar* gram, Scalar* factor, F f) const {
-    kernels::thin_product(rows.count, statistic, {factor, pitch, 1}, gram, pitch,
-                          rows.scratch, false);
+    kernels::thin_product(rows.count, statistic, {factor, pitch, 1}, gram, pitch, rows.scratch, false);
     for (Index i = 0; i < rows.count * pitch; i += simd::width<Scalar>)
       f(Pack::load(factor + i), Pack::load(rows.products + i), Pack::load(rows.scratch + i) + Pack(Scalar(eps)))
           .store(factor + i);
@@ -143,8 +143,7 @@ class NMF : public detail::Ham<NMF<Scalar>, Scalar> {
       detail::outer(s, item, d, dproducts, dx, kernels::Store::add);
       if (t == 0) break;
       const Tensor<Scalar> c = coefficients(t);
-      const Tensor<Scalar> dbase_products =
-          update_backward(history.bases(t - 1, item), c, x.combine(item, c), dd, dc);
+      const Tensor<Scalar> dbase_products = update_backward(history.bases(t - 1, item), c, x.combine(item, c), dd, dc);
       dc += x.project(item, dbase_products);
       detail::outer(s, item, dbase_products, c, dx, kernels::Store::add);
     }
