@@ -1,6 +1,7 @@
 #include <chrono>
 
 #include "cases.hpp"
+#include "lamina/nn/context/context.hpp"
 
 namespace lamina::bench {
 
@@ -30,6 +31,17 @@ void add_cases() {
   add_case(Kind::layer, "ham/512x64x64", burger(HamKind::nmf), {1, 512, 64, 64});
   add_case(Kind::layer, "ham/vq_512x128x128", burger(HamKind::vq), {1, 512, 128, 128});
   add_case(Kind::layer, "ham/cd_512x128x128", burger(HamKind::cd), {1, 512, 128, 128});
+  // With the Hamburgers, the paper's table 3. (compare_torch.py --memory has its peaks of memory.)
+  for (const Index side : {64, 128}) {
+    const Shape shape{1, 512, side, side};
+    const std::string size = "_512x" + std::to_string(side) + "x" + std::to_string(side);
+    add_case(
+        Kind::layer, "context/self" + size, [] { return self_attention<float>(512); }, shape);
+    add_case(
+        Kind::layer, "context/dual" + size, [] { return dual_attention<float>(512); }, shape);
+    add_case(
+        Kind::layer, "context/double" + size, [] { return double_attention<float>(512); }, shape);
+  }
   const auto add_step = [](const char* name, void (*run)(benchmark::State&)) {
     benchmark::RegisterBenchmark(name, run)->UseManualTime()->Unit(benchmark::kMillisecond);
   };

@@ -109,6 +109,51 @@ HAMBURGERS = {"ham/512x128x128": ("nmf", 128), "ham/512x64x64": ("nmf", 64), "ha
               "ham/cd_512x128x128": ("cd", 128)}
 
 
+def context(kind, c):
+    """Self-attention, DANet's dual attention or A2-Net's double attention, as in lamina/nn/context/context.hpp."""
+    import torch
+    import torch.nn.functional as F
+    from torch import nn
+
+    def pixels(q, k, v, scale):
+        weights = torch.softmax(scale * q.flatten(2).transpose(1, 2) @ k.flatten(2), dim=-1)
+        return (v.flatten(2) @ weights.transpose(1, 2)).view_as(v)
+
+    def gather_distribute(a, b, v):
+        features = a.flatten(2) @ torch.softmax(b.flatten(2), dim=-1).transpose(1, 2)
+        return (features @ torch.softmax(v.flatten(2), dim=1)).view_as(a)
+
+    class Burger(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lower = nn.ModuleList(nn.Conv2d(c, c, 1) for _ in range(3))
+            self.out = nn.Sequential(nn.Conv2d(c, c, 1, bias=False), nn.BatchNorm2d(c, momentum=3e-4))
+
+        def forward(self, x):
+            lower = [layer(x) for layer in self.lower]
+            y = pixels(*lower, c**-0.5) if kind == "self" else gather_distribute(*lower)
+            return F.relu(self.out(y) + x, inplace=True)
+
+    class Dual(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.q, self.k, self.v = (nn.Conv2d(c, n, 1) for n in (c // 8, c // 8, c))
+            self.gamma = nn.ParameterList(nn.Parameter(torch.zeros(1)) for _ in range(2))
+            self.conv = nn.ModuleList(
+                nn.Sequential(nn.Conv2d(c, c, 3, padding=1, bias=False), nn.BatchNorm2d(c), nn.ReLU(inplace=True))
+                for _ in range(2))
+
+        def forward(self, x):
+            flat = x.flatten(2)
+            energy = flat @ flat.transpose(1, 2)
+            energy = energy.max(dim=-1, keepdim=True)[0] - energy
+            channels = (torch.softmax(energy, dim=-1) @ flat).view_as(x)
+            return (self.conv[0](self.gamma[0] * pixels(self.q(x), self.k(x), self.v(x), 1) + x) +
+                    self.conv[1](self.gamma[1] * channels + x))
+
+    return Dual() if kind == "dual" else Burger()
+
+
 def torch_case(name):
     """The module and the shapes of its input in inference and in training, or None."""
     from torch import nn
@@ -138,6 +183,9 @@ def torch_case(name):
     if name in HAMBURGERS:
         kind, size = HAMBURGERS[name]
         return hamburger(kind, 512), (1, 512, size, size), (1, 512, size, size)
+    if found := re.fullmatch(r"context/(\w+)_512x(\d+)x\d+", name):
+        shape = (1, 512, int(found[2]), int(found[2]))
+        return context(found[1], 512), shape, shape
     if name == "net/lenet_b256":
         return nn.Sequential(
             nn.Conv2d(1, 6, 5, padding=2), nn.Sigmoid(), nn.AvgPool2d(2), nn.Conv2d(6, 16, 5), nn.Sigmoid(),

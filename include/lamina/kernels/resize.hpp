@@ -41,13 +41,15 @@ std::vector<ResizeTap<T>> nearest_taps(Index in, Index out) {
 }
 
 namespace detail {
-/// f(i, lanes) for whole vectors of n elements, and then for those left.
-template <class T, class F>
-void for_each_vector(Index n, F f) {
-  constexpr std::integral_constant<Index, simd::width<T>> full;
+/// to = a x + b y for rows of n elements; to may be x.
+template <class T>
+void blend_rows(Index n, T a, const T* x, T b, const T* y, T* to) {
+  using Pack = simd::Pack<T>;
+  constexpr Index width = simd::width<T>;
+  const Pack left(a), right(b);
   Index i = 0;
-  for (; i + full <= n; i += full) f(i, full);
-  if (i < n) f(i, n - i);
+  for (; i + width <= n; i += width) (left * Pack::load(x + i) + right * Pack::load(y + i)).store(to + i);
+  if (i < n) (left * Pack::load(x + i, n - i) + right * Pack::load(y + i, n - i)).store(to + i, n - i);
 }
 }  // namespace detail
 
@@ -56,7 +58,6 @@ void for_each_vector(Index n, F f) {
 template <class T>
 void resize(Index planes, Index h, Index w, const std::vector<ResizeTap<T>>& rows,
             const std::vector<ResizeTap<T>>& columns, const T* x, T* y) {
-  using Pack = simd::Pack<T>;
   const Index width = static_cast<Index>(columns.size()), height = static_cast<Index>(rows.size());
   parallel_for(0, planes, 1, [&](Index first, Index last) {
     Tensor<T> wide({h, width});
@@ -71,10 +72,7 @@ void resize(Index planes, Index h, Index w, const std::vector<ResizeTap<T>>& row
         if (tap.weight == 0) {
           std::copy_n(low, width, out);
         } else {
-          const Pack a(1 - tap.weight), b(tap.weight);
-          detail::for_each_vector<T>(width, [=](Index j, auto lanes) {
-            (a * Pack::load(low + j, lanes) + b * Pack::load(high + j, lanes)).store(out + j, lanes);
-          });
+          detail::blend_rows(width, 1 - tap.weight, low, tap.weight, high, out);
         }
         out += width;
       }
@@ -86,7 +84,6 @@ void resize(Index planes, Index h, Index w, const std::vector<ResizeTap<T>>& row
 template <class T>
 void resize_backward(Index planes, Index h, Index w, const std::vector<ResizeTap<T>>& rows,
                      const std::vector<ResizeTap<T>>& columns, const T* dy, T* dx) {
-  using Pack = simd::Pack<T>;
   const Index width = static_cast<Index>(columns.size()), height = static_cast<Index>(rows.size());
   parallel_for(0, planes, 1, [&](Index first, Index last) {
     Tensor<T> wide({h, width});
@@ -96,10 +93,7 @@ void resize_backward(Index planes, Index h, Index w, const std::vector<ResizeTap
       for (const ResizeTap<T>& tap : rows) {
         const auto add = [&](Index row, T weight) {
           T* const to = wide.data() + row * width;
-          const Pack factor(weight);
-          detail::for_each_vector<T>(width, [=](Index j, auto lanes) {
-            (Pack::load(to + j, lanes) + factor * Pack::load(in + j, lanes)).store(to + j, lanes);
-          });
+          detail::blend_rows(width, T(1), to, weight, in, to);
         };
         add(tap.low, 1 - tap.weight);
         if (tap.weight != 0) add(tap.high, tap.weight);
