@@ -294,8 +294,9 @@ Series spectrum(const char* label, const Tensor<float>& features) {
   const Index channels = features.dim(1), n = features.dim(2) * features.dim(3);
   Eigen::VectorXd share = Eigen::VectorXd::Zero(std::min(channels, n));
   for (Index i = 0; i < features.dim(0); ++i) {
-    const Eigen::MatrixXd x = features[i].matrix(channels, n).cast<double>();
-    const Eigen::MatrixXd gram = channels < n ? x * x.transpose() : x.transpose() * x;
+    Eigen::MatrixXd x = features[i].matrix(channels, n).cast<double>();
+    if (channels > n) x.transposeInPlace();
+    const Eigen::MatrixXd gram = x * x.transpose();
     const Eigen::VectorXd squares = Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd>(gram, Eigen::EigenvaluesOnly)
                                         .eigenvalues()
                                         .reverse()
@@ -397,8 +398,8 @@ void run(const Settings& s) {
     scores.push_back(judge(net, test, data));
     scores.back().train_loss = record.train_loss;
     scores.back().seconds = record.seconds;
-    std::printf("epoch %td: training loss %.4f, test loss %.4f, %.2f %% of pixels right, mean IoU %.4f\n", record.epoch,
-                record.train_loss, scores.back().loss, 100 * scores.back().pixel_accuracy, scores.back().mean_iou);
+    std::printf("epoch %td: test loss %.4f, %.2f %% of pixels right, mean IoU %.4f\n", record.epoch,
+                scores.back().loss, 100 * scores.back().pixel_accuracy, scores.back().mean_iou);
     std::fflush(stdout);
   };
   fit(net, optimizer, train, options);
