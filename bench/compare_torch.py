@@ -51,11 +51,107 @@ CONVOLUTIONS = {
     "conv/3x3_256_14_b8": (8, 256, 14, 14, 256, 3, 1, 1, 1),
     "conv/1x1_64_256_56_b8": (8, 64, 56, 56, 256, 1, 1, 0, 1),
 }
-PROGRAMS = ("bench_models", "bench_layers")
+PROGRAMS = ("bench_models", "bench_layers", "bench_hamburger")
 
 
 NETWORKS = {"alexnet": 4, "vgg11": 4, "googlenet": 8, "resnet18": 8, "resnet50": 8, "densenet121": 8,
             "mobilenet_v2": 8, "mobilenet_v3_large": 8}  # the batch in training
+
+
+def hamburger(kind, c):
+    """Hamburger V1 as in the listing of Geng et al. 2021, with the one-step gradient."""
+    import torch
+    import torch.nn.functional as F
+    from torch import nn
+
+    class Ham(nn.Module):
+        def forward(self, x):
+            x, (b, d, *size) = x.flatten(2), x.shape
+            with torch.no_grad():
+                bases = F.normalize((torch.rand if kind == "nmf" else torch.randn)(b, d, 64), dim=1)
+                coef = F.softmax((1 if kind == "nmf" else 100) * x.transpose(1, 2).bmm(bases), dim=-1)
+                for _ in range(6 if self.training else 7):
+                    bases, coef = self.step(x, bases, coef)
+            return bases.bmm(self.coef(x, bases, coef).transpose(1, 2)).view(b, d, *size)
+
+        def step(self, x, bases, coef):
+            if kind == "nmf":
+                coef = self.coef(x, bases, coef)
+                return bases * x.bmm(coef) / (bases.bmm(coef.transpose(1, 2).bmm(coef)) + 1e-6), coef
+            std_bases = F.normalize(bases, dim=1, eps=1e-6) if kind == "vq" else bases
+            coef = F.softmax(100 * F.normalize(x, dim=1).transpose(1, 2).bmm(std_bases), dim=-1)
+            bases = x.bmm(coef / (1e-6 + coef.sum(dim=1, keepdim=True)))
+            return (F.normalize(bases, dim=1, eps=1e-6) if kind == "cd" else bases), coef
+
+        def coef(self, x, bases, coef):
+            if kind == "nmf":
+                return coef * x.transpose(1, 2).bmm(bases) / (coef.bmm(bases.transpose(1, 2).bmm(bases)) + 1e-6)
+            if kind == "cd":
+                ridge = bases.transpose(1, 2).bmm(bases) + 0.1 * torch.eye(64).repeat(len(x), 1, 1)
+                return x.transpose(1, 2).bmm(bases).bmm(torch.inverse(ridge))
+            std_x = x / (1e-6 + x.detach().norm(dim=1, keepdim=True))
+            return F.softmax(100 * std_x.transpose(1, 2).bmm(F.normalize(bases, dim=1, eps=1e-6)), dim=-1)
+
+    class Hamburger(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lower_bread = nn.Sequential(nn.Conv2d(c, c, 1), *[nn.ReLU(inplace=True)] * (kind == "nmf"))
+            self.ham = Ham()
+            self.upper_bread = nn.Sequential(nn.Conv2d(c, c, 1, bias=False), nn.BatchNorm2d(c, momentum=3e-4))
+
+        def forward(self, x):
+            return F.relu(self.upper_bread(self.ham(self.lower_bread(x))) + x, inplace=True)
+
+    return Hamburger()
+
+
+HAMBURGERS = {"ham/512x128x128": ("nmf", 128), "ham/512x64x64": ("nmf", 64), "ham/vq_512x128x128": ("vq", 128),
+              "ham/cd_512x128x128": ("cd", 128)}
+
+
+def context(kind, c):
+    """Self-attention, DANet's dual attention or A2-Net's double attention, as in lamina/nn/context/context.hpp."""
+    import torch
+    import torch.nn.functional as F
+    from torch import nn
+
+    def pixels(q, k, v, scale):
+        weights = torch.softmax(scale * q.flatten(2).transpose(1, 2) @ k.flatten(2), dim=-1)
+        return (v.flatten(2) @ weights.transpose(1, 2)).view_as(v)
+
+    def gather_distribute(a, b, v):
+        features = a.flatten(2) @ torch.softmax(b.flatten(2), dim=-1).transpose(1, 2)
+        return (features @ torch.softmax(v.flatten(2), dim=1)).view_as(a)
+
+    class Burger(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lower = nn.ModuleList(nn.Conv2d(c, c, 1) for _ in range(3))
+            self.out = nn.Sequential(nn.Conv2d(c, c, 1, bias=False), nn.BatchNorm2d(c, momentum=3e-4))
+
+        def forward(self, x):
+            lower = [layer(x) for layer in self.lower]
+            y = pixels(*lower, c**-0.5) if kind == "self" else gather_distribute(*lower)
+            return F.relu(self.out(y) + x, inplace=True)
+
+    class Dual(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.q, self.k, self.v = (nn.Conv2d(c, n, 1) for n in (c // 8, c // 8, c))
+            self.gamma = nn.ParameterList(nn.Parameter(torch.zeros(1)) for _ in range(2))
+            self.conv = nn.ModuleList(
+                nn.Sequential(nn.Conv2d(c, c, 3, padding=1, bias=False), nn.BatchNorm2d(c), nn.ReLU(inplace=True))
+                for _ in range(2))
+
+        def forward(self, x):
+            flat = x.flatten(2)
+            energy = flat @ flat.transpose(1, 2)
+            energy = energy.max(dim=-1, keepdim=True)[0] - energy
+            channels = (torch.softmax(energy, dim=-1) @ flat).view_as(x)
+            return (self.conv[0](self.gamma[0] * pixels(self.q(x), self.k(x), self.v(x), 1) + x) +
+                    self.conv[1](self.gamma[1] * channels + x))
+
+    return Dual() if kind == "dual" else Burger()
 
 
 def torch_case(name):
@@ -84,6 +180,12 @@ def torch_case(name):
     if name in layers:
         make, shape = layers[name]
         return make(), shape, shape
+    if name in HAMBURGERS:
+        kind, size = HAMBURGERS[name]
+        return hamburger(kind, 512), (1, 512, size, size), (1, 512, size, size)
+    if found := re.fullmatch(r"context/(\w+)_512x(\d+)x\d+", name):
+        shape = (1, 512, int(found[2]), int(found[2]))
+        return context(found[1], 512), shape, shape
     if name == "net/lenet_b256":
         return nn.Sequential(
             nn.Conv2d(1, 6, 5, padding=2), nn.Sigmoid(), nn.AvgPool2d(2), nn.Conv2d(6, 16, 5), nn.Sigmoid(),
