@@ -26,22 +26,6 @@ constexpr Index lanes_of(Index n) {
   return parts_of(n, blocks_of<T>(n));
 }
 
-/// The transpose of a square of elements, one vector a row.
-template <class T>
-[[gnu::always_inline]] inline void transpose(std::array<simd::Pack<T>, simd::width<T>>& rows) {
-  constexpr int n = static_cast<int>(simd::width<T>);
-  const auto stage = [&](auto) {
-    std::array<simd::Pack<T>, n> next;
-    simd::unroll<n / 2>([&](auto i) {
-      next[2 * i] = interleave_low(rows[i], rows[i + n / 2]);
-      next[2 * i + 1] = interleave_high(rows[i], rows[i + n / 2]);
-    });
-    rows = next;
-  };
-  constexpr int stages = n == 16 ? 4 : n == 8 ? 3 : n == 4 ? 2 : 1;
-  simd::unroll<stages>(stage);
-}
-
 /// A block from planes: to[(r * pitch + j) * L + l] = from[l * stride + r * columns + j] for r < rows, j < columns;
 /// zero in the lanes l >= channels.
 template <class T>
@@ -58,7 +42,7 @@ void interleave(const T* from, Index stride, Index channels, Index rows, Index c
       simd::unroll<width>([&](auto l) {
         v[l] = l < channels ? Pack::load(from + l * stride + p, std::min(width, pixels - p)) : Pack(T(0));
       });
-    transpose(v);
+    simd::transpose(v);
     if (column + width <= columns && p + width <= pixels) {
       simd::unroll<width>([&](auto i) { v[i].store(to + i * width); });
       to += width * width;
@@ -119,7 +103,7 @@ void deinterleave(const T* from, Index pixels, T* to, Index stride, Index channe
       simd::unroll<width>([&](auto i) { v[i] = f(Pack::load(from + (p + i) * width)); });
     else
       simd::unroll<width>([&](auto i) { v[i] = i < count ? f(Pack::load(from + (p + i) * width)) : Pack(T(0)); });
-    transpose(v);
+    simd::transpose(v);
     if (channels >= width && count == width)
       simd::unroll<width>([&](auto l) { v[l].store(to + l * stride + p); });
     else

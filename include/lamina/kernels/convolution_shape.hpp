@@ -42,9 +42,6 @@ inline ConvolutionShape transposed(const ConvolutionShape& s) {
   return t;
 }
 
-/// n cut into parts of `size`, the last one shorter: their number.
-constexpr Index parts_of(Index n, Index size) { return (n + size - 1) / size; }
-
 /// How many tasks of `work` memory accesses or multiply-adds go into one piece of a parallel_for.
 inline Index grain_of(Index work) { return std::max<Index>(1, (Index{1} << 14) / std::max<Index>(1, work)); }
 

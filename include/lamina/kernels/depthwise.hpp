@@ -28,12 +28,6 @@ namespace detail {
 inline Index floor_divide(Index a, Index b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
 inline Index ceil_divide(Index a, Index b) { return -floor_divide(-a, b); }
 
-/// n rounded up to a multiple of the vector width.
-template <class T>
-Index whole_vectors(Index n) {
-  return (n + simd::width<T> - 1) / simd::width<T> * simd::width<T>;
-}
-
 /// How rows of an image lie in scratch memory: in phases, pixel `column` at at(column).
 template <class T>
 class ScratchRows {
@@ -44,9 +38,10 @@ class ScratchRows {
       : w_(w),
         stride_(stride),
         spread_(spread),
-        front_(whole_vectors<T>(std::max<Index>(0, -floor_divide(first, stride)))),
+        front_(simd::whole_vectors<T>(std::max<Index>(0, -floor_divide(first, stride)))),
         phase_(front_ +
-               whole_vectors<T>(std::max(((w - 1) * spread + stride) / stride, floor_divide(last, stride) + 1))) {}
+               simd::whole_vectors<T>(std::max(((w - 1) * spread + stride) / stride, floor_divide(last, stride) + 1))) {
+  }
 
   Index pitch() const { return stride_ * phase_; }
   Index at(Index column) const {
@@ -536,7 +531,8 @@ void depthwise_backward_weight(const ConvolutionShape& s, const T* x, const T* d
           d.strips([&](Index j) {
             // The row's end, and columns before it that belong to the strip on the left.
             const auto column = simd::lanes<T>() + static_cast<Int>(j);
-            const auto counted = (column >= static_cast<Int>(whole_vectors<T>(j))) & (column < static_cast<Int>(ow));
+            const auto counted =
+                (column >= static_cast<Int>(simd::whole_vectors<T>(j))) & (column < static_cast<Int>(ow));
             kernel(d, {image + j, first, last, grad + j, dy_end, counted, sums});
           });
         }

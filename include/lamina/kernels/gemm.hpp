@@ -23,11 +23,19 @@ inline constexpr Index max_tile_rows = simd::vector_bytes == 64 ? 12 : 6;
 template <class T>
 inline constexpr Index tile_columns = 2 * simd::width<T>;
 
+/// Heights of tiles that are worth compiling.
+inline constexpr auto tile_heights = [] {
+  if constexpr (simd::vector_bytes == 64)
+    return std::array{1, 2, 3, 4, 6, 8, 10, 12};
+  else
+    return std::array{1, 2, 3, 4, 6};
+}();
+
 /// Rows in each of the equal panels that `rows` rows are cut into; the last panel is filled up with zeros.
 template <class T>
 constexpr Index panel_rows(Index rows) {
-  const Index panels = std::max<Index>(1, (rows + max_tile_rows<T> - 1) / max_tile_rows<T>);
-  return std::max<Index>(1, (rows + panels - 1) / panels);
+  const Index share = parts_of(rows, std::max<Index>(1, parts_of(rows, max_tile_rows<T>)));
+  return *std::find_if(tile_heights.begin(), tile_heights.end() - 1, [&](int height) { return height >= share; });
 }
 
 /// c[i][j] (+)= sum over k of a[k * Rows + i] * b[offsets[k] + j], for j < tile_columns.
@@ -58,14 +66,14 @@ void tile(Index depth, const T* a, const T* b, const Index* offsets, T* c, Index
 template <class T>
 using TileKernel = void (*)(Index, const T*, const T*, const Index*, T*, Index, bool);
 
-/// The tile kernel for a number of rows, 1..max_tile_rows.
+/// The tile kernel for panels of panel_rows() rows.
 template <class T>
 TileKernel<T> tile_kernel(Index rows) {
-  return []<int... I>(Index n, std::integer_sequence<int, I...>) {
-    static constexpr TileKernel<T> kernels[] = {&tile<T, I + 1>...};
-    return kernels[n - 1];
+  return []<std::size_t... I>(Index n, std::index_sequence<I...>) {
+    static constexpr TileKernel<T> kernels[] = {&tile<T, tile_heights[I]>...};
+    return kernels[std::find(tile_heights.begin(), tile_heights.end(), n) - tile_heights.begin()];
   }
-  (rows, std::make_integer_sequence<int, static_cast<int>(max_tile_rows<T>)>{});
+  (rows, std::make_index_sequence<tile_heights.size()>{});
 }
 
 /// A matrix in memory: element (i, j) at data[i * row_stride + j * column_stride].
@@ -154,16 +162,31 @@ void kernel(Index depth, const T* a, Index a_row, Index a_depth, const T* b, Ind
     simd::unroll<Vectors>([&](auto v) { sums[i * Vectors + v].store(to + i * to_row + v * width); });
   });
 }
+/// The same for any tile up to kernel_rows x kernel_vectors: cut into those that are worth compiling.
 template <class T>
-using Kernel = decltype(&kernel<T, 1, 1>);
-template <class T>
-Kernel<T> kernel_for(Index rows, Index vectors) {
-  return []<int... I>(Index n, std::integer_sequence<int, I...>) {
-    static constexpr Kernel<T> kernels[] = {&kernel<T, I / kernel_vectors + 1, I % kernel_vectors + 1>...};
-    return kernels[n];
+void run_kernel(Index depth, Index rows, Index vectors, const MatrixView<const T>& a, const T* b, Index b_depth,
+                const T* from, Index from_row, T* to, Index to_row) {
+  constexpr std::array heights{6, 4, 3, 2, 1}, lengths{4, 2, 1};
+  constexpr auto widest = static_cast<std::size_t>(kernel_vectors == 4 ? 0 : 1);
+  constexpr auto kernels = []<std::size_t... I>(std::index_sequence<I...>) {
+    return std::array{
+        &kernel<T, heights[I / lengths.size()], std::min(lengths[I % lengths.size()], lengths[widest])>...};
   }
-  ((rows - 1) * kernel_vectors + vectors - 1,
-   std::make_integer_sequence<int, static_cast<int>(kernel_rows * kernel_vectors)>{});
+  (std::make_index_sequence<heights.size() * lengths.size()>{});
+  for (Index i = 0; i < rows;) {
+    std::size_t h = 0;
+    while (heights[h] > rows - i) ++h;
+    for (Index v = 0; v < vectors;) {
+      std::size_t l = widest;
+      while (lengths[l] > vectors - v) ++l;
+      const Index column = v * simd::width<T>;
+      kernels[h * lengths.size() + l](depth, a.at(i, 0), a.row_stride, a.column_stride, b + column, b_depth,
+                                      from ? from + i * from_row + column : nullptr, from_row, to + i * to_row + column,
+                                      to_row);
+      v += lengths[l];
+    }
+    i += heights[h];
+  }
 }
 
 /// The tile of dot products that stays in registers, and how far they run in one pass over several tiles.
@@ -224,19 +247,6 @@ DotKernel<T> dot_kernel_for(Index rows, bool one) {
   ((rows - 1) * 2 + one, std::make_integer_sequence<int, static_cast<int>(dot_rows * 2)>{});
 }
 
-/// The transpose of a square of vectors: each round rotates the bits of (row, lane) by one.
-template <class T>
-void transpose(std::array<simd::Pack<T>, static_cast<std::size_t>(simd::width<T>)>& v) {
-  constexpr int width = static_cast<int>(simd::width<T>);
-  for (int round = 1; round < width; round *= 2) {
-    const auto before = v;
-    simd::unroll<width / 2>([&](auto i) {
-      v[2 * i] = interleave_low(before[i], before[i + width / 2]);
-      v[2 * i + 1] = interleave_high(before[i], before[i + width / 2]);
-    });
-  }
-}
-
 /// A matrix [rows, columns] as one with rows of `pitch`, which is a multiple of the vector width; zeros behind.
 template <class T>
 void pack(Index rows, Index columns, const Operand<T>& from, T* to, Index pitch) {
@@ -260,19 +270,13 @@ void pack(Index rows, Index columns, const Operand<T>& from, T* to, Index pitch)
         else
           for (Index l = 0; l < width; ++l)
             square[static_cast<std::size_t>(l)] = j + l < columns ? Pack::load(from.at(i, j + l), used) : Pack(T(0));
-        transpose<T>(square);
+        simd::transpose(square);
         for (Index l = 0; l < used; ++l) square[static_cast<std::size_t>(l)].store(to + (i + l) * pitch + j);
       }
   } else {
     for (Index i = 0; i < rows; ++i)
       for (Index j = 0; j < pitch; ++j) to[i * pitch + j] = j < columns ? *from.at(i, j) : T(0);
   }
-}
-
-inline Index ceil_div(Index a, Index b) { return (a + b - 1) / b; }
-template <class T>
-Index whole_vectors(Index n) {
-  return ceil_div(n, simd::width<T>) * simd::width<T>;
 }
 
 /// Bytes of a core's second-level cache.
@@ -288,6 +292,13 @@ inline Index cache_bytes() {
 #endif
 }
 
+template <class T>
+struct Product;
+/// Puts `rows` rows of results into c from (i, j) on, through the epilogue. (Whole vectors of values are read.)
+template <class T, class Epilogue>
+void finish_with(const Product<T>& p, const T* values, Index stride, Index i, Index rows, Index j, Index count,
+                 bool add);
+
 /// c (+)= a b, and then the epilogue.
 ///
 /// Which way is taken was measured against the others and against Eigen 3.4's product on Zen 4 with AVX-512. Where m or
@@ -295,9 +306,10 @@ inline Index cache_bytes() {
 /// n below the width of a vector makes them better than panels up to three quarters full. Where n is that small and a
 /// is transposed, the transposed product has whole vectors. Everything else is tiles of c from rows of a and panels of
 /// b, and ran faster than Eigen for every shape from 5 on, so that Eigen is never called.
-template <class T, class Epilogue>
+///
+/// The epilogue is known to finish_with alone, so that different ones share the rest.
+template <class T>
 struct Product {
-  using Pack = simd::Pack<T>;
   static constexpr Index width = simd::width<T>, columns = kernel_columns<T>;
   /// Columns of a transposed a that are copied at a time.
   static constexpr Index strip = 8 * kernel_rows;
@@ -309,19 +321,19 @@ struct Product {
   MatrixView<const T> a, b;
   MatrixView<T> c;
   Store store;
-  const Epilogue& epilogue;
+  const void* epilogue = nullptr;  ///< null: none
+  void (*finisher)(const Product&, const T*, Index, Index, Index, Index, Index, bool) = &finish_with<T, AsIs>;
   const T* packed_b = nullptr;  ///< all of b in panels, if somebody made them before
 
   void run() const {
-    if constexpr (std::is_same_v<Epilogue, AsIs>)
-      if (n == 1 && m > 1 && c.row_stride == 1 && !packed_b)  // a column in one piece is a row
-        return Product{1, m, k, b.transpose(), a.transpose(), {c.data, m, 1}, store, epilogue}.run();
+    if (!epilogue && n == 1 && m > 1 && c.row_stride == 1 && !packed_b)  // a column in one piece is a row
+      return Product{1, m, k, b.transpose(), a.transpose(), {c.data, m, 1}, store}.run();
     if (packed_b)
       by_panels();
     else if (m * n * k <= 32)
       by_loops();
     else if (n >= m ? m <= most_dots && k >= 8 * m && b.row_stride == 1
-                    : n <= most_dots && k >= 12 * n && a.column_stride == 1 && 4 * n < 3 * whole_vectors<T>(n))
+                    : n <= most_dots && k >= 12 * n && a.column_stride == 1 && 4 * n < 3 * simd::whole_vectors<T>(n))
       by_dots();
     else if (n < width && k >= 32 && a.row_stride == 1)
       by_transpose();
@@ -331,18 +343,7 @@ struct Product {
 
   /// c's elements from (i, j) on, from `values` (whole vectors are read) through the epilogue.
   void finish(const T* values, Index stride, Index i, Index rows, Index j, Index count, bool add) const {
-    for (Index r = 0; r < rows; ++r) {
-      const T* const from = values + r * stride;
-      T* const to = c.at(i + r, j);
-      const auto put = [&](Index l, auto... partial) {
-        Pack value = Pack::load(from + l);
-        if (add) value += Pack::load(to + l, partial...);
-        epilogue(i + r, j + l, value, partial...).store(to + l, partial...);
-      };
-      Index l = 0;
-      for (; l + width <= count; l += width) put(l);
-      if (l < count) put(l, count - l);
-    }
+    finisher(*this, values, stride, i, rows, j, count, add);
   }
 
   void by_loops() const {
@@ -364,7 +365,7 @@ struct Product {
   struct Plan {
     Index depth, rows, columns;  // of a block
     bool copy_a = false, pack_b = false;
-    Index panels() const { return depth * ceil_div(columns, Product::columns) * Product::columns; }
+    Index panels() const { return depth * parts_of(columns, Product::columns) * Product::columns; }
     Index scratch() const { return panels() + (copy_a ? depth * strip : 0); }
   };
 
@@ -380,7 +381,7 @@ struct Product {
       p.columns = std::max<Index>(1024, 32768 / m);
     } else {
       const Index longest = n <= 2 * columns ? 1024 : 512;
-      p.depth = k > longest ? ceil_div(k, ceil_div(k, longest)) : std::max<Index>(k, 1);
+      p.depth = k > longest ? parts_of(k, parts_of(k, longest)) : std::max<Index>(k, 1);
       p.columns = std::max(columns, room / p.depth / columns * columns);
       p.pack_b = !packed_b && (b.column_stride != 1 || (m >= 48 && p.depth * b.row_stride > Index{1} << 16));
     }
@@ -389,16 +390,16 @@ struct Product {
     p.copy_a = a.row_stride == 1 && p.depth * a.column_stride > Index{1} << 14;
     const Index tasks = num_threads() > 1 ? std::min<Index>(4 * num_threads(), m * n * k / work_for_thread) : 1;
     if (tasks > 1) {
-      p.rows = std::min(m, std::max(strip, ceil_div(m, ceil_div(tasks, ceil_div(n, p.columns)))));
-      const Index across = ceil_div(tasks, ceil_div(m, p.rows));
-      p.columns = std::min(p.columns, ceil_div(ceil_div(n, across), columns) * columns);
+      p.rows = std::min(m, std::max(strip, parts_of(m, parts_of(tasks, parts_of(n, p.columns)))));
+      const Index across = parts_of(tasks, parts_of(m, p.rows));
+      p.columns = std::min(p.columns, parts_of(parts_of(n, across), columns) * columns);
     }
     return p;
   }
 
   void by_panels() const {
     const Plan p = plan();
-    const Index column_blocks = ceil_div(n, p.columns), tasks = ceil_div(m, p.rows) * column_blocks;
+    const Index column_blocks = parts_of(n, p.columns), tasks = parts_of(m, p.rows) * column_blocks;
     const auto run_block = [&](Index task, T* scratch) {
       const Index i = task / column_blocks * p.rows, j = task % column_blocks * p.columns;
       block(p, i, std::min(m, i + p.rows), j, std::min(n, j + p.columns), scratch);
@@ -416,14 +417,14 @@ struct Product {
 
   /// Rows i0..i1-1 and columns j0..j1-1 of c.
   void block(const Plan& p, Index i0, Index i1, Index j0, Index j1, T* scratch) const {
-    const Index rows = ceil_div(i1 - i0, ceil_div(i1 - i0, kernel_rows));
+    const Index rows = parts_of(i1 - i0, parts_of(i1 - i0, kernel_rows));
     T* const panels = scratch;
     T* const strips = scratch + p.panels();
     for (Index k0 = 0; k0 == 0 || k0 < k; k0 += p.depth) {
       const Index depth = std::min(p.depth, k - k0);
       const bool from_c = k0 > 0 || store == Store::add, last = k0 + depth == k;
       for (Index j = j0; j < j1 && !packed_b; j += columns) {
-        const Index count = std::min(columns, j1 - j), pitch = whole_vectors<T>(count);
+        const Index count = std::min(columns, j1 - j), pitch = simd::whole_vectors<T>(count);
         if (p.pack_b || count < pitch) pack(depth, count, b.from(k0, j), panels + (j - j0) * depth, pitch);
       }
       for (Index i = i0; i < i1;) {
@@ -435,7 +436,7 @@ struct Product {
         }
         for (; i < end; i += rows, left = left.from(rows, 0))
           for (Index j = j0; j < j1; j += columns) {
-            const Index count = std::min(columns, j1 - j), pitch = whole_vectors<T>(count);
+            const Index count = std::min(columns, j1 - j), pitch = simd::whole_vectors<T>(count);
             const bool packed = packed_b || p.pack_b || count < pitch;
             const T* const right = packed_b ? packed_b + j * k + k0 * pitch
                                    : packed ? panels + (j - j0) * depth
@@ -449,26 +450,25 @@ struct Product {
   /// The tile of c at (i, j): straight from the registers where nothing is left to do but to store whole vectors.
   void tile(Index depth, Index rows, const MatrixView<const T>& left, const T* right, Index right_row, Index i, Index j,
             Index count, bool from_c, bool last) const {
-    const Index vectors = ceil_div(count, width);
-    const auto run_kernel = kernel_for<T>(rows, vectors);
+    const Index vectors = parts_of(count, width);
     T* const to = c.at(i, j);
     const bool whole = count == vectors * width;
-    if (whole && (!last || std::is_same_v<Epilogue, AsIs>)) {
-      run_kernel(depth, left.data, left.row_stride, left.column_stride, right, right_row, from_c ? to : nullptr,
-                 c.row_stride, to, c.row_stride);
+    if (whole && (!last || !epilogue)) {
+      run_kernel<T>(depth, rows, vectors, left, right, right_row, from_c ? to : nullptr, c.row_stride, to,
+                    c.row_stride);
       return;
     }
     alignas(64) T results[kernel_rows * columns];
     if (from_c && !whole) pack<T>(rows, count, {to, c.row_stride, 1}, results, columns);
-    run_kernel(depth, left.data, left.row_stride, left.column_stride, right, right_row,
-               !from_c ? nullptr
-               : whole ? to
-                       : results,
-               whole ? c.row_stride : columns, results, columns);
+    run_kernel<T>(depth, rows, vectors, left, right, right_row,
+                  !from_c ? nullptr
+                  : whole ? to
+                          : results,
+                  whole ? c.row_stride : columns, results, columns);
     if (last)
       finish(results, columns, i, rows, j, count, false);
     else
-      Product<T, AsIs>{m, n, k, a, b, c, store, {}}.finish(results, columns, i, rows, j, count, false);
+      finish_with<T, AsIs>(*this, results, columns, i, rows, j, count, false);
   }
 
   /// Every result a dot product along k.
@@ -478,17 +478,17 @@ struct Product {
     const Index few = wide ? m : n, many = wide ? n : m;
     MatrixView<const T> left = wide ? a : b.transpose();
     const MatrixView<const T> right = wide ? b.transpose() : a;
-    const Index rows = ceil_div(few, ceil_div(few, dot_rows)), depth = few == rows ? k : dot_depth;
+    const Index rows = parts_of(few, parts_of(few, dot_rows)), depth = few == rows ? k : dot_depth;
     Tensor<T> copy;
     // Rows a multiple of 4 KB apart would push each other out of the cache.
     if (left.column_stride != 1 || (few > rows && left.row_stride * static_cast<Index>(sizeof(T)) % 4096 == 0)) {
-      const Index copy_pitch = whole_vectors<T>(k) + width;
+      const Index copy_pitch = simd::whole_vectors<T>(k) + width;
       copy = Tensor<T>({few, copy_pitch});
       pack(few, k, left, copy.data(), copy_pitch);
       left = {std::as_const(copy).data(), copy_pitch, 1};
     }
-    const Index grain = ceil_div(work_for_thread, few * group * k);
-    parallel_for(0, ceil_div(many, group), grain, [&](Index first, Index end) {
+    const Index grain = parts_of(work_for_thread, few * group * k);
+    parallel_for(0, parts_of(many, group), grain, [&](Index first, Index end) {
       alignas(64) T results[most_dots * pitch];
       for (Index s0 = first * group; s0 < std::min(many, end * group); s0 += group) {
         const Index count = std::min(group, many - s0);
@@ -513,7 +513,7 @@ struct Product {
   void by_transpose() const {
     Tensor<T> products({n, m});
     T* const results = products.data();
-    Product<T, AsIs>{n, m, k, b.transpose(), a.transpose(), {results, m, 1}, Store::assign, {}}.by_panels();
+    Product{n, m, k, b.transpose(), a.transpose(), {results, m, 1}, Store::assign}.by_panels();
     parallel_for(0, m, Index{1} << 12,
                  [&](Index first, Index end) { finish_transposed(results + first, m, first, end - first); });
   }
@@ -528,22 +528,56 @@ struct Product {
   }
 };
 
+template <class T, class Epilogue>
+void finish_with(const Product<T>& p, const T* values, Index stride, Index i, Index rows, Index j, Index count,
+                 bool add) {
+  using Pack = simd::Pack<T>;
+  constexpr Index width = simd::width<T>;
+  const auto epilogue = [&](auto... arguments) {
+    if constexpr (std::is_same_v<Epilogue, AsIs>)
+      return AsIs{}(arguments...);
+    else
+      return (*static_cast<const Epilogue*>(p.epilogue))(arguments...);
+  };
+  for (Index r = 0; r < rows; ++r) {
+    const T* const from = values + r * stride;
+    T* const to = p.c.at(i + r, j);
+    const auto put = [&](Index l, auto... partial) {
+      Pack value = Pack::load(from + l);
+      if (add) value += Pack::load(to + l, partial...);
+      epilogue(i + r, j + l, value, partial...).store(to + l, partial...);
+    };
+    Index l = 0;
+    for (; l + width <= count; l += width) put(l);
+    if (l < count) put(l, count - l);
+  }
+}
+
+template <class T, class Epilogue>
+Product<T> with_epilogue(Product<T> product, const Epilogue& epilogue) {
+  if constexpr (!std::is_same_v<Epilogue, AsIs>) {
+    product.epilogue = &epilogue;
+    product.finisher = &finish_with<T, Epilogue>;
+  }
+  return product;
+}
+
 /// Into how many pieces the sum over k is cut: where c is small and k is long there is nothing else for threads to
 /// share. The shape alone decides.
 inline Index depth_pieces(Index m, Index n, Index k) {
   return std::max(m, n) > 128 || k < 4096 ? 1 : std::min<Index>(16, k / 1024);
 }
 
-template <class T, class Epilogue>
-void run_in_pieces(Index pieces, const Product<T, Epilogue>& p) {
-  const Index pitch = whole_vectors<T>(p.n), size = p.m * pitch, length = ceil_div(p.k, pieces);
+template <class T>
+void run_in_pieces(Index pieces, const Product<T>& p) {
+  const Index pitch = simd::whole_vectors<T>(p.n), size = p.m * pitch, length = parts_of(p.k, pieces);
   Tensor<T> partial({pieces, size});
   T* const sums = partial.data();
   parallel_for(0, pieces, 1, [&](Index piece, Index) {
     const Index k = piece * length;
-    Product<T, AsIs>{
-        p.m,           p.n, std::min(length, p.k - k), p.a.from(0, k), p.b.from(k, 0), {sums + piece * size, pitch, 1},
-        Store::assign, {}}
+    Product<T>{
+        p.m,          p.n, std::min(length, p.k - k), p.a.from(0, k), p.b.from(k, 0), {sums + piece * size, pitch, 1},
+        Store::assign}
         .run();
   });
   for (Index piece = 1; piece < pieces; ++piece)
@@ -563,7 +597,7 @@ void gemm(Index m, Index n, Index k, const Operand<T>& a, const Operand<T>& b, c
           Store store = Store::assign, const Epilogue& epilogue = {}) {
   if (m == 0 || n == 0) return;
   const Index pieces = detail::depth_pieces(m, n, k);
-  const detail::Product<T, Epilogue> product{m, n, k, a, b, c, store, epilogue};
+  const auto product = detail::with_epilogue(detail::Product<T>{m, n, k, a, b, c, store}, epilogue);
   if (pieces == 1)
     product.run();
   else
@@ -583,14 +617,14 @@ class PackedMatrix {
  public:
   /// Copies b [k, n].
   PackedMatrix(Index k, Index n, const MatrixView<const T>& b)
-      : k_(k), n_(n), panels_({k * detail::whole_vectors<T>(n)}) {
+      : k_(k), n_(n), panels_({k * simd::whole_vectors<T>(n)}) {
     constexpr Index columns = detail::kernel_columns<T>;
     T* const panels = panels_.data();
-    parallel_for(0, detail::ceil_div(n, columns), detail::ceil_div(1 << 14, std::max<Index>(k, 1) * columns),
+    parallel_for(0, parts_of(n, columns), parts_of(1 << 14, std::max<Index>(k, 1) * columns),
                  [&](Index first, Index end) {
                    for (Index j = first * columns; j < std::min(n, end * columns); j += columns) {
                      const Index count = std::min(columns, n - j);
-                     detail::pack(k, count, b.from(0, j), panels + j * k, detail::whole_vectors<T>(count));
+                     detail::pack(k, count, b.from(0, j), panels + j * k, simd::whole_vectors<T>(count));
                    }
                  });
   }
@@ -607,7 +641,9 @@ template <class T, class Epilogue = AsIs>
 void gemm(Index m, const Operand<T>& a, const PackedMatrix<T>& b, const MatrixView<T>& c, Store store = Store::assign,
           const Epilogue& epilogue = {}) {
   if (m == 0 || b.n() == 0) return;
-  detail::Product<T, Epilogue>{m, b.n(), b.k(), a, {nullptr, 0, 1}, c, store, epilogue, b.panels()}.run();
+  auto product = detail::with_epilogue(detail::Product<T>{m, b.n(), b.k(), a, {nullptr, 0, 1}, c, store}, epilogue);
+  product.packed_b = b.panels();
+  product.run();
 }
 
 }  // namespace lamina::kernels

@@ -48,6 +48,12 @@ using IntegerOf = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>
 template <class T>
 inline constexpr Index width = vector_bytes / static_cast<Index>(sizeof(T));
 
+/// n rounded up to whole vectors.
+template <class T>
+constexpr Index whole_vectors(Index n) {
+  return parts_of(n, width<T>) * width<T>;
+}
+
 /// One vector of T with elementwise arithmetic; a scalar operand is broadcast.
 template <class T>
 struct Pack {
@@ -427,6 +433,22 @@ template <class T>
 Pack<T> interleave_high(Pack<T> a, Pack<T> b) {
   return detail::shuffle(
       a, b, detail::alternating<static_cast<int>(width<T> / 2), static_cast<int>(width<T>)>(detail::Lanes<T>{}));
+}
+
+/// The transpose of a square of elements, one vector a row.
+template <class T>
+[[gnu::always_inline]] inline void transpose(std::array<Pack<T>, width<T>>& rows) {
+  constexpr int n = static_cast<int>(width<T>);
+  const auto stage = [&](auto) {
+    std::array<Pack<T>, n> next;
+    unroll<n / 2>([&](auto i) {
+      next[2 * i] = interleave_low(rows[i], rows[i + n / 2]);
+      next[2 * i + 1] = interleave_high(rows[i], rows[i + n / 2]);
+    });
+    rows = next;
+  };
+  constexpr int stages = n == 16 ? 4 : n == 8 ? 3 : n == 4 ? 2 : 1;
+  unroll<stages>(stage);
 }
 
 }  // namespace lamina::simd

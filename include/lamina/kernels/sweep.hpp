@@ -33,7 +33,7 @@ struct Planes {
 
   Index plane() const { return rows * columns; }
   /// An image's planes, in whole vectors.
-  Index image() const { return (phases_h * phases_w * plane() + simd::width<T> - 1) / simd::width<T> * simd::width<T>; }
+  Index image() const { return simd::whole_vectors<T>(phases_h * phases_w * plane()); }
   Index size() const { return images * image() + slack; }
   /// Where padded pixel (i, j) of an image lies.
   Index at(Index i, Index j) const {
