@@ -12,8 +12,9 @@
 ///
 /// The rows that a band of outputs sees of a few channels are copied into scratch memory, with zeros around them and
 /// for a stride s in s phases (ScratchRows), so that a tap's pixels for a vector of outputs are one vector. A vector of
-/// a tap's weights is loaded once for those channels; their sums, or their gradients, wait in registers while it passes
-/// over the taps. Nothing is unfolded.
+/// a tap's weights is loaded once for those channels; their sums wait in registers while it passes over the taps. For
+/// the kernels' gradient, dy waits there. The input's gradient is the same walk over dy, for one phase of dx after the
+/// other: which taps meet it, and where, depends on the phase. Nothing is unfolded.
 namespace lamina::kernels {
 
 /// The sizes of an involution; x is [N, C, H, W], y [N, C, OH, OW] with OH = ceil(H / stride), and the kernels
@@ -40,10 +41,11 @@ template <class T>
 struct InvolutionTask {
   Index n, group, chunk;
   Index first, last;
-  T* image;  // scratch memory, [channels][rows][pitch], zeros between the rows
+  T* scratch;  // [channels][rows][pitch]
+  Index step;  // from one channel to the next in scratch memory
 };
 
-/// What the kernels share: the sizes, how the work is cut, and where a tap's pixels lie in scratch memory.
+/// What the kernels share: the sizes, how the work is cut, and what is in scratch memory.
 template <class T>
 struct Involution {
   using Task = InvolutionTask<T>;
@@ -53,21 +55,16 @@ struct Involution {
   Index chunks;        // parts of a group's channels
   Index channel_step;  // planes from one channel of a group to the next, of x and y
   Index tap_step;      // values from one tap's plane to the next
-  Index count;         // outputs in a vector: its width, if a row is so long
   ScratchRows<T> layout;
-  std::vector<Index> columns;  // where column b of the taps meets output 0
 
-  explicit Involution(const InvolutionShape& shape)
+  Involution(const InvolutionShape& shape, const ScratchRows<T>& rows)
       : s(shape),
         oh(s.oh()),
         ow(s.ow()),
         chunks(parts_of(s.group_c(), involved_channels)),
         channel_step(s.groups_innermost ? s.groups : 1),
         tap_step(channel_step * oh * ow),
-        count(std::min(ow, simd::width<T>)),
-        layout(s.w, s.stride, 1, -s.padding(), (std::max(ow, simd::width<T>) - 1) * s.stride + s.padding()) {
-    for (Index b = 0; b < s.kernel; ++b) columns.push_back(layout.at(b * s.dilation - s.padding()));
-  }
+        layout(rows) {}
 
   Index in() const { return s.h * s.w; }
   Index out() const { return oh * ow; }
@@ -84,27 +81,67 @@ struct Involution {
     return (t.n * s.groups * s.taps() + (s.groups_innermost ? t.group : t.group * s.taps())) * out();
   }
 
-  /// f(task) for bands of `rows` rows, of all samples, groups and chunks (one of all chunks, with `all_chunks`). A band
-  /// of b rows needs b * step + more rows of scratch memory for each of its channels.
+  /// f(task) for bands of `rows` rows, of all samples, groups and chunks (with `all_chunks`, once for all of them). A
+  /// band of b rows has b * growth + more rows of scratch memory for each of its channels, zeros at first.
   template <class F>
-  void tasks(Index rows, Index step, Index more, bool all_chunks, F f) const {
-    // Scratch memory leaves room in a second-level cache for the taps.
-    const Index fitting = (96 << 10) / static_cast<Index>(sizeof(T)) / (involved_channels * layout.pitch());
-    const Index bands = parts_of(rows, std::max<Index>(1, (fitting - more) / step)), band = parts_of(rows, bands);
-    const Index size = std::min<Index>(involved_channels, s.group_c()) * (band * step + more) * layout.pitch();
+  void tasks(Index rows, Index growth, Index more, bool all_chunks, F f) const {
+    constexpr Index bytes = 96 << 10;  // of scratch memory: leaves room in a second-level cache for the taps
+    const Index fitting = bytes / static_cast<Index>(sizeof(T)) / (involved_channels * layout.pitch());
+    const Index bands = parts_of(rows, std::max<Index>(1, (fitting - more) / growth)), band = parts_of(rows, bands);
+    // An odd number of vectors, so that the channels do not fall on the same lines of the cache.
+    const Index step = ((band * growth + more) * layout.pitch() / simd::width<T> | 1) * simd::width<T>;
+    const Index size = std::min<Index>(involved_channels, s.group_c()) * step;
     const Index parts = all_chunks ? 1 : chunks;
-    const Index work = s.group_c() / parts * s.taps() * parts_of(band * step, s.stride) * parts_of(ow, simd::width<T>);
+    const Index work = s.group_c() / parts * s.taps() * band * growth / s.stride * parts_of(ow, simd::width<T>);
     Tensor<T> scratch({num_threads(), size});
     T* const scratches = scratch.data();
     parallel_for(0, s.n * s.groups * parts * bands, grain_of(work), [&](Index begin, Index end) {
-      T* const image = scratches + worker() * size;
-      std::fill_n(image, size, T(0));
+      T* const own = scratches + worker() * size;
+      std::fill_n(own, size, T(0));
       for (Index unit = begin; unit < end; ++unit) {
         const Index first = unit % bands * band, chunk = unit / bands % parts, group = unit / bands / parts % s.groups;
         if (first < rows)
-          f(Task{unit / bands / parts / s.groups, group, chunk, first, std::min(rows, first + band), image});
+          f(Task{unit / bands / parts / s.groups, group, chunk, first, std::min(rows, first + band), own, step});
       }
     });
+  }
+
+  /// Copies `rows` rows, from row `top` on, of planes [h, w] of the task's channels; zeros for rows that are not there.
+  void copy(const T* planes, Index h, Index w, Index top, Index rows, const Task& t, T* to) const {
+    const Index begin = std::clamp<Index>(-top, 0, rows), end = std::clamp<Index>(h - top, begin, rows);
+    for (Index c = 0; c < channels(t); ++c, to += t.step) {
+      const T* const from = planes + ((plane(t) + c * channel_step) * h + top + begin) * w;
+      std::fill_n(to, begin * layout.pitch(), T(0));
+      layout.copy(end - begin, from, planes + s.n * s.c * h * w, to + begin * layout.pitch(), layout.pitch());
+      std::fill_n(to + end * layout.pitch(), (rows - end) * layout.pitch(), T(0));
+    }
+  }
+};
+
+/// For y and the kernels' gradient: walks over x, a vector of outputs at a time.
+template <class T>
+struct OutputWalk : Involution<T> {
+  using Base = Involution<T>;
+  using Base::layout, Base::ow, Base::s;
+
+  Index count;                 // outputs in a vector: its width, if a row is so long
+  std::vector<Index> columns;  // in scratch memory, where column b of the taps meets output 0
+
+  explicit OutputWalk(const InvolutionShape& shape)
+      : Base(shape, {shape.w, shape.stride, 1, -shape.padding(),
+                     (std::max(shape.ow(), simd::width<T>) - 1) * shape.stride + shape.padding()}),
+        count(std::min(ow, simd::width<T>)) {
+    for (Index b = 0; b < s.kernel; ++b) columns.push_back(layout.at(b * s.dilation - s.padding()));
+  }
+
+  /// f(task) for bands of outputs, with the pixels that they see.
+  template <class F>
+  void tasks(bool all_chunks, F f) const {
+    Base::tasks(this->oh, s.stride, this->reach(), all_chunks, f);
+  }
+  void copy(const T* x, const InvolutionTask<T>& t) const {
+    const Index rows = (t.last - 1 - t.first) * s.stride + this->reach() + 1;
+    Base::copy(x, s.h, s.w, t.first * s.stride - s.padding(), rows, t, t.scratch);
   }
 
   /// f(j, fresh) for vectors of a row's outputs from the left. The last one ends with the row; its lanes before `fresh`
@@ -117,29 +154,59 @@ struct Involution {
     return count == simd::width<T> ? simd::Pack<T>::load(p) : simd::Pack<T>::load(p, count);
   }
   void store(simd::Pack<T> v, T* p) const { count == simd::width<T> ? v.store(p) : v.store(p, count); }
+};
 
-  /// Copies the rows of x that the task's outputs see. Returns the values from one channel to the next.
-  Index copy(const T* x, const Task& t) const {
-    const Index rows = (t.last - 1 - t.first) * s.stride + reach() + 1, pitch = layout.pitch();
-    const Index top = t.first * s.stride - s.padding();  // in x
-    const Index begin = std::clamp<Index>(-top, 0, rows), end = std::clamp<Index>(s.h - top, begin, rows);
-    const T* const x_end = x + s.n * s.c * in();
-    for (Index c = 0; c < channels(t); ++c) {
-      T* const to = t.image + c * rows * pitch;
-      std::fill_n(to, begin * pitch, T(0));
-      layout.copy(end - begin, x + (plane(t) + c * channel_step) * in() + (top + begin) * s.w, x_end,
-                  to + begin * pitch, pitch);
-      std::fill_n(to + end * pitch, (rows - end) * pitch, T(0));
-    }
-    return rows * pitch;
+/// For the input's gradient: walks over dy, a vector of dx's pixels of one phase at a time: pixel u of phase r is
+/// column u S + r. Rows have the same phases.
+template <class T>
+struct InputWalk : Involution<T> {
+  using Base = Involution<T>;
+  using Base::layout, Base::oh, Base::ow, Base::s;
+
+  /// Column (row) `tap` of the taps brings dy's column (row) u + shift to pixel u.
+  struct Meeting {
+    Index tap, shift;
+  };
+  std::vector<std::vector<Meeting>> phases;
+  ScratchRows<T> result;  // a row of dx
+  Index result_rows;      // that it takes in scratch memory, before the rows of dy
+
+  explicit InputWalk(const InvolutionShape& shape)
+      : Base(shape, {shape.ow(), 1, 1, -shape.padding() / shape.stride,
+                     simd::whole_vectors<T>(shape.ow()) - 1 + (shape.padding() + shape.stride - 1) / shape.stride}),
+        phases(static_cast<std::size_t>(s.stride)),
+        result(s.w, s.stride, 1, 0, simd::whole_vectors<T>(ow) * s.stride - 1),
+        result_rows(parts_of(result.pitch(), layout.pitch())) {
+    for (Index r = 0; r < s.stride; ++r)
+      for (Index b = 0; b < s.kernel; ++b)
+        if (const Index distance = r + s.padding() - b * s.dilation; distance % s.stride == 0)
+          phases[static_cast<std::size_t>(r)].push_back({b, distance / s.stride});
+  }
+  const std::vector<Meeting>& phase(Index pixel) const { return phases[static_cast<std::size_t>(pixel % s.stride)]; }
+
+  /// f(task) for bands of dx's rows, with the rows of dy that they see.
+  template <class F>
+  void tasks(F f) const {
+    Base::tasks(s.h, 1, result_rows + this->reach() / s.stride + 2, false, f);
+  }
+  Index top(const InvolutionTask<T>& t) const { return floor_divide(t.first - s.padding(), s.stride); }
+  void copy(const T* dy, const InvolutionTask<T>& t) const {
+    const Index rows = (t.last - 1 + s.padding()) / s.stride + 1 - top(t);
+    Base::copy(dy, oh, ow, top(t), rows, t, t.scratch + result_rows * layout.pitch());
   }
 
-  /// The vectors of C channels' dy at `at` in their planes, zeros in lanes that do not count.
-  template <int C>
-  std::array<simd::Pack<T>, C> gradients(const T* dy, Index at, typename simd::Pack<T>::Mask counted) const {
-    std::array<simd::Pack<T>, C> result;
-    simd::unroll<C>([&](auto c) { result[c] = select(counted, load(dy + c * channel_step * out() + at), T(0)); });
-    return result;
+  /// The weights of a row of outputs from `column` on, zeros outside of the row; no memory before `kernels` is read.
+  simd::Pack<T> weights(const T* kernels, const T* row, Index column) const {
+    using Pack = simd::Pack<T>;
+    constexpr Index width = simd::width<T>;
+    const Index count = std::clamp<Index>(ow - column, 0, width);
+    if (row + column < kernels) {
+      std::array<T, static_cast<std::size_t>(width)> lanes{};
+      for (Index l = -column; l < count; ++l) lanes[static_cast<std::size_t>(l)] = row[column + l];
+      return Pack::load(lanes.data());
+    }
+    const Pack v = count == width ? Pack::load(row + column) : Pack::load(row + column, count);
+    return select(simd::lanes<T>() >= static_cast<simd::detail::IntegerOf<T>>(-column), v, T(0));
   }
 };
 
@@ -153,88 +220,94 @@ auto kernel_for_channels(Index channels, Kernels kernel) {
   (std::make_integer_sequence<int, involved_channels>{});
 }
 
-/// Where a kernel works: `kernels` at the group's first tap, y or dy at the first channel; `scratch` values from one
-/// channel to the next in the task's scratch memory.
+// Below, `kernels` begin at the group's first tap, y and dy at the first channel. A vector's taps come from as many
+// places as there are taps, too many for the hardware to foresee: the next row's are fetched ahead.
 
 /// y = sum over the taps of kernels * x, for C channels.
 template <class T, int C>
-void involve(const Involution<T>& d, const InvolutionTask<T>& t, Index scratch, const T* kernels, T* y) {
+void involve(const OutputWalk<T>& d, const InvolutionTask<T>& t, const T* kernels, T* y) {
   using Pack = simd::Pack<T>;
   const Index pitch = d.layout.pitch();
-  d.strips([&](Index j, Index) {
-    for (Index i = t.first; i < t.last; ++i) {
+  for (Index i = t.first; i < t.last; ++i)
+    d.strips([&](Index j, Index) {
       const T* tap = kernels + i * d.ow + j;
-      const T* row = t.image + (i - t.first) * d.s.stride * pitch + j;
+      const T* row = t.scratch + (i - t.first) * d.s.stride * pitch + j;
       std::array<Pack, C> sums;
       simd::unroll<C>([&](auto c) { sums[c] = Pack(T(0)); });
       for (Index a = 0; a < d.s.kernel; ++a, row += d.s.dilation * pitch)
         for (const Index column : d.columns) {
           const Pack weight = d.load(tap);
+          __builtin_prefetch(tap + d.ow);
           const T* const x = row + column;
           tap += d.tap_step;
-          simd::unroll<C>([&](auto c) { sums[c] = multiply_add(Pack::load(x + c * scratch), weight, sums[c]); });
+          simd::unroll<C>([&](auto c) { sums[c] = multiply_add(Pack::load(x + c * t.step), weight, sums[c]); });
         }
       simd::unroll<C>([&](auto c) { d.store(sums[c], y + c * d.channel_step * d.out() + i * d.ow + j); });
-    }
-  });
+    });
 }
 
-/// dkernels = (dkernels +, with `add`) the sum over C channels of x * dy.
+/// dkernels = (with `add`, dkernels +) the sum over C channels of x * dy.
 template <class T, int C>
-void involution_taps(const Involution<T>& d, const InvolutionTask<T>& t, Index scratch, const T* dy, bool add,
-                     T* dkernels) {
+void involution_taps(const OutputWalk<T>& d, const InvolutionTask<T>& t, const T* dy, bool add, T* dkernels) {
   using Pack = simd::Pack<T>;
   const Index pitch = d.layout.pitch();
-  d.strips([&](Index j, Index fresh) {
-    // Nothing is to be added twice.
-    const auto counted = simd::lanes<T>() >= static_cast<simd::detail::IntegerOf<T>>(add ? fresh : 0);
-    for (Index i = t.first; i < t.last; ++i) {
+  for (Index i = t.first; i < t.last; ++i)
+    d.strips([&](Index j, Index fresh) {
       T* tap = dkernels + i * d.ow + j;
-      const T* row = t.image + (i - t.first) * d.s.stride * pitch + j;
-      const auto gradients = d.template gradients<C>(dy, i * d.ow + j, counted);
+      const T* row = t.scratch + (i - t.first) * d.s.stride * pitch + j;
+      const auto counted = simd::lanes<T>() >= static_cast<simd::detail::IntegerOf<T>>(add ? fresh : 0);
+      std::array<Pack, C> gradients;  // zeros where they have been added before
+      simd::unroll<C>([&](auto c) {
+        gradients[c] = select(counted, d.load(dy + c * d.channel_step * d.out() + i * d.ow + j), T(0));
+      });
       for (Index a = 0; a < d.s.kernel; ++a, row += d.s.dilation * pitch)
         for (const Index column : d.columns) {
           const T* const x = row + column;
+          __builtin_prefetch(tap + d.ow, 1);
           std::array<Pack, 2> sums{add ? d.load(tap) : Pack(T(0)), Pack(T(0))};
           simd::unroll<C>(
-              [&](auto c) { sums[c % 2] = multiply_add(Pack::load(x + c * scratch), gradients[c], sums[c % 2]); });
+              [&](auto c) { sums[c % 2] = multiply_add(Pack::load(x + c * t.step), gradients[c], sums[c % 2]); });
           d.store(sums[0] + sums[1], tap);
           tap += d.tap_step;
         }
-    }
-  });
+    });
 }
 
-/// Adds what C channels' dy give to the task's rows of dx, in scratch memory.
+/// Row p of dx for C channels, into scratch memory: the sum over the taps that meet a pixel of kernels * dy.
+/// all_kernels: where the kernels of all samples begin.
 template <class T, int C>
-void involution_spread(const Involution<T>& d, const InvolutionTask<T>& t, Index scratch, const T* kernels,
-                       const T* dy) {
+void involution_input_row(const InputWalk<T>& d, const InvolutionTask<T>& t, Index p, const T* all_kernels,
+                          const T* kernels) {
   using Pack = simd::Pack<T>;
-  const InvolutionShape& s = d.s;
-  const Index pitch = d.layout.pitch();
-  const Index begin = std::max<Index>(0, ceil_divide(t.first + s.padding() - d.reach(), s.stride));
-  const Index end = std::min(d.oh, (t.last - 1 + s.padding()) / s.stride + 1);
-  d.strips([&](Index j, Index fresh) {
-    const auto counted = simd::lanes<T>() >= static_cast<simd::detail::IntegerOf<T>>(fresh);
-    for (Index i = begin; i < end; ++i) {
-      const auto gradients = d.template gradients<C>(dy, i * d.ow + j, counted);
-      const Index top = i * s.stride - s.padding() - t.first;  // the first taps' row in scratch memory
-      const Index a_begin = std::max<Index>(0, ceil_divide(-top, s.dilation));
-      const Index a_end = std::min(s.kernel, ceil_divide(t.last - t.first - top, s.dilation));
-      // Down the columns of taps: neighbours in a row write to vectors that overlap, and would wait for one another.
-      for (Index b = 0; b < s.kernel; ++b) {
-        const T* tap = kernels + (a_begin * s.kernel + b) * d.tap_step + i * d.ow + j;
-        T* dx = t.image + (top + a_begin * s.dilation) * pitch + j + d.columns[static_cast<std::size_t>(b)];
-        for (Index a = a_begin; a < a_end; ++a, tap += s.kernel * d.tap_step, dx += s.dilation * pitch) {
-          const Pack weight = d.load(tap);
-          simd::unroll<C>([&](auto c) {
-            T* const to = dx + c * scratch;
-            multiply_add(weight, gradients[c], Pack::load(to)).store(to);
-          });
+  const Index stride = d.s.stride, pitch = d.layout.pitch();
+  const T* const dy = t.scratch + (d.result_rows - d.top(t)) * pitch + d.layout.at(0);
+  for (Index r = 0; r < std::min(stride, d.s.w); ++r) {
+    const auto& columns = d.phase(r);
+    for (Index u = 0; u * stride + r < d.s.w; u += simd::width<T>) {
+      std::array<Pack, C> sums;
+      simd::unroll<C>([&](auto c) { sums[c] = Pack(T(0)); });
+      const auto walk = [&](auto weights) {
+        for (const auto [a, down] : d.phase(p)) {
+          const Index i = p / stride + down;
+          if (i < 0 || i >= d.oh) continue;
+          const T* const taps = kernels + a * d.s.kernel * d.tap_step + i * d.ow;
+          const T* const row = dy + i * pitch + u;
+          for (const auto [b, shift] : columns) {
+            const T* const tap = taps + b * d.tap_step;
+            const Pack weight = weights(tap, u + shift);
+            __builtin_prefetch(tap + u + shift + d.ow);
+            const T* const from = row + shift;
+            simd::unroll<C>([&](auto c) { sums[c] = multiply_add(Pack::load(from + c * t.step), weight, sums[c]); });
+          }
         }
-      }
+      };
+      if (columns.empty() || (u + columns.back().shift >= 0 && u + columns.front().shift + simd::width<T> <= d.ow))
+        walk([](const T* tap, Index column) { return Pack::load(tap + column); });
+      else
+        walk([&](const T* tap, Index column) { return d.weights(all_kernels, tap, column); });
+      simd::unroll<C>([&](auto c) { sums[c].store(t.scratch + c * t.step + d.result.at(r) + u); });
     }
-  });
+  }
 }
 
 /// Adds a row of w pixels in scratch memory to dx.
@@ -264,11 +337,11 @@ void add_scratch_row(const ScratchRows<T>& layout, Index w, Index stride, const 
 template <class T>
 void involution_forward(const InvolutionShape& s, const T* x, const T* kernels, T* y) {
   using namespace detail;
-  const Involution<T> d(s);
-  d.tasks(d.oh, s.stride, d.reach(), false, [&](const InvolutionTask<T>& t) {
-    const Index scratch = d.copy(x, t);
+  const OutputWalk<T> d(s);
+  d.tasks(false, [&](const InvolutionTask<T>& t) {
+    d.copy(x, t);
     const auto run = kernel_for_channels(d.channels(t), [](auto c) { return &involve<T, c()>; });
-    run(d, t, scratch, kernels + d.first_tap(t), y + d.plane(t) * d.out());
+    run(d, t, kernels + d.first_tap(t), y + d.plane(t) * d.out());
   });
 }
 
@@ -276,12 +349,12 @@ void involution_forward(const InvolutionShape& s, const T* x, const T* kernels, 
 template <class T>
 void involution_backward_kernels(const InvolutionShape& s, const T* x, const T* dy, T* dkernels) {
   using namespace detail;
-  const Involution<T> d(s);
-  d.tasks(d.oh, s.stride, d.reach(), true, [&](InvolutionTask<T> t) {
+  const OutputWalk<T> d(s);
+  d.tasks(true, [&](InvolutionTask<T> t) {
     for (t.chunk = 0; t.chunk < d.chunks; ++t.chunk) {
-      const Index scratch = d.copy(x, t);
+      d.copy(x, t);
       const auto run = kernel_for_channels(d.channels(t), [](auto c) { return &involution_taps<T, c()>; });
-      run(d, t, scratch, dy + d.plane(t) * d.out(), t.chunk > 0, dkernels + d.first_tap(t));
+      run(d, t, dy + d.plane(t) * d.out(), t.chunk > 0, dkernels + d.first_tap(t));
     }
   });
 }
@@ -290,17 +363,16 @@ void involution_backward_kernels(const InvolutionShape& s, const T* x, const T* 
 template <class T>
 void involution_backward_input(const InvolutionShape& s, const T* kernels, const T* dy, T* dx) {
   using namespace detail;
-  const Involution<T> d(s);
-  const Index pitch = d.layout.pitch();
-  d.tasks(s.h, 1, 0, false, [&](const InvolutionTask<T>& t) {
-    const Index rows = t.last - t.first, channels = d.channels(t);
-    std::fill_n(t.image, channels * rows * pitch, T(0));
-    const auto run = kernel_for_channels(channels, [](auto c) { return &involution_spread<T, c()>; });
-    run(d, t, rows * pitch, kernels + d.first_tap(t), dy + d.plane(t) * d.out());
-    for (Index c = 0; c < channels; ++c)
-      for (Index r = 0; r < rows; ++r)
-        add_scratch_row(d.layout, s.w, s.stride, t.image + (c * rows + r) * pitch,
-                        dx + (d.plane(t) + c * d.channel_step) * d.in() + (t.first + r) * s.w);
+  const InputWalk<T> d(s);
+  d.tasks([&](const InvolutionTask<T>& t) {
+    d.copy(dy, t);
+    const auto run = kernel_for_channels(d.channels(t), [](auto c) { return &involution_input_row<T, c()>; });
+    for (Index p = t.first; p < t.last; ++p) {
+      run(d, t, p, kernels, kernels + d.first_tap(t));
+      for (Index c = 0; c < d.channels(t); ++c)
+        add_scratch_row(d.result, s.w, s.stride, t.scratch + c * t.step,
+                        dx + ((d.plane(t) + c * d.channel_step) * s.h + p) * s.w);
+    }
   });
 }
 
