@@ -58,6 +58,31 @@ NETWORKS = {"alexnet": 4, "vgg11": 4, "googlenet": 8, "resnet18": 8, "resnet50":
             "mobilenet_v2": 8, "mobilenet_v3_large": 8}  # the batch in training
 
 
+INVOLUTIONS = {"involution/32x16x64x64_k5": ((32, 16, 64, 64), 5, 1, 2),  # input, kernel, groups, reduction
+               "involution/1x256x56x56_k7_g16": ((1, 256, 56, 56), 7, 16, 4)}
+
+
+def involution(channels, kernel, groups, reduction):
+    """As PyTorch's users write it, by unfolding."""
+    from torch import nn
+
+    class Involution(nn.Module):
+        def __init__(self):
+            super().__init__()
+            features = channels // reduction
+            self.generate = nn.Sequential(nn.Conv2d(channels, features, 1), nn.BatchNorm2d(features), nn.ReLU(),
+                                          nn.Conv2d(features, kernel**2 * groups, 1))
+            self.unfold = nn.Unfold(kernel, padding=kernel // 2)
+
+        def forward(self, x):
+            weight = self.generate(x)
+            n, _, h, w = weight.shape
+            patches = self.unfold(x).view(n, groups, -1, kernel**2, h, w)
+            return (weight.view(n, groups, 1, kernel**2, h, w) * patches).sum(3).flatten(1, 2)
+
+    return Involution()
+
+
 def torch_case(name):
     """The module and the shapes of its input in inference and in training, or None."""
     from torch import nn
@@ -65,6 +90,9 @@ def torch_case(name):
     if name in CONVOLUTIONS:
         n, c, h, w, m, kernel, stride, padding, groups = CONVOLUTIONS[name]
         return nn.Conv2d(c, m, kernel, stride, padding, groups=groups), (n, c, h, w), (n, c, h, w)
+    if name in INVOLUTIONS:
+        shape, *options = INVOLUTIONS[name]
+        return involution(shape[1], *options), shape, shape
     layers = {
         "norm/batch_norm_64_56_b8": (lambda: nn.BatchNorm2d(64), (8, 64, 56, 56)),
         "norm/batch_norm_relu_64_56_b8": (lambda: nn.Sequential(nn.BatchNorm2d(64), nn.ReLU()), (8, 64, 56, 56)),
