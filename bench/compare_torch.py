@@ -210,13 +210,23 @@ def environment(threads):
     return {**os.environ, **{f"{name}_NUM_THREADS": str(threads) for name in ("LAMINA", "OMP", "MKL")}}
 
 
+# A process counts the memory of the one that started it into its peak; this one is small.
+STARTER = """
+import os, subprocess, sys
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+_, status, usage = os.wait4(process.pid, 0)
+print(usage.ru_maxrss)
+sys.exit(status != 0)
+"""
+
+
 def peak_memory(command, threads):
     """The peak resident megabytes of a process."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment(threads))
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
+    starter = subprocess.run([sys.executable, "-c", STARTER, *map(str, command)], stdout=subprocess.PIPE, text=True,
+                             env=environment(threads))
+    if starter.returncode:
         sys.exit(f"compare_torch.py: failed: {' '.join(map(str, command))}")
-    return usage.ru_maxrss / 1024
+    return int(starter.stdout) / 1024
 
 
 def compare_memory(arguments, selected):
