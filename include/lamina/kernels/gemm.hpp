@@ -166,7 +166,8 @@ void kernel(Index depth, const T* a, Index a_row, Index a_depth, const T* b, Ind
 template <class T>
 void run_kernel(Index depth, Index rows, Index vectors, const MatrixView<const T>& a, const T* b, Index b_depth,
                 const T* from, Index from_row, T* to, Index to_row) {
-  constexpr std::array heights{6, 4, 3, 2, 1}, lengths{4, 2, 1};
+  static constexpr std::array heights{6, 4, 3, 2, 1};
+  static constexpr std::array lengths{4, 2, 1};
   constexpr auto widest = static_cast<std::size_t>(kernel_vectors == 4 ? 0 : 1);
   constexpr auto kernels = []<std::size_t... I>(std::index_sequence<I...>) {
     return std::array{
