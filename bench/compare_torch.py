@@ -154,6 +154,31 @@ def context(kind, c):
     return Dual() if kind == "dual" else Burger()
 
 
+INVOLUTIONS = {"involution/32x16x64x64_k5": ((32, 16, 64, 64), 5, 1, 2),  # input, kernel, groups, reduction
+               "involution/1x256x56x56_k7_g16": ((1, 256, 56, 56), 7, 16, 4)}
+
+
+def involution(channels, kernel, groups, reduction):
+    """As PyTorch's users write it, by unfolding."""
+    from torch import nn
+
+    class Involution(nn.Module):
+        def __init__(self):
+            super().__init__()
+            features = channels // reduction
+            self.generate = nn.Sequential(nn.Conv2d(channels, features, 1), nn.BatchNorm2d(features), nn.ReLU(),
+                                          nn.Conv2d(features, kernel**2 * groups, 1))
+            self.unfold = nn.Unfold(kernel, padding=kernel // 2)
+
+        def forward(self, x):
+            weight = self.generate(x)
+            n, _, h, w = weight.shape
+            patches = self.unfold(x).view(n, groups, -1, kernel**2, h, w)
+            return (weight.view(n, groups, 1, kernel**2, h, w) * patches).sum(3).flatten(1, 2)
+
+    return Involution()
+
+
 def torch_case(name):
     """The module and the shapes of its input in inference and in training, or None."""
     from torch import nn
@@ -161,6 +186,9 @@ def torch_case(name):
     if name in CONVOLUTIONS:
         n, c, h, w, m, kernel, stride, padding, groups = CONVOLUTIONS[name]
         return nn.Conv2d(c, m, kernel, stride, padding, groups=groups), (n, c, h, w), (n, c, h, w)
+    if name in INVOLUTIONS:
+        shape, *options = INVOLUTIONS[name]
+        return involution(shape[1], *options), shape, shape
     layers = {
         "norm/batch_norm_64_56_b8": (lambda: nn.BatchNorm2d(64), (8, 64, 56, 56)),
         "norm/batch_norm_relu_64_56_b8": (lambda: nn.Sequential(nn.BatchNorm2d(64), nn.ReLU()), (8, 64, 56, 56)),
@@ -284,13 +312,23 @@ def environment(threads):
     return {**os.environ, **{f"{name}_NUM_THREADS": str(threads) for name in ("LAMINA", "OMP", "MKL")}}
 
 
+# A process counts the memory of the one that started it into its peak; this one is small.
+STARTER = """
+import os, subprocess, sys
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+_, status, usage = os.wait4(process.pid, 0)
+print(usage.ru_maxrss)
+sys.exit(status != 0)
+"""
+
+
 def peak_memory(command, threads):
     """The peak resident megabytes of a process."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment(threads))
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
+    starter = subprocess.run([sys.executable, "-c", STARTER, *map(str, command)], stdout=subprocess.PIPE, text=True,
+                             env=environment(threads))
+    if starter.returncode:
         sys.exit(f"compare_torch.py: failed: {' '.join(map(str, command))}")
-    return usage.ru_maxrss / 1024
+    return int(starter.stdout) / 1024
 
 
 def compare_memory(arguments, selected):
