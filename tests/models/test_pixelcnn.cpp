@@ -109,9 +109,9 @@ TEST_CASE("MaskedConv2d by Winograd's gradient") {
   dense.weight.value = conv.weight.value;
   dense.bias.value = conv.bias.value;
   const Tensor<double> x = Random(3).normal<double>({8, 16, 12, 12}), dy = Random(4).normal<double>({8, 16, 12, 12});
-  Tape tape;
-  CHECK(testing::worst_difference(conv.forward(x, tape), dense.forward(x, tape)).error < 1e-11);
-  const auto dense_dx = dense.backward(dy, tape);
+  Tape tape, dense_tape;
+  CHECK(testing::worst_difference(conv.forward(x, tape), dense.forward(x, dense_tape)).error < 1e-11);
+  const auto dense_dx = dense.backward(dy, dense_tape);
   CHECK(testing::worst_difference(conv.backward(dy, tape), dense_dx).error < 1e-11);
   for (Index i = 0; i < 256; ++i)
     for (Index t = 0; t < 9; ++t)
@@ -221,8 +221,7 @@ TEST_CASE("PixelCNN says what is wrong") {
                        "passes on the pixel that is to be predicted; the first layer must be a MaskedConv2d of type A",
                        StateError);
   CHECK_THROWS_WITH_AS(run({MaskedConv2d(Mask::A, 1, 2, 3), Conv2d(2, 2, 3, {.padding = 1})}),
-                       "Conv2d(2, 2, 3, padding=1) has no incremental form: it cannot be computed pixel by pixel (child "
-                       "\"1\")",
+                       "Conv2d(2, 2, 3, padding=1) has no incremental form: it cannot be computed pixel by pixel",
                        StateError);
   CHECK_THROWS_WITH_AS(sample(Sequential<float>{MaskedConv2d(Mask::A, 3, 6, 3, {.groups = 3}), Conv2d(6, 6, 1)},
                               {1, 3, 4, 4}, {.levels = 2}),

@@ -119,8 +119,8 @@ namespace detail {
 template <class Scalar>
 std::unique_ptr<Incremental<Scalar>> incremental_form(const Child<Scalar>& child, Scan& scan) {
   auto form = child.module->incremental(scan);
-  require<StateError>(form != nullptr, child.module->name(), " has no incremental form: it cannot be computed pixel by ",
-                      "pixel", child.named && !child.name.empty() ? " (child \"" + child.name + "\")" : "");
+  require<StateError>(form != nullptr, child.module->name(),
+                      " has no incremental form: it cannot be computed pixel by pixel");
   return form;
 }
 
