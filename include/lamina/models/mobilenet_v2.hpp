@@ -50,7 +50,8 @@ Sequential<Scalar> mobilenet_v2(const MobileNetV2Options& options = {}) {
   };
 
   Index in = maps(32, options.width);
-  Sequential<Scalar> features{detail::conv_norm<Scalar>(options.in_channels, in, 3, {.stride = 2}, Relu6())};
+  Sequential<Scalar> features;
+  features.add(detail::conv_norm<Scalar>(options.in_channels, in, 3, {.stride = 2}, Relu6()));
   for (const Row& row : {Row{1, 16, 1, 1}, Row{6, 24, 2, 2}, Row{6, 32, 3, 2}, Row{6, 64, 4, 2}, Row{6, 96, 3, 1},
                          Row{6, 160, 3, 2}, Row{6, 320, 1, 1}}) {
     const Index out = maps(row.channels, options.width);

@@ -34,7 +34,8 @@ Sequential<Scalar> mobilenet_v3(const std::vector<MobileNetV3Row>& table, Index 
   const BatchNormOptions norm{.eps = 0.001, .momentum = 0.01};
   const auto maps = [&](Index channels) { return multiple_of_8("mobilenet_v3", channels, options.width); };
   Index in = maps(16);
-  Sequential<Scalar> features{conv_norm<Scalar>(options.in_channels, in, 3, {.stride = 2, .norm = norm}, Swish())};
+  Sequential<Scalar> features;
+  features.add(conv_norm<Scalar>(options.in_channels, in, 3, {.stride = 2, .norm = norm}, Swish()));
   for (const MobileNetV3Row& row : table) {
     const Index inside = maps(row.inside), out = maps(row.out);
     Sequential<Scalar> block;
