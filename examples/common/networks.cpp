@@ -61,7 +61,7 @@ auto with(Options defaults, F make) {
     if constexpr (requires { options.width; })
       options.width *= wanted.width;
     else
-      detail::require(wanted.width == 1, "this network comes in one width only, got width ", wanted.width);
+      detail::require(wanted.width == 1, "lenet comes in one width only, got width ", wanted.width);
     if constexpr (requires { options.hidden; })
       options.hidden = wanted.hidden.value_or(options.hidden);
     else
@@ -77,7 +77,7 @@ auto with(Options defaults, F make) {
         return std::make_unique<AllHeads>(make(options));
       }
     } else {
-      detail::require(!wanted.auxiliary_heads, "this network has no auxiliary heads");
+      detail::require(!wanted.auxiliary_heads, "only GoogLeNet has auxiliary heads");
     }
     return std::make_unique<decltype(net)>(std::move(net));
   };
@@ -233,7 +233,9 @@ void load_weights(Module<float>& net, const Network& network, const std::string&
                           ", or in train_classifier with --new-head all but that layer");
     else
       hint = "the file has the keys of " + network.name + ", in other shapes: is it of another --width?";
-    throw StateError(detail::text(path, ": not the weights of this ", network.name, "; ", hint, "\n", error.what()));
+    const std::string what = error.what();  // a line with the whole model, then the list
+    throw StateError(
+        detail::text(path, ": not the weights of this ", network.name, "; ", hint, what.substr(what.find('\n'))));
   }
 }
 
