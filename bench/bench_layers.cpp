@@ -34,15 +34,58 @@ constexpr Convolution convolutions[] = {
     {"conv/3x3_256_14_b8", 8, 256, 14, 14, 256, 3, 1, 1, 1},
     {"conv/1x1_64_256_56_b8", 8, 64, 56, 56, 256, 1, 1, 0, 1},
 };
+
+/// The most multiply-adds that a core does: chains of them in registers, enough to hide each other's delay.
+void multiply_add_limit(benchmark::State& state) {
+  using Pack = simd::Pack<float>;
+  constexpr int chains = 12, repetitions = 10000;
+  std::array<Pack, chains> sums;
+  sums.fill(Pack(1.0f));
+  Pack factor(0.999f), term(0.001f);
+  for (auto _ : state) {
+    benchmark::DoNotOptimize(factor);
+    benchmark::DoNotOptimize(term);
+    for (int i = 0; i < repetitions; ++i)
+      simd::unroll<chains>([&](auto k) { sums[k] = multiply_add(sums[k], factor, term); });
+    benchmark::DoNotOptimize(sums);
+  }
+  state.counters["GFLOP"] = 2e-9 * chains * repetitions * static_cast<double>(simd::width<float>);
+}
 }  // namespace
 
 void add_cases() {
+  benchmark::RegisterBenchmark("limit/multiply_add", multiply_add_limit)->Unit(benchmark::kMillisecond);
   for (const Convolution& s : convolutions)
     add_case(Kind::layer, s.name,
              [s] {
                return Conv2d<float>(s.c, s.m, s.kernel, {.stride = s.stride, .padding = s.padding, .groups = s.groups});
              },
              {s.n, s.c, s.h, s.w});
+
+  // The passes over memory between the products.
+  const auto batch_norm_relu = [](Index channels) {
+    return [channels] { return Sequential{BatchNorm2d(channels), ReLU()}; };
+  };
+  add_case(Kind::layer, "norm/batch_norm_64_56_b8", [] { return BatchNorm2d(64); }, {8, 64, 56, 56});
+  add_case(Kind::layer, "norm/batch_norm_relu_64_56_b8", batch_norm_relu(64), {8, 64, 56, 56});
+  add_case(Kind::layer, "norm/batch_norm_relu_64_112_b8", batch_norm_relu(64), {8, 64, 112, 112});
+  add_case(Kind::layer, "norm/batch_norm_relu_512_7_b8", batch_norm_relu(512), {8, 512, 7, 7});
+  add_case(Kind::layer, "norm/batch_norm_1d_1024_b256", [] { return BatchNorm1d(1024); }, {256, 1024});
+  add_case(Kind::layer, "pool/max_2x2_64_112_b8", [] { return MaxPool2d(2); }, {8, 64, 112, 112});
+  add_case(Kind::layer, "pool/max_3x3_s2_64_112_b8", [] { return MaxPool2d(3, {.stride = 2, .padding = 1}); },
+           {8, 64, 112, 112});
+  const Shape activations{8, 64, 56, 56};
+  add_case(
+      Kind::layer, "act/relu", [] { return ReLU(); }, activations);
+  add_case(
+      Kind::layer, "act/sigmoid", [] { return Sigmoid(); }, activations);
+  add_case(
+      Kind::layer, "act/tanh", [] { return Tanh(); }, activations);
+  add_case(
+      Kind::layer, "act/gelu", [] { return GELU(); }, activations);
+  add_case(
+      Kind::layer, "act/silu", [] { return SiLU(); }, activations);
+  add_case(Kind::layer, "act/softmax_1000_b256", [] { return Softmax(1); }, {256, 1000});
   add_case(Kind::layer, "norm/local_response_96_55",
            [] { return LocalResponseNorm<float>(5, {.alpha = 5e-4, .k = 2}); }, {8, 96, 55, 55});
 }

@@ -2,8 +2,45 @@
 
 namespace lamina::bench {
 
+namespace {
+/// Two residual blocks of 64 channels twice over, and a head: the first stage of ResNet-34, for its memory.
+Sequential<float> resnet_blocks() {
+  Sequential<float> net;
+  for (int i = 0; i < 4; ++i)
+    net.add(
+        detail::residual_block<float>({.bottleneck = false, .in = 64, .channels = 64, .stride = 1, .dilation = 1}, {}));
+  net.add(AdaptiveAvgPool2d(1));
+  net.add(Flatten());
+  net.add(Linear(64, 10));
+  return net;
+}
+}  // namespace
+
 void add_cases() {
-  add_case(Kind::network, "net/lenet_b256", [] { return lenet(); }, {256, 1, 28, 28});
+  const auto network = [](const std::string& name, auto make, const Shape& infer, const Shape& train) {
+    add_case(Kind::network, "net/" + name, make, infer, train);
+  };
+  network("lenet_b256", [] { return lenet(); }, {256, 1, 28, 28}, {256, 1, 28, 28});
+  network("resnet_blocks_b8", resnet_blocks, {8, 64, 56, 56}, {8, 64, 56, 56});
+
+  // As torchvision's: one image to infer, a batch to train.
+  const Shape one{1, 3, 224, 224}, four{4, 3, 224, 224}, eight{8, 3, 224, 224};
+  network(
+      "alexnet", [] { return alexnet(); }, one, four);
+  network(
+      "vgg11", [] { return vgg(Vgg::A); }, one, four);
+  network(
+      "googlenet", [] { return googlenet(); }, one, eight);
+  network(
+      "resnet18", [] { return resnet(18); }, one, eight);
+  network(
+      "resnet50", [] { return resnet(50); }, one, eight);
+  network(
+      "densenet121", [] { return densenet(121); }, one, eight);
+  network(
+      "mobilenet_v2", [] { return mobilenet_v2(); }, one, eight);
+  network(
+      "mobilenet_v3_large", [] { return mobilenet_v3_large(); }, one, eight);
 }
 
 }  // namespace lamina::bench

@@ -23,13 +23,21 @@ void add_cases();
 
 enum class Kind { layer, network };
 
+/// Shows how many GFLOP an iteration is, counting a multiplication with an addition as two: `passes` times what infer
+/// does. (Google Benchmark's rates would count the main thread's time only.)
+template <class Net>
+void count_arithmetic(benchmark::State& state, const Net& net, const Shape& shape, double passes) {
+  state.counters["GFLOP"] = 2e-9 * passes * static_cast<double>(net.multiply_adds(shape));
+  state.SetItemsProcessed(state.iterations() * shape[0]);
+}
+
 template <class Make>
 void infer(benchmark::State& state, const Make& make, const Shape& shape) {
   manual_seed(0);
   const auto net = make();
   const Tensor<float> x = Random(1).normal(shape);
   for (auto _ : state) benchmark::DoNotOptimize(net(x).data());
-  state.SetItemsProcessed(state.iterations() * shape[0]);
+  count_arithmetic(state, net, shape, 1);
 }
 
 template <class Make>
@@ -44,7 +52,7 @@ void train_layer(benchmark::State& state, const Make& make, const Shape& shape) 
     layer.forward(x, tape);
     benchmark::DoNotOptimize(layer.backward(dy, tape).data());
   }
-  state.SetItemsProcessed(state.iterations() * shape[0]);
+  count_arithmetic(state, layer, shape, 3);  // forward, and as much for each of the two gradients
 }
 
 template <class Make>
@@ -61,20 +69,24 @@ void train_network(benchmark::State& state, const Make& make, const Shape& shape
     optimizer.step();  // zeroes the gradients as well
     benchmark::DoNotOptimize(loss);
   }
-  state.SetItemsProcessed(state.iterations() * shape[0]);
+  count_arithmetic(state, net, shape, 3);
 }
 
-/// Registers NAME/infer and NAME/train for the module that make() returns.
+/// Registers NAME/infer and NAME/train for the module that make() returns, with inputs of these shapes.
 template <class Make>
-void add_case(Kind kind, const std::string& name, Make make, const Shape& shape) {
+void add_case(Kind kind, const std::string& name, Make make, const Shape& infer_shape, const Shape& train_shape) {
   const auto add = [](const std::string& full_name, std::function<void(benchmark::State&)> run) {
     benchmark::RegisterBenchmark(full_name.c_str(), std::move(run))->Unit(benchmark::kMillisecond);
   };
-  add(name + "/infer", [=](benchmark::State& state) { infer(state, make, shape); });
+  add(name + "/infer", [=](benchmark::State& state) { infer(state, make, infer_shape); });
   if (kind == Kind::layer)
-    add(name + "/train", [=](benchmark::State& state) { train_layer(state, make, shape); });
+    add(name + "/train", [=](benchmark::State& state) { train_layer(state, make, train_shape); });
   else
-    add(name + "/train", [=](benchmark::State& state) { train_network(state, make, shape); });
+    add(name + "/train", [=](benchmark::State& state) { train_network(state, make, train_shape); });
+}
+template <class Make>
+void add_case(Kind kind, const std::string& name, Make make, const Shape& shape) {
+  add_case(kind, name, make, shape, shape);
 }
 
 }  // namespace lamina::bench

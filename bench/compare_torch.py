@@ -2,19 +2,25 @@
 """Times Lamina against PyTorch on the same work, in alternation, and prints a table of ratios.
 
 Each round times one side, then the other, so that both see the same machine; a figure is the mean over a fifth of a
-second (--seconds) of repetitions after a warm-up. The table has the median over the rounds, in milliseconds, with the
-minimum beside it, and PyTorch's median divided by Lamina's: above 1, Lamina is faster.
+second (--seconds) of repetitions after a warm-up, and the table has the smallest of the rounds: what the machine does
+when nothing else disturbs it. Ratio: PyTorch's milliseconds divided by Lamina's; above 1, Lamina is faster. GFLOP/s
+counts the arithmetic of the definition, so Winograd's convolution may exceed the multiply-add limit of the cores, of
+which it is also given as a share.
 
   infer   PyTorch: inference_mode() on a module in eval()
-  train   a layer: zero_grad, forward, sum, backward with the gradient of the input
-          a network: zero_grad, forward, cross entropy, backward, a step of plain SGD
+  train   a layer: zeroed gradients, forward, sum, backward with the gradient of the input
+          a network: zeroed gradients, forward, cross entropy, backward, a step of plain SGD
 
-Needs python3-torch, and the benchmark programs: cmake --workflow --preset release builds them.
+With --memory, each side runs each benchmark alone in a process of its own, and the table has the peak of its resident
+memory in megabytes.
+
+Needs python3-torch and python3-torchvision, and the benchmark programs: cmake --workflow --preset release builds them.
 """
 import argparse
 import json
 import os
 import pathlib
+import re
 import statistics
 import subprocess
 import sys
@@ -48,60 +54,102 @@ CONVOLUTIONS = {
 PROGRAMS = ("bench_models", "bench_layers")
 
 
+NETWORKS = {"alexnet": 4, "vgg11": 4, "googlenet": 8, "resnet18": 8, "resnet50": 8, "densenet121": 8,
+            "mobilenet_v2": 8, "mobilenet_v3_large": 8}  # the batch in training
+
+
 def torch_case(name):
-    """The module and its input."""
-    import torch
+    """The module and the shapes of its input in inference and in training, or None."""
     from torch import nn
 
     if name in CONVOLUTIONS:
         n, c, h, w, m, kernel, stride, padding, groups = CONVOLUTIONS[name]
-        return nn.Conv2d(c, m, kernel, stride, padding, groups=groups), torch.randn(n, c, h, w)
-    if name == "norm/local_response_96_55":
-        return nn.LocalResponseNorm(5, 5e-4, 0.75, 2), torch.randn(8, 96, 55, 55)
+        return nn.Conv2d(c, m, kernel, stride, padding, groups=groups), (n, c, h, w), (n, c, h, w)
+    layers = {
+        "norm/batch_norm_64_56_b8": (lambda: nn.BatchNorm2d(64), (8, 64, 56, 56)),
+        "norm/batch_norm_relu_64_56_b8": (lambda: nn.Sequential(nn.BatchNorm2d(64), nn.ReLU()), (8, 64, 56, 56)),
+        "norm/batch_norm_relu_64_112_b8": (lambda: nn.Sequential(nn.BatchNorm2d(64), nn.ReLU()), (8, 64, 112, 112)),
+        "norm/batch_norm_relu_512_7_b8": (lambda: nn.Sequential(nn.BatchNorm2d(512), nn.ReLU()), (8, 512, 7, 7)),
+        "norm/batch_norm_1d_1024_b256": (lambda: nn.BatchNorm1d(1024), (256, 1024)),
+        "norm/local_response_96_55": (lambda: nn.LocalResponseNorm(5, 5e-4, 0.75, 2), (8, 96, 55, 55)),
+        "pool/max_2x2_64_112_b8": (lambda: nn.MaxPool2d(2), (8, 64, 112, 112)),
+        "pool/max_3x3_s2_64_112_b8": (lambda: nn.MaxPool2d(3, 2, 1), (8, 64, 112, 112)),
+        "act/relu": (nn.ReLU, (8, 64, 56, 56)),
+        "act/sigmoid": (nn.Sigmoid, (8, 64, 56, 56)),
+        "act/tanh": (nn.Tanh, (8, 64, 56, 56)),
+        "act/gelu": (nn.GELU, (8, 64, 56, 56)),
+        "act/silu": (nn.SiLU, (8, 64, 56, 56)),
+        "act/softmax_1000_b256": (lambda: nn.Softmax(1), (256, 1000)),
+    }
+    if name in layers:
+        make, shape = layers[name]
+        return make(), shape, shape
     if name == "net/lenet_b256":
         return nn.Sequential(
             nn.Conv2d(1, 6, 5, padding=2), nn.Sigmoid(), nn.AvgPool2d(2), nn.Conv2d(6, 16, 5), nn.Sigmoid(),
             nn.AvgPool2d(2), nn.Flatten(), nn.Linear(400, 120), nn.Sigmoid(), nn.Linear(120, 84), nn.Sigmoid(),
-            nn.Linear(84, 10)), torch.randn(256, 1, 28, 28)
+            nn.Linear(84, 10)), (256, 1, 28, 28), (256, 1, 28, 28)
+    if name == "net/resnet_blocks_b8":
+        from torchvision.models.resnet import BasicBlock
+        return nn.Sequential(
+            *[BasicBlock(64, 64) for _ in range(4)], nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+            nn.Linear(64, 10)), (8, 64, 56, 56), (8, 64, 56, 56)
+    if name.startswith("net/") and name[4:] in NETWORKS:
+        import torchvision
+        more = {"aux_logits": False, "init_weights": False} if name == "net/googlenet" else {}
+        return getattr(torchvision.models, name[4:])(**more), (1, 3, 224, 224), (NETWORKS[name[4:]], 3, 224, 224)
     return None
+
+
+def torch_run(name, mode):
+    """A function that does the benchmark once, or None."""
+    import torch
+    import torch.nn.functional as F
+
+    case = torch_case(name)
+    if case is None:
+        return None
+    module, infer_shape, train_shape = case
+    if mode == "infer":
+        module.eval()
+        x = torch.randn(*infer_shape)
+
+        def infer():
+            with torch.inference_mode():
+                module(x)
+        return infer
+
+    network = name.startswith("net/")
+    module.train()
+    optimizer = torch.optim.SGD(module.parameters(), 1e-3) if network else None
+    x = torch.randn(*train_shape).requires_grad_(not network)
+    labels = torch.zeros(len(x), dtype=torch.long)
+
+    def train():
+        for parameter in module.parameters():
+            if parameter.grad is not None:
+                parameter.grad.zero_()
+        y = module(x)
+        (F.cross_entropy(y, labels) if network else y.sum()).backward()
+        if network:
+            optimizer.step()
+    return train
 
 
 def torch_worker(threads, seconds):
     """Answers each line of standard input, the name of a benchmark, with the mean milliseconds, or null."""
     import torch
-    import torch.nn.functional as F
 
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    cached = None, None
+    name, run = None, None
     for line in sys.stdin:
-        name, mode = line.strip().rsplit("/", 1)
-        if cached[0] != name:
-            cached = name, torch_case(name)
-        if cached[1] is None:
+        if line.strip() != name:
+            name, run = line.strip(), None
+            run = torch_run(*name.rsplit("/", 1))
+        if run is None:
             print("null", flush=True)
             continue
-        module, x = cached[1]
-        network = name.startswith("net/")
-        if mode == "infer":
-            module.eval()
-
-            def run():
-                with torch.inference_mode():
-                    module(x)
-        else:
-            module.train()
-            optimizer = torch.optim.SGD(module.parameters(), 1e-3)
-            inputs = x.clone().requires_grad_(not network)
-            labels = torch.zeros(len(x), dtype=torch.long)
-
-            def run():
-                optimizer.zero_grad(set_to_none=False)
-                y = module(inputs)
-                (F.cross_entropy(y, labels) if network else y.sum()).backward()
-                if network:
-                    optimizer.step()
-
         for _ in range(3):
             run()
         start, runs = time.perf_counter(), 0
@@ -111,9 +159,9 @@ def torch_worker(threads, seconds):
         print((time.perf_counter() - start) / runs * 1e3, flush=True)
 
 
-def benchmarks(build):
+def benchmarks(build, *programs):
     """(program, benchmark) pairs that the built programs offer."""
-    for program in PROGRAMS:
+    for program in programs or PROGRAMS:
         path = build / "bench" / program
         if not path.exists():
             sys.exit(f"compare_torch.py: there is no {path}; build it first: cmake --workflow --preset release")
@@ -122,59 +170,107 @@ def benchmarks(build):
             yield path, name
 
 
-def lamina_time(path, name, threads, seconds):
-    environment = {**os.environ, "LAMINA_NUM_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
-    command = [path, f"--benchmark_filter=^{name}$", "--benchmark_format=json", f"--benchmark_min_time={seconds}"]
+def lamina_run(path, name, threads, *options):
+    """Google Benchmark's facts about one benchmark."""
+    command = [path, f"--benchmark_filter=^{name}$", "--benchmark_format=json", *options]
     output = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-                            env=environment).stdout
-    return json.loads(output)["benchmarks"][0]["real_time"]
+                            env=environment(threads)).stdout
+    return json.loads(output)["benchmarks"][0]
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", help="only benchmarks whose names contain this, e.g. lenet or /train")
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="numbers of threads (default: 1 2)")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds of each benchmark (default: 5)")
-    parser.add_argument("--seconds", type=float, default=0.2, help="seconds of one round's side (default: 0.2)")
-    parser.add_argument("--build", type=pathlib.Path, default=pathlib.Path(__file__).parent.parent / "build/release",
-                        help="build directory (default: build/release)")
-    parser.add_argument("--torch-worker", type=int, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.torch_worker:
-        torch_worker(arguments.torch_worker, arguments.seconds)
-        return
+def environment(threads):
+    return {**os.environ, **{f"{name}_NUM_THREADS": str(threads) for name in ("LAMINA", "OMP", "MKL")}}
 
-    selected = [pair for pair in benchmarks(arguments.build) if arguments.only in pair[1]]
-    if not selected:
-        sys.exit(f"compare_torch.py: no benchmark's name contains '{arguments.only}'")
-    if subprocess.run([sys.executable, "-c", "import torch"], stderr=subprocess.DEVNULL).returncode:
-        sys.exit(f"compare_torch.py: {sys.executable} has no PyTorch (Debian: apt-get install python3-torch, and run "
-                 "this with /usr/bin/python3)")
-    print("| benchmark | threads | Lamina ms (min) | PyTorch ms (min) | PyTorch / Lamina |")
+
+def peak_memory(command, threads):
+    """The peak resident megabytes of a process."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment(threads))
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f"compare_torch.py: failed: {' '.join(map(str, command))}")
+    return usage.ru_maxrss / 1024
+
+
+def compare_memory(arguments, selected):
+    print("| benchmark | threads | Lamina MB | PyTorch MB | PyTorch / Lamina |")
     print("| --- | ---: | ---: | ---: | ---: |")
+    for threads in arguments.threads:
+        for path, name in selected:
+            if torch_case(name.rsplit("/", 1)[0]) is None:
+                continue
+            ours = peak_memory([path, f"--benchmark_filter=^{name}$", "--benchmark_min_time=0.1"], threads)
+            theirs = peak_memory([sys.executable, __file__, "--torch-once", name, "--threads", str(threads)], threads)
+            print(f"| {name} | {threads} | {ours:.0f} | {theirs:.0f} | {theirs / ours:.2f} |", flush=True)
+
+
+def compare_times(arguments, selected):
+    path = next(benchmarks(arguments.build, "bench_layers"))[0]
+    limits = [lamina_run(path, "limit/multiply_add", 1, "--benchmark_min_time=0.2") for _ in range(3)]
+    limit = max(run["GFLOP"] / run["real_time"] * 1e3 for run in limits)
+    print(f"The multiply-add limit of a core: {limit:.0f} GFLOP/s\n")
+    print("| benchmark | threads | Lamina ms | PyTorch ms | PyTorch / Lamina | GFLOP/s | of the limit |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     for threads in arguments.threads:
         worker = subprocess.Popen(
             [sys.executable, __file__, "--torch-worker", str(threads), "--seconds", str(arguments.seconds)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env={**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)})
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment(threads))
+        ratios = []
         for path, name in selected:
             ours, theirs = [], []
             for _ in range(arguments.rounds):
-                ours.append(lamina_time(path, name, threads, arguments.seconds))
+                ours.append(lamina_run(path, name, threads, f"--benchmark_min_time={arguments.seconds}"))
                 worker.stdin.write(name + "\n")
                 worker.stdin.flush()
                 answer = worker.stdout.readline()
                 if not answer:
                     sys.exit(f"compare_torch.py: PyTorch's side ended on {name}")
                 theirs.append(json.loads(answer))
+            best = min(ours, key=lambda run: run["real_time"])
+            time_, rate = best["real_time"], best.get("GFLOP", 0) / best["real_time"] * 1e3
+            work = f"{rate:.0f} | {rate / limit / threads:.0%}" if rate else " | "
+            row = f"| {name} | {threads} | {time_:.3f} |"
             if None in theirs:
-                print(f"| {name} | {threads} | {statistics.median(ours):.3f} ({min(ours):.3f}) | - | - |", flush=True)
+                print(f"{row} | | {work} |", flush=True)
                 continue
-            a, b = statistics.median(ours), statistics.median(theirs)
-            print(f"| {name} | {threads} | {a:.3f} ({min(ours):.3f}) | {b:.3f} ({min(theirs):.3f}) | {b / a:.2f} |",
-                  flush=True)
+            ratios.append(min(theirs) / time_)
+            print(f"{row} {min(theirs):.3f} | {ratios[-1]:.2f} | {work} |", flush=True)
+        if ratios:
+            mean = statistics.geometric_mean(ratios)
+            print(f"| geometric mean of {len(ratios)} | {threads} | | | {mean:.2f} | | |", flush=True)
         worker.stdin.close()
         worker.wait()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", metavar="REGEX",
+                        help="only benchmarks in whose names this is found, e.g. lenet or 'conv/3x3.*infer'")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="numbers of threads (default: 1 2)")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of each benchmark (default: 5)")
+    parser.add_argument("--seconds", type=float, default=0.2, help="seconds of one round's side (default: 0.2)")
+    parser.add_argument("--memory", action="store_true", help="compare peak memory, not time")
+    parser.add_argument("--build", type=pathlib.Path, default=pathlib.Path(__file__).parent.parent / "build/release",
+                        help="build directory (default: build/release)")
+    parser.add_argument("--torch-worker", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--torch-once", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.torch_worker:
+        torch_worker(arguments.torch_worker, arguments.seconds)
+        return
+    if arguments.torch_once:
+        run = torch_run(*arguments.torch_once.rsplit("/", 1))
+        for _ in range(3):
+            run()
+        return
+
+    selected = [pair for pair in benchmarks(arguments.build) if re.search(arguments.only, pair[1])]
+    selected = [pair for pair in selected if not pair[1].startswith("limit/")]
+    if not selected:
+        sys.exit(f"compare_torch.py: no benchmark's name contains '{arguments.only}'")
+    if subprocess.run([sys.executable, "-c", "import torch"], stderr=subprocess.DEVNULL).returncode:
+        sys.exit(f"compare_torch.py: {sys.executable} has no PyTorch (Debian: apt-get install python3-torch, and run "
+                 "this with /usr/bin/python3)")
+    (compare_memory if arguments.memory else compare_times)(arguments, selected)
 
 
 if __name__ == "__main__":

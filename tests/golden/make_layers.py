@@ -288,6 +288,9 @@ def convolution(f):
     conv("3x3_blocks", (1, 9, 11, 10), 9, 17, 3, padding=1, bias=False)
     conv("3x3_batch", (3, 8, 6, 7), 8, 8, 3)
     conv("5x5_blocks", (1, 6, 9, 13), 6, 13, 5, padding=2)
+    conv("3x3_winograd", (2, 16, 9, 13), 16, 17, 3, padding=1)
+    conv("5x5_winograd", (1, 16, 7, 6), 16, 16, 5, padding=2)
+    conv("3x3_stride_blocks", (2, 16, 9, 8), 16, 17, 3, stride=2, padding=1)
 
 
 @area

@@ -55,6 +55,9 @@ TEST_CASE_TEMPLATE("Conv2d as in PyTorch", S, float, double) {
   CHECK(golden.layer("conv2d/3x3_blocks", Conv(9, 17, 3, {.padding = 1, .bias = false})));
   CHECK(golden.layer("conv2d/3x3_batch", Conv(8, 8, 3)));
   CHECK(golden.layer("conv2d/5x5_blocks", Conv(6, 13, 5, {.padding = 2})));
+  CHECK(golden.layer("conv2d/3x3_winograd", Conv(16, 17, 3, {.padding = 1})));
+  CHECK(golden.layer("conv2d/5x5_winograd", Conv(16, 16, 5, {.padding = 2})));
+  CHECK(golden.layer("conv2d/3x3_stride_blocks", Conv(16, 17, 3, {.stride = 2, .padding = 1})));
 
   CHECK(golden.untested() == "");
 }

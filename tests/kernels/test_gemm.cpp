@@ -1,5 +1,9 @@
 #include <doctest/doctest.h>
 
+#include <cmath>
+#include <limits>
+#include <vector>
+
 #include "lamina/core/random.hpp"
 #include "lamina/kernels/gemm.hpp"
 #include "lamina/kernels/reduce.hpp"
@@ -9,46 +13,191 @@ using namespace lamina::kernels;
 
 namespace {
 
+/// A matrix of random values in memory that is laid out in one of these ways, surrounded by NaN where there is room.
+enum class Layout { rows, columns, spaced };
+
 template <class T>
-void check(Index m, Index n, Index k, double tolerance) {
-  INFO("m ", m, " n ", n, " k ", k);
-  Random random(static_cast<std::uint64_t>(m * 10007 + n * 101 + k));
-  using Matrix = typename Tensor<T>::Matrix;
-  const auto a = random.normal<T>({m, k}), b = random.normal<T>({k, n}), bias = random.normal<T>({n});
-  const Tensor<T> at = Tensor<T>(Matrix(a.matrix().transpose())), bt = Tensor<T>(Matrix(b.matrix().transpose()));
-  Eigen::MatrixXd expected = Eigen::MatrixXd::Zero(m, n);
+struct Stored {
+  Tensor<T> memory;
+  MatrixView<T> view;
+
+  Stored(Index m, Index n, Layout layout) {
+    const Index step = layout == Layout::spaced ? 3 : 1,
+                long_step = step * (layout == Layout::columns ? m : n) + step - 1;
+    memory =
+        Tensor<T>::full({(layout == Layout::columns ? n : m) * long_step + 1}, std::numeric_limits<T>::quiet_NaN());
+    view = layout == Layout::columns ? MatrixView<T>{memory.data(), step, long_step}
+                                     : MatrixView<T>{memory.data(), long_step, step};
+  }
+  Stored(Index m, Index n, Layout layout, Random& random) : Stored(m, n, layout) {
+    const auto values = random.normal<T>({m * n});
+    for (Index i = 0; i < m * n; ++i) *view.at(i / n, i % n) = values(i);
+  }
+};
+
+/// a b by its definition.
+template <class T>
+Eigen::MatrixXd naive(Index m, Index n, Index k, const MatrixView<T>& a, const MatrixView<T>& b) {
+  Eigen::MatrixXd c = Eigen::MatrixXd::Zero(m, n), right(k, n);
+  for (Index l = 0; l < k; ++l)
+    for (Index j = 0; j < n; ++j) right(l, j) = static_cast<double>(*b.at(l, j));
   for (Index i = 0; i < m; ++i)
     for (Index j = 0; j < n; ++j)
-      for (Index l = 0; l < k; ++l) expected(i, j) += static_cast<double>(a(i, l)) * static_cast<double>(b(l, j));
-  const auto error = [&](const Tensor<T>& c) {
-    return (c.matrix().template cast<double>() - expected).norm() / (1 + expected.norm());
-  };
-  const auto an = row_major(a.data(), k), ax = transposed(at.data(), m);
-  const auto bn = row_major(b.data(), n), bx = transposed(bt.data(), k);
-  for (const auto& left : {an, ax})
-    for (const auto& right : {bn, bx}) {
-      auto c = Tensor<T>::full({m, n}, 7);
-      gemm(m, n, k, left, right, c.data());
-      CHECK(error(c) < tolerance);
-    }
-  auto c = Tensor<T>::full({m, n}, 2);
-  gemm(m, n, k, an, bn, c.data(), Store::add, bias.data());
-  c.matrix().rowwise() -= bias.vector().transpose();
-  c.array() -= 2;
-  CHECK(error(c) < 4 * tolerance);
+      for (Index l = 0; l < k; ++l) c(i, j) += static_cast<double>(*a.at(i, l)) * right(l, j);
+  return c;
 }
+
+template <class T>
+double relu(T x) {
+  return x > 0 ? static_cast<double>(x) : 0;
+}
+
+/// All layouts of a and b, each with another way to store c.
+template <class T>
+void check(Index m, Index n, Index k) {
+  INFO("m ", m, " n ", n, " k ", k);
+  using Pack = simd::Pack<T>;
+  Random random(static_cast<std::uint64_t>(m * 1000003 + n * 1009 + k));
+  const auto bias = random.normal<T>({n}), scale = random.normal<T>({m}), residual = random.normal<T>({m, n});
+  int turn = static_cast<int>(m + n + k);
+  for (Layout left : {Layout::rows, Layout::columns, Layout::spaced})
+    for (Layout right : {Layout::rows, Layout::columns, Layout::spaced}) {
+      if ((left == Layout::spaced || right == Layout::spaced) && m * n * k > 40000) continue;
+      const Stored<T> a(m, k, left, random), b(k, n, right, random);
+      Eigen::MatrixXd expected = naive(m, n, k, a.view, b.view);
+      const Index stride = n + 5 * (turn % 2);
+      auto c = Tensor<T>::full({m * stride}, 2);
+      const MatrixView<T> out{c.data(), stride, 1};
+      switch (++turn % 6) {
+        case 0:
+          gemm(m, n, k, a.view, b.view, out);
+          break;
+        case 1:
+          gemm(m, n, k, a.view, b.view, out, Store::add);
+          expected.array() += 2;
+          break;
+        case 2:
+          gemm(m, n, k, a.view, b.view, out, Store::assign, ColumnBias<T>{bias.data()});
+          expected.rowwise() += bias.vector().transpose().template cast<double>();
+          break;
+        case 3:
+          gemm(m, n, k, a.view, b.view, out, Store::add,
+               Chain{RowScaleShift<T>{scale.data(), scale.data()}, AddResidual<T>{residual.data(), n}});
+          for (Index i = 0; i < m; ++i)
+            for (Index j = 0; j < n; ++j)
+              expected(i, j) = (expected(i, j) + 2) * static_cast<double>(scale(i)) + static_cast<double>(scale(i)) +
+                               static_cast<double>(residual(i, j));
+          break;
+        case 4:
+          gemm(m, n, k, a.view, b.view, out, Store::assign,
+               Chain{RowBias<T>{scale.data()}, Activation{[](Pack v) { return max(v, T(0)); }}});
+          for (Index i = 0; i < m; ++i)
+            for (Index j = 0; j < n; ++j) expected(i, j) = relu(expected(i, j) + static_cast<double>(scale(i)));
+          break;
+        default: {
+          const PackedMatrix<T> packed(k, n, b.view);
+          gemm(m, a.view, packed, out, Store::add, ColumnBias<T>{bias.data()});
+          expected.array() += 2;
+          expected.rowwise() += bias.vector().transpose().template cast<double>();
+        }
+      }
+      double worst = 0;
+      bool outside = true;
+      for (Index i = 0; i < m; ++i) {
+        for (Index j = 0; j < n; ++j)
+          worst = std::fmax(
+              worst, std::isnan(*out.at(i, j)) ? 1e9 : std::abs(static_cast<double>(*out.at(i, j)) - expected(i, j)));
+        for (Index j = n; j < stride; ++j) outside = outside && *out.at(i, j) == T(2);
+      }
+      INFO("layouts ", static_cast<int>(left), " ", static_cast<int>(right), " store ", turn % 6);
+      CHECK(worst <= static_cast<double>(std::numeric_limits<T>::epsilon()) * (4 * static_cast<double>(k) + 64));
+      CHECK(outside);
+    }
+}
+
+/// Shapes that take every way there is: tiles with one and with many blocks, b from memory, dot products in one and
+/// in many passes, with few rows and with few columns, the transposed product, the sum over k in pieces.
+struct Case {
+  Index m, n, k;
+  Layout left, right;
+};
+const std::vector<Case> all_ways{
+    {300, 300, 700, Layout::rows, Layout::rows},      {300, 130, 1100, Layout::columns, Layout::columns},
+    {5, 2100, 300, Layout::rows, Layout::rows},       {20, 2100, 300, Layout::rows, Layout::rows},
+    {1, 1000, 600, Layout::rows, Layout::columns},    {9, 333, 2048, Layout::rows, Layout::columns},
+    {7, 333, 2050, Layout::columns, Layout::columns}, {700, 3, 400, Layout::rows, Layout::rows},
+    {5000, 3, 100, Layout::columns, Layout::rows},    {5000, 1, 100, Layout::columns, Layout::rows},
+    {60, 50, 9000, Layout::columns, Layout::rows},    {3, 5, 9001, Layout::rows, Layout::columns},
+    {700, 600, 3, Layout::columns, Layout::rows},     {4, 3, 2, Layout::rows, Layout::rows},
+    {100, 100, 700, Layout::spaced, Layout::spaced},  {9, 333, 600, Layout::spaced, Layout::columns}};
 
 }  // namespace
 
-TEST_CASE("gemm equals the definition for every remainder of its blocks, transposed or not") {
-  for (Index m : {1, 2, 5, 11, 12, 13, 25, 96, 100})
-    for (Index n : {1, 3, 16, 31, 33, 64, 130}) {
-      check<double>(m, n, 1 + (m * n) % 40, 1e-14);
-      check<float>(m, n, 1 + (m + n) % 60, 1e-6);
-    }
-  check<float>(13, 40, 384, 1e-6);
-  check<float>(13, 40, 385, 1e-6);
-  check<double>(97, 129, 900, 1e-14);
+TEST_CASE("gemm equals the definition") {
+  const std::vector<Index> sizes{0, 1, 2, 7, 8, 15, 16, 17, 31, 32, 33, 64, 100, 385};
+  for (Index m : sizes)
+    for (Index n : sizes)
+      for (Index k : sizes) {
+        if (m * n * k > 700000) continue;
+        check<float>(m, n, k);
+        check<double>(m, n, k);
+      }
+  check<float>(385, 385, 385);
+}
+
+TEST_CASE("gemm equals the definition in every way that it can take") {
+  for (const Case& s : all_ways) {
+    INFO("m ", s.m, " n ", s.n, " k ", s.k);
+    Random random(3);
+    const Stored<double> a(s.m, s.k, s.left, random), b(s.k, s.n, s.right, random);
+    const Eigen::MatrixXd expected = naive(s.m, s.n, s.k, a.view, b.view);
+    const auto bias = random.normal<double>({s.n});
+    auto c = Tensor<double>::ones({s.m, s.n});
+    gemm(s.m, s.n, s.k, a.view, b.view, c.data(), Store::add);
+    CHECK((c.matrix() - expected).array().isApproxToConstant(1, 1e-11));
+    gemm(s.m, s.n, s.k, a.view, b.view, c.data(), Store::assign, ColumnBias<double>{bias.data()});
+    CHECK((c.matrix() - expected).rowwise().operator-(bias.vector().transpose()).cwiseAbs().maxCoeff() < 1e-11);
+  }
+}
+
+TEST_CASE_TEMPLATE("gemm gives the same bits for any number of threads", T, float, double) {
+  const int before = num_threads();
+  for (const Case& s : all_ways) {
+    INFO("m ", s.m, " n ", s.n, " k ", s.k);
+    Random random(1);
+    const Stored<T> a(s.m, s.k, s.left, random), b(s.k, s.n, s.right, random);
+    const auto run = [&](int threads) {
+      set_num_threads(threads);
+      auto c = Tensor<T>::ones({s.m, s.n});
+      gemm(s.m, s.n, s.k, a.view, b.view, c.data(), Store::add);
+      return c;
+    };
+    const auto one = run(1);
+    CHECK(one == run(2));
+    CHECK(one == run(3));
+    CHECK(one == run(8));
+  }
+  set_num_threads(before);
+}
+
+TEST_CASE("gemm hands NaN and infinity on, and to nobody else") {
+  const float nan = std::numeric_limits<float>::quiet_NaN(), infinity = std::numeric_limits<float>::infinity();
+  for (const Case& s : all_ways) {
+    INFO("m ", s.m, " n ", s.n, " k ", s.k);
+    Random random(2);
+    const Stored<float> a(s.m, s.k, s.left, random), b(s.k, s.n, s.right, random);
+    *a.view.at(s.m - 1, s.k - 1) = nan;
+    *b.view.at(0, s.n - 1) = infinity;
+    auto c = Tensor<float>::zeros({s.m, s.n});
+    gemm(s.m, s.n, s.k, a.view, b.view, c.data());
+    bool right = true;
+    for (Index i = 0; i < s.m; ++i)
+      for (Index j = 0; j < s.n; ++j)
+        right = right && (i == s.m - 1   ? std::isnan(c(i, j))
+                          : j == s.n - 1 ? std::isinf(c(i, j))
+                                         : std::isfinite(c(i, j)));
+    CHECK(right);
+  }
 }
 
 TEST_CASE("gemm over no terms is zero, or leaves the sum") {
@@ -60,19 +209,16 @@ TEST_CASE("gemm over no terms is zero, or leaves the sum") {
   CHECK(c == Tensor<float>::zeros({3, 4}));
 }
 
-TEST_CASE("gemm gives the same bits for any number of threads") {
-  const int before = num_threads();
-  Random random(1);
-  const auto a = random.normal({300, 700}), b = random.normal({700, 300});
-  const auto run = [&](int threads) {
-    set_num_threads(threads);
-    Tensor<float> c({300, 300});
-    gemm(300, 300, 700, row_major(a.data(), 700), row_major(b.data(), 300), c.data());
-    return c;
-  };
-  CHECK(run(1) == run(2));
-  CHECK(run(1) == run(3));
-  set_num_threads(before);
+TEST_CASE("gemm asks the system for nothing the second time") {
+  for (const Case& s : all_ways) {
+    Random random(4);
+    const Stored<float> a(s.m, s.k, s.left, random), b(s.k, s.n, s.right, random);
+    Tensor<float> c({s.m, s.n});
+    gemm(s.m, s.n, s.k, a.view, b.view, c.data());
+    const auto before = storage_statistics().system_allocations;
+    gemm(s.m, s.n, s.k, a.view, b.view, c.data());
+    CHECK(storage_statistics().system_allocations == before);
+  }
 }
 
 TEST_CASE("sums over vectors, channels and columns") {

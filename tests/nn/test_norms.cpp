@@ -7,8 +7,11 @@
 
 #include "conformance.hpp"
 #include "lamina/nn/batch_norm.hpp"
+#include "lamina/nn/container.hpp"
 #include "lamina/nn/layer_norm.hpp"
 #include "lamina/nn/local_response_norm.hpp"
+#include "lamina/nn/summary.hpp"
+#include "lamina/nn/tanh.hpp"
 
 using namespace lamina;
 
@@ -100,6 +103,15 @@ void check_against(L layer, const Tensor<double>& x, const Tensor<double>& dy, c
   const double terms = std::sqrt(static_cast<double>(x.numel()));
   CHECK(worst(layer.weight.grad, expected.weight_grad) <= tolerance * terms);
   CHECK(worst(layer.bias.grad, expected.bias_grad) <= tolerance * terms);
+}
+
+/// Frozen, and without need of dx, a net takes its forward back all the same.
+void net_discards(Sequential<float> net, const Tensor<float>& x) {
+  set_requires_grad(net, false);
+  Tape tape;
+  const auto y = net.forward(x, tape);
+  CHECK(net.backward(y, tape, InputGrad::skip).empty());
+  CHECK(tape.empty());
 }
 
 Shape batch_shape(Random& random, int rank) {
@@ -235,6 +247,93 @@ TEST_CASE("normalisation layers conform") {
   CHECK(conforms(LocalResponseNorm<double>(4, {.alpha = 2, .beta = 0.4, .k = 0.3}), {1, 5, 2, 9}));
   CHECK(conforms(LocalResponseNorm<double>(3, {.alpha = 1}), {2, 3, 0}));
   CHECK(conforms(LocalResponseNorm<double>(2, {.alpha = 1}), {1, 2, 700}));
+}
+
+TEST_CASE("batch norm's moments do not suffer from what comes first: other means, constants, sequences of any length") {
+  Random random(seed);
+  for (const Shape& shape : {Shape{2, 3, 70000}, Shape{40, 5, 300}, Shape{900, 21}}) {
+    CAPTURE(shape.to_string());
+    Tensor<double> x = normal(random, shape, 1000, 1);
+    const Index quarter = x.numel() / 4;
+    std::fill_n(x.data(), quarter, -1000.0);  // whole samples, or the black border of an image
+    const Tensor<double> dy = normal(random, shape);
+    const auto ones = Tensor<double>::ones({shape[1]}), zeros = Tensor<double>::zeros({shape[1]});
+    const Normalized expected = naive_batch_norm(x, dy, ones, zeros, 1e-5);
+    BatchNorm1d layer(shape[1], {.momentum = 1});
+    Tape tape;
+    layer.forward(x.cast<float>(), tape);
+    const double count = static_cast<double>(x.numel() / shape[1]);
+    Tensor<double> unbiased = expected.variance;
+    unbiased *= count / (count - 1);
+    CHECK(worst(layer.running_mean, expected.mean) < 1e-5);  // of numbers of 1000
+    CHECK(worst(layer.running_var, unbiased) < 1e-6);
+  }
+}
+
+TEST_CASE("batch norm applies the activation behind it: the same bits as one after the other") {
+  Random random(seed);
+  const auto check = [&](const auto& norm, const auto& activation, const Shape& shape) {
+    CAPTURE(norm.name());
+    CAPTURE(activation.name());
+    CAPTURE(shape.to_string());
+    Sequential fused{norm, activation}, nested{Sequential{norm}, activation};
+    auto first = norm;
+    auto second = activation;
+    const auto draw = [&](const Shape& s) { return random.normal(s); };
+    using Norm = std::decay_t<decltype(norm)>;
+    first.weight.value = fused.template get<Norm>(0).weight.value = draw({shape[1]});
+    first.bias.value = fused.template get<Norm>(0).bias.value = draw({shape[1]});
+    nested.template get<Sequential<float>>(0).template get<Norm>(0) = first;
+    auto x = draw(shape);
+    x *= 3;
+    x.data()[0] = std::numeric_limits<float>::quiet_NaN();
+    const auto dy = draw(shape);
+    Tape tape, fused_tape, nested_tape;
+    const auto y = second.forward(first.forward(x, tape), tape);
+    const auto dx = first.backward(second.backward(dy, tape), tape);
+    for (auto [net, record] : {std::pair(&fused, &fused_tape), std::pair(&nested, &nested_tape)}) {
+      CHECK(net->forward(x, *record) == y);
+      CHECK(net->backward(dy, *record) == dx);
+      CHECK(record->empty());
+      CHECK(net->infer(x) == second.infer(first.infer(x)));
+      const auto grads = parameters(*net);
+      CHECK(grads[0].parameter->grad == first.weight.grad);
+      CHECK(grads[1].parameter->grad == first.bias.grad);
+    }
+    CHECK(state_dict(fused).size() == state_dict(first).size());
+    net_discards(fused, x);
+  };
+  for (const Shape& shape : {Shape{4, 3, 5, 7}, Shape{2, 9, 1, 1}, Shape{3, 2, 40, 41}}) {
+    check(BatchNorm2d(shape[1]), ReLU(), shape);
+    check(BatchNorm2d(shape[1]), ReLU6(), shape);
+    check(BatchNorm2d(shape[1], {.track_running_stats = false}), ReLU(), shape);
+    check(BatchNorm2d(shape[1]), Tanh(), shape);
+  }
+  check(BatchNorm1d(150), ReLU(), {30, 150});
+  check(BatchNorm1d(3), ReLU6(), {4, 3, 11});
+}
+
+TEST_CASE("a fused activation shows in nothing but speed") {
+  const ConformanceOptions training_differs{.training_differs = true, .offset = 0.3};
+  using S = Sequential<double>;
+  CHECK(conforms(S{BatchNorm2d<double>(3), ReLU<double>()}, {3, 3, 4, 5}, training_differs));
+  CHECK(conforms(S{S{BatchNorm1d<double>(3), ReLU6<double>(), BatchNorm1d<double>(3)}, ReLU<double>()}, {5, 3, 2},
+                 training_differs));
+  Sequential net{BatchNorm2d(3), ReLU(), Sequential{BatchNorm2d(3)}, ReLU()};
+  std::vector<TraceStep<float>> steps;
+  net.trace({2, 3, 4, 4}, "", 0, steps);
+  CHECK(steps.size() == 6);
+  CHECK(net.get<ReLU<float>>(1).name() == "ReLU()");
+  // The tape's errors: in the order of the forwards that it saw.
+  const auto x = Random(seed).normal({2, 3, 4, 4});
+  Tape tape;
+  net.forward(x, tape);
+  CHECK_THROWS_WITH_AS(net.backward(x.reshape({6, 16}), tape),
+                       doctest::Contains("backward expected a gradient of shape [2, 3, 4, 4], got shape [6, 16]"),
+                       ShapeError);
+  CHECK(tape.empty());
+  net.forward(x, tape);
+  CHECK_THROWS_AS(net[3].backward(x, tape), StateError);
 }
 
 TEST_CASE("normalisation gives the same bits for any number of threads") {

@@ -16,6 +16,9 @@ namespace lamina {
 /// Signed, as Eigen's: extents, positions and counts.
 using Index = std::ptrdiff_t;
 
+/// The number of parts when n is cut into parts of `size`, the last one perhaps smaller; n >= 0.
+constexpr Index parts_of(Index n, Index size) { return (n + size - 1) / size; }
+
 /// The extents of a tensor, outermost first; rank 0 (a scalar) to 6. Images are [N, C, H, W].
 class Shape {
  public:

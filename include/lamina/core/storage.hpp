@@ -143,7 +143,7 @@ class Storage {
 
   /// Uninitialised memory for `bytes` bytes, aligned to 64.
   explicit Storage(std::size_t bytes) : block_(make(bytes)) {
-    block_->data = reinterpret_cast<std::byte*>(block_) + sizeof(Block);
+    block_->data = block_->end_of_header();
   }
 
   /// Foreign memory; `keep_alive` is released with the last reference. Not writable: writers copy first.
@@ -176,6 +176,9 @@ class Storage {
     return !block_ || (block_->writable && block_->references.load(std::memory_order_acquire) == 1);
   }
 
+  /// False for foreign memory that may be written to, by others too.
+  bool stable() const { return !block_ || !block_->writable || block_->data == block_->end_of_header(); }
+
   friend bool operator==(const Storage& a, const Storage& b) { return a.block_ == b.block_; }
 
  private:
@@ -185,6 +188,8 @@ class Storage {
     std::byte* data = nullptr;
     bool writable = true;
     std::shared_ptr<const void> keep_alive;
+
+    std::byte* end_of_header() { return reinterpret_cast<std::byte*>(this) + sizeof(Block); }
   };
 
   static Block* make(std::size_t bytes) {

@@ -195,6 +195,9 @@ class Tensor {
 
   bool shares_storage(const Tensor& other) const { return storage_ == other.storage_ && storage_.data(); }
 
+  /// Whether a copy keeps its elements whatever happens to this tensor: not over memory that its owner may write to.
+  bool copies_are_stable() const { return storage_.stable(); }
+
   /// Whether nobody else holds the elements, so that writing to them copies nothing.
   bool exclusive() const { return storage_.exclusive(); }
 

@@ -1,433 +1,200 @@
 #pragma once
 
-#include <algorithm>
-#include <array>
 #include <utility>
-#include <vector>
 
-#include "lamina/core/tensor.hpp"
-#include "lamina/kernels/gemm.hpp"
-#include "lamina/kernels/reduce.hpp"
+#include "lamina/kernels/depthwise.hpp"
+#include "lamina/kernels/direct.hpp"
+#include "lamina/kernels/sweep.hpp"
+#include "lamina/kernels/winograd.hpp"
 
-/// Convolution as a matrix product whose right operand is never formed.
-///
-/// The image is copied once into planes with its zeros around it; with a stride s, into s*s planes that each hold every
-/// s-th row and column. Then the pixels that one filter tap meets, for all outputs in a row-major sweep over a plane,
-/// are a contiguous run at a fixed offset, and the register tile of the matrix product (gemm.hpp) reads its rows there.
-/// A sweep is as wide as the plane, so a few results at the end of each line belong to no output and are dropped.
-/// The input's gradient is the same sweep over dy with the taps of one phase of the stride at a time, and the weight's
-/// gradient multiplies dy, laid out like the planes, with the runs.
+/// Convolution, its gradients, and which of the kernels does them.
 namespace lamina::kernels {
 
-/// The sizes of a convolution; x is [N, C, H, W], the weight [M, C / groups, KH, KW], y [N, M, OH, OW] with
-/// OH = floor((H + top + bottom - DH (KH - 1) - 1) / SH) + 1.
-struct ConvolutionShape {
-  Index n, c, h, w, m, kh, kw;
-  Index sh = 1, sw = 1, dh = 1, dw = 1;
-  Index top = 0, bottom = 0, left = 0, right = 0;
-  Index groups = 1;
-
-  Index oh() const { return (h + top + bottom - dh * (kh - 1) - 1) / sh + 1; }
-  Index ow() const { return (w + left + right - dw * (kw - 1) - 1) / sw + 1; }
-  Index group_c() const { return c / groups; }
-  Index group_m() const { return m / groups; }
-  Index taps() const { return kh * kw; }
-  /// A 1x1 convolution that is a plain matrix product on the pixels.
-  bool pointwise() const {
-    return taps() == 1 && sh == 1 && sw == 1 && top == 0 && bottom == 0 && left == 0 && right == 0;
-  }
+enum class ConvolutionMethod {
+  sweep,       ///< sweep.hpp: pixels in vectors; for few channels
+  direct,      ///< direct.hpp: channels in vectors
+  depthwise,   ///< depthwise.hpp: groups = C = M
+  winograd_2,  ///< winograd.hpp: F(2x2, 3x3)
+  winograd_4,  ///< F(4x4, 3x3)
+  winograd_5   ///< F(2x2, 5x5)
 };
 
-/// How many tasks of `work` memory accesses or multiply-adds go into one piece of a parallel_for.
-inline Index grain_of(Index work) { return std::max<Index>(1, (Index{1} << 14) / std::max<Index>(1, work)); }
-
-/// From so many tasks on, each may prepare its own operands; below, they are prepared once for all.
-inline constexpr Index many_tasks = 8;
-
-/// Images in planes: `phases_h * phases_w` planes of `rows x columns` for each of `images`, the first pixel of the
-/// image at (top, left) of the padded one. Behind the last plane lie `slack` zeros, since the last tile reads past it.
+namespace detail {
+/// Whether blocks of one vector hold n channels with less than a fifth of their lanes empty.
 template <class T>
-struct Planes {
-  Index images, h, w;
-  Index phases_h, phases_w, top, left, rows, columns;
-  static constexpr Index slack = tile_columns<T>;
+bool fills_vectors(Index n) {
+  return 5 * n >= 4 * blocks_of<T>(n) * simd::width<T>;
+}
 
-  Index plane() const { return rows * columns; }
-  /// An image's planes, in whole vectors.
-  Index image() const { return (phases_h * phases_w * plane() + simd::width<T> - 1) / simd::width<T> * simd::width<T>; }
-  Index size() const { return images * image() + slack; }
-  /// Where padded pixel (i, j) of an image lies.
-  Index at(Index i, Index j) const {
-    return (i % phases_h * phases_w + j % phases_w) * plane() + i / phases_h * columns + j / phases_w;
-  }
-
-  /// The same planes for another number of images.
-  Planes of(Index count) const {
-    Planes result = *this;
-    result.images = count;
-    return result;
-  }
-
-  /// Copies all images, with zeros around; sums[i], if asked for, is the sum of image i's pixels.
-  Tensor<T> copy(const T* x, T* sums = nullptr) const {
-    Tensor<T> result({size()});
-    T* const out = result.data();
-    parallel_for(0, images, grain_of(image()), [&](Index first, Index last) {
-      of(last - first).copy_to(x + first * h * w, out + first * image(), sums ? sums + first : nullptr);
-    });
-    std::fill_n(out + images * image(), slack, T(0));
-    return result;
-  }
-  /// The same on this thread, to memory for size() less slack.
-  void copy_to(const T* x, T* out, T* sums = nullptr) const {
-    for (Index i = 0; i < images; ++i) {
-      copy_image(x + i * h * w, out + i * image());
-      if (sums) sums[i] = vector_sum(x + i * h * w, h * w);
-    }
-  }
-
- private:
-  void copy_image(const T* x, T* out) const {
-    T* const end_of_image = out + image();
-    for (Index ph = 0; ph < phases_h; ++ph)
-      for (Index pw = 0; pw < phases_w; ++pw)
-        for (Index r = 0; r < rows; ++r, out += columns) {
-          const Index i = r * phases_h + ph - top;
-          if (i < 0 || i >= h) {
-            std::fill_n(out, columns, T(0));
-            continue;
-          }
-          // Columns j = c * phases_w + pw - left of the image, for those c where they exist.
-          const Index begin = std::clamp<Index>((left - pw + phases_w - 1) / phases_w, 0, columns);
-          const Index end = std::clamp<Index>((w + left - pw + phases_w - 1) / phases_w, begin, columns);
-          std::fill(out, out + begin, T(0));
-          const T* const from = x + i * w + pw - left;
-          if (phases_w == 1)
-            std::copy(from + begin, from + end, out + begin);
-          else
-            for (Index c = begin; c < end; ++c) out[c] = from[c * phases_w];
-          std::fill(out + end, out + columns, T(0));
-        }
-    std::fill(out, end_of_image, T(0));
-  }
-};
-
-/// One sweep: results (row, line, column) = sum over k of panels[k][row] * base[offsets[k] + line * columns + column],
-/// for `lines` lines of which the first `used` columns count, given to put(row, line, values) a line at a time.
+/// Whether a method of Winograd's exists and beats the direct sum, from so many channels of input and output on.
 template <class T>
-struct Sweep {
-  Index rows;                  // rows of results
-  Index panel;                 // rows in a panel
-  Index columns, used, lines;  // of the plane
-  std::vector<Index> offsets;  // of the runs
-  Index panels() const { return (rows + panel - 1) / panel; }
-  Index depth() const { return static_cast<Index>(offsets.size()); }
-  /// Lines done at a time, so that the results stay in the cache; and the results' size.
-  Index band() const {
-    return std::clamp<Index>((Index{1} << 13) / (panel * std::max<Index>(1, columns)), 1, std::max<Index>(1, lines));
-  }
-  Index stretch() const { return (band() * columns + tile_columns<T> - 1) / tile_columns<T> * tile_columns<T>; }
-  Index scratch() const { return panel * stretch(); }
+bool suits_winograd(const ConvolutionShape& s, Index fewest_c, Index fewest_m) {
+  return s.kh == s.kw && (s.kh == 3 || s.kh == 5) && s.sh == 1 && s.sw == 1 && s.dh == 1 && s.dw == 1 &&
+         std::min({s.top, s.bottom, s.left, s.right}) >= 0 && s.group_c() >= fewest_c && s.group_m() >= fewest_m;
+}
 
-  /// The results of panels first_panel..last_panel-1 in lines first_line..last_line-1.
-  template <class Put>
-  void run(const T* packed, const T* base, Index first_panel, Index last_panel, Index first_line, Index last_line,
-           T* results, Put put) const {
-    constexpr Index depth_block = 512;
-    const auto kernel = tile_kernel<T>(panel);
-    const Index length = (last_line - first_line - 1) * columns + used, stride = stretch();
-    for (Index p = first_panel; p < last_panel; ++p) {
-      for (Index k = 0; k == 0 || k < depth(); k += depth_block)
-        for (Index j = 0; j < length; j += tile_columns<T>)
-          kernel(std::min(depth_block, depth() - k), packed + (p * depth() + k) * panel,
-                 base + first_line * columns + j, offsets.data() + k, results + j, stride, k > 0);
-      for (Index i = p * panel; i < std::min(rows, (p + 1) * panel); ++i)
-        for (Index line = first_line; line < last_line; ++line)
-          put(i, line, results + (i - p * panel) * stride + (line - first_line) * columns);
-    }
-  }
-};
+/// F(4x4, 3x3) or, for few tiles, F(2x2, 3x3), whose filters are less than half as large.
+inline ConvolutionMethod winograd_method(const ConvolutionShape& s, Index few_tiles) {
+  if (s.kh == 5) return ConvolutionMethod::winograd_5;
+  const Index tiles = s.n * parts_of(s.oh(), 4) * parts_of(s.ow(), 4);
+  return tiles < few_tiles ? ConvolutionMethod::winograd_2 : ConvolutionMethod::winograd_4;
+}
+}  // namespace detail
 
-/// Runs sweeps over n samples of `groups` groups, whose operands are the planes of `images` images each: calls
-/// f(sample, group, base, panels' range, lines' range, scratch) for all of them, `scratch_size` values being scratch.
-/// Small images of many samples are copied into planes by the task that sweeps over them, while they are in the cache.
+/// Which method makes y. Measured over 3 to 1024 channels and maps of 7 to 224 pixels, one thread of a Zen 4 at 512
+/// bits, in GFLOP/s of the definition's arithmetic (the limit is 115):
+///
+///   3x3, C -> M, pixels       sweep  direct  F(2x2)  F(4x4)
+///   3 -> 64, 56 x 56             83      80      58      74
+///   8 -> 16, 56 x 56             92      94      96     107
+///   24 -> 24, 28 x 28            92      80     125     172
+///   64 -> 64, 56 x 56           104     111     215     330
+///   256 -> 256, 14 x 14          97     112     246     320
+///   512 -> 512, 7 x 7, N = 1     86     112     192     198
+///   512 -> 512, 7 x 7, N = 8     85     110     185     302
+///
+/// Winograd's filters are transformed once for inference but at every step of training: with few tiles that is most of
+/// the time, and F(2x2) is better there. F(2x2, 5x5) makes 266 where direct makes 115 (96 -> 256, 27 x 27), and 68
+/// where direct makes 97 (6 -> 16, 10 x 10).
+template <class T>
+ConvolutionMethod forward_method(const ConvolutionShape& s) {
+  if (s.depthwise()) return ConvolutionMethod::depthwise;
+  if (detail::suits_winograd<T>(s, s.kh == 3 ? 8 : 16, simd::width<T>))
+    return detail::winograd_method(s, s.group_c() * s.group_m() > (1 << 16) ? 32 : 16);
+  return detail::fills_vectors<T>(s.group_m()) ? ConvolutionMethod::direct : ConvolutionMethod::sweep;
+}
+
+/// Which method makes dx: the same rule for the convolution over dy.
+template <class T>
+ConvolutionMethod backward_input_method(const ConvolutionShape& s) {
+  if (s.depthwise()) return ConvolutionMethod::depthwise;
+  if (s.sh == 1 && s.sw == 1 && s.dh == 1 && s.dw == 1) return forward_method<T>(transposed(s));
+  return detail::fills_vectors<T>(s.group_c()) ? ConvolutionMethod::direct : ConvolutionMethod::sweep;
+}
+
+/// Which method makes the gradient of the weight. Its sums are as large as the filters, so F(2x2) is better up to more
+/// tiles (256 -> 256, 14 x 14, N = 1: 193 against 171; N = 8: 210 against 220; 128 -> 128, 28 x 28: 226 against 319).
+template <class T>
+ConvolutionMethod backward_weight_method(const ConvolutionShape& s) {
+  if (s.depthwise()) return ConvolutionMethod::depthwise;
+  if (detail::suits_winograd<T>(s, 16, 16)) return detail::winograd_method(s, 32);
+  const bool direct = detail::fills_vectors<T>(s.group_c()) ||
+                      (s.group_c() >= 6 && s.group_c() < s.group_m() && detail::fills_vectors<T>(s.group_m()));
+  return direct ? ConvolutionMethod::direct : ConvolutionMethod::sweep;
+}
+
+namespace detail {
+template <class T>
+const WinogradTile<T>& tile_for(ConvolutionMethod method) {
+  return method == ConvolutionMethod::winograd_2   ? winograd_tile<T, 2, 3>()
+         : method == ConvolutionMethod::winograd_4 ? winograd_tile<T, 4, 3>()
+                                                   : winograd_tile<T, 2, 5>();
+}
+
+/// f(kernel) for the kernel that makes y, or dx.
 template <class T, class F>
-void sweep_all(Index n, Index groups, const Planes<T>& planes, const T* x, const Sweep<T>& sweep, Index scratch_size,
-               F f) {
-  const Index images = planes.images / n / groups, image = planes.h * planes.w;
-  const Index band = sweep.band(), bands = (sweep.lines + band - 1) / band;
-  const Planes<T> group = planes.of(images);
-  const bool local = bands == 1 && n * groups >= many_tasks;
-  const Index parts = local ? 1 : sweep.panels(), panels = local ? sweep.panels() : 1;
-  const Tensor<T> all = local ? Tensor<T>() : planes.copy(x);
-  const Index own = scratch_size + (local ? group.size() : 0);
-  Tensor<T> scratch({num_threads(), own});
-  T* const scratches = scratch.data();
-  const Index work = panels * sweep.panel * sweep.depth() * band * sweep.columns / tile_columns<T>;
-  parallel_for(0, n * groups * bands * parts, grain_of(work), [&](Index first_task, Index last_task) {
-    T* const mine = scratches + worker() * own;
-    for (Index task = first_task; task < last_task; ++task) {
-      const Index part = task % parts, first = task / parts % bands * band, g = task / parts / bands % groups;
-      const Index sample = task / parts / bands / groups;
-      const T* base = nullptr;
-      if (local) {
-        T* const copy = mine + scratch_size;
-        group.copy_to(x + (sample * groups + g) * images * image, copy);
-        std::fill_n(copy + group.size() - group.slack, group.slack, T(0));
-        base = copy;
-      } else {
-        base = all.data() + (sample * groups + g) * images * planes.image();
-      }
-      f(sample, g, base, std::pair(part, part + panels), std::pair(first, std::min(sweep.lines, first + band)), mine);
-    }
+void with_forward(ConvolutionMethod method, const ConvolutionShape& s, F f) {
+  if (method == ConvolutionMethod::direct)
+    f(DirectConvolution<T>::forward(s));
+  else
+    f(Winograd<T>::forward(tile_for<T>(method), s));
+}
+template <class T, class F>
+void with_backward_input(ConvolutionMethod method, const ConvolutionShape& s, F f) {
+  if (method == ConvolutionMethod::direct)
+    f(DirectConvolution<T>::backward_input(s));
+  else
+    f(Winograd<T>::backward_input(tile_for<T>(method), s));
+}
+
+/// Adds a bias, or nothing, to vectors of output channels.
+template <class T>
+auto bias_of(const T* bias, Index channels) {
+  return [bias, channels](Index m) {
+    const simd::Pack<T> b =
+        bias ? simd::Pack<T>::load(bias + m, std::min(simd::width<T>, channels - m)) : simd::Pack<T>(T(0));
+    return [b](simd::Pack<T> v) { return v + b; };
+  };
+}
+}  // namespace detail
+
+/// The filters of a convolution as the kernel for a shape reads them.
+template <class T>
+struct PackedFilters {
+  ConvolutionMethod method = ConvolutionMethod::sweep;
+  Tensor<T> values = {};
+};
+
+/// The weight [M, C / groups, KH, KW] for convolution_forward.
+template <class T>
+PackedFilters<T> pack_filters(const ConvolutionShape& s, const T* weight, ConvolutionMethod method) {
+  if (method == ConvolutionMethod::sweep) return {method, pack_sweep_filters(s, weight)};
+  if (method == ConvolutionMethod::depthwise)
+    return {method, Tensor<T>({s.m, s.taps()}, std::span(weight, static_cast<std::size_t>(s.m * s.taps())))};
+  Tensor<T> packed;
+  detail::with_forward<T>(method, s, [&](const auto& kernel) {
+    packed = Tensor<T>({s.groups, kernel.filters_size()});
+    for (Index g = 0; g < s.groups; ++g)
+      kernel.pack_filters(weight + g * s.group_weight(), packed.data() + g * kernel.filters_size());
   });
+  return {method, std::move(packed)};
 }
 
-/// The forward sweep's planes: an output (i, j) meets padded pixel (i SH + a DH, j SW + b DW) at tap (a, b).
 template <class T>
-Planes<T> forward_planes(const ConvolutionShape& s) {
-  return {s.n * s.c,
-          s.h,
-          s.w,
-          s.sh,
-          s.sw,
-          s.top,
-          s.left,
-          s.oh() + s.dh * (s.kh - 1) / s.sh,
-          s.ow() + s.dw * (s.kw - 1) / s.sw};
-}
-
-/// Where the runs of a group's taps (c, a, b) start in its planes.
-template <class T>
-std::vector<Index> forward_offsets(const ConvolutionShape& s, const Planes<T>& planes) {
-  std::vector<Index> offsets;
-  for (Index c = 0; c < s.group_c(); ++c)
-    for (Index a = 0; a < s.kh; ++a)
-      for (Index b = 0; b < s.kw; ++b) offsets.push_back(c * planes.image() + planes.at(a * s.dh, b * s.dw));
-  return offsets;
-}
-
-/// Copies n values, in whole vectors where `room` values may be written.
-template <class T, class F>
-void put_line(const T* from, Index n, T* to, Index room, F f) {
-  constexpr Index width = simd::width<T>;
-  Index j = 0;
-  for (; j < n && j + width <= room; j += width) f(simd::Pack<T>::load(from + j)).store(to + j);
-  if (j < n) f(simd::Pack<T>::load(from + j, n - j)).store(to + j, n - j);
+PackedFilters<T> pack_filters(const ConvolutionShape& s, const T* weight) {
+  return pack_filters(s, weight, forward_method<T>(s));
 }
 
 /// y = x * weight + bias (cross-correlation, as in every framework); bias may be null.
 template <class T>
-void convolution_forward(const ConvolutionShape& s, const T* x, const T* weight, const T* bias, T* y) {
-  const Index out_h = s.oh(), out_w = s.ow(), pixels = out_h * out_w;
-  const Planes<T> planes = forward_planes<T>(s);
-  const Sweep<T> sweep{s.group_m(), panel_rows<T>(s.group_m()), planes.columns, out_w,
-                       out_h,       forward_offsets(s, planes)};
-  const Index depth = sweep.depth(), packed_size = sweep.panels() * sweep.panel * depth;
-  Tensor<T> packed({s.groups * packed_size});
-  T* const panels = packed.data();
-  parallel_for(0, s.groups, 1, [&](Index g, Index) {
-    for (Index p = 0; p < sweep.panels(); ++p)
-      pack_rows(row_major(weight + g * s.group_m() * depth, depth), p * sweep.panel,
-                std::min(sweep.panel, s.group_m() - p * sweep.panel), 0, depth, sweep.panel,
-                panels + g * packed_size + p * sweep.panel * depth);
+void convolution_forward(const ConvolutionShape& s, const T* x, const PackedFilters<T>& filters, const T* bias, T* y) {
+  const T* const packed = filters.values.data();
+  if (filters.method == ConvolutionMethod::sweep) return sweep_forward(s, x, packed, bias, y);
+  if (filters.method == ConvolutionMethod::depthwise) return depthwise_forward(s, x, packed, bias, y);
+  detail::with_forward<T>(filters.method, s, [&](const auto& kernel) {
+    for (Index g = 0; g < s.groups; ++g)
+      kernel.run(x + g * s.group_x(), packed + g * kernel.filters_size(), y + g * s.group_y(),
+                 detail::bias_of(bias ? bias + g * s.group_m() : nullptr, s.group_m()));
   });
-
-  sweep_all(s.n, s.groups, planes, x, sweep, sweep.scratch(),
-            [&](Index sample, Index g, const T* base, auto part, auto band, T* scratch) {
-              T* const out = y + (sample * s.m + g * s.group_m()) * pixels;
-              sweep.run(panels + g * packed_size, base, part.first, part.second, band.first, band.second, scratch,
-                        [&](Index row, Index line, const T* values) {
-                          // Whole vectors may run over into the lines that this task writes next.
-                          const simd::Pack<T> b(bias ? bias[g * s.group_m() + row] : T(0));
-                          put_line(values, out_w, out + row * pixels + line * out_w, (band.second - line) * out_w,
-                                   [&](simd::Pack<T> v) { return v + b; });
-                        });
-            });
 }
 
-/// dx, the gradient with respect to x. Padded pixel (i SH + p, j SW + q) of phase (p, q) gets weight tap (a, b) times
-/// dy(i - (a DH - p) / SH, j - (b DW - q) / SW) from the taps with a DH = p (mod SH), b DW = q (mod SW).
+/// dx, the gradient with respect to x.
+template <class T>
+void convolution_backward_input(const ConvolutionShape& s, const T* dy, const T* weight, T* dx,
+                                ConvolutionMethod method) {
+  if (method == ConvolutionMethod::sweep) return sweep_backward_input(s, dy, weight, dx);
+  if (method == ConvolutionMethod::depthwise) return depthwise_backward_input(s, dy, weight, dx);
+  detail::with_backward_input<T>(method, s, [&](const auto& kernel) {
+    Tensor<T> filters({kernel.filters_size()});
+    T* const packed = filters.data();
+    for (Index g = 0; g < s.groups; ++g) {
+      kernel.pack_filters(weight + g * s.group_weight(), packed);
+      kernel.run(dy + g * s.group_y(), packed, dx + g * s.group_x(), detail::bias_of<T>(nullptr, s.group_c()));
+    }
+  });
+}
+
 template <class T>
 void convolution_backward_input(const ConvolutionShape& s, const T* dy, const T* weight, T* dx) {
-  const Index lead_h = s.dh * (s.kh - 1) / s.sh, lead_w = s.dw * (s.kw - 1) / s.sw;
-  const Index lines = (s.h + s.top - 1) / s.sh + 1, columns = (s.w + s.left - 1) / s.sw + 1;
-  const Planes<T> planes{s.n * s.m, s.oh(), s.ow(), 1, 1, lead_h, lead_w, lead_h + lines, lead_w + columns};
-  const Index taps = s.taps();
-
-  struct Phase {
-    Index p, q;
-    Sweep<T> sweep;
-    Tensor<T> packed;
-  };
-  std::vector<Phase> phases;
-  Index scratch_size = 0;
-  for (Index p = 0; p < s.sh; ++p)
-    for (Index q = 0; q < s.sw; ++q) {
-      Phase phase{p, q, {s.group_c(), panel_rows<T>(s.group_c()), planes.columns, columns, lines, {}}, {}};
-      std::vector<Index> used;  // the taps of this phase
-      for (Index a = 0; a < s.kh; ++a)
-        for (Index b = 0; b < s.kw; ++b)
-          if (a * s.dh % s.sh == p && b * s.dw % s.sw == q) used.push_back(a * s.kw + b);
-      Sweep<T>& sweep = phase.sweep;
-      for (Index m = 0; m < s.group_m(); ++m)
-        for (Index tap : used)
-          sweep.offsets.push_back(m * planes.image() + (lead_h - (tap / s.kw * s.dh - p) / s.sh) * planes.columns +
-                                  (lead_w - (tap % s.kw * s.dw - q) / s.sw));
-      const Index depth = sweep.depth(), panel_size = sweep.panel * depth;
-      phase.packed = Tensor<T>({s.groups, sweep.panels() * panel_size});
-      T* const packed = phase.packed.data();
-      parallel_for(0, s.groups * sweep.panels(), 1, [&](Index task, Index) {
-        const Index g = task / sweep.panels(), c0 = task % sweep.panels() * sweep.panel;
-        T* panel = packed + task * panel_size;
-        for (Index m = 0; m < s.group_m(); ++m)
-          for (Index tap : used)
-            for (Index i = 0; i < sweep.panel; ++i)
-              *panel++ =
-                  c0 + i < s.group_c() ? weight[((g * s.group_m() + m) * s.group_c() + c0 + i) * taps + tap] : T(0);
-      });
-      scratch_size = std::max(scratch_size, sweep.scratch());
-      phases.push_back(std::move(phase));
-    }
-
-  sweep_all(s.n, s.groups, planes, dy, phases[0].sweep, scratch_size,
-            [&](Index sample, Index g, const T* base, auto part, auto band, T* scratch) {
-              T* const out = dx + (sample * s.c + g * s.group_c()) * s.h * s.w;
-              for (const Phase& phase : phases) {
-                const Sweep<T>& sweep = phase.sweep;
-                const Index begin = std::max<Index>(0, (s.left - phase.q + s.sw - 1) / s.sw);
-                const Index end = (s.w + s.left - phase.q + s.sw - 1) / s.sw;
-                const Index last_row = std::min(s.h, (band.second - 1) * s.sh + phase.p - s.top + 1);
-                sweep.run(phase.packed.data() + g * sweep.panels() * sweep.panel * sweep.depth(), base, part.first,
-                          part.second, band.first, band.second, scratch, [&](Index row, Index line, const T* values) {
-                            const Index i = line * s.sh + phase.p - s.top;
-                            if (i < 0 || i >= s.h) return;
-                            T* const to = out + (row * s.h + i) * s.w;
-                            if (s.sh == 1 && s.sw == 1)
-                              put_line(values + begin, s.w, to, (last_row - i) * s.w,
-                                       [](simd::Pack<T> v) { return v; });
-                            else
-                              for (Index j = begin; j < end; ++j) to[j * s.sw + phase.q - s.left] = values[j];
-                          });
-              }
-            });
-}
-
-/// out[i * out_stride + j] += sum over `samples` and `length` (a multiple of the vector) of a[i][.] * b[j][.], for i <
-/// rows and j < columns; sample n lies at a[i] + n * a_stride and b[j] + n * b_stride. The tile is always computed
-/// whole.
-template <class T, int Rows, int Columns>
-void accumulate_products(Index samples, Index length, std::array<const T*, Rows> a, Index a_stride,
-                         std::array<const T*, Columns> b, Index b_stride, T* out, Index out_stride, Index rows,
-                         Index columns) {
-  using Pack = simd::Pack<T>;
-  std::array<Pack, Rows * Columns> sums;
-  sums.fill(Pack(T(0)));
-  for (Index n = 0; n < samples; ++n) {
-    for (Index l = 0; l < length; l += simd::width<T>) {
-      std::array<Pack, Columns> right;
-      simd::unroll<Columns>([&](auto j) { right[j] = Pack::load(b[j] + l); });
-      simd::unroll<Rows>([&](auto i) {
-        const Pack left = Pack::load(a[i] + l);
-        simd::unroll<Columns>(
-            [&](auto j) { sums[i * Columns + j] = multiply_add(left, right[j], sums[i * Columns + j]); });
-      });
-    }
-    simd::unroll<Rows>([&](auto i) { a[i] += a_stride; });
-    simd::unroll<Columns>([&](auto j) { b[j] += b_stride; });
-  }
-  simd::unroll<Rows>([&](auto i) {
-    simd::unroll<Columns>([&](auto j) {
-      if (i < rows && j < columns) out[i * out_stride + j] += simd::sum(sums[i * Columns + j]);
-    });
-  });
+  convolution_backward_input(s, dy, weight, dx, backward_input_method<T>(s));
 }
 
 /// Adds the gradients with respect to the weight and, unless null, the bias: dw[m, c, a, b] is the sum over samples and
-/// outputs of dy times the pixel that tap (a, b) meets. Samples are cut into chunks whose partial sums are added in
-/// order.
+/// outputs of dy times the pixel that tap (a, b) meets.
+template <class T>
+void convolution_backward_weight(const ConvolutionShape& s, const T* x, const T* dy, T* dweight, T* dbias,
+                                 ConvolutionMethod method) {
+  if (method == ConvolutionMethod::sweep) return sweep_backward_weight(s, x, dy, dweight, dbias);
+  if (method == ConvolutionMethod::depthwise) return depthwise_backward_weight(s, x, dy, dweight, dbias);
+  detail::with_forward<T>(method, s, [&](const auto& kernel) {
+    for (Index g = 0; g < s.groups; ++g)
+      kernel.backward_weight(x + g * s.group_x(), dy + g * s.group_y(), dweight + g * s.group_weight(),
+                             dbias ? dbias + g * s.group_m() : nullptr);
+  });
+}
 template <class T>
 void convolution_backward_weight(const ConvolutionShape& s, const T* x, const T* dy, T* dweight, T* dbias) {
-  constexpr int tile_rows = simd::vector_bytes == 64 ? 6 : 3, tile_taps = 4;  // as many sums as the registers hold
-  constexpr Index width = simd::width<T>;
-  const Planes<T> planes = forward_planes<T>(s);
-  // dy in lines as wide as the planes', zeros behind each line; in whole vectors, so planes follow with a gap.
-  const Index length = ((s.oh() - 1) * planes.columns + s.ow() + width - 1) / width * width;
-  const Planes<T> dy_planes{s.n * s.m,     s.oh(), s.ow(), 1, 1, 0, 0, (length + planes.columns - 1) / planes.columns,
-                            planes.columns};
-  const std::vector<Index> offsets = forward_offsets(s, planes);
-  const Index depth = static_cast<Index>(offsets.size()), total = s.m * depth;
-  const Index c = s.group_c(), m = s.group_m(), in = s.h * s.w, out = s.oh() * s.ow();
-
-  // Samples are cut into chunks to keep threads busy, as far as the partial sums are small.
-  const Index chunks = std::clamp<Index>((Index{1} << 20) / total, 1, std::min<Index>(s.n, 16));
-  Tensor<T> partial({chunks, s.m, depth}), sums(dbias ? Shape{s.n, s.m} : Shape{0});
-  T* const partials = partial.data();
-  T* const dy_sums = dbias ? sums.data() : nullptr;
-
-  // Rows m0.. of a chunk's partial sums, from `samples` samples at these strides.
-  const auto add_products = [&](T* sum, Index m0, const T* pixels, Index x_stride, const T* grads, Index dy_stride,
-                                Index samples) {
-    std::array<const T*, tile_rows> a;
-    std::array<const T*, tile_taps> b;
-    // Tiles that stick out repeat the last row or tap; the copies are not used.
-    for (Index i = 0; i < tile_rows; ++i)
-      a[static_cast<std::size_t>(i)] = grads + std::min(m0 + i, m - 1) * dy_planes.image();
-    for (Index k = 0; k < depth; k += tile_taps) {
-      for (Index j = 0; j < tile_taps; ++j)
-        b[static_cast<std::size_t>(j)] = pixels + offsets[static_cast<std::size_t>(std::min(k + j, depth - 1))];
-      accumulate_products<T, tile_rows, tile_taps>(samples, length, a, dy_stride, b, x_stride, sum + m0 * depth + k,
-                                                   depth, m - m0, depth - k);
-    }
-  };
-  const auto sum_of = [&](Index chunk, Index g) { return partials + (chunk * s.m + g * m) * depth; };
-  // So many samples at a time that they stay in the second-level cache while all tiles go over them.
-  const Index x_size = c * planes.image(), dy_size = m * dy_planes.image();
-  const Index together = std::clamp<Index>((Index{1} << 16) / (x_size + dy_size), 1, (s.n + chunks - 1) / chunks);
-
-  if (chunks * s.groups >= many_tasks) {
-    const Index own = together * (x_size + dy_size) + planes.slack;
-    Tensor<T> scratch({num_threads(), own});
-    T* const scratches = scratch.data();
-    parallel_for(0, chunks * s.groups, 1, [&](Index task, Index) {
-      const Index g = task % s.groups, chunk = task / s.groups;
-      T* const grads = scratches + worker() * own;
-      T* const pixels = grads + together * dy_size;
-      std::fill_n(pixels + together * x_size, planes.slack, T(0));
-      std::fill_n(sum_of(chunk, g), m * depth, T(0));
-      const Index end = (chunk + 1) * s.n / chunks;
-      for (Index n0 = chunk * s.n / chunks; n0 < end; n0 += together) {
-        const Index samples = std::min(together, end - n0);
-        for (Index i = 0; i < samples; ++i) {
-          const Index group = (n0 + i) * s.groups + g;
-          planes.of(c).copy_to(x + group * c * in, pixels + i * x_size);
-          dy_planes.of(m).copy_to(dy + group * m * out, grads + i * dy_size, dbias ? dy_sums + group * m : nullptr);
-        }
-        // Behind the last sample of a shorter turn lie finite values of an earlier one.
-        for (Index m0 = 0; m0 < m; m0 += tile_rows)
-          add_products(sum_of(chunk, g), m0, pixels, x_size, grads, dy_size, samples);
-      }
-    });
-  } else {
-    const Tensor<T> image = planes.copy(x), gradient = dy_planes.copy(dy, dy_sums);
-    const Index row_tiles = (m + tile_rows - 1) / tile_rows;
-    parallel_for(0, chunks * s.groups * row_tiles, 1, [&](Index task, Index) {
-      const Index m0 = task % row_tiles * tile_rows, g = task / row_tiles % s.groups;
-      const Index chunk = task / row_tiles / s.groups;
-      std::fill_n(sum_of(chunk, g) + m0 * depth, std::min<Index>(tile_rows, m - m0) * depth, T(0));
-      const Index end = (chunk + 1) * s.n / chunks;
-      for (Index n0 = chunk * s.n / chunks; n0 < end; n0 += together)
-        add_products(sum_of(chunk, g), m0, image.data() + (n0 * s.groups + g) * x_size, s.groups * x_size,
-                     gradient.data() + (n0 * s.groups + g) * dy_size, s.groups * dy_size, std::min(together, end - n0));
-    });
-  }
-  parallel_for(0, total, 1 << 12, [&](Index first, Index last) {
-    for (Index chunk = 0; chunk < chunks; ++chunk)
-      for (Index i = first; i < last; ++i) dweight[i] += partials[chunk * total + i];
-  });
-  if (dbias)
-    for (Index n = 0; n < s.n; ++n)
-      for (Index i = 0; i < s.m; ++i) dbias[i] += dy_sums[n * s.m + i];
+  convolution_backward_weight(s, x, dy, dweight, dbias, backward_weight_method<T>(s));
 }
 
 }  // namespace lamina::kernels

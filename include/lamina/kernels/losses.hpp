@@ -150,10 +150,11 @@ double cross_entropy_lanes(const CrossEntropyTargets<T>& t, Index sample, Index 
     if (t.spread()) gradient -= share(k) * Pack(scale);
     select(ignored, Pack(T(0)), gradient).store(v + k * stride);
   }
+  const Pack log_sums = log(sum);
   double loss = 0;
   for (Index i = 0; i < n; ++i) {
     if (used[i] == T(0)) continue;
-    const double log_sum = std::log(static_cast<double>(sum[i]));
+    const auto log_sum = static_cast<double>(log_sums[i]);
     if (labels) {
       loss += static_cast<double>(point[i]) * (log_sum - static_cast<double>(at_label[i]));
       v[labels[i] * stride + i] -= point[i] * scale;
@@ -244,7 +245,8 @@ double sum_with_gradient(Index n, T* gradient, F f, const In*... x) {
   return total;
 }
 
-/// log(1 + e^-|x|), from the series of 2 artanh(u / (2 + u)), u = e^-|x|.
+/// log(1 + e^-|x|) with u = e^-|x|: in single precision from the series of 2 artanh(u / (2 + u)); in double precision
+/// from log(1 + u), adding what the rounding of 1 + u loses.
 template <class T>
 simd::Pack<T> log1p_exp_minus_abs(simd::Pack<T> x) {
   using Pack = simd::Pack<T>;
@@ -253,7 +255,8 @@ simd::Pack<T> log1p_exp_minus_abs(simd::Pack<T> x) {
     const Pack s = u / (u + Pack(T(2))), z = s * s;
     return s * simd::polynomial(z, T(2.0 / 13), T(2.0 / 11), T(2.0 / 9), T(2.0 / 7), T(2.0 / 5), T(2.0 / 3), T(2));
   } else {
-    return each(u, [](T value) { return std::log1p(value); });
+    const Pack w = u + Pack(T(1));
+    return log(w) + (u - (w - Pack(T(1)))) / w;
   }
 }
 

@@ -18,180 +18,275 @@ struct ChannelShape {
   Index count() const { return samples * length; }  ///< values of one channel
 };
 
-namespace detail {
-
-/// How the sums over a channel are cut: a task is a chunk of samples and a block of channels, small enough that a
-/// second pass over it finds it in the cache.
-struct ChannelTasks {
-  static constexpr Index max_block = 256;
-  Index block, chunk, blocks, chunks;
-
-  explicit ChannelTasks(const ChannelShape& s)
-      : block(s.length == 1 ? max_block : std::clamp<Index>(max_block / s.length, 1, s.channels)),
-        chunk(std::clamp<Index>(4096 / s.length, 1, 256)),
-        blocks((s.channels + block - 1) / block),
-        chunks((s.samples + chunk - 1) / chunk) {}
+/// How batch norm maps a value: y = f((x - mean) * scale + shift), where f is an activation, and each pointer has one
+/// value for each channel.
+template <class T, class Activation>
+struct ChannelMap {
+  const T *mean, *scale, *shift;
+  Activation f;
 };
 
-/// sums[k][c - first] = the sum over samples begin..end-1 of the kth of f(load, parameter), for channels
-/// first..last-1. load(p) is the vector of the tensor p at the present position, parameter(p) that of p, which holds
-/// one value for each channel from `first` on.
-template <std::size_t N, class T, class F>
-void channel_sums(const ChannelShape& s, Index begin, Index end, Index first, Index last,
-                  std::array<double, ChannelTasks::max_block>* sums, F f) {
-  using Pack = simd::Pack<T>;
-  using Sums = std::array<Pack, N>;
-  constexpr Index width = simd::width<T>;
-  if (s.length == 1) {  // a lane for each channel
-    for (Index c = first; c < last; c += width) {
-      const Index n = std::min(width, last - c);
-      const auto at = [&](const T* p) { return n == width ? Pack::load(p) : Pack::load(p, n); };
-      Sums total;
-      total.fill(Pack(T(0)));
-      for (Index i = begin; i < end; ++i)
-        add<T, N>(total, f([&](const T* p) { return at(p + i * s.channels + c); },
-                           [&](const T* p) { return at(p + (c - first)); }));
-      for (std::size_t k = 0; k < N; ++k)
-        for (Index j = 0; j < n; ++j)
-          sums[k][static_cast<std::size_t>(c - first + j)] = static_cast<double>(total[k][j]);
-    }
-    return;
+/// The activation that does nothing.
+struct NoActivation {
+  template <class Pack>
+  static Pack value(Pack x) {
+    return x;
   }
-  std::array<Sums, ChannelTasks::max_block> totals;
-  for (Index c = first; c < last; ++c) totals[static_cast<std::size_t>(c - first)].fill(Pack(T(0)));
-  for (Index i = begin; i < end; ++i)
-    for (Index c = first; c < last; ++c) {
-      const Index run = (i * s.channels + c) * s.length;
-      const auto parameter = [&](const T* p) { return Pack(p[c - first]); };
-      add<T, N>(totals[static_cast<std::size_t>(c - first)], sum_run<N, T>(s.length, [&](auto load) {
-                  return f([&](const T* p) { return load(p + run); }, parameter);
-                }));
-    }
-  for (std::size_t k = 0; k < N; ++k)
-    for (Index c = 0; c < last - first; ++c)
-      sums[k][static_cast<std::size_t>(c)] = static_cast<double>(simd::sum(totals[static_cast<std::size_t>(c)][k]));
-}
+  template <class Pack>
+  static Pack gradient(Pack, Pack dy) {
+    return dy;
+  }
+};
 
-/// f(chunk, begin, end, first, last) for every task, in parallel.
-template <class F>
-void for_each_channel_task(const ChannelShape& s, const ChannelTasks& tasks, F f) {
-  const Index size = tasks.block * tasks.chunk * s.length;
-  parallel_for(0, tasks.blocks * tasks.chunks, std::max<Index>(1, (1 << 15) / size), [&](Index i, Index i_end) {
-    for (; i < i_end; ++i) {
-      const Index chunk = i / tasks.blocks, first = i % tasks.blocks * tasks.block;
-      f(chunk, chunk * tasks.chunk, std::min(s.samples, (chunk + 1) * tasks.chunk), first,
-        std::min(s.channels, first + tasks.block));
-    }
-  });
-}
+namespace detail {
 
-/// y = f(load, parameter), where load(p) is the vector of the tensor p at the present position and parameter(p) that
-/// of p [channels]. y may be one of the tensors.
-template <class T, class F>
-void map_channels(const ChannelShape& s, T* y, F f) {
+/// Some neighbouring channels: what is worked on at once, so that a second pass finds in the cache what the first has
+/// read, and small enough for two of them to fit there. It has slots, each a channel, or for length = 1 a vector of
+/// channels, a lane for each.
+template <class T>
+class ChannelBlock {
+  static constexpr Index width = simd::width<T>;
+  static constexpr std::size_t max_slots = 8;
+
+ public:
   using Pack = simd::Pack<T>;
-  const Index run = s.length == 1 ? s.channels : s.length;
-  const Index runs = s.length == 1 ? s.samples : s.samples * s.channels;
-  parallel_for(0, runs, std::max<Index>(1, (1 << 15) / run), [&](Index first, Index last) {
-    for (Index i = first; i < last; ++i) {
-      const auto at = [&](auto load) { return [load, i, run](const T* p) { return load(p + i * run); }; };
-      if (s.length == 1)
-        map_run(run, y + i * run, [&](auto load) { return f(at(load), load); });
-      else
-        map_run(run, y + i * run,
-                [&](auto load) { return f(at(load), [c = i % s.channels](const T* p) { return Pack(p[c]); }); });
+  using Parameters = std::array<Pack, max_slots>;
+  using Values = std::array<double, max_slots* static_cast<std::size_t>(width)>;
+
+  /// f(block) for all channels, in parallel.
+  template <class F>
+  static void for_each(const ChannelShape& s, F f) {
+    constexpr auto slots = static_cast<Index>(max_slots);
+    const Index size = s.length == 1 ? slots * width : std::clamp<Index>(256 / std::max<Index>(1, s.length), 1, slots);
+    parallel_for(0, (s.channels + size - 1) / size, (1 << 15) / std::max<Index>(1, size * s.count()),
+                 [&](Index first, Index last) {
+                   for (Index i = first; i < last; ++i)
+                     f(ChannelBlock(s, i * size, std::min(size, s.channels - i * size)));
+                 });
+  }
+
+  Index first() const { return first_; }
+  std::size_t channels() const { return static_cast<std::size_t>(channels_); }
+
+  /// What p, which has one value for each channel of the block, or of all channels, holds for each slot.
+  Parameters own(const T* p) const {
+    Parameters result;
+    for (Index k = 0; k < slots(); ++k)
+      result[static_cast<std::size_t>(k)] = features() ? Pack::load(p + k * width, lanes(k)) : Pack(p[k]);
+    return result;
+  }
+  Parameters parameters(const T* p) const { return own(p + first_); }
+
+  /// Some values of every channel: n neighbours from `offset` on, in samples begin..end-1.
+  struct Piece {
+    Index begin, end, offset, n;
+    double count() const { return static_cast<double>((end - begin) * n); }
+  };
+  /// f(piece) for pieces so small that single precision is enough for a sum over one.
+  template <class F>
+  void for_each_piece(F f) const {
+    constexpr Index size = 4096;
+    const Index samples = std::clamp<Index>(size / s_.length, 1, 256);
+    for (Index begin = 0; begin < s_.samples; begin += samples)
+      for (Index offset = 0; offset < s_.length; offset += size)
+        f(Piece{begin, std::min(s_.samples, begin + samples), offset, std::min(size, s_.length - offset)});
+  }
+
+  /// The sums over a piece of f(slot)(load), N vectors, for every channel; load(p) is the vector of the tensor p at the
+  /// present position.
+  template <std::size_t N, class F>
+  std::array<Values, N> sums(const Piece& piece, F f) const {
+    std::array<std::array<Pack, N>, max_slots> totals;
+    for (auto& total : totals) total.fill(Pack(T(0)));
+    for (Index i = piece.begin; i < piece.end; ++i)
+      for (Index k = 0; k < slots(); ++k) {
+        const Index at = position(i, k) + piece.offset;
+        const auto terms = f(static_cast<std::size_t>(k));
+        auto& total = totals[static_cast<std::size_t>(k)];
+        if (!features())
+          add<T, N>(total,
+                    sum_run<N, T>(piece.n, [&](auto load) { return terms([&](const T* p) { return load(p + at); }); }));
+        else if (lanes(k) == width)
+          add<T, N>(total, terms([&](const T* p) { return Pack::load(p + at); }));
+        else
+          add<T, N>(total, terms([&](const T* p) { return Pack::load(p + at, lanes(k)); }));
+      }
+    std::array<Values, N> result;
+    for (std::size_t n = 0; n < N; ++n)
+      for (std::size_t c = 0; c < channels(); ++c)
+        result[n][c] = static_cast<double>(features() ? totals[c / std::size_t(width)][n][static_cast<Index>(c) % width]
+                                                      : simd::sum(totals[c][n]));
+    return result;
+  }
+
+  /// y = f(slot)(load) for all values; y may be one of the tensors. From the last sample to the first: what was read
+  /// last is still in the cache, even where not all is.
+  template <class F>
+  void map(T* y, F f) const {
+    for (Index i = s_.samples; i-- > 0;)
+      for (Index k = 0; k < slots(); ++k) {
+        const Index at = position(i, k);
+        const auto value = f(static_cast<std::size_t>(k));
+        if (!features())
+          map_run(s_.length, y + at, [&](auto load) { return value([&](const T* p) { return load(p + at); }); });
+        else if (lanes(k) == width)
+          value([&](const T* p) { return Pack::load(p + at); }).store(y + at);
+        else
+          value([&](const T* p) { return Pack::load(p + at, lanes(k)); }).store(y + at, lanes(k));
+      }
+  }
+
+ private:
+  ChannelBlock(const ChannelShape& s, Index first, Index channels) : s_(s), first_(first), channels_(channels) {}
+
+  bool features() const { return s_.length == 1; }
+  Index slots() const { return features() ? (channels_ + width - 1) / width : channels_; }
+  Index lanes(Index slot) const { return std::min(width, channels_ - slot * width); }
+  Index position(Index sample, Index slot) const {
+    return (sample * s_.channels + first_) * s_.length + slot * (features() ? width : s_.length);
+  }
+
+  ChannelShape s_;
+  Index first_, channels_;
+};
+
+/// Calls f(c, mean, biased variance) for every channel of a block. Reads x once: each piece is summed around the mean
+/// of those before it (the first around its own, read from the cache), and joined to them (Chan, Golub, LeVeque 1979).
+/// What a piece's distance to that center costs in precision is at most its share in the variance: as good as two
+/// passes.
+template <class T, class F>
+void channel_moments(const ChannelBlock<T>& block, const T* x, F f) {
+  typename ChannelBlock<T>::Values mean, squares;  // squares: the sum of (x - mean)^2
+  std::array<T, std::tuple_size_v<decltype(mean)>> centers;
+  double count = 0;
+  block.for_each_piece([&](const auto& piece) {
+    const double n = piece.count();
+    if (count == 0) {
+      mean =
+          block.template sums<1>(piece, [x](std::size_t) { return [x](auto load) { return std::array{load(x)}; }; })[0];
+      for (std::size_t c = 0; c < block.channels(); ++c) {
+        mean[c] /= n;
+        squares[c] = 0;
+      }
+    }
+    count += n;
+    for (std::size_t c = 0; c < block.channels(); ++c) centers[c] = static_cast<T>(mean[c]);
+    const auto sums = block.template sums<2>(piece, [&, all = block.own(centers.data())](std::size_t k) {
+      return [x, center = all[k]](auto load) {
+        const auto d = load(x) - center;
+        return std::array{d, d * d};
+      };
+    });
+    for (std::size_t c = 0; c < block.channels(); ++c) {
+      const double rest = sums[0][c] / n;
+      const double delta = static_cast<double>(centers[c]) + rest - mean[c];
+      squares[c] += sums[1][c] - sums[0][c] * rest + delta * delta * n * (count - n) / count;
+      mean[c] += delta * n / count;
     }
   });
+  // Not std::max, which would turn a NaN into 0.
+  for (std::size_t c = 0; c < block.channels(); ++c)
+    f(block.first() + static_cast<Index>(c), mean[c], squares[c] < 0 ? 0 : squares[c] / count);
+}
+
+/// A ChannelMap's values for a channel, or for a vector of channels.
+template <class T, class Activation>
+struct Normalization {
+  simd::Pack<T> mean, scale, shift;
+  Activation f;
+
+  /// By the same instructions, so with the same bits, in forward and backward.
+  simd::Pack<T> value(simd::Pack<T> x) const { return f.value(simd::multiply_add(x - mean, scale, shift)); }
+  simd::Pack<T> gradient(simd::Pack<T> x, simd::Pack<T> dy) const { return f.gradient(value(x), dy); }
+};
+
+/// The same for each slot of a block: (slot) -> Normalization.
+template <class T, class Activation>
+auto normalizations(const ChannelBlock<T>& block, const ChannelMap<T, Activation>& map) {
+  return [mean = block.parameters(map.mean), scale = block.parameters(map.scale), shift = block.parameters(map.shift),
+          f = map.f](std::size_t k) {
+    return Normalization<T, Activation>{mean[k], scale[k], shift[k], f};
+  };
 }
 
 }  // namespace detail
 
-/// Mean and (biased) variance of every channel of x, as in a two-pass computation: each chunk of a channel is summed
-/// around its own mean, and the chunks are joined in a fixed order (Chan, Golub, LeVeque 1979).
+/// y = map(x), sample by sample; y may be x.
+template <class T, class Activation>
+void normalize_channels(const ChannelShape& s, const T* x, const ChannelMap<T, Activation>& map, T* y) {
+  const bool features = s.length == 1;
+  const Index run = features ? s.channels : s.length, runs = features ? s.samples : s.samples * s.channels;
+  parallel_for(0, runs, (1 << 15) / std::max<Index>(1, run), [&](Index first, Index last) {
+    for (Index i = first; i < last; ++i) {
+      const T* const in = x + i * run;
+      const auto at = [&](auto parameter) {
+        return detail::Normalization<T, Activation>{parameter(map.mean), parameter(map.scale), parameter(map.shift),
+                                                    map.f};
+      };
+      if (features)
+        map_run(run, y + i * run, [&](auto load) { return at(load).value(load(in)); });
+      else
+        map_run(run, y + i * run, [in, n = at([c = i % s.channels](const T* p) {
+                                         return simd::Pack<T>(p[c]);
+                                       })](auto load) { return n.value(load(in)); });
+    }
+  });
+}
+
+/// moments(c, mean, biased variance) for every channel c of x, as in a two-pass computation; then y = map(x), where
+/// moments has written the map's values for c. A channel is read from memory once, if it fits into the cache. Channels
+/// run in parallel; y may be x.
+template <class T, class Activation, class F>
+void batch_norm(const ChannelShape& s, const T* x, const ChannelMap<T, Activation>& map, F moments, T* y) {
+  detail::ChannelBlock<T>::for_each(s, [&](const detail::ChannelBlock<T>& block) {
+    detail::channel_moments(block, x, moments);
+    block.map(y, [x, slots = detail::normalizations(block, map)](std::size_t k) {
+      return [x, n = slots(k)](auto load) { return n.value(load(x)); };
+    });
+  });
+}
+
+/// Mean and (biased) variance of every channel of x alone.
 template <class T>
 void channel_moments(const ChannelShape& s, const T* x, double* mean, double* variance) {
-  const detail::ChannelTasks tasks(s);
-  struct Moments {
-    double mean, squares;  // squares: the sum of (x - mean)^2
-  };
-  std::vector<Moments> parts(static_cast<std::size_t>(tasks.chunks * s.channels));
-  detail::for_each_channel_task(s, tasks, [&](Index chunk, Index begin, Index end, Index first, Index last) {
-    using Array = std::array<double, detail::ChannelTasks::max_block>;
-    const auto count = static_cast<double>((end - begin) * s.length);
-    std::array<Array, 2> sums;
-    detail::channel_sums<1, T>(s, begin, end, first, last, sums.data(),
-                               [x](auto load, auto) { return std::array{load(x)}; });
-    std::array<T, detail::ChannelTasks::max_block> center;
-    for (Index c = 0; c < last - first; ++c)
-      center[static_cast<std::size_t>(c)] = static_cast<T>(sums[0][static_cast<std::size_t>(c)] / count);
-    detail::channel_sums<2, T>(s, begin, end, first, last, sums.data(), [&](auto load, auto parameter) {
-      const auto d = load(x) - parameter(center.data());
-      return std::array{d, d * d};
+  detail::ChannelBlock<T>::for_each(s, [&](const detail::ChannelBlock<T>& block) {
+    detail::channel_moments(block, x, [=](Index c, double m, double v) {
+      mean[c] = m;
+      variance[c] = v;
     });
-    for (Index c = 0; c < last - first; ++c) {
-      const auto i = static_cast<std::size_t>(c);
-      // The center is a rounded mean: sums[0] is what it misses.
-      parts[static_cast<std::size_t>(chunk * s.channels + first + c)] = {
-          static_cast<double>(center[i]) + sums[0][i] / count, sums[1][i] - sums[0][i] * sums[0][i] / count};
-    }
-  });
-  for (Index c = 0; c < s.channels; ++c) {
-    double count = 0;
-    Moments all{0, 0};
-    for (Index chunk = 0; chunk < tasks.chunks; ++chunk) {
-      const Moments& part = parts[static_cast<std::size_t>(chunk * s.channels + c)];
-      const auto n = static_cast<double>(std::min(tasks.chunk, s.samples - chunk * tasks.chunk) * s.length);
-      const double delta = part.mean - all.mean;
-      count += n;
-      all.mean += delta * n / count;
-      all.squares += part.squares + delta * delta * n * (count - n) / count;
-    }
-    mean[c] = all.mean;
-    // Not std::max, which would turn a NaN into 0.
-    variance[c] = all.squares < 0 ? 0 : all.squares / count;
-  }
-}
-
-/// y = (x - mean) * scale + shift, by channel; y may be x.
-template <class T>
-void normalize_channels(const ChannelShape& s, const T* x, const T* mean, const T* scale, const T* shift, T* y) {
-  detail::map_channels<T>(s, y, [=](auto load, auto parameter) {
-    return (load(x) - parameter(mean)) * parameter(scale) + parameter(shift);
   });
 }
 
-/// For every channel the sums of dy and of dy * (x - mean).
-template <class T>
-void channel_gradient_sums(const ChannelShape& s, const T* x, const T* dy, const T* mean, double* dy_sum,
-                           double* product_sum) {
-  const detail::ChannelTasks tasks(s);
-  std::vector<double> parts(static_cast<std::size_t>(tasks.chunks * s.channels * 2));
-  detail::for_each_channel_task(s, tasks, [&](Index chunk, Index begin, Index end, Index first, Index last) {
-    std::array<std::array<double, detail::ChannelTasks::max_block>, 2> sums;
-    detail::channel_sums<2, T>(s, begin, end, first, last, sums.data(), [&](auto load, auto parameter) {
-      const auto g = load(dy);
-      return std::array{g, g * (load(x) - parameter(mean + first))};
+/// The backward of batch_norm, with g = dy f'(...): sums(c, sum g, sum g (x - mean)) for every channel c, then, unless
+/// dx is null, dx = g * scale - (x - mean) * slope - offset, where sums has written slope and offset [channels] for c.
+/// dx may be dy or x.
+template <class T, class Activation, class F>
+void batch_norm_backward(const ChannelShape& s, const T* x, const T* dy, const ChannelMap<T, Activation>& map, F sums,
+                         const T* slope, const T* offset, T* dx) {
+  using Block = detail::ChannelBlock<T>;
+  Block::for_each(s, [&](const Block& block) {
+    const auto slots = detail::normalizations(block, map);
+    std::array<typename Block::Values, 2> totals;
+    for (auto& total : totals) std::fill_n(total.begin(), block.channels(), 0.0);
+    block.for_each_piece([&](const auto& piece) {
+      const auto part = block.template sums<2>(piece, [&](std::size_t k) {
+        return [x, dy, n = slots(k)](auto load) {
+          const auto v = load(x), g = n.gradient(v, load(dy));
+          return std::array{g, g * (v - n.mean)};
+        };
+      });
+      for (std::size_t n = 0; n < 2; ++n)
+        for (std::size_t c = 0; c < block.channels(); ++c) totals[n][c] += part[n][c];
     });
-    for (Index c = first; c < last; ++c)
-      for (std::size_t k = 0; k < 2; ++k)
-        parts[static_cast<std::size_t>(chunk * s.channels + c) * 2 + k] = sums[k][static_cast<std::size_t>(c - first)];
-  });
-  for (Index c = 0; c < s.channels; ++c) {
-    dy_sum[c] = product_sum[c] = 0;
-    for (Index chunk = 0; chunk < tasks.chunks; ++chunk) {
-      const double* part = &parts[static_cast<std::size_t>(chunk * s.channels + c) * 2];
-      dy_sum[c] += part[0];
-      product_sum[c] += part[1];
-    }
-  }
-}
-
-/// dx = dy * scale - (x - mean) * slope - offset, by channel; dx may be dy.
-template <class T>
-void normalize_channels_backward(const ChannelShape& s, const T* x, const T* dy, const T* mean, const T* scale,
-                                 const T* slope, const T* offset, T* dx) {
-  detail::map_channels<T>(s, dx, [=](auto load, auto parameter) {
-    return load(dy) * parameter(scale) - (load(x) - parameter(mean)) * parameter(slope) - parameter(offset);
+    for (std::size_t c = 0; c < block.channels(); ++c)
+      sums(block.first() + static_cast<Index>(c), totals[0][c], totals[1][c]);
+    if (!dx) return;
+    block.map(dx, [&, slopes = block.parameters(slope), offsets = block.parameters(offset)](std::size_t k) {
+      return [x, dy, n = slots(k), tilt = slopes[k], rest = offsets[k]](auto load) {
+        const auto v = load(x), g = n.gradient(v, load(dy));
+        return g * n.scale - (v - n.mean) * tilt - rest;
+      };
+    });
   });
 }
 

@@ -22,21 +22,7 @@ struct WindowAxis {
 
 namespace detail {
 
-/// A vector from p, where only memory below end may be read; zeros behind.
-template <class T>
-simd::Pack<T> load_within(const T* p, const T* end) {
-  using Pack = simd::Pack<T>;
-  if (p + simd::width<T> <= end) return Pack::load(p);
-  return p < end ? Pack::load(p, end - p) : Pack(T(0));
-}
-/// Stores a vector at p, but nothing from end on.
-template <class T>
-void store_within(simd::Pack<T> v, T* p, const T* end) {
-  if (p + simd::width<T> <= end)
-    v.store(p);
-  else if (p < end)
-    v.store(p, end - p);
-}
+/// Stores integers that fit into To at p, but nothing from end on.
 template <class T, class To>
 void store_within(typename simd::Pack<T>::Mask v, To* p, const To* end) {
   if (p + simd::width<T> <= end)

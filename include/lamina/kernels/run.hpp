@@ -24,6 +24,22 @@ void map_run(Index n, T* y, F f) {
 }
 
 namespace detail {
+/// A vector from p, where only memory below end may be read; zeros behind.
+template <class T>
+simd::Pack<T> load_within(const T* p, const T* end) {
+  using Pack = simd::Pack<T>;
+  if (p + simd::width<T> <= end) return Pack::load(p);
+  return p < end ? Pack::load(p, end - p) : Pack(T(0));
+}
+/// Stores a vector at p, but nothing from end on.
+template <class T>
+void store_within(simd::Pack<T> v, T* p, const T* end) {
+  if (p + simd::width<T> <= end)
+    v.store(p);
+  else if (p < end)
+    v.store(p, end - p);
+}
+
 template <class T, std::size_t N>
 void add(std::array<simd::Pack<T>, N>& sum, const std::array<simd::Pack<T>, N>& terms) {
   for (std::size_t k = 0; k < N; ++k) sum[k] += terms[k];

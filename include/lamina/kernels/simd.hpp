@@ -28,6 +28,13 @@ inline constexpr Index vector_bytes = 32;
 inline constexpr Index vector_bytes = 16;
 #endif
 
+/// How many vector registers there are.
+#if defined(__AVX512F__) || defined(__aarch64__)
+inline constexpr Index registers = 32;
+#else
+inline constexpr Index registers = 16;
+#endif
+
 namespace detail {
 template <class T, Index Bytes = vector_bytes>
 struct Vector {
@@ -40,6 +47,12 @@ using IntegerOf = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>
 /// How many T fit into one vector.
 template <class T>
 inline constexpr Index width = vector_bytes / static_cast<Index>(sizeof(T));
+
+/// n rounded up to whole vectors.
+template <class T>
+constexpr Index whole_vectors(Index n) {
+  return parts_of(n, width<T>) * width<T>;
+}
 
 /// One vector of T with elementwise arithmetic; a scalar operand is broadcast.
 template <class T>
@@ -120,6 +133,17 @@ Pack<T> multiply_add(Pack<T> a, std::type_identity_t<Pack<T>> b, std::type_ident
   return a.v * b.v + c.v;
 }
 
+/// a, from here on in a register: of a vector that was loaded for a few uses GCC makes a load at each of them.
+template <class T>
+Pack<T> held(Pack<T> a) {
+#if defined(__SSE2__)
+  asm("" : "+v"(a.v));
+#elif defined(__aarch64__)
+  asm("" : "+w"(a.v));
+#endif
+  return a;
+}
+
 /// mask ? a : b, elementwise.
 template <class T>
 Pack<T> select(typename Pack<T>::Mask mask, Pack<T> a, std::type_identity_t<Pack<T>> b) {
@@ -134,9 +158,32 @@ template <class T>
 Pack<T> min(Pack<T> a, std::type_identity_t<Pack<T>> b) {
   return a.v > b.v ? b.v : a.v;
 }
+namespace detail {
+/// The bits of a vector of T as integers, and back.
+template <class T>
+typename Pack<T>::Mask bits(Pack<T> a) {
+  return (typename Pack<T>::Mask)a.v;
+}
+template <class T>
+Pack<T> from_bits(typename Pack<T>::Mask a) {
+  return (typename Pack<T>::Native)a;
+}
+/// How T is stored: the bits of the fraction, the offset of the exponent.
+template <class T>
+inline constexpr int fraction_bits = std::numeric_limits<T>::digits - 1;
+template <class T>
+inline constexpr int exponent_bias = std::numeric_limits<T>::max_exponent - 1;
+}  // namespace detail
+
 template <class T>
 Pack<T> abs(Pack<T> a) {
-  return a.v < 0 ? -a.v : a.v;
+  return detail::from_bits<T>(detail::bits(a) & ~detail::bits(Pack<T>(T(-0.0))));
+}
+/// |a| with the sign of b.
+template <class T>
+Pack<T> copysign(Pack<T> a, Pack<T> b) {
+  const auto sign = detail::bits(Pack<T>(T(-0.0)));
+  return detail::from_bits<T>((detail::bits(a) & ~sign) | (detail::bits(b) & sign));
 }
 /// Correctly rounded. By intrinsics: compilers do not vectorise std::sqrt, because it may set errno.
 template <class T>
@@ -162,18 +209,19 @@ Pack<T> sqrt(Pack<T> a) {
 #endif
 }
 namespace detail {
-template <class T, Index Bytes>
-T halved_sum(typename Vector<T, Bytes>::type v) {
+/// The elements joined pairwise: half with half, and so on.
+template <class T, Index Bytes, class F>
+T halve(typename Vector<T, Bytes>::type v, F join) {
   if constexpr (Bytes > 16) {
     struct {
       typename Vector<T, Bytes / 2>::type low, high;
     } halves;
     std::memcpy(&halves, &v, sizeof v);
-    return halved_sum<T, Bytes / 2>(halves.low + halves.high);
+    return halve<T, Bytes / 2>(join(halves.low, halves.high), join);
   } else if constexpr (sizeof(T) == 4) {
-    return (v[0] + v[2]) + (v[1] + v[3]);
+    return join(join(v[0], v[2]), join(v[1], v[3]));
   } else {
-    return v[0] + v[1];
+    return join(v[0], v[1]);
   }
 }
 }  // namespace detail
@@ -181,101 +229,150 @@ T halved_sum(typename Vector<T, Bytes>::type v) {
 /// The sum of the elements, pairwise.
 template <class T>
 T sum(Pack<T> a) {
-  return detail::halved_sum<T, vector_bytes>(a.v);
+  return detail::halve<T, vector_bytes>(a.v, [](auto x, auto y) { return x + y; });
 }
 
-/// The largest element; that of the others if some are NaN.
+/// The largest element; that of the others if some are NaN, -infinity if all are.
 template <class T>
 T max(Pack<T> a) {
-  T result = -std::numeric_limits<T>::infinity();
-  for (Index i = 0; i < width<T>; ++i) result = a.v[i] > result ? a.v[i] : result;
-  return result;
-}
-
-/// A scalar function on each element.
-template <class T, class F>
-Pack<T> each(Pack<T> a, F f) {
-  for (Index i = 0; i < width<T>; ++i) a.v[i] = f(a.v[i]);
-  return a;
+  a = select(a == a, a, Pack<T>(-std::numeric_limits<T>::infinity()));
+  return detail::halve<T, vector_bytes>(a.v, [](auto x, auto y) { return x < y ? y : x; });
 }
 
 /// c[0] x^n + c[1] x^(n-1) + ... + c[n] by Horner's rule.
-template <class T, class... Rest>
-Pack<T> polynomial(Pack<T> x, std::type_identity_t<Pack<T>> first, Rest... rest) {
-  ((first = multiply_add(first, x, Pack<T>(static_cast<T>(rest)))), ...);
-  return first;
+template <class T, class First, class... Rest>
+Pack<T> polynomial(Pack<T> x, First first, Rest... rest) {
+  Pack<T> result(static_cast<T>(first));
+  ((result = multiply_add(result, x, Pack<T>(static_cast<T>(rest)))), ...);
+  return result;
 }
 
-/// e^x. Single precision: Cephes' expf (Moshier), within 2 units in the last place; double: std::exp.
+// The functions below are for any argument: infinities, NaN, denormal numbers and results. Their largest errors, in
+// units in the last place (ulp), were measured in the next wider type on every eighth single-precision number and on a
+// hundred million of double precision; tests/kernels/test_simd.cpp repeats it on fewer.
+
+/// e^x, within 1.02 ulp: e^x = 2^n e^r, |r| <= log(2) / 2, and e^r by its Taylor series, in single precision by the
+/// minimax polynomial of Cephes' expf (Moshier).
 template <class T>
 Pack<T> exp(Pack<T> x) {
-  if constexpr (sizeof(T) == 4) {
-    using Int = typename Pack<T>::Mask;
-    x = min(max(x, T(-104)), T(89));                                          // beyond, the result is 0 or infinity
-    const Pack<T> scaled = select(x == x, x, T(0)) * T(1.44269504088896341);  // a NaN has no integer part
-    const Int n = __builtin_convertvector((scaled + select(scaled < Pack<T>(T(0)), Pack<T>(T(-0.5)), T(0.5))).v, Int);
-    const Pack<T> whole = __builtin_convertvector(n, typename Pack<T>::Native);
-    const Pack<T> r = x - whole * T(0.693359375) - whole * T(-2.12194440e-4);
-    const Pack<T> p = polynomial(r, T(1.9875691500e-4), T(1.3981999507e-3), T(8.3334519073e-3), T(4.1665795894e-2),
-                                 T(1.6666665459e-1), T(5.0000001201e-1));
-    const auto power = [](Int k) {  // 2^k
-      const Int bits = (k + 127) << 23;
-      Pack<T> result;
-      std::memcpy(&result, &bits, sizeof bits);
-      return result;
-    };
-    const Int half = n >> 1;  // in two steps, since 2^n itself may overflow where the result does not
-    return (p * r * r + r + T(1)) * power(half) * power(n - half);
-  } else {
-    return each(x, [](T value) { return std::exp(value); });
-  }
+  using Limits = std::numeric_limits<T>;
+  constexpr bool single = sizeof(T) == 4;
+  // Beyond, the result is 0 or infinity.
+  x = min(max(x, T(single ? -104 : -746)), T(single ? 89 : 710));
+  // Adding 1.5 * 2^23 (2^52) rounds to an integer, and leaves it in the low bits.
+  constexpr T shift = T(3) / Limits::epsilon() / 2;
+  const Pack<T> shifted = multiply_add(x, T(1.44269504088896340736), shift), n = shifted - shift;
+  constexpr T log2_high = single ? T(0.693359375) : T(6.93145751953125e-1);  // few bits, so that n times it is exact
+  constexpr T log2_low = single ? T(-2.12194440e-4) : T(1.42860682030941723212e-6);
+  const Pack<T> r = multiply_add(n, -log2_low, multiply_add(n, -log2_high, x));
+  Pack<T> p;
+  if constexpr (single)
+    p = polynomial(r, 1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1,
+                   5.0000001201e-1);
+  else
+    p = polynomial(r, 1.0 / 6227020800, 1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800, 1.0 / 362880, 1.0 / 40320,
+                   1.0 / 5040, 1.0 / 720, 1.0 / 120, 1.0 / 24, 1.0 / 6, 0.5);
+  p = multiply_add(p * r, r, r) + T(1);
+  // 2^n in two steps, since it may overflow or vanish where the result does not.
+  using Int = typename Pack<T>::Mask;
+  const auto power = [](Int k) {
+    return detail::from_bits<T>((k + detail::exponent_bias<T>) << detail::fraction_bits<T>);
+  };
+  const Int k = detail::bits(shifted) - detail::bits(Pack<T>(shift)), half = k >> 1;
+  return p * power(half) * power(k - half);
 }
 
-/// 1 / (1 + e^-x).
+/// The natural logarithm, within 0.84 ulp; NaN for x < 0. After fdlibm's log (Sun Microsystems 1993): x = 2^k (1 + f),
+/// sqrt(1/2) <= 1 + f < sqrt(2), s = f / (2 + f), log(1 + f) = 2 artanh(s).
+template <class T>
+Pack<T> log(Pack<T> x) {
+  using Limits = std::numeric_limits<T>;
+  using Int = typename Pack<T>::Mask;
+  using Bits = detail::IntegerOf<T>;
+  constexpr bool single = sizeof(T) == 4;
+  constexpr T scale = T(1) / Limits::epsilon();
+  const Pack<T> a = abs(x);
+  const auto denormal = a < Pack<T>(Limits::min());
+  const Int number = detail::bits(select(denormal, a * scale, a));
+  // Subtracting sqrt(1/2)'s bits makes the exponent change at it.
+  const Bits root = single ? Bits(0x3f3504f3) : static_cast<Bits>(0x3fe6a09e667f3bcd);
+  const Int from_root = number - root, k = from_root >> detail::fraction_bits<T>;
+  const Int fraction = from_root & ((Bits(1) << detail::fraction_bits<T>)-1);
+  const Pack<T> f = detail::from_bits<T>(fraction + root) - Pack<T>(T(1));
+  // k as a number, by the bits of 1.5 * 2^23 + k.
+  constexpr T shift = T(3) / Limits::epsilon() / 2;
+  Pack<T> n = detail::from_bits<T>(k + detail::bits(Pack<T>(shift))) - Pack<T>(shift);
+  n -= select(denormal, Pack<T>(T(detail::fraction_bits<T>)), T(0));
+  const Pack<T> s = f / (f + T(2)), z = s * s, half_square = f * f * T(0.5);
+  Pack<T> rest;
+  if constexpr (single)
+    rest = polynomial(z, 0.24279078841, 0.28498786688, 0.40000972152, 0.66666662693);
+  else
+    rest = polynomial(z, 1.479819860511658591e-01, 1.531383769920937332e-01, 1.818357216161805012e-01,
+                      2.222219843214978396e-01, 2.857142874366239149e-01, 3.999999999940941908e-01,
+                      6.666666666666735130e-01);
+  constexpr T log2_high = single ? T(6.9313812256e-01) : T(6.93147180369123816490e-01);
+  constexpr T log2_low = single ? T(9.0580006145e-06) : T(1.90821492927058770002e-10);
+  const Pack<T> tail = multiply_add(s, multiply_add(z, rest, half_square), n * Pack<T>(log2_low));
+  Pack<T> result = multiply_add(n, log2_high, f - (half_square - tail));
+  result = select(x == Pack<T>(T(0)), Pack<T>(-Limits::infinity()), result);
+  result = select(x < Pack<T>(T(0)), Pack<T>(Limits::quiet_NaN()), result);
+  return select(x < Pack<T>(Limits::infinity()), result, x);  // infinity and NaN
+}
+
+/// 1 / (1 + e^-x), within 2.41 ulp, also where it is nearly 0.
 template <class T>
 Pack<T> sigmoid(Pack<T> x) {
-  return Pack<T>(T(1)) / (exp(-x) + T(1));
+  const Pack<T> e = exp(-abs(x));
+  return select(x < Pack<T>(T(0)), e, T(1)) / (e + T(1));
 }
 
-/// Hyperbolic tangent; single precision after Cephes' tanhf.
+/// Hyperbolic tangent, within 1.33 ulp. After Cephes' tanhf and tanh.
 template <class T>
 Pack<T> tanh(Pack<T> x) {
-  if constexpr (sizeof(T) == 4) {
-    const Pack<T> z = x * x;
-    const Pack<T> small = polynomial(z, T(-5.70498872745e-3), T(2.06390887954e-2), T(-5.37397155531e-2),
-                                     T(1.33314422036e-1), T(-3.33332819422e-1)) *
-                              z * x +
-                          x;
-    const Pack<T> a = abs(x);
-    const Pack<T> large = Pack<T>(T(1)) - Pack<T>(T(2)) / (exp(a + a) + T(1));
-    return select(a < Pack<T>(T(0.625)), small, select(x < Pack<T>(T(0)), -large, large));
-  } else {
-    return each(x, [](T value) { return std::tanh(value); });
-  }
+  const Pack<T> a = abs(x), z = x * x;
+  Pack<T> small;
+  if constexpr (sizeof(T) == 4)
+    small = polynomial(z, -5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1);
+  else
+    small = polynomial(z, -9.64399179425052238628e-1, -9.92877231001918586564e1, -1.61468768441708447952e3) /
+            polynomial(z, 1, 1.12811678491632931402e2, 2.23548839060100448583e3, 4.84406305325125486048e3);
+  small = multiply_add(small * z, a, a);
+  const Pack<T> large = Pack<T>(T(1)) - Pack<T>(T(2)) / (exp(a + a) + T(1));
+  return copysign(select(a < Pack<T>(T(0.625)), small, large), x);
 }
 
-/// The error function; single precision after Cephes' erff and erfcf.
+/// The error function, within 2.95 ulp. After Cephes' erff and erfcf, erf and erfc.
 template <class T>
 Pack<T> erf(Pack<T> x) {
+  const Pack<T> z = x * x;
+  const Pack<T> a = min(max(abs(x), T(1)), T(6.5));  // where 1 - erfc(a) is used, or 1
+  Pack<T> small, tail;                               // erf(x) / x for |x| <= 1, erfc(a) e^(a^2) for a >= 1
   if constexpr (sizeof(T) == 4) {
-    const Pack<T> z = x * x;
-    const Pack<T> small = x * polynomial(z, T(7.853861353153693e-5), T(-8.010193625184903e-4), T(5.188327685732524e-3),
-                                         T(-2.685381193529856e-2), T(1.128358514861418e-1), T(-3.761262582423300e-1),
-                                         T(1.128379165726710));
-    const Pack<T> a = max(abs(x), T(1));  // the other branch; kept where it is finite
-    const Pack<T> q = Pack<T>(T(1)) / a;
-    const Pack<T> y = q * q;
-    const Pack<T> middle = polynomial(y, T(2.326819970068386e-2), T(-1.387039388740657e-1), T(3.687424674597105e-1),
-                                      T(-5.824733027278666e-1), T(6.210004621745983e-1), T(-4.944515323274145e-1),
-                                      T(3.404879937665872e-1), T(-2.741127028184656e-1), T(5.638259427386472e-1));
+    small = polynomial(z, 7.853861353153693e-5, -8.010193625184903e-4, 5.188327685732524e-3, -2.685381193529856e-2,
+                       1.128358514861418e-1, -3.761262582423300e-1, 1.128379165726710);
+    const Pack<T> q = Pack<T>(T(1)) / a, y = q * q;
+    const Pack<T> middle = polynomial(y, 2.326819970068386e-2, -1.387039388740657e-1, 3.687424674597105e-1,
+                                      -5.824733027278666e-1, 6.210004621745983e-1, -4.944515323274145e-1,
+                                      3.404879937665872e-1, -2.741127028184656e-1, 5.638259427386472e-1);
     const Pack<T> far =
-        polynomial(y, T(-1.047766399936249e+1), T(1.297719955372516e+1), T(-7.495518717768503), T(2.921019019210786),
-                   T(-1.015265279202700), T(4.218463358204948e-1), T(-2.820767439740514e-1), T(5.641895067754075e-1));
-    const Pack<T> large = Pack<T>(T(1)) - exp(-z) * q * select(a < Pack<T>(T(2)), middle, far);
-    return select(abs(x) <= Pack<T>(T(1)), small, select(x < Pack<T>(T(0)), -large, large));
+        polynomial(y, -1.047766399936249e+1, 1.297719955372516e+1, -7.495518717768503, 2.921019019210786,
+                   -1.015265279202700, 4.218463358204948e-1, -2.820767439740514e-1, 5.641895067754075e-1);
+    tail = q * select(a < Pack<T>(T(2)), middle, far);
   } else {
-    return each(x, [](T value) { return std::erf(value); });
+    small = polynomial(z, 9.60497373987051638749, 9.00260197203842689217e1, 2.23200534594684319226e3,
+                       7.00332514112805075473e3, 5.55923013010394962768e4) /
+            polynomial(z, 1, 3.35617141647503099647e1, 5.21357949780152679795e2, 4.59432382970980127987e3,
+                       2.26290000613890934246e4, 4.92673942608635921086e4);
+    tail = polynomial(a, 2.46196981473530512524e-10, 5.64189564831068821977e-1, 7.46321056442269912687,
+                      4.86371970985681366614e1, 1.96520832956077098242e2, 5.26445194995477358631e2,
+                      9.34528527171957607540e2, 1.02755188689515710272e3, 5.57535335369399327526e2) /
+           polynomial(a, 1, 1.32281951154744992508e1, 8.67072140885989742329e1, 3.54937778887819891062e2,
+                      9.75708501743205489753e2, 1.82390916687909736289e3, 2.24633760818710981792e3,
+                      1.65666309194161350182e3, 5.57535340817727675546e2);
   }
+  const Pack<T> large = copysign(Pack<T>(T(1)) - exp(-(a * a)) * tail, x);
+  return select(abs(x) >= Pack<T>(T(1)), large, x * small);  // a NaN comes through the second
 }
 
 namespace detail {
@@ -336,6 +433,22 @@ template <class T>
 Pack<T> interleave_high(Pack<T> a, Pack<T> b) {
   return detail::shuffle(
       a, b, detail::alternating<static_cast<int>(width<T> / 2), static_cast<int>(width<T>)>(detail::Lanes<T>{}));
+}
+
+/// The transpose of a square of elements, one vector a row.
+template <class T>
+[[gnu::always_inline]] inline void transpose(std::array<Pack<T>, width<T>>& rows) {
+  constexpr int n = static_cast<int>(width<T>);
+  const auto stage = [&](auto) {
+    std::array<Pack<T>, n> next;
+    unroll<n / 2>([&](auto i) {
+      next[2 * i] = interleave_low(rows[i], rows[i + n / 2]);
+      next[2 * i + 1] = interleave_high(rows[i], rows[i + n / 2]);
+    });
+    rows = next;
+  };
+  constexpr int stages = n == 16 ? 4 : n == 8 ? 3 : n == 4 ? 2 : 1;
+  unroll<stages>(stage);
 }
 
 }  // namespace lamina::simd

@@ -37,9 +37,7 @@ class Line {
   Pack max(Pack a) const { return inner_ == 1 ? Pack(simd::max(a)) : a; }
   Pack sum(Pack a) const { return inner_ == 1 ? Pack(simd::sum(a)) : a; }
   /// The logarithm of a sum, the same in all lanes where inner is 1.
-  Pack log(Pack a) const {
-    return inner_ == 1 ? Pack(std::log(a[0])) : simd::each(a, [](Scalar value) { return std::log(value); });
-  }
+  Pack log(Pack a) const { return inner_ == 1 ? Pack(std::log(a[0])) : simd::log(a); }
 
  private:
   Index n_, inner_, lanes_;

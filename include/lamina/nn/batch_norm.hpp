@@ -5,10 +5,11 @@
 #include <optional>
 #include <string>
 #include <utility>
-#include <vector>
+#include <variant>
 
 #include "lamina/kernels/normalization.hpp"
-#include "lamina/nn/module.hpp"
+#include "lamina/nn/relu.hpp"
+#include "lamina/nn/relu6.hpp"
 
 namespace lamina {
 
@@ -23,7 +24,7 @@ namespace detail {
 
 /// What BatchNorm1d and BatchNorm2d share: everything but the accepted ranks and the name.
 template <class Derived, class Scalar>
-class BatchNorm : public Layer<Derived, Scalar> {
+class BatchNorm : public Layer<Derived, Scalar, Fusible<Scalar>> {
  public:
   Parameter<Scalar> weight;                  ///< [C], starts as ones; empty with {.affine = false}
   Parameter<Scalar> bias;                    ///< [C], starts as zeros; likewise
@@ -56,21 +57,28 @@ class BatchNorm : public Layer<Derived, Scalar> {
 
   Index multiply_adds(const Shape&) const override { return 0; }
 
+  bool applies(const Module<Scalar>& next) const override { return known(&next).index() != 0; }
+
   // The pieces of forward and backward, for a module that computes them together with something else (DenseBlock).
 
-  /// Moves the running statistics towards a batch's means and biased variances, of `count` values to a channel.
-  void track(const double* mean, const double* variance, Index count) {
-    if (!options_.track_running_stats) return;
-    const std::int64_t batches = ++*num_batches_tracked.data();
-    const double share = options_.momentum.value_or(1.0 / static_cast<double>(batches));
-    const double unbiased = static_cast<double>(count) / static_cast<double>(count - 1);
-    Scalar* const means = running_mean.data();
-    Scalar* const variances = running_var.data();
-    for (Index c = 0; c < channels_; ++c) {
-      means[c] = static_cast<Scalar>((1 - share) * static_cast<double>(means[c]) + share * mean[c]);
-      variances[c] =
-          static_cast<Scalar>((1 - share) * static_cast<double>(variances[c]) + share * unbiased * variance[c]);
+  /// (c, mean, biased variance): moves channel c's running statistics towards those of a batch of `count` values to a
+  /// channel. For every channel once.
+  auto tracking(Index count) {
+    Scalar *means = nullptr, *variances = nullptr;
+    double share = 0;
+    if (options_.track_running_stats) {
+      means = running_mean.data();
+      variances = running_var.data();
+      share = options_.momentum.value_or(1.0 / static_cast<double>(++*num_batches_tracked.data()));
     }
+    return [=, n = static_cast<double>(count)](Index c, double mean, double variance) {
+      if (!means) return;
+      const auto move = [share](Scalar& to, double value) {
+        to = static_cast<Scalar>((1 - share) * static_cast<double>(to) + share * value);
+      };
+      move(means[c], mean);
+      move(variances[c], variance * (n / (n - 1)));
+    };
   }
 
   /// [4, C]: for every channel the mean, the scale and the shift of y = (x - mean) * scale + shift, and
@@ -78,37 +86,24 @@ class BatchNorm : public Layer<Derived, Scalar> {
   template <class M>
   Tensor<Scalar> coefficients(const M* mean, const M* variance) const {
     Tensor<Scalar> result({4, channels_});
-    Scalar* const out = result.data();
-    for (Index c = 0; c < channels_; ++c) {
-      const double inverse = 1 / std::sqrt(static_cast<double>(variance[c]) + options_.eps);
-      const double factor = options_.affine ? static_cast<double>(weight.value.data()[c]) : 1;
-      out[c] = static_cast<Scalar>(mean[c]);
-      out[channels_ + c] = static_cast<Scalar>(factor * inverse);
-      out[2 * channels_ + c] = options_.affine ? bias.value.data()[c] : Scalar(0);
-      out[3 * channels_ + c] = static_cast<Scalar>(inverse);
-    }
+    for (Index c = 0; c < channels_; ++c) set(result.data(), c, mean[c], variance[c]);
     return result;
   }
 
-  /// Given coefficients and for every channel the sums of dy and of dy (x - mean), adds to the gradients of weight and
-  /// bias; returns [2, C], slope and offset of dx = dy * scale - (x - mean) * slope - offset.
-  Tensor<Scalar> backward_terms(const Tensor<Scalar>& coefficients, const double* dy_sum, const double* product_sum,
-                                Index count) {
+  /// (c, sum of dy, sum of dy (x - mean)): adds to channel c's gradients of weight and bias, and writes slope and
+  /// offset of dx = dy * scale - (x - mean) * slope - offset to terms [2, C]; `count` values to a channel.
+  auto gradient_terms(const Tensor<Scalar>& coefficients, Index count, Scalar* terms) {
     const Scalar* const scale = coefficients.data() + channels_;
     const Scalar* const inverse = scale + 2 * channels_;
     Scalar* const weight_grad = options_.affine && weight.requires_grad ? weight.gradient().data() : nullptr;
     Scalar* const bias_grad = options_.affine && bias.requires_grad ? bias.gradient().data() : nullptr;
-    Tensor<Scalar> terms({2, channels_});
-    Scalar* const slope = terms.data();
-    Scalar* const offset = slope + channels_;
-    for (Index c = 0; c < channels_; ++c) {
+    return [=, n = static_cast<double>(count), offset = terms + channels_](Index c, double dy_sum, double product_sum) {
       const double invd = static_cast<double>(inverse[c]), factor = static_cast<double>(scale[c]);
-      if (weight_grad) weight_grad[c] += static_cast<Scalar>(product_sum[c] * invd);
-      if (bias_grad) bias_grad[c] += static_cast<Scalar>(dy_sum[c]);
-      slope[c] = static_cast<Scalar>(factor * invd * invd * product_sum[c] / static_cast<double>(count));
-      offset[c] = static_cast<Scalar>(factor * dy_sum[c] / static_cast<double>(count));
-    }
-    return terms;
+      if (weight_grad) weight_grad[c] += static_cast<Scalar>(product_sum * invd);
+      if (bias_grad) bias_grad[c] += static_cast<Scalar>(dy_sum);
+      terms[c] = static_cast<Scalar>(factor * invd * invd * product_sum / n);
+      offset[c] = static_cast<Scalar>(factor * dy_sum / n);
+    };
   }
 
  protected:
@@ -135,70 +130,102 @@ class BatchNorm : public Layer<Derived, Scalar> {
   }
 
  private:
-  /// Per channel, in double: means and biased variances.
-  struct Moments {
-    std::vector<double> mean, variance;
-  };
+  /// What it can apply to its own result.
+  using Activation = std::variant<kernels::NoActivation, ReLU<Scalar>, ReLU6<Scalar>>;
+
+  static Activation known(const Module<Scalar>* activation) {
+    if (dynamic_cast<const ReLU<Scalar>*>(activation)) return ReLU<Scalar>();
+    if (dynamic_cast<const ReLU6<Scalar>*>(activation)) return ReLU6<Scalar>();
+    return kernels::NoActivation();
+  }
 
   kernels::ChannelShape sizes(const Shape& shape) const { return {shape[0], shape[1], shape.product(2, shape.rank())}; }
 
-  Moments batch_moments(const Tensor<Scalar>& x) const {
-    const kernels::ChannelShape s = sizes(x.shape());
-    require<ShapeError>(s.count() > 1, name(), ": expected more than 1 value per channel when training, got shape ",
-                        x.shape());
-    const auto n = static_cast<std::size_t>(channels_);
-    Moments moments{std::vector<double>(n), std::vector<double>(n)};
-    kernels::channel_moments(s, x.data(), moments.mean.data(), moments.variance.data());
-    return moments;
-  }
-
-  Tensor<Scalar> coefficients_of(const Moments& moments) const {
-    return coefficients(moments.mean.data(), moments.variance.data());
-  }
-
-  void normalize(const Tensor<Scalar>& coefficients, const Shape& shape, const Scalar* x, Scalar* y) const {
+  /// The map of coefficients [4, C]: for every channel the mean, the scale and the shift of y = (x - mean) * scale +
+  /// shift, and 1 / sqrt(variance + eps).
+  template <class A>
+  kernels::ChannelMap<Scalar, A> map(const Tensor<Scalar>& coefficients, const A& activation) const {
     const Scalar* const mean = coefficients.data();
-    kernels::normalize_channels(sizes(shape), x, mean, mean + channels_, mean + 2 * channels_, y);
+    return {mean, mean + channels_, mean + 2 * channels_, activation};
+  }
+  /// Writes those of channel c.
+  template <class M>
+  void set(Scalar* coefficients, Index c, M mean, M variance) const {
+    const double inverse = 1 / std::sqrt(static_cast<double>(variance) + options_.eps);
+    const double factor = options_.affine ? static_cast<double>(weight.value.data()[c]) : 1;
+    coefficients[c] = static_cast<Scalar>(mean);
+    coefficients[channels_ + c] = static_cast<Scalar>(factor * inverse);
+    coefficients[2 * channels_ + c] = options_.affine ? bias.value.data()[c] : Scalar(0);
+    coefficients[3 * channels_ + c] = static_cast<Scalar>(inverse);
   }
 
-  Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
+  /// y = the batch normalised by its own moments, activated; calls moments(c, mean, variance) for every channel.
+  /// Returns the coefficients.
+  template <class F>
+  Tensor<Scalar> normalize_batch(const Tensor<Scalar>& x, const Activation& activation, F moments, Scalar* y) const {
+    const kernels::ChannelShape s = sizes(x.shape());
+    Tensor<Scalar> result({4, channels_});
+    const auto write = [&, out = result.data()](Index c, double mean, double variance) {
+      set(out, c, mean, variance);
+      moments(c, mean, variance);
+    };
+    std::visit([&](const auto& f) { kernels::batch_norm(s, x.data(), map(result, f), write, y); }, activation);
+    return result;
+  }
+
+  void check_batch(const Shape& shape) const {
+    require<ShapeError>(sizes(shape).count() > 1, name(),
+                        ": expected more than 1 value per channel when training, got shape ", shape);
+  }
+
+  Tensor<Scalar> do_infer_with(Tensor<Scalar> x, const Module<Scalar>* next) const override {
     this->output_shape(x.shape());
-    const Tensor<Scalar> c = options_.track_running_stats ? coefficients(running_mean.data(), running_var.data())
-                                                          : coefficients_of(batch_moments(x));
+    const Activation activation = known(next);
+    if (!options_.track_running_stats) {
+      check_batch(x.shape());
+      const Tensor<Scalar> in = x;
+      Tensor<Scalar> y(x.shape());
+      normalize_batch(
+          in, activation, [](Index, double, double) {}, y.data());
+      return y;
+    }
     if (x.empty()) return x;
+    const Tensor<Scalar> running = coefficients(running_mean.data(), running_var.data());
     const Scalar* const in = std::as_const(x).data();
     Tensor<Scalar> y = x.exclusive() ? std::move(x) : Tensor<Scalar>(x.shape());
-    normalize(c, y.shape(), in, y.data());
+    std::visit([&](const auto& f) { kernels::normalize_channels(sizes(y.shape()), in, map(running, f), y.data()); },
+               activation);
     return y;
   }
 
-  Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {
+  Tensor<Scalar> do_forward_with(Tensor<Scalar> x, Tape& tape, const Module<Scalar>* next) override {
     Tensor<Scalar> y(this->output_shape(x.shape()));
-    const Moments moments = batch_moments(x);
-    track(moments.mean.data(), moments.variance.data(), sizes(x.shape()).count());
-    Tensor<Scalar> c = coefficients_of(moments);
-    normalize(c, x.shape(), std::as_const(x).data(), y.data());
-    tape.push(std::move(x), std::move(c));
+    check_batch(x.shape());
+    const Activation activation = known(next);
+    Tensor<Scalar> coefficients = normalize_batch(x, activation, tracking(sizes(x.shape()).count()), y.data());
+    tape.push(std::move(x), std::move(coefficients), activation);
     return y;
   }
 
-  /// With g = dy, m values to a channel and n(x) = (x - mean) / deviation:
+  /// With g = dy (times the activation's derivative), m values to a channel and n(x) = (x - mean) / deviation:
   ///   d bias = sum g, d weight = sum g n(x), dx = weight / deviation * (g - (d bias + n(x) * d weight) / m).
   Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad input_grad) override {
-    const auto [x, saved] = tape.pop<Tensor<Scalar>, Tensor<Scalar>>();
+    auto [x, coefficients, activation] = tape.pop<Tensor<Scalar>, Tensor<Scalar>, Activation>();
+    const kernels::ChannelShape s = sizes(x.shape());
     const bool learns = options_.affine && (weight.requires_grad || bias.requires_grad);
     if (input_grad == InputGrad::skip && !learns) return {};
-    const kernels::ChannelShape s = sizes(x.shape());
-    const Scalar* const mean = saved.data();
-    const auto n = static_cast<std::size_t>(channels_);
-    std::vector<double> dy_sum(n), product_sum(n);
-    kernels::channel_gradient_sums(s, x.data(), std::as_const(dy).data(), mean, dy_sum.data(), product_sum.data());
-    const Tensor<Scalar> terms = backward_terms(saved, dy_sum.data(), product_sum.data(), s.count());
-    if (input_grad == InputGrad::skip) return {};
+    Tensor<Scalar> terms({2, channels_});
+    const auto sums = gradient_terms(coefficients, s.count(), terms.data());
+    const Scalar* const in = std::as_const(x).data();
     const Scalar* const gradient = std::as_const(dy).data();
-    Tensor<Scalar> dx = dy.exclusive() ? std::move(dy) : Tensor<Scalar>(x.shape());
-    kernels::normalize_channels_backward(s, x.data(), gradient, mean, mean + channels_, terms.data(),
-                                         terms.data() + channels_, dx.data());
+    Tensor<Scalar> dx;
+    if (input_grad == InputGrad::compute)
+      dx = dy.exclusive() ? std::move(dy) : x.exclusive() ? std::move(x) : Tensor<Scalar>(dy.shape());
+    std::visit(
+        [&, &map_of = coefficients, slope = std::as_const(terms).data()](const auto& f) {
+          kernels::batch_norm_backward(s, in, gradient, map(map_of, f), sums, slope, slope + channels_, dx.data());
+        },
+        activation);
     return dx;
   }
 

@@ -50,8 +50,8 @@ bool trainable(Module<Scalar>& module) {
 }
 
 /// What Sequential and the branch combinators share: named children, indexing and enumeration.
-template <class Derived, class Scalar>
-class Container : public Layer<Derived, Scalar> {
+template <class Derived, class Scalar, class Base = Module<Scalar>>
+class Container : public Layer<Derived, Scalar, Base> {
  public:
   Container() = default;
   Container(std::initializer_list<Child<Scalar>> children) {
@@ -119,11 +119,16 @@ class Container : public Layer<Derived, Scalar> {
 ///   Sequential<Scalar>{{"conv1", Conv2d<Scalar>(3, 64, 3)}, {"", ReLU<Scalar>()}};         // keys "conv1.weight", ...
 ///
 /// Backward computes no gradient that nobody needs: below the first trainable child it stops when dx is not asked for.
+/// A child that can apply the activation after it does (see Fusible); a Sequential can if its last child can.
 template <class Scalar = float>
-class Sequential : public Container<Sequential<Scalar>, Scalar> {
+class Sequential : public Container<Sequential<Scalar>, Scalar, Fusible<Scalar>> {
  public:
   static constexpr const char* type_name = "Sequential";
-  using Container<Sequential<Scalar>, Scalar>::Container;
+  using Container<Sequential<Scalar>, Scalar, Fusible<Scalar>>::Container;
+
+  bool applies(const Module<Scalar>& next) const override {
+    return this->size() > 0 && applied_by(this->children().back(), &next);
+  }
 
   Shape output_shape(const Shape& input) const override {
     Shape shape = input;
@@ -152,13 +157,42 @@ class Sequential : public Container<Sequential<Scalar>, Scalar> {
   }
 
  private:
-  Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
-    for (const auto& child : this->children()) x = child.module->infer(std::move(x));
+  /// `next` if the child can apply it, else null.
+  static const Module<Scalar>* applied_by(const Child<Scalar>& child, const Module<Scalar>* next) {
+    const auto* fusible = dynamic_cast<const Fusible<Scalar>*>(child.module.get());
+    return next && fusible && fusible->applies(*next) ? next : nullptr;
+  }
+  /// The child behind child i if that applies it, else null; behind the last comes `next`.
+  const Module<Scalar>* applied_by(std::size_t i, const Module<Scalar>* next = nullptr) const {
+    const auto& children = this->children();
+    return applied_by(children[i], i + 1 < children.size() ? children[i + 1].module.get() : next);
+  }
+
+  Tensor<Scalar> do_infer_with(Tensor<Scalar> x, const Module<Scalar>* next) const override {
+    const auto& children = this->children();
+    for (std::size_t i = 0; i < children.size(); ++i) {
+      const Module<Scalar>& module = *children[i].module;
+      if (const auto* applied = applied_by(i, next)) {
+        x = static_cast<const Fusible<Scalar>&>(module).infer_with(std::move(x), applied);
+        ++i;
+      } else {
+        x = module.infer(std::move(x));
+      }
+    }
     return x;
   }
 
-  Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {
-    for (auto& child : this->children()) x = child.module->forward(std::move(x), tape);
+  Tensor<Scalar> do_forward_with(Tensor<Scalar> x, Tape& tape, const Module<Scalar>* next) override {
+    auto& children = this->children();
+    for (std::size_t i = 0; i < children.size(); ++i) {
+      Module<Scalar>& module = *children[i].module;
+      if (const auto* applied = applied_by(i, next)) {
+        x = static_cast<Fusible<Scalar>&>(module).forward_with(std::move(x), tape, applied);
+        ++i;
+      } else {
+        x = module.forward(std::move(x), tape);
+      }
+    }
     return x;
   }
 
@@ -168,6 +202,7 @@ class Sequential : public Container<Sequential<Scalar>, Scalar> {
     if (input_grad == InputGrad::skip)
       while (first < children.size() && !trainable(*children[first].module)) ++first;
     for (std::size_t i = children.size(); i-- > 0;) {
+      if (i > 0 && applied_by(i - 1)) --i;  // its backward is that of both
       Module<Scalar>& module = *children[i].module;
       if (i < first)
         module.discard(tape);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <mutex>
 #include <string>
 #include <utility>
 
@@ -9,6 +10,44 @@
 #include "lamina/nn/options.hpp"
 
 namespace lamina {
+
+namespace detail {
+/// The filters of the last inference as its kernel reads them, kept for the next. They are told by the storage of the
+/// weight from which they were made: the copy held here makes every writer to the weight take new storage.
+template <class Scalar>
+class FilterCache {
+ public:
+  FilterCache() = default;
+  FilterCache(const FilterCache&) {}
+  FilterCache& operator=(const FilterCache&) {
+    const std::lock_guard lock(mutex_);
+    weight_ = {};
+    filters_ = {};
+    return *this;
+  }
+
+  kernels::PackedFilters<Scalar> get(const kernels::ConvolutionShape& s, const Tensor<Scalar>& weight) const {
+    const auto method = kernels::forward_method<Scalar>(s);
+    {
+      const std::lock_guard lock(mutex_);
+      if (filters_.method == method && weight_.shares_storage(weight) && std::as_const(weight_).data() == weight.data())
+        return filters_;
+    }
+    auto filters = kernels::pack_filters(s, weight.data());
+    if (weight.copies_are_stable()) {
+      const std::lock_guard lock(mutex_);
+      weight_ = weight;
+      filters_ = filters;
+    }
+    return filters;
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  mutable Tensor<Scalar> weight_;
+  mutable kernels::PackedFilters<Scalar> filters_;
+};
+}  // namespace detail
 
 struct Conv2dOptions {
   Size2 stride = 1;
@@ -124,16 +163,21 @@ class Conv2d : public Layer<Conv2d<Scalar>, Scalar> {
   }
 
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
-    Tensor<Scalar> y(output_shape(x.shape()));
-    if (y.empty()) return y;
-    kernels::convolution_forward(sizes(x.shape()), std::as_const(x).data(), weight.value.data(),
-                                 options_.bias ? bias.value.data() : nullptr, y.data());
-    return y;
+    return convolve(x, [&](const auto& s) { return filters_.get(s, weight.value); });
   }
 
   Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {
     tape.push(x);
-    return do_infer(std::move(x));
+    return convolve(x, [&](const auto& s) { return kernels::pack_filters(s, weight.value.data()); });
+  }
+
+  template <class Filters>
+  Tensor<Scalar> convolve(const Tensor<Scalar>& x, Filters filters) const {
+    Tensor<Scalar> y(output_shape(x.shape()));
+    if (y.empty()) return y;
+    const kernels::ConvolutionShape s = sizes(x.shape());
+    kernels::convolution_forward(s, x.data(), filters(s), options_.bias ? bias.value.data() : nullptr, y.data());
+    return y;
   }
 
   Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad input_grad) override {
@@ -144,6 +188,7 @@ class Conv2d : public Layer<Conv2d<Scalar>, Scalar> {
   Index in_, out_;
   Size2 kernel_;
   Conv2dOptions options_;
+  detail::FilterCache<Scalar> filters_;
 };
 
 }  // namespace lamina

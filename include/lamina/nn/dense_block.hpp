@@ -160,7 +160,8 @@ class DenseBlock : public Layer<DenseBlock<Scalar>, Scalar> {
     x = {};
     for (Index i = 0; i < size_; ++i) {
       Sequential<Scalar>& layer = this->layer(i);
-      norm_of(layer).track(mean, variance, first.count());
+      const auto track = norm_of(layer).tracking(first.count());
+      for (Index c = 0; c < channels(i); ++c) track(c, mean[c], variance[c]);
       Tensor<Scalar> z = normalized(y, norm_of(layer).coefficients(mean, variance));
       z = convolution_of(layer).infer(std::move(z));
       for (Index j = tail; j < layer.size(); ++j) z = layer[j].forward(std::move(z), tape);
@@ -191,10 +192,12 @@ class DenseBlock : public Layer<DenseBlock<Scalar>, Scalar> {
       const Scalar* const means = coefficients.data();
       kernels::normalize_relu_gradient_sums(s, y.data(), stride, means, h.data(), dh.data(), dy_sum.data(),
                                             product_sum.data());
-      const Tensor<Scalar> terms =
-          norm_of(layer).backward_terms(coefficients, dy_sum.data(), product_sum.data(), s.count());
-      kernels::normalize_relu_backward(s, y.data(), stride, means, h.data(), dh.data(), means + c, terms.data(),
-                                       terms.data() + c, dy.data());
+      Tensor<Scalar> terms({2, c});
+      const auto add = norm_of(layer).gradient_terms(coefficients, s.count(), terms.data());
+      for (std::size_t j = 0; j < static_cast<std::size_t>(c); ++j)
+        add(static_cast<Index>(j), dy_sum[j], product_sum[j]);
+      kernels::normalize_relu_backward(s, y.data(), stride, means, h.data(), dh.data(), means + c,
+                                       std::as_const(terms).data(), std::as_const(terms).data() + c, dy.data());
     }
     Tensor<Scalar> dx(y.shape().with(1, in_));
     copy_channels(dy, dx, 0, 0, in_);

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <cmath>
 #include <numbers>
 #include <string_view>
 
@@ -60,7 +59,7 @@ class GELU : public Elementwise<GELU<Scalar>, Scalar> {
                                          Scalar(-0.284496736 / 2), Scalar(0.254829592 / 2));
       return select(x < Pack(0), tail, Pack(1) - tail);
     } else {
-      return simd::each(x, [](Scalar v) { return std::erfc(-v / std::numbers::sqrt2_v<Scalar>) / 2; });
+      return simd::erf(x * (std::numbers::sqrt2_v<Scalar> / 2)) * Scalar(0.5) + Scalar(0.5);
     }
   }
 

@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "lamina/kernels/gemm.hpp"
-#include "lamina/kernels/reduce.hpp"
 #include "lamina/nn/init.hpp"
 #include "lamina/nn/module.hpp"
 
@@ -53,9 +52,14 @@ class Linear : public Layer<Linear<Scalar>, Scalar> {
  private:
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
     Tensor<Scalar> y(output_shape(x.shape()));
-    kernels::gemm(y.numel() / out_, out_, in_, kernels::row_major(std::as_const(x).data(), in_),
-                  kernels::transposed(weight.value.data(), in_), y.data(), kernels::Store::assign,
-                  has_bias_ ? bias.value.data() : nullptr);
+    const auto multiply = [&](const auto& epilogue) {
+      kernels::gemm(y.numel() / out_, out_, in_, kernels::row_major(std::as_const(x).data(), in_),
+                    kernels::transposed(weight.value.data(), in_), y.data(), kernels::Store::assign, epilogue);
+    };
+    if (has_bias_)
+      multiply(kernels::ColumnBias<Scalar>{bias.value.data()});
+    else
+      multiply(kernels::AsIs{});
     return y;
   }
 
@@ -71,7 +75,11 @@ class Linear : public Layer<Linear<Scalar>, Scalar> {
     if (weight.requires_grad)
       kernels::gemm(out_, in_, rows, kernels::transposed(gradient.data(), out_), kernels::row_major(x.data(), in_),
                     weight.gradient().data(), kernels::Store::add);
-    if (has_bias_ && bias.requires_grad) kernels::add_column_sums(rows, out_, gradient.data(), bias.gradient().data());
+    if (has_bias_ && bias.requires_grad) {
+      const Scalar one(1);  // the sums of the columns are a product with a row of ones
+      kernels::gemm(1, out_, rows, {&one, 0, 0}, kernels::row_major(gradient.data(), out_), bias.gradient().data(),
+                    kernels::Store::add);
+    }
     if (input_grad == InputGrad::skip) return {};
     Tensor<Scalar> dx(x.shape());
     kernels::gemm(rows, in_, out_, kernels::row_major(gradient.data(), out_),

@@ -83,7 +83,7 @@ class LocalResponseNorm : public Layer<LocalResponseNorm<Scalar>, Scalar> {
       const Pack root = simd::sqrt(d);
       return Pack(Scalar(1)) / (root * simd::sqrt(root));
     }
-    return simd::each(d, [exponent = static_cast<Scalar>(-options_.beta)](Scalar v) { return std::pow(v, exponent); });
+    return simd::exp(simd::log(d) * Pack(static_cast<Scalar>(-options_.beta)));
   }
 
   /// d, the bases of the powers.

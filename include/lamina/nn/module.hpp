@@ -80,15 +80,7 @@ class Module : public ModuleBase {
 
   /// If it throws, the tape is as it was before.
   Tensor<Scalar> forward(Tensor<Scalar> x, Tape& tape) {
-    const Tape::Mark begin = tape.mark();
-    try {
-      Tensor<Scalar> y = do_forward(std::move(x), tape);
-      tape.frames_.push_back({this, begin, y.shape()});
-      return y;
-    } catch (...) {
-      tape.rewind(begin);
-      throw;
-    }
+    return recorded(tape, [&] { return do_forward(std::move(x), tape); });
   }
 
   /// dy is d(loss)/d(y) for the y of the last forward on the tape that has not been taken back yet; the result is
@@ -140,6 +132,21 @@ class Module : public ModuleBase {
     steps.push_back({path, depth, this, input, output_shape(input)});
   }
 
+ protected:
+  /// What forward() gives, recorded on the tape as this module's forward.
+  template <class F>
+  Tensor<Scalar> recorded(Tape& tape, F forward) {
+    const Tape::Mark begin = tape.mark();
+    try {
+      Tensor<Scalar> y = forward();
+      tape.frames_.push_back({this, begin, y.shape()});
+      return y;
+    } catch (...) {
+      tape.rewind(begin);
+      throw;
+    }
+  }
+
  private:
   virtual Tensor<Scalar> do_infer(Tensor<Scalar> x) const = 0;
   virtual Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) = 0;
@@ -154,9 +161,33 @@ template <class M>
 using ScalarOf = decltype(scalar_of(std::declval<const M&>()));
 }  // namespace detail
 
+/// A module that can apply an activation which follows it to its own result, as it stores it: a pass over memory less,
+/// and nothing is saved for the activation. Sequential asks neighbours for it; the results are those of the two modules
+/// one after the other. The tape sees one forward, of this module, and one backward.
+template <class Scalar>
+class Fusible : public Module<Scalar> {
+ public:
+  /// Whether it can apply `next`.
+  virtual bool applies(const Module<Scalar>& next) const = 0;
+
+  /// As infer and forward, then those of `next`, which is null or one that it can apply.
+  Tensor<Scalar> infer_with(Tensor<Scalar> x, const Module<Scalar>* next) const {
+    return do_infer_with(std::move(x), next);
+  }
+  Tensor<Scalar> forward_with(Tensor<Scalar> x, Tape& tape, const Module<Scalar>* next) {
+    return this->recorded(tape, [&] { return do_forward_with(std::move(x), tape, next); });
+  }
+
+ private:
+  Tensor<Scalar> do_infer(Tensor<Scalar> x) const final { return do_infer_with(std::move(x), nullptr); }
+  Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) final { return do_forward_with(std::move(x), tape, nullptr); }
+  virtual Tensor<Scalar> do_infer_with(Tensor<Scalar> x, const Module<Scalar>* next) const = 0;
+  virtual Tensor<Scalar> do_forward_with(Tensor<Scalar> x, Tape& tape, const Module<Scalar>* next) = 0;
+};
+
 /// Base of a concrete module: gives clone() through Derived's copy constructor.
-template <class Derived, class Scalar>
-class Layer : public Module<Scalar> {
+template <class Derived, class Scalar, class Base = Module<Scalar>>
+class Layer : public Base {
  public:
   std::unique_ptr<Module<Scalar>> clone() const override {
     return std::make_unique<Derived>(static_cast<const Derived&>(*this));

@@ -1,0 +1,269 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "lamina/core/tensor.hpp"
+#include "lamina/kernels/convolution_shape.hpp"
+#include "lamina/kernels/simd.hpp"
+
+/// Channels in blocks: the channels of a block lie side by side at every pixel, one vector of L = simd::width lanes, so
+/// that no image is too narrow for the vectors. A product of a pixel's channels with a filter then multiplies a
+/// broadcast input channel with vectors of output channels. What Winograd's algorithm (winograd.hpp) and the direct
+/// convolution (direct.hpp) share.
+namespace lamina::kernels {
+
+/// Blocks of channels that n channels make.
+template <class T>
+constexpr Index blocks_of(Index n) {
+  return parts_of(n, simd::width<T>);
+}
+
+/// Channels in each of the blocks of a product's inputs, where lanes that hold none cost nothing: as equal as can be.
+template <class T>
+constexpr Index lanes_of(Index n) {
+  return parts_of(n, blocks_of<T>(n));
+}
+
+/// A block from planes: to[(r * pitch + j) * L + l] = from[l * stride + r * columns + j] for r < rows, j < columns;
+/// zero in the lanes l >= channels.
+template <class T>
+void interleave(const T* from, Index stride, Index channels, Index rows, Index columns, T* to, Index pitch) {
+  constexpr Index width = simd::width<T>;
+  using Pack = simd::Pack<T>;
+  const Index pixels = rows * columns;
+  Index column = 0;
+  for (Index p = 0; p < pixels; p += width) {
+    std::array<Pack, width> v;
+    if (channels >= width && p + width <= pixels)
+      simd::unroll<width>([&](auto l) { v[l] = Pack::load(from + l * stride + p); });
+    else
+      simd::unroll<width>([&](auto l) {
+        v[l] = l < channels ? Pack::load(from + l * stride + p, std::min(width, pixels - p)) : Pack(T(0));
+      });
+    simd::transpose(v);
+    if (column + width <= columns && p + width <= pixels) {
+      simd::unroll<width>([&](auto i) { v[i].store(to + i * width); });
+      to += width * width;
+      column += width;
+      if (column == columns) {
+        column = 0;
+        to += (pitch - columns) * width;
+      }
+    } else {
+      simd::unroll<width>([&](auto i) {
+        if (p + i >= pixels) return;
+        v[i].store(to);
+        to += width;
+        if (++column == columns) {
+          column = 0;
+          to += (pitch - columns) * width;
+        }
+      });
+    }
+  }
+}
+
+/// A block of channels of an image of h x w pixels with zeros around: rows first_row .. first_row + rows - 1 and
+/// columns -left .. columns - left - 1, of which those outside the image are zero.
+template <class T>
+void interleave_padded(const T* image, Index channels, Index h, Index w, Index first_row, Index rows, Index left,
+                       Index columns, T* to) {
+  constexpr Index width = simd::width<T>;
+  const Index above = std::clamp<Index>(-first_row, 0, rows), inside = std::clamp<Index>(h - first_row, above, rows);
+  const Index begin = std::min(left, columns), end = std::clamp<Index>(w + left, begin, columns);
+  std::fill_n(to, above * columns * width, T(0));
+  std::fill_n(to + inside * columns * width, (rows - inside) * columns * width, T(0));
+  for (Index r = above; r < inside; ++r) {
+    T* const row = to + r * columns * width;
+    std::fill_n(row, begin * width, T(0));
+    std::fill_n(row + end * width, (columns - end) * width, T(0));
+  }
+  const Index seen = end - begin;  // columns of the image that are wanted
+  const T* const from = image + (first_row + above) * w;
+  T* const out = to + (above * columns + begin) * width;
+  if (seen == w)
+    interleave(from, h * w, channels, inside - above, w, out, columns);
+  else
+    for (Index r = 0; r < inside - above; ++r)
+      interleave(from + r * w, h * w, channels, 1, seen, out + r * columns * width, columns);
+}
+
+/// A block back into planes: puts from[p * L + l], changed by f (a vector of channels), to to[l * stride + p] for p <
+/// pixels and l < channels.
+template <class T, class F>
+void deinterleave(const T* from, Index pixels, T* to, Index stride, Index channels, F f) {
+  constexpr Index width = simd::width<T>;
+  using Pack = simd::Pack<T>;
+  for (Index p = 0; p < pixels; p += width) {
+    const Index count = std::min(width, pixels - p);
+    std::array<Pack, width> v;
+    if (count == width)
+      simd::unroll<width>([&](auto i) { v[i] = f(Pack::load(from + (p + i) * width)); });
+    else
+      simd::unroll<width>([&](auto i) { v[i] = i < count ? f(Pack::load(from + (p + i) * width)) : Pack(T(0)); });
+    simd::transpose(v);
+    if (channels >= width && count == width)
+      simd::unroll<width>([&](auto l) { v[l].store(to + l * stride + p); });
+    else
+      simd::unroll<width>([&](auto l) {
+        if (l < channels) v[l].store(to + l * stride + p, count);
+      });
+  }
+}
+
+/// Rows of a register tile of blocked products: with two vectors each, as many as the registers hold.
+inline constexpr Index block_rows = simd::vector_bytes == 64 ? 12 : 6;
+
+/// c[i][j] (+)= the sum over d < depth and k < lanes of a[offsets[d] + i a_row + k] * b[(d lanes + k) Columns + j],
+/// where b and c hold vectors: j < Columns of them, i < Rows.
+template <class T, int Rows, int Columns>
+void block_tile(Index depth, Index lanes, const T* a, Index a_row, const Index* offsets, const T* b, T* c, Index c_row,
+                Index c_column, bool accumulate) {
+  using Pack = simd::Pack<T>;
+  constexpr Index width = simd::width<T>;
+  std::array<Pack, Rows * Columns> sums;
+  simd::unroll<Rows>([&](auto i) {
+    simd::unroll<Columns>(
+        [&](auto j) { sums[i * Columns + j] = accumulate ? Pack::load(c + i * c_row + j * c_column) : Pack(T(0)); });
+  });
+  for (Index d = 0; d < depth; ++d) {
+    const T* row = a + offsets[d];
+    for (Index k = 0; k < lanes; ++k, ++row, b += Columns * width) {
+      std::array<Pack, Columns> right;
+      simd::unroll<Columns>([&](auto j) { right[j] = Pack::load(b + j * width); });
+      simd::unroll<Rows>([&](auto i) {
+        const Pack factor(row[i * a_row]);
+        simd::unroll<Columns>(
+            [&](auto j) { sums[i * Columns + j] = multiply_add(factor, right[j], sums[i * Columns + j]); });
+      });
+    }
+  }
+  simd::unroll<Rows>([&](auto i) {
+    simd::unroll<Columns>([&](auto j) { sums[i * Columns + j].store(c + i * c_row + j * c_column); });
+  });
+}
+
+template <class T>
+using BlockTile = void (*)(Index, Index, const T*, Index, const Index*, const T*, T*, Index, Index, bool);
+
+/// Heights of the tiles that exist: others are not worth compiling.
+inline constexpr auto block_heights = [] {
+  if constexpr (block_rows == 12)
+    return std::array{1, 2, 4, 6, 7, 8, 10, 12};
+  else
+    return std::array{1, 2, 3, 4, 5, 6};
+}();
+
+/// The tile of the largest height up to `rows`, and that height.
+template <class T>
+std::pair<BlockTile<T>, Index> block_tile_for(Index rows, Index columns) {
+  return [&]<std::size_t... I>(std::index_sequence<I...>) {
+    static constexpr BlockTile<T> tiles[2][sizeof...(I)] = {{&block_tile<T, block_heights[I], 1>...},
+                                                            {&block_tile<T, block_heights[I], 2>...}};
+    std::size_t best = sizeof...(I) - 1;
+    while (block_heights[best] > rows) --best;
+    return std::pair(tiles[columns - 1][best], static_cast<Index>(block_heights[best]));
+  }
+  (std::make_index_sequence<block_heights.size()>{});
+}
+
+/// The same for any number of rows, cut into tiles of nearly equal height.
+template <class T>
+void block_product(Index rows, Index columns, Index depth, Index lanes, const T* a, Index a_row, const Index* offsets,
+                   const T* b, T* c, Index c_row, Index c_column, bool accumulate) {
+  while (rows > 0) {
+    // One row more than an equal share, so that an odd share finds its tile above and not below.
+    const Index share = parts_of(rows, parts_of(rows, block_rows));
+    const auto [tile, height] = block_tile_for<T>(std::min(rows, share + share % 2), columns);
+    tile(depth, lanes, a, a_row, offsets, b, c, c_row, c_column, accumulate);
+    a += height * a_row;
+    c += height * c_row;
+    rows -= height;
+  }
+}
+
+/// Rows of a tile of block_outer.
+template <class T>
+inline constexpr int outer_rows = static_cast<int>(std::min<Index>(simd::vector_bytes == 64 ? 8 : 4, simd::width<T>));
+
+/// A block's pixels as a factor of block_outer: lines of pixels a step apart, and the next block.
+template <class T>
+struct BlockLines {
+  const T* data;
+  Index line, step, block;
+};
+
+/// A long sum of outer products: c[i][j] (+)= the sum over `lines` lines of `count` pixels of a[i] * b[j], for
+/// outer_rows channels i of a and Columns blocks j of b.
+template <class T, int Columns>
+void block_outer(Index lines, Index count, const BlockLines<T>& a, const BlockLines<T>& b, T* c, Index c_row,
+                 bool accumulate) {
+  using Pack = simd::Pack<T>;
+  constexpr int rows = outer_rows<T>;
+  constexpr Index width = simd::width<T>;
+  std::array<Pack, rows * Columns> sums;
+  sums.fill(Pack(T(0)));
+  const Index a_step = a.step, b_step = b.step, b_block = b.block;
+  for (Index line = 0; line < lines; ++line) {
+    const T* left = a.data + line * a.line;
+    const T* right = b.data + line * b.line;
+    for (Index k = 0; k < count; ++k, left += a_step, right += b_step) {
+      std::array<Pack, Columns> values;
+      simd::unroll<Columns>([&](auto j) { values[j] = Pack::load(right + j * b_block); });
+      simd::unroll<rows>([&](auto i) {
+        const Pack factor(left[i]);
+        simd::unroll<Columns>(
+            [&](auto j) { sums[i * Columns + j] = multiply_add(factor, values[j], sums[i * Columns + j]); });
+      });
+    }
+  }
+  // What was there comes last: sums of sums keep more digits than one long sum.
+  simd::unroll<rows>([&](auto i) {
+    simd::unroll<Columns>([&](auto j) {
+      T* const to = c + i * c_row + j * width;
+      (accumulate ? Pack::load(to) + sums[i * Columns + j] : sums[i * Columns + j]).store(to);
+    });
+  });
+}
+
+/// The same for the `lanes` channels of a block of a, and one or two blocks of b. Where many blocks meet, those of a
+/// should run fastest: that reads a quarter as much as the other order.
+template <class T>
+void block_outers(Index lines, Index count, const BlockLines<T>& a, Index lanes, const BlockLines<T>& b, Index blocks,
+                  T* c, Index c_row, bool accumulate) {
+  const auto outer = blocks == 2 ? block_outer<T, 2> : block_outer<T, 1>;
+  for (Index row = 0; row < lanes; row += outer_rows<T>)
+    outer(lines, count, {a.data + row, a.line, a.step, a.block}, b, c + row * c_row, c_row, accumulate);
+}
+
+/// Work in groups, each prepared from `inputs` parts and then computed as `outputs` parts: prepare(group, input,
+/// prepared, scratch), compute(group, output, prepared, scratch). Enough groups are shared out among the threads, each
+/// with memory of its own that stays in its cache; few are done one after the other, by all threads.
+template <class T, class Prepare, class Compute>
+void in_groups(Index groups, Index inputs, Index outputs, Index prepared_size, Index scratch_size, Prepare prepare,
+               Compute compute) {
+  const Index threads = num_threads();
+  const bool apart = threads == 1 || groups >= 2 * threads;
+  Tensor<T> memory({threads * scratch_size + (apart ? threads : 1) * prepared_size});
+  T* const scratches = memory.data();
+  T* const prepared = scratches + threads * scratch_size;
+  if (apart) {
+    parallel_for(0, groups, 1, [&](Index group, Index) {
+      T* const mine = prepared + worker() * prepared_size;
+      T* const scratch = scratches + worker() * scratch_size;
+      for (Index i = 0; i < inputs; ++i) prepare(group, i, mine, scratch);
+      for (Index i = 0; i < outputs; ++i) compute(group, i, mine, scratch);
+    });
+  } else {
+    for (Index group = 0; group < groups; ++group) {
+      parallel_for(0, inputs, 1,
+                   [&](Index i, Index) { prepare(group, i, prepared, scratches + worker() * scratch_size); });
+      parallel_for(0, outputs, 1,
+                   [&](Index i, Index) { compute(group, i, prepared, scratches + worker() * scratch_size); });
+    }
+  }
+}
+
+}  // namespace lamina::kernels

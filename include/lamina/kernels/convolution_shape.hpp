@@ -1,0 +1,48 @@
+#pragma once
+
+#include <algorithm>
+
+#include "lamina/core/shape.hpp"
+
+namespace lamina::kernels {
+
+/// The sizes of a convolution; x is [N, C, H, W], the weight [M, C / groups, KH, KW], y [N, M, OH, OW] with
+/// OH = floor((H + top + bottom - DH (KH - 1) - 1) / SH) + 1.
+struct ConvolutionShape {
+  Index n, c, h, w, m, kh, kw;
+  Index sh = 1, sw = 1, dh = 1, dw = 1;
+  Index top = 0, bottom = 0, left = 0, right = 0;
+  Index groups = 1;
+
+  Index oh() const { return (h + top + bottom - dh * (kh - 1) - 1) / sh + 1; }
+  Index ow() const { return (w + left + right - dw * (kw - 1) - 1) / sw + 1; }
+  Index group_c() const { return c / groups; }
+  Index group_m() const { return m / groups; }
+  Index taps() const { return kh * kw; }
+  /// Each channel has a filter of its own.
+  bool depthwise() const { return groups == c && groups == m; }
+
+  /// Values from one group's part to the next, within a sample of x or y, and in the weight.
+  Index group_x() const { return group_c() * h * w; }
+  Index group_y() const { return group_m() * oh() * ow(); }
+  Index group_weight() const { return group_m() * group_c() * taps(); }
+};
+
+/// The convolution over dy that gives dx: C and M, input and output change places. For stride and dilation 1.
+inline ConvolutionShape transposed(const ConvolutionShape& s) {
+  ConvolutionShape t = s;
+  t.c = s.m;
+  t.m = s.c;
+  t.h = s.oh();
+  t.w = s.ow();
+  t.top = s.kh - 1 - s.top;
+  t.bottom = s.kh - 1 - s.bottom;
+  t.left = s.kw - 1 - s.left;
+  t.right = s.kw - 1 - s.right;
+  return t;
+}
+
+/// How many tasks of `work` memory accesses or multiply-adds go into one piece of a parallel_for.
+inline Index grain_of(Index work) { return std::max<Index>(1, (Index{1} << 14) / std::max<Index>(1, work)); }
+
+}  // namespace lamina::kernels

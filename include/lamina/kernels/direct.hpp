@@ -1,0 +1,286 @@
+#pragma once
+
+#include <vector>
+
+#include "lamina/kernels/blocked.hpp"
+
+/// Direct convolution in blocks of channels: every output pixel's channels are summed in registers over the taps and
+/// the input channels, without multiplying more than the definition does. For strides, large filters and wherever
+/// Winograd's algorithm does not pay.
+namespace lamina::kernels {
+
+/// A sum over taps in one of two directions, y from x or dx from dy. Lines i are numbered so that line i reads rows
+/// from i * in_step on of the padded input. A stride's transpose falls apart into lattices of outputs, in_step 1 and
+/// out_step the stride, each of which sees its own taps; the forward sum is a single lattice.
+///
+/// Pointers are those of one group of channels.
+template <class T>
+class DirectConvolution {
+  static constexpr Index width = simd::width<T>;
+
+ public:
+  /// y[m] = sum over c and taps of weight[m, c, tap] x[c]
+  static DirectConvolution forward(const ConvolutionShape& s) {
+    DirectConvolution d(s.n, {s.c, s.group_c(), s.h, s.w}, {s.m, s.group_m(), s.oh(), s.ow()});
+    d.m_stride_ = s.group_c() * s.taps();
+    d.c_stride_ = s.taps();
+    d.in_step_h_ = s.sh;
+    d.in_step_w_ = s.sw;
+    d.top_ = s.top;
+    d.left_ = s.left;
+    d.taps_ = s.taps();
+    d.lines_ = s.oh();
+    d.reach_ = s.dh * (s.kh - 1) + 1;
+    d.columns_ = (s.ow() - 1) * s.sw + s.dw * (s.kw - 1) + 1;
+    Lattice all{0, 0, 0, s.oh(), 0, s.ow(), {}, {}};
+    for (Index a = 0; a < s.kh; ++a)
+      for (Index b = 0; b < s.kw; ++b) {
+        all.taps.push_back(a * s.kw + b);
+        all.offsets.push_back(a * s.dh * d.columns_ + b * s.dw);
+      }
+    d.lattices_.push_back(std::move(all));
+    return d;
+  }
+
+  /// dx[c] = sum over m and taps of weight[m, c, tap] dy[m]: padded pixel (i SH + p, j SW + q) of phase (p, q) gets tap
+  /// (a, b) times dy(i - (a DH - p) / SH, j - (b DW - q) / SW) from the taps with a DH = p (mod SH), b DW = q (mod SW).
+  static DirectConvolution backward_input(const ConvolutionShape& s) {
+    DirectConvolution d(s.n, {s.m, s.group_m(), s.oh(), s.ow()}, {s.c, s.group_c(), s.h, s.w});
+    d.m_stride_ = s.taps();
+    d.c_stride_ = s.group_c() * s.taps();
+    d.out_step_h_ = s.sh;
+    d.out_step_w_ = s.sw;
+    d.taps_ = s.taps();
+    d.shift_ = s.top;
+    d.top_ = s.dh * (s.kh - 1) / s.sh;
+    d.left_ = s.dw * (s.kw - 1) / s.sw;
+    d.lines_ = (s.h + s.top - 1) / s.sh + 1;
+    d.reach_ = d.top_ + 1;
+    d.columns_ = d.left_ + (s.w + s.left - 1) / s.sw + 1;
+    for (Index p = 0; p < s.sh; ++p)
+      for (Index q = 0; q < s.sw; ++q) {
+        Lattice lattice{p - s.top,
+                        q - s.left,
+                        std::max<Index>(0, parts_of(s.top - p, s.sh)),
+                        parts_of(s.h + s.top - p, s.sh),
+                        std::max<Index>(0, parts_of(s.left - q, s.sw)),
+                        parts_of(s.w + s.left - q, s.sw),
+                        {},
+                        {}};
+        for (Index a = 0; a < s.kh; ++a)
+          for (Index b = 0; b < s.kw; ++b)
+            if (a * s.dh % s.sh == p && b * s.dw % s.sw == q) {
+              lattice.taps.push_back(a * s.kw + b);
+              lattice.offsets.push_back((d.top_ - (a * s.dh - p) / s.sh) * d.columns_ + d.left_ -
+                                        (b * s.dw - q) / s.sw);
+            }
+        d.lattices_.push_back(std::move(lattice));
+      }
+    return d;
+  }
+
+  /// Values that the filters of one group take.
+  Index filters_size() const { return parts_of(outputs_, 2) * pair_size(2); }
+
+  /// The weight [M, C, taps] in the order in which run() reads it.
+  void pack_filters(const T* weight, T* filters) const {
+    const bool adjacent = c_stride_ == taps_;  // one input channel's taps behind the other's
+    const Index together = adjacent ? lanes_ : 1;
+    Tensor<T> memory({num_threads(), together * taps_ * width});
+    T* const buffers = memory.data();
+    parallel_for(0, outputs_, 1, [&](Index block, Index) {
+      T* const taps = buffers + worker() * together * taps_ * width;
+      const Index columns = std::min<Index>(2, outputs_ - block / 2 * 2);
+      const Index lanes = std::min(width, out_.channels - block * width);
+      T* const to = filters + block / 2 * pair_size(2) + block % 2 * width;
+      for (Index c = 0; c < inputs_ * lanes_; c += together) {
+        const Index count = std::clamp<Index>(in_.channels - c, 0, together);
+        const T* const from = weight + block * width * m_stride_ + c * c_stride_;
+        if (m_stride_ == 1 && count * taps_ == 1)
+          simd::Pack<T>::load(from, lanes).store(taps);
+        else
+          interleave(from, m_stride_, lanes, 1, count * taps_, taps, count * taps_);
+        std::fill(taps + count * taps_ * width, taps + together * taps_ * width, T(0));
+        for (Index i = 0; i < together; ++i) {
+          const Index input = (c + i) / lanes_, lane = (c + i) % lanes_;
+          T* part = to;
+          for (const Lattice& lattice : lattices_) {
+            const Index used = static_cast<Index>(lattice.taps.size());
+            for (Index t = 0; t < used; ++t)
+              simd::Pack<T>::load(taps + (i * taps_ + lattice.taps[static_cast<std::size_t>(t)]) * width)
+                  .store(part + ((input * used + t) * lanes_ + lane) * columns * width);
+            part += inputs_ * lanes_ * used * columns * width;
+          }
+        }
+      }
+    });
+  }
+
+  /// The sum, changed by change(m), a function of a vector of output channels m, m + 1, ...
+  template <class Change>
+  void run(const T* x, const T* filters, T* y, Change change) const {
+    const Index band = lines_within(Index{384} << 10), bands = parts_of(lines_, band), rows = rows_of(band);
+    const Index plane = rows * columns_ * width, out_plane = band * out_step_h_ * out_.w * width;
+    // So many blocks of input channels at a time that their filters stay in the first-level cache.
+    const Index together = std::clamp<Index>(filter_cache / (taps_ * lanes_ * 2 * width), 1, inputs_);
+    std::vector<std::vector<Index>> offsets;
+    for (const Lattice& lattice : lattices_) {
+      offsets.emplace_back();
+      for (Index block = 0; block < together; ++block)
+        for (Index offset : lattice.offsets) offsets.back().push_back(block * plane + offset * width);
+    }
+    in_groups<T>(
+        n_ * bands, inputs_, parts_of(outputs_, 2), inputs_ * plane, 2 * out_plane,
+        [&](Index group, Index block, T* prepared, T*) {
+          const Index first = group % bands * band, count = std::min(band, lines_ - first);
+          interleave_padded(x + (group / bands * in_.stride + block * lanes_) * in_.h * in_.w,
+                            std::min(lanes_, in_.channels - block * lanes_), in_.h, in_.w, first * in_step_h_ - top_,
+                            rows_of(count), left_, columns_, prepared + block * plane);
+        },
+        [&](Index group, Index pair, const T* prepared, T* scratch) {
+          const Index first = group % bands * band, last = std::min(lines_, first + band);
+          const Index columns = std::min<Index>(2, outputs_ - 2 * pair);
+          const Index out_first = std::clamp<Index>(first * out_step_h_ - shift_, 0, out_.h);
+          const Index out_last = std::clamp<Index>(last * out_step_h_ - shift_, 0, out_.h);
+          for (Index block = 0; block < inputs_; block += together) {
+            const Index blocks = std::min(together, inputs_ - block);
+            const T* filter = filters + pair * pair_size(2);
+            for (std::size_t i = 0; i < lattices_.size(); ++i) {
+              const Lattice& lattice = lattices_[i];
+              const Index taps = static_cast<Index>(lattice.taps.size());
+              for (Index line = std::max(first, lattice.line_begin); line < std::min(last, lattice.line_end); ++line) {
+                const Index row = line * out_step_h_ + lattice.row - out_first;
+                const Index column = lattice.column_begin * out_step_w_ + lattice.column;
+                block_product(lattice.column_end - lattice.column_begin, columns, blocks * taps, lanes_,
+                              prepared + block * plane +
+                                  ((line - first) * in_step_h_ * columns_ + lattice.column_begin * in_step_w_) * width,
+                              in_step_w_ * width, offsets[i].data(), filter + block * taps * lanes_ * columns * width,
+                              scratch + (row * out_.w + column) * width, out_step_w_ * width, out_plane, block > 0);
+              }
+              filter += inputs_ * taps * lanes_ * columns * width;
+            }
+          }
+          for (Index j = 0; j < columns; ++j) {
+            const Index channel = (2 * pair + j) * width;
+            deinterleave(scratch + j * out_plane, (out_last - out_first) * out_.w,
+                         y + ((group / bands * out_.stride + channel) * out_.h + out_first) * out_.w, out_.h * out_.w,
+                         std::min(width, out_.channels - channel), change(channel));
+          }
+        });
+  }
+
+  /// With forward()'s geometry: dweight[m, c, tap] += the sum over samples and outputs of dy[m] x[c] at the tap, and
+  /// dbias[m] (unless null) += the sum of dy.
+  void backward_weight(const T* x, const T* dy, T* dweight, T* dbias) const {
+    const Lattice& lattice = lattices_.front();
+    const Index band = lines_within(Index{2} << 20), bands = parts_of(lines_, band), units = n_ * bands;
+    const Index plane = rows_of(band) * columns_ * width, dy_plane = band * out_.w * width;
+    const Index unit = inputs_ * plane + outputs_ * dy_plane;
+    const Index turn = std::clamp<Index>((Index{1} << 20) / unit, 1, units);
+    // The vectors hold the channels of the side that fills them better.
+    const bool flipped = 2 * in_.channels <= width && in_.channels < out_.channels;
+    const Index sum_row = (flipped ? outputs_ : inputs_) * width;
+    const Index sum_rows = parts_of((flipped ? inputs_ * lanes_ : outputs_ * width), outer_rows<T>) * outer_rows<T>;
+    const Index sum_stride = sum_rows * sum_row;
+    Tensor<T> memory({turn * unit + taps_ * sum_stride + outputs_ * width});
+    T* const prepared = memory.data();
+    T* const sums = prepared + turn * unit;
+    T* const dy_sums = sums + taps_ * sum_stride;
+    std::fill_n(dy_sums, outputs_ * width, T(0));
+    for (Index begin = 0; begin < units; begin += turn) {
+      const Index count = std::min(turn, units - begin);
+      const auto lines_of = [&](Index u) { return std::min(band, lines_ - (begin + u) % bands * band); };
+      parallel_for(0, inputs_ + outputs_, 1, [&](Index task, Index) {
+        for (Index u = 0; u < count; ++u) {
+          const Index n = (begin + u) / bands, first = (begin + u) % bands * band;
+          if (task < inputs_) {
+            interleave_padded(x + (n * in_.stride + task * lanes_) * in_.h * in_.w,
+                              std::min(lanes_, in_.channels - task * lanes_), in_.h, in_.w, first * in_step_h_ - top_,
+                              rows_of(lines_of(u)), left_, columns_, prepared + u * unit + task * plane);
+          } else {
+            const Index block = task - inputs_, pixels = lines_of(u) * out_.w;
+            T* const to = prepared + u * unit + inputs_ * plane + block * dy_plane;
+            interleave(dy + ((n * out_.stride + block * width) * out_.h + first) * out_.w, out_.h * out_.w,
+                       std::min(width, out_.channels - block * width), 1, pixels, to, pixels);
+            simd::Pack<T> sum(T(0));
+            for (Index p = 0; p < pixels; ++p) sum += simd::Pack<T>::load(to + p * width);
+            (simd::Pack<T>::load(dy_sums + block * width) + sum).store(dy_sums + block * width);
+          }
+        }
+      });
+      const Index rows = flipped ? inputs_ : outputs_, columns = flipped ? outputs_ : inputs_;
+      parallel_for(0, taps_ * parts_of(columns, 2) * rows, 1, [&](Index task, Index) {
+        const Index row = task % rows, pair = task / rows % parts_of(columns, 2),
+                    t = task / rows / parts_of(columns, 2);
+        const Index pixel = lattice.offsets[static_cast<std::size_t>(t)] * width;
+        const Index lanes = flipped ? lanes_ : width, blocks = std::min<Index>(2, columns - 2 * pair);
+        for (Index u = 0; u < count; ++u) {
+          const T* const from = prepared + u * unit;
+          BlockLines<T> pixels{from + pixel, in_step_h_ * columns_ * width, in_step_w_ * width, plane};
+          BlockLines<T> gradients{from + inputs_ * plane, out_.w * width, width, dy_plane};
+          BlockLines<T>& a = flipped ? pixels : gradients;
+          BlockLines<T>& b = flipped ? gradients : pixels;
+          a.data += row * a.block;
+          b.data += 2 * pair * b.block;
+          block_outers(lines_of(u), out_.w, a, lanes, b, blocks,
+                       sums + t * sum_stride + row * lanes * sum_row + 2 * pair * width, sum_row, begin + u > 0);
+        }
+      });
+    }
+    parallel_for(0, out_.channels, grain_of(in_.channels * taps_), [&](Index first, Index last) {
+      for (Index m = first; m < last; ++m)
+        for (Index block = 0; block < inputs_; ++block) {
+          T* to = dweight + (m * in_.channels + block * lanes_) * taps_;
+          for (Index lane = 0; lane < std::min(lanes_, in_.channels - block * lanes_); ++lane, to += taps_) {
+            const T* const sum =
+                sums + (flipped ? (block * lanes_ + lane) * sum_row + m : m * sum_row + block * width + lane);
+            for (Index t = 0; t < taps_; ++t) to[t] += sum[t * sum_stride];
+          }
+        }
+    });
+    if (dbias)
+      for (Index m = 0; m < out_.channels; ++m) dbias[m] += dy_sums[m];
+  }
+
+ private:
+  struct Image {
+    Index stride, channels, h, w;  // channels from sample to sample; channels of a group
+  };
+  struct Lattice {
+    Index row, column;           // of line 0's first output, perhaps outside
+    Index line_begin, line_end;  // lines inside the output
+    Index column_begin, column_end;
+    std::vector<Index> taps, offsets;  // which, and the pixel of the padded input that they meet
+  };
+
+  DirectConvolution(Index n, const Image& in, const Image& out)
+      : n_(n),
+        in_(in),
+        out_(out),
+        inputs_(blocks_of<T>(in.channels)),
+        lanes_(lanes_of<T>(in.channels)),
+        outputs_(blocks_of<T>(out.channels)) {}
+
+  static constexpr Index filter_cache = (Index{24} << 10) / static_cast<Index>(sizeof(T));
+
+  Index pair_size(Index columns) const { return inputs_ * taps_ * lanes_ * columns * width; }
+  /// Rows of the padded input that so many lines read.
+  Index rows_of(Index lines) const { return (lines - 1) * in_step_h_ + reach_; }
+  /// As many lines as need so many bytes: all channels of what they read, two blocks of what they make.
+  Index lines_within(Index bytes) const {
+    const Index row = (inputs_ * columns_ * in_step_h_ + 2 * out_.w * out_step_h_) * width;
+    return std::clamp<Index>(bytes / (row * static_cast<Index>(sizeof(T))), 1, lines_);
+  }
+
+  Index n_;
+  Image in_, out_;
+  Index inputs_, lanes_;  // blocks of input channels, and how many they have
+  Index outputs_;         // blocks of output channels
+  Index m_stride_ = 0, c_stride_ = 0;
+  Index in_step_h_ = 1, in_step_w_ = 1, out_step_h_ = 1, out_step_w_ = 1;
+  Index shift_ = 0;  // padding above the output
+  Index top_ = 0, left_ = 0, lines_ = 0, reach_ = 0, columns_ = 0, taps_ = 0;
+  std::vector<Lattice> lattices_;
+};
+
+}  // namespace lamina::kernels

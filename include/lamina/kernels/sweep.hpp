@@ -1,0 +1,424 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <utility>
+#include <vector>
+
+#include "lamina/core/tensor.hpp"
+#include "lamina/kernels/convolution_shape.hpp"
+#include "lamina/kernels/gemm.hpp"
+#include "lamina/kernels/reduce.hpp"
+
+/// Convolution as a matrix product whose right operand is never formed.
+///
+/// The image is copied once into planes with its zeros around it; with a stride s, into s*s planes that each hold every
+/// s-th row and column. Then the pixels that one filter tap meets, for all outputs in a row-major sweep over a plane,
+/// are a contiguous run at a fixed offset, and the register tile of the matrix product (gemm.hpp) reads its rows there.
+/// A sweep is as wide as the plane, so a few results at the end of each line belong to no output and are dropped.
+/// The input's gradient is the same sweep over dy with the taps of one phase of the stride at a time, and the weight's
+/// gradient multiplies dy, laid out like the planes, with the runs.
+namespace lamina::kernels {
+
+/// From so many tasks on, each may prepare its own operands; below, they are prepared once for all.
+inline constexpr Index many_tasks = 8;
+
+/// Images in planes: `phases_h * phases_w` planes of `rows x columns` for each of `images`, the first pixel of the
+/// image at (top, left) of the padded one. Behind the last plane lie `slack` zeros, since the last tile reads past it.
+template <class T>
+struct Planes {
+  Index images, h, w;
+  Index phases_h, phases_w, top, left, rows, columns;
+  static constexpr Index slack = tile_columns<T>;
+
+  Index plane() const { return rows * columns; }
+  /// An image's planes, in whole vectors.
+  Index image() const { return simd::whole_vectors<T>(phases_h * phases_w * plane()); }
+  Index size() const { return images * image() + slack; }
+  /// Where padded pixel (i, j) of an image lies.
+  Index at(Index i, Index j) const {
+    return (i % phases_h * phases_w + j % phases_w) * plane() + i / phases_h * columns + j / phases_w;
+  }
+
+  /// The same planes for another number of images.
+  Planes of(Index count) const {
+    Planes result = *this;
+    result.images = count;
+    return result;
+  }
+
+  /// Copies all images, with zeros around; sums[i], if asked for, is the sum of image i's pixels.
+  Tensor<T> copy(const T* x, T* sums = nullptr) const {
+    Tensor<T> result({size()});
+    T* const out = result.data();
+    parallel_for(0, images, grain_of(image()), [&](Index first, Index last) {
+      of(last - first).copy_to(x + first * h * w, out + first * image(), sums ? sums + first : nullptr);
+    });
+    std::fill_n(out + images * image(), slack, T(0));
+    return result;
+  }
+  /// The same on this thread, to memory for size() less slack.
+  void copy_to(const T* x, T* out, T* sums = nullptr) const {
+    for (Index i = 0; i < images; ++i) {
+      copy_image(x + i * h * w, out + i * image());
+      if (sums) sums[i] = vector_sum(x + i * h * w, h * w);
+    }
+  }
+
+ private:
+  void copy_image(const T* x, T* out) const {
+    T* const end_of_image = out + image();
+    for (Index ph = 0; ph < phases_h; ++ph)
+      for (Index pw = 0; pw < phases_w; ++pw)
+        for (Index r = 0; r < rows; ++r, out += columns) {
+          const Index i = r * phases_h + ph - top;
+          if (i < 0 || i >= h) {
+            std::fill_n(out, columns, T(0));
+            continue;
+          }
+          // Columns j = c * phases_w + pw - left of the image, for those c where they exist.
+          const Index begin = std::clamp<Index>((left - pw + phases_w - 1) / phases_w, 0, columns);
+          const Index end = std::clamp<Index>((w + left - pw + phases_w - 1) / phases_w, begin, columns);
+          std::fill(out, out + begin, T(0));
+          const T* const from = x + i * w + pw - left;
+          if (phases_w == 1)
+            std::copy(from + begin, from + end, out + begin);
+          else
+            for (Index c = begin; c < end; ++c) out[c] = from[c * phases_w];
+          std::fill(out + end, out + columns, T(0));
+        }
+    std::fill(out, end_of_image, T(0));
+  }
+};
+
+/// One sweep: results (row, line, column) = sum over k of panels[k][row] * base[offsets[k] + line * columns + column],
+/// for `lines` lines of which the first `used` columns count, given to put(row, line, values) a line at a time.
+template <class T>
+struct Sweep {
+  Index rows;                  // rows of results
+  Index panel;                 // rows in a panel
+  Index columns, used, lines;  // of the plane
+  std::vector<Index> offsets;  // of the runs
+  Index panels() const { return (rows + panel - 1) / panel; }
+  Index depth() const { return static_cast<Index>(offsets.size()); }
+  /// Lines done at a time, so that the results stay in the cache; and the results' size.
+  Index band() const {
+    return std::clamp<Index>((Index{1} << 13) / (panel * std::max<Index>(1, columns)), 1, std::max<Index>(1, lines));
+  }
+  Index stretch() const { return (band() * columns + tile_columns<T> - 1) / tile_columns<T> * tile_columns<T>; }
+  Index scratch() const { return panel * stretch(); }
+
+  /// The results of panels first_panel..last_panel-1 in lines first_line..last_line-1.
+  template <class Put>
+  void run(const T* packed, const T* base, Index first_panel, Index last_panel, Index first_line, Index last_line,
+           T* results, Put put) const {
+    constexpr Index depth_block = 512;
+    const auto kernel = tile_kernel<T>(panel);
+    const Index length = (last_line - first_line - 1) * columns + used, stride = stretch();
+    for (Index p = first_panel; p < last_panel; ++p) {
+      for (Index k = 0; k == 0 || k < depth(); k += depth_block)
+        for (Index j = 0; j < length; j += tile_columns<T>)
+          kernel(std::min(depth_block, depth() - k), packed + (p * depth() + k) * panel,
+                 base + first_line * columns + j, offsets.data() + k, results + j, stride, k > 0);
+      for (Index i = p * panel; i < std::min(rows, (p + 1) * panel); ++i)
+        for (Index line = first_line; line < last_line; ++line)
+          put(i, line, results + (i - p * panel) * stride + (line - first_line) * columns);
+    }
+  }
+};
+
+/// Runs sweeps over n samples of `groups` groups, whose operands are the planes of `images` images each: calls
+/// f(sample, group, base, panels' range, lines' range, scratch) for all of them, `scratch_size` values being scratch.
+/// Small images of many samples are copied into planes by the task that sweeps over them, while they are in the cache.
+template <class T, class F>
+void sweep_all(Index n, Index groups, const Planes<T>& planes, const T* x, const Sweep<T>& sweep, Index scratch_size,
+               F f) {
+  const Index images = planes.images / n / groups, image = planes.h * planes.w;
+  const Index band = sweep.band(), bands = (sweep.lines + band - 1) / band;
+  const Planes<T> group = planes.of(images);
+  const bool local = bands == 1 && n * groups >= many_tasks;
+  const Index parts = local ? 1 : sweep.panels(), panels = local ? sweep.panels() : 1;
+  const Tensor<T> all = local ? Tensor<T>() : planes.copy(x);
+  const Index own = scratch_size + (local ? group.size() : 0);
+  Tensor<T> scratch({num_threads(), own});
+  T* const scratches = scratch.data();
+  const Index work = panels * sweep.panel * sweep.depth() * band * sweep.columns / tile_columns<T>;
+  parallel_for(0, n * groups * bands * parts, grain_of(work), [&](Index first_task, Index last_task) {
+    T* const mine = scratches + worker() * own;
+    for (Index task = first_task; task < last_task; ++task) {
+      const Index part = task % parts, first = task / parts % bands * band, g = task / parts / bands % groups;
+      const Index sample = task / parts / bands / groups;
+      const T* base = nullptr;
+      if (local) {
+        T* const copy = mine + scratch_size;
+        group.copy_to(x + (sample * groups + g) * images * image, copy);
+        std::fill_n(copy + group.size() - group.slack, group.slack, T(0));
+        base = copy;
+      } else {
+        base = all.data() + (sample * groups + g) * images * planes.image();
+      }
+      f(sample, g, base, std::pair(part, part + panels), std::pair(first, std::min(sweep.lines, first + band)), mine);
+    }
+  });
+}
+
+/// The forward sweep's planes: an output (i, j) meets padded pixel (i SH + a DH, j SW + b DW) at tap (a, b).
+template <class T>
+Planes<T> forward_planes(const ConvolutionShape& s) {
+  return {s.n * s.c,
+          s.h,
+          s.w,
+          s.sh,
+          s.sw,
+          s.top,
+          s.left,
+          s.oh() + s.dh * (s.kh - 1) / s.sh,
+          s.ow() + s.dw * (s.kw - 1) / s.sw};
+}
+
+/// Where the runs of a group's taps (c, a, b) start in its planes.
+template <class T>
+std::vector<Index> forward_offsets(const ConvolutionShape& s, const Planes<T>& planes) {
+  std::vector<Index> offsets;
+  for (Index c = 0; c < s.group_c(); ++c)
+    for (Index a = 0; a < s.kh; ++a)
+      for (Index b = 0; b < s.kw; ++b) offsets.push_back(c * planes.image() + planes.at(a * s.dh, b * s.dw));
+  return offsets;
+}
+
+/// Copies n values, in whole vectors where `room` values may be written.
+template <class T, class F>
+void put_line(const T* from, Index n, T* to, Index room, F f) {
+  constexpr Index width = simd::width<T>;
+  Index j = 0;
+  for (; j < n && j + width <= room; j += width) f(simd::Pack<T>::load(from + j)).store(to + j);
+  if (j < n) f(simd::Pack<T>::load(from + j, n - j)).store(to + j, n - j);
+}
+
+/// The sweep of a group's forward convolution.
+template <class T>
+Sweep<T> forward_sweep(const ConvolutionShape& s) {
+  const Planes<T> planes = forward_planes<T>(s);
+  return {s.group_m(), panel_rows<T>(s.group_m()), planes.columns, s.ow(), s.oh(), forward_offsets(s, planes)};
+}
+
+/// The weight in the panels that sweep_forward reads.
+template <class T>
+Tensor<T> pack_sweep_filters(const ConvolutionShape& s, const T* weight) {
+  const Index m = s.group_m(), depth = s.group_c() * s.taps(), rows = panel_rows<T>(m), panels = parts_of(m, rows);
+  Tensor<T> packed({s.groups, panels, rows * depth});
+  T* const out = packed.data();
+  parallel_for(0, s.groups * panels, grain_of(rows * depth), [&](Index first, Index last) {
+    for (Index task = first; task < last; ++task) {
+      const Index g = task / panels, row = task % panels * rows;
+      pack_rows(row_major(weight + g * m * depth, depth), row, std::min(rows, m - row), 0, depth, rows,
+                out + task * rows * depth);
+    }
+  });
+  return packed;
+}
+
+/// y = x * filters (from pack_sweep_filters) + bias, which may be null.
+template <class T>
+void sweep_forward(const ConvolutionShape& s, const T* x, const T* filters, const T* bias, T* y) {
+  const Index out_w = s.ow(), pixels = s.oh() * out_w;
+  const Sweep<T> sweep = forward_sweep<T>(s);
+  const Index filters_size = sweep.panels() * sweep.panel * sweep.depth();
+  sweep_all(s.n, s.groups, forward_planes<T>(s), x, sweep, sweep.scratch(),
+            [&](Index sample, Index g, const T* base, auto part, auto band, T* scratch) {
+              T* const out = y + (sample * s.m + g * s.group_m()) * pixels;
+              sweep.run(filters + g * filters_size, base, part.first, part.second, band.first, band.second, scratch,
+                        [&](Index row, Index line, const T* values) {
+                          // Whole vectors may run over into the lines that this task writes next.
+                          const simd::Pack<T> b(bias ? bias[g * s.group_m() + row] : T(0));
+                          put_line(values, out_w, out + row * pixels + line * out_w, (band.second - line) * out_w,
+                                   [&](simd::Pack<T> v) { return v + b; });
+                        });
+            });
+}
+
+/// dx, the gradient with respect to x. Padded pixel (i SH + p, j SW + q) of phase (p, q) gets weight tap (a, b) times
+/// dy(i - (a DH - p) / SH, j - (b DW - q) / SW) from the taps with a DH = p (mod SH), b DW = q (mod SW).
+template <class T>
+void sweep_backward_input(const ConvolutionShape& s, const T* dy, const T* weight, T* dx) {
+  const Index lead_h = s.dh * (s.kh - 1) / s.sh, lead_w = s.dw * (s.kw - 1) / s.sw;
+  const Index lines = (s.h + s.top - 1) / s.sh + 1, columns = (s.w + s.left - 1) / s.sw + 1;
+  const Planes<T> planes{s.n * s.m, s.oh(), s.ow(), 1, 1, lead_h, lead_w, lead_h + lines, lead_w + columns};
+  const Index taps = s.taps();
+
+  struct Phase {
+    Index p, q;
+    Sweep<T> sweep;
+    Tensor<T> packed;
+  };
+  std::vector<Phase> phases;
+  Index scratch_size = 0;
+  for (Index p = 0; p < s.sh; ++p)
+    for (Index q = 0; q < s.sw; ++q) {
+      Phase phase{p, q, {s.group_c(), panel_rows<T>(s.group_c()), planes.columns, columns, lines, {}}, {}};
+      std::vector<Index> used;  // the taps of this phase
+      for (Index a = 0; a < s.kh; ++a)
+        for (Index b = 0; b < s.kw; ++b)
+          if (a * s.dh % s.sh == p && b * s.dw % s.sw == q) used.push_back(a * s.kw + b);
+      Sweep<T>& sweep = phase.sweep;
+      for (Index m = 0; m < s.group_m(); ++m)
+        for (Index tap : used)
+          sweep.offsets.push_back(m * planes.image() + (lead_h - (tap / s.kw * s.dh - p) / s.sh) * planes.columns +
+                                  (lead_w - (tap % s.kw * s.dw - q) / s.sw));
+      const Index depth = sweep.depth(), panel_size = sweep.panel * depth;
+      phase.packed = Tensor<T>({s.groups, sweep.panels() * panel_size});
+      T* const packed = phase.packed.data();
+      parallel_for(0, s.groups * sweep.panels(), 1, [&](Index task, Index) {
+        const Index g = task / sweep.panels(), c0 = task % sweep.panels() * sweep.panel;
+        T* panel = packed + task * panel_size;
+        for (Index m = 0; m < s.group_m(); ++m)
+          for (Index tap : used)
+            for (Index i = 0; i < sweep.panel; ++i)
+              *panel++ =
+                  c0 + i < s.group_c() ? weight[((g * s.group_m() + m) * s.group_c() + c0 + i) * taps + tap] : T(0);
+      });
+      scratch_size = std::max(scratch_size, sweep.scratch());
+      phases.push_back(std::move(phase));
+    }
+
+  sweep_all(s.n, s.groups, planes, dy, phases[0].sweep, scratch_size,
+            [&](Index sample, Index g, const T* base, auto part, auto band, T* scratch) {
+              T* const out = dx + (sample * s.c + g * s.group_c()) * s.h * s.w;
+              for (const Phase& phase : phases) {
+                const Sweep<T>& sweep = phase.sweep;
+                const Index begin = std::max<Index>(0, (s.left - phase.q + s.sw - 1) / s.sw);
+                const Index end = (s.w + s.left - phase.q + s.sw - 1) / s.sw;
+                const Index last_row = std::min(s.h, (band.second - 1) * s.sh + phase.p - s.top + 1);
+                sweep.run(phase.packed.data() + g * sweep.panels() * sweep.panel * sweep.depth(), base, part.first,
+                          part.second, band.first, band.second, scratch, [&](Index row, Index line, const T* values) {
+                            const Index i = line * s.sh + phase.p - s.top;
+                            if (i < 0 || i >= s.h) return;
+                            T* const to = out + (row * s.h + i) * s.w;
+                            if (s.sh == 1 && s.sw == 1)
+                              put_line(values + begin, s.w, to, (last_row - i) * s.w,
+                                       [](simd::Pack<T> v) { return v; });
+                            else
+                              for (Index j = begin; j < end; ++j) to[j * s.sw + phase.q - s.left] = values[j];
+                          });
+              }
+            });
+}
+
+/// out[i * out_stride + j] += sum over `samples` and `length` (a multiple of the vector) of a[i][.] * b[j][.], for i <
+/// rows and j < columns; sample n lies at a[i] + n * a_stride and b[j] + n * b_stride. The tile is always computed
+/// whole.
+template <class T, int Rows, int Columns>
+void accumulate_products(Index samples, Index length, std::array<const T*, Rows> a, Index a_stride,
+                         std::array<const T*, Columns> b, Index b_stride, T* out, Index out_stride, Index rows,
+                         Index columns) {
+  using Pack = simd::Pack<T>;
+  std::array<Pack, Rows * Columns> sums;
+  sums.fill(Pack(T(0)));
+  for (Index n = 0; n < samples; ++n) {
+    for (Index l = 0; l < length; l += simd::width<T>) {
+      std::array<Pack, Columns> right;
+      simd::unroll<Columns>([&](auto j) { right[j] = Pack::load(b[j] + l); });
+      simd::unroll<Rows>([&](auto i) {
+        const Pack left = Pack::load(a[i] + l);
+        simd::unroll<Columns>(
+            [&](auto j) { sums[i * Columns + j] = multiply_add(left, right[j], sums[i * Columns + j]); });
+      });
+    }
+    simd::unroll<Rows>([&](auto i) { a[i] += a_stride; });
+    simd::unroll<Columns>([&](auto j) { b[j] += b_stride; });
+  }
+  simd::unroll<Rows>([&](auto i) {
+    simd::unroll<Columns>([&](auto j) {
+      if (i < rows && j < columns) out[i * out_stride + j] += simd::sum(sums[i * Columns + j]);
+    });
+  });
+}
+
+/// Adds the gradients with respect to the weight and, unless null, the bias: dw[m, c, a, b] is the sum over samples and
+/// outputs of dy times the pixel that tap (a, b) meets. Samples are cut into chunks whose partial sums are added in
+/// order.
+template <class T>
+void sweep_backward_weight(const ConvolutionShape& s, const T* x, const T* dy, T* dweight, T* dbias) {
+  constexpr int tile_rows = simd::vector_bytes == 64 ? 6 : 3, tile_taps = 4;  // as many sums as the registers hold
+  constexpr Index width = simd::width<T>;
+  const Planes<T> planes = forward_planes<T>(s);
+  // dy in lines as wide as the planes', zeros behind each line; in whole vectors, so planes follow with a gap.
+  const Index length = ((s.oh() - 1) * planes.columns + s.ow() + width - 1) / width * width;
+  const Planes<T> dy_planes{s.n * s.m,     s.oh(), s.ow(), 1, 1, 0, 0, (length + planes.columns - 1) / planes.columns,
+                            planes.columns};
+  const std::vector<Index> offsets = forward_offsets(s, planes);
+  const Index depth = static_cast<Index>(offsets.size()), total = s.m * depth;
+  const Index c = s.group_c(), m = s.group_m(), in = s.h * s.w, out = s.oh() * s.ow();
+
+  // Samples are cut into chunks to keep threads busy, as far as the partial sums are small.
+  const Index chunks = std::clamp<Index>((Index{1} << 20) / total, 1, std::min<Index>(s.n, 16));
+  Tensor<T> partial({chunks, s.m, depth}), sums(dbias ? Shape{s.n, s.m} : Shape{0});
+  T* const partials = partial.data();
+  T* const dy_sums = dbias ? sums.data() : nullptr;
+
+  // Rows m0.. of a chunk's partial sums, from `samples` samples at these strides.
+  const auto add_products = [&](T* sum, Index m0, const T* pixels, Index x_stride, const T* grads, Index dy_stride,
+                                Index samples) {
+    std::array<const T*, tile_rows> a;
+    std::array<const T*, tile_taps> b;
+    // Tiles that stick out repeat the last row or tap; the copies are not used.
+    for (Index i = 0; i < tile_rows; ++i)
+      a[static_cast<std::size_t>(i)] = grads + std::min(m0 + i, m - 1) * dy_planes.image();
+    for (Index k = 0; k < depth; k += tile_taps) {
+      for (Index j = 0; j < tile_taps; ++j)
+        b[static_cast<std::size_t>(j)] = pixels + offsets[static_cast<std::size_t>(std::min(k + j, depth - 1))];
+      accumulate_products<T, tile_rows, tile_taps>(samples, length, a, dy_stride, b, x_stride, sum + m0 * depth + k,
+                                                   depth, m - m0, depth - k);
+    }
+  };
+  const auto sum_of = [&](Index chunk, Index g) { return partials + (chunk * s.m + g * m) * depth; };
+  // So many samples at a time that they stay in the second-level cache while all tiles go over them.
+  const Index x_size = c * planes.image(), dy_size = m * dy_planes.image();
+  const Index together = std::clamp<Index>((Index{1} << 16) / (x_size + dy_size), 1, (s.n + chunks - 1) / chunks);
+
+  if (chunks * s.groups >= many_tasks) {
+    const Index own = together * (x_size + dy_size) + planes.slack;
+    Tensor<T> scratch({num_threads(), own});
+    T* const scratches = scratch.data();
+    parallel_for(0, chunks * s.groups, 1, [&](Index task, Index) {
+      const Index g = task % s.groups, chunk = task / s.groups;
+      T* const grads = scratches + worker() * own;
+      T* const pixels = grads + together * dy_size;
+      std::fill_n(pixels + together * x_size, planes.slack, T(0));
+      std::fill_n(sum_of(chunk, g), m * depth, T(0));
+      const Index end = (chunk + 1) * s.n / chunks;
+      for (Index n0 = chunk * s.n / chunks; n0 < end; n0 += together) {
+        const Index samples = std::min(together, end - n0);
+        for (Index i = 0; i < samples; ++i) {
+          const Index group = (n0 + i) * s.groups + g;
+          planes.of(c).copy_to(x + group * c * in, pixels + i * x_size);
+          dy_planes.of(m).copy_to(dy + group * m * out, grads + i * dy_size, dbias ? dy_sums + group * m : nullptr);
+        }
+        // Behind the last sample of a shorter turn lie finite values of an earlier one.
+        for (Index m0 = 0; m0 < m; m0 += tile_rows)
+          add_products(sum_of(chunk, g), m0, pixels, x_size, grads, dy_size, samples);
+      }
+    });
+  } else {
+    const Tensor<T> image = planes.copy(x), gradient = dy_planes.copy(dy, dy_sums);
+    const Index row_tiles = (m + tile_rows - 1) / tile_rows;
+    parallel_for(0, chunks * s.groups * row_tiles, 1, [&](Index task, Index) {
+      const Index m0 = task % row_tiles * tile_rows, g = task / row_tiles % s.groups;
+      const Index chunk = task / row_tiles / s.groups;
+      std::fill_n(sum_of(chunk, g) + m0 * depth, std::min<Index>(tile_rows, m - m0) * depth, T(0));
+      const Index end = (chunk + 1) * s.n / chunks;
+      for (Index n0 = chunk * s.n / chunks; n0 < end; n0 += together)
+        add_products(sum_of(chunk, g), m0, image.data() + (n0 * s.groups + g) * x_size, s.groups * x_size,
+                     gradient.data() + (n0 * s.groups + g) * dy_size, s.groups * dy_size, std::min(together, end - n0));
+    });
+  }
+  parallel_for(0, total, 1 << 12, [&](Index first, Index last) {
+    for (Index chunk = 0; chunk < chunks; ++chunk)
+      for (Index i = first; i < last; ++i) dweight[i] += partials[chunk * total + i];
+  });
+  if (dbias)
+    for (Index n = 0; n < s.n; ++n)
+      for (Index i = 0; i < s.m; ++i) dbias[i] += dy_sums[n * s.m + i];
+}
+
+}  // namespace lamina::kernels

@@ -1,0 +1,443 @@
+#pragma once
+
+#include <array>
+#include <vector>
+
+#include "lamina/kernels/blocked.hpp"
+
+/// Winograd's convolution, stride and dilation 1: F(M x M, R x R) makes M x M outputs from N x N inputs, N = M + R - 1,
+/// with N^2 multiplications for each pair of channels in place of M^2 R^2. (Winograd 1980; Lavin and Gray, "Fast
+/// Algorithms for Convolutional Neural Networks", 2016.)
+///
+/// With x a tile, g a filter and y the outputs: y = A' [(G g G') . (B' x B)] A, summed over the channels between the
+/// transforms, so that the products are N^2 matrix products. The matrices come from evaluating polynomials at N - 1
+/// points and infinity (Toom-Cook): for N = 4 at 0, 1, -1; for N = 6 at 0, +-sqrt(1/2), +-sqrt(2), whose rounding error
+/// is about half of that of the usual 0, +-1, +-2 (compare Barabasz et al., "Error Analysis and Improving the Accuracy
+/// of Winograd Convolution", 2020). The gradient of the weight is the transposed algorithm with respect to g.
+///
+/// An infinite input makes the outputs of its tile NaN where the direct sum may be infinite.
+namespace lamina::kernels {
+
+/// The transforms of F(M, R) in one dimension, on vectors of independent values.
+template <class T, int M, int R>
+struct WinogradTransform {
+  static constexpr int N = M + R - 1;
+  static_assert(N == 4 || N == 6);
+  using Pack = simd::Pack<T>;
+  template <int Size>
+  using Values = std::array<Pack, Size>;
+
+  static constexpr int pairs = N / 2 - 1;
+  /// The points of pair i are +-point(i, 1); their powers; and N_i, the derivative of prod (x - point) there.
+  static constexpr T point(int i, int power) {
+    const T square = N == 4 ? T(1) : i == 0 ? T(0.5) : T(2);
+    T value = power % 2 == 0 || N == 4 ? T(1) : i == 0 ? T(0.70710678118654752440) : T(1.41421356237309504880);
+    for (int k = 1; k < power; k += 2) value *= square;
+    return value;
+  }
+  static constexpr T scale(int i) { return T(1) / (N == 4 ? T(2) : i == 0 ? T(-1.5) : T(6)); }
+
+  /// B' d.
+  [[gnu::always_inline]] static Values<N> input(const Values<N>& d) {
+    if constexpr (N == 4) {
+      return {d[0] - d[2], d[1] + d[2], d[2] - d[1], d[3] - d[1]};
+    } else {
+      const Pack even0 = multiply_add(d[2], T(-2), d[4]), odd0 = multiply_add(d[1], T(-2), d[3]);
+      const Pack even1 = multiply_add(d[2], T(-0.5), d[4]), odd1 = multiply_add(d[1], T(-0.5), d[3]);
+      return {multiply_add(d[2], T(-2.5), d[0] + d[4]), multiply_add(odd0, point(0, 1), even0),
+              multiply_add(odd0, -point(0, 1), even0),  multiply_add(odd1, point(1, 1), even1),
+              multiply_add(odd1, -point(1, 1), even1),  multiply_add(d[3], T(-2.5), d[1] + d[5])};
+    }
+  }
+
+  /// G g.
+  [[gnu::always_inline]] static Values<N> filter(const Values<R>& g) {
+    Values<N> u = evaluate(g);
+    simd::unroll<pairs>([&](auto i) {
+      u[2 * i + 1] *= Pack(scale(i));
+      u[2 * i + 2] *= Pack(scale(i));
+    });
+    return u;
+  }
+  /// G' u.
+  [[gnu::always_inline]] static Values<R> filter_transposed(Values<N> u) {
+    simd::unroll<pairs>([&](auto i) {
+      u[2 * i + 1] *= Pack(scale(i));
+      u[2 * i + 2] *= Pack(scale(i));
+    });
+    return collect<R>(u);
+  }
+
+  /// A' m.
+  [[gnu::always_inline]] static Values<M> output(const Values<N>& m) { return collect<M>(m); }
+  /// A y.
+  [[gnu::always_inline]] static Values<N> output_transposed(const Values<M>& y) { return evaluate(y); }
+
+ private:
+  /// The polynomial with these coefficients at all points; at infinity, the leading one.
+  template <std::size_t Size>
+  [[gnu::always_inline]] static Values<N> evaluate(const Values<Size>& c) {
+    Values<N> result;
+    result[0] = c[0];
+    result[N - 1] = c[Size - 1];
+    simd::unroll<pairs>([&](auto i) {
+      Pack even = c[0], odd = c[1] * Pack(point(i, 1));
+      simd::unroll<static_cast<int>(Size) - 2>([&](auto k) {
+        Pack& sum = k % 2 == 0 ? even : odd;
+        sum = multiply_add(c[k + 2], point(i, k + 2), sum);
+      });
+      result[2 * i + 1] = even + odd;
+      result[2 * i + 2] = even - odd;
+    });
+    return result;
+  }
+  /// Its transpose.
+  template <int Size>
+  [[gnu::always_inline]] static Values<Size> collect(const Values<N>& v) {
+    Values<Size> result;
+    result[0] = v[0];
+    simd::unroll<Size - 1>([&](auto k) { result[k + 1] = k + 2 == Size ? v[N - 1] : Pack(T(0)); });
+    simd::unroll<pairs>([&](auto i) {
+      const Pack even = v[2 * i + 1] + v[2 * i + 2], odd = v[2 * i + 1] - v[2 * i + 2];
+      simd::unroll<Size>([&](auto k) { result[k] = multiply_add(k % 2 == 0 ? even : odd, point(i, k), result[k]); });
+    });
+    return result;
+  }
+};
+
+/// In two dimensions: f on the columns of the In x In values load(i, j), then on the rows; store(i, j, value).
+template <class T, int In, int Out, class F, class Load, class Store>
+[[gnu::always_inline]] inline void transform_tile(F f, Load load, Store store) {
+  using Pack = simd::Pack<T>;
+  std::array<Pack, In * Out> half;
+  for (int j = 0; j < In; ++j) {
+    std::array<Pack, In> column;
+    simd::unroll<In>([&](auto i) { column[i] = load(static_cast<int>(i), j); });
+    const std::array<Pack, Out> result = f(column);
+    simd::unroll<Out>([&](auto i) { half[static_cast<std::size_t>(i * In + j)] = result[i]; });
+  }
+  for (int i = 0; i < Out; ++i) {
+    std::array<Pack, In> row;
+    simd::unroll<In>([&](auto j) { row[j] = half[static_cast<std::size_t>(i * In + j)]; });
+    const std::array<Pack, Out> result = f(row);
+    simd::unroll<Out>([&](auto j) { store(i, static_cast<int>(j), result[j]); });
+  }
+}
+
+/// The tiles of F(M x M, R x R): each transforms one tile of one block of channels. Pixels lie as in blocked.hpp,
+/// `pitch` values from row to row; the N^2 products of a tile lie `stride` values apart.
+template <class T>
+struct WinogradTile {
+  Index outputs, taps, size;                                               // M, R, N
+  void (*input)(const T* pixels, Index pitch, T* products, Index stride);  // B' x B
+  /// A' m A, of which the first `rows` rows and `columns` columns are stored.
+  void (*output)(const T* products, Index stride, T* pixels, Index pitch, Index rows, Index columns);
+  void (*gradient)(const T* pixels, Index pitch, T* products, Index stride);  // A dy A'
+  void (*filter)(const T* taps, bool rotated, T* products, Index stride);     // G g G', g turned by half a turn or not
+  void (*filter_gradient)(const T* products, Index stride, T* taps);          // G' u G
+};
+
+/// B' x B, which depends on N only.
+template <class T, int N>
+void winograd_input(const T* pixels, Index pitch, T* products, Index stride) {
+  using Pack = simd::Pack<T>;
+  transform_tile<T, N, N>(
+      WinogradTransform<T, N - 2, 3>::input,
+      [&](int i, int j) { return Pack::load(pixels + i * pitch + j * simd::width<T>); },
+      [&](int i, int j, Pack v) { v.store(products + (i * N + j) * stride); });
+}
+
+template <class T, int M, int R>
+const WinogradTile<T>& winograd_tile() {
+  using Transform = WinogradTransform<T, M, R>;
+  using Pack = simd::Pack<T>;
+  constexpr int N = Transform::N;
+  constexpr Index width = simd::width<T>;
+  static constexpr WinogradTile<T> tile{
+      M,
+      R,
+      N,
+      &winograd_input<T, N>,
+      [](const T* products, Index stride, T* pixels, Index pitch, Index rows, Index columns) {
+        transform_tile<T, N, M>(
+            Transform::output, [&](int i, int j) { return Pack::load(products + (i * N + j) * stride); },
+            [&](int i, int j, Pack v) {
+              if (i < rows && j < columns) v.store(pixels + i * pitch + j * width);
+            });
+      },
+      [](const T* pixels, Index pitch, T* products, Index stride) {
+        transform_tile<T, M, N>(
+            Transform::output_transposed, [&](int i, int j) { return Pack::load(pixels + i * pitch + j * width); },
+            [&](int i, int j, Pack v) { v.store(products + (i * N + j) * stride); });
+      },
+      [](const T* taps, bool rotated, T* products, Index stride) {
+        transform_tile<T, R, N>(
+            Transform::filter,
+            [&](int i, int j) {
+              const int tap = i * R + j;
+              return Pack::load(taps + (rotated ? R * R - 1 - tap : tap) * width);
+            },
+            [&](int i, int j, Pack v) { v.store(products + (i * N + j) * stride); });
+      },
+      [](const T* products, Index stride, T* taps) {
+        transform_tile<T, N, R>(
+            Transform::filter_transposed, [&](int i, int j) { return Pack::load(products + (i * N + j) * stride); },
+            [&](int i, int j, Pack v) { v.store(taps + (i * R + j) * width); });
+      }};
+  return tile;
+}
+
+/// F(M x M, R x R) for a stride-1 convolution of some images; all pointers are those of one group of channels, whose
+/// samples lie s.c (s.m) channels apart.
+template <class T>
+class Winograd {
+  static constexpr Index width = simd::width<T>;
+
+ public:
+  /// y from x: output channel m, input channel c and tap t have their weight at m * c's taps + c * taps + t.
+  static Winograd forward(const WinogradTile<T>& tile, const ConvolutionShape& s) {
+    return Winograd(tile, s, s.group_c() * s.taps(), s.taps(), false);
+  }
+  /// dx from dy: the same with C and M exchanged and the filters turned by half a turn.
+  static Winograd backward_input(const WinogradTile<T>& tile, const ConvolutionShape& s) {
+    return Winograd(tile, transposed(s), s.taps(), s.group_c() * s.taps(), true);
+  }
+
+  /// Values that the transformed filters of one group take.
+  Index filters_size() const { return parts_of(outputs_, 2) * products_ * filter_stride(2); }
+
+  /// G g G' for all filters of a group.
+  void pack_filters(const T* weight, T* filters) const {
+    parallel_for(0, outputs_, 1, [&](Index block, Index) {
+      const Index columns = std::min<Index>(2, outputs_ - block / 2 * 2), stride = filter_stride(columns);
+      T* const to = filters + block / 2 * products_ * filter_stride(2) + block % 2 * width;
+      const T* const from = weight + block * width * m_stride_;
+      const Index lanes = std::min(width, s_.group_m() - block * width);
+      Taps taps;
+      for (Index c = 0; c < inputs_ * lanes_; ++c) {
+        if (c < s_.group_c())
+          interleave(from + c * c_stride_, m_stride_, lanes, 1, s_.taps(), taps.data(), s_.taps());
+        else
+          taps.fill(T(0));
+        tile_.filter(taps.data(), rotated_, to + c * columns * width, stride);
+      }
+    });
+  }
+
+  /// y = x * filters, changed by change(m), a function of a vector of output channels m, m + 1, ...
+  template <class Change>
+  void run(const T* x, const T* filters, T* y, Change change) const {
+    const Index tile_rows = rows_in_group(), tiles = tile_rows * tiles_w_;
+    const Index in_stride = stride(inputs_, tiles), out_stride = stride(2, tiles);
+    std::vector<Index> offsets;
+    for (Index block = 0; block < inputs_; ++block) offsets.push_back(block * tiles * width);
+    const Index all_rows = s_.n * tiles_h_;
+    in_groups<T>(
+        parts_of(all_rows, tile_rows), inputs_, parts_of(outputs_, 2), products_ * in_stride,
+        std::max(input_scratch(tile_rows), products_ * out_stride + M_ * s_.ow() * width),
+        [&](Index group, Index block, T* prepared, T* scratch) {
+          const Index first = group * tile_rows, last = std::min(all_rows, first + tile_rows);
+          transform_input(x, block, first, last, prepared + block * tiles * width, in_stride, scratch);
+        },
+        [&](Index group, Index pair, const T* prepared, T* scratch) {
+          const Index first = group * tile_rows, last = std::min(all_rows, first + tile_rows);
+          const Index columns = std::min<Index>(2, outputs_ - 2 * pair);
+          const T* const filter = filters + pair * products_ * filter_stride(2);
+          for (Index k = 0; k < products_; ++k)
+            block_product(tiles_w_ * (last - first), columns, inputs_, lanes_, prepared + k * in_stride, width,
+                          offsets.data(), filter + k * filter_stride(columns), scratch + k * out_stride, width,
+                          tiles * width, false);
+          for (Index j = 0; j < columns; ++j)
+            transform_output(scratch + j * tiles * width, out_stride, 2 * pair + j, first, last,
+                             scratch + products_ * out_stride, y, change);
+        });
+  }
+
+  /// With forward()'s geometry: dweight[m, c, t] += the gradient with respect to the filters; dbias[m] (unless null) +=
+  /// the sum of dy.
+  void backward_weight(const T* x, const T* dy, T* dweight, T* dbias) const {
+    const Index all_rows = s_.n * tiles_h_;
+    const Index turn = std::clamp<Index>(transformed_tiles / tiles_w_, 1, all_rows), tiles = turn * tiles_w_;
+    const Index x_stride = stride(inputs_, tiles), dy_stride = stride(outputs_, tiles);
+    // With few tiles the sums are larger than what is summed: each part is then carried through to the end.
+    const bool at_once = turn == all_rows && tiles <= few_tiles;
+    const Index part_stride = (2 * width + 1) * width;
+    const Index sum_row = inputs_ * width, sum_stride = at_once ? 0 : (outputs_ * sum_row + 1) * width;
+    const Index scratch_size = std::max({input_scratch(turn), M_ * M_ * tiles_w_ * width, products_ * part_stride});
+    const Index threads = num_threads();
+    Tensor<T> memory({products_ * (x_stride + dy_stride + sum_stride) + threads * scratch_size + outputs_ * width});
+    T* const pixels = memory.data();
+    T* const gradients = pixels + products_ * x_stride;
+    T* const sums = gradients + products_ * dy_stride;
+    T* const dy_sums = sums + products_ * sum_stride;
+    T* const scratches = dy_sums + outputs_ * width;
+    std::fill_n(dy_sums, outputs_ * width, T(0));
+    for (Index first = 0; first < all_rows; first += turn) {
+      const Index last = std::min(all_rows, first + turn), count = (last - first) * tiles_w_;
+      parallel_for(0, inputs_ + outputs_, 1, [&](Index block, Index) {
+        T* const scratch = scratches + worker() * scratch_size;
+        if (block < inputs_)
+          transform_input(x, block, first, last, pixels + block * tiles * width, x_stride, scratch);
+        else
+          transform_gradient(dy, block - inputs_, first, last, gradients + (block - inputs_) * tiles * width, dy_stride,
+                             scratch, dy_sums + (block - inputs_) * width);
+      });
+      const Index pairs = parts_of(inputs_, 2);
+      const auto sum_products = [&](Index k, Index block, Index pair, T* to, Index to_row) {
+        block_outers<T>(1, count, {gradients + k * dy_stride + block * tiles * width, 0, width, 0}, width,
+                        {pixels + k * x_stride + 2 * pair * tiles * width, 0, width, tiles * width},
+                        std::min<Index>(2, inputs_ - 2 * pair), to, to_row, first > 0);
+      };
+      if (at_once) {
+        parallel_for(0, pairs * outputs_, 1, [&](Index task, Index) {
+          const Index pair = task / outputs_, block = task % outputs_;
+          T* const part = scratches + worker() * scratch_size;
+          for (Index k = 0; k < products_; ++k) sum_products(k, block, pair, part + k * part_stride, 2 * width);
+          for (Index m = 0; m < std::min(width, s_.group_m() - block * width); ++m)
+            for (Index c = 2 * pair; c < std::min(inputs_, 2 * pair + 2); ++c)
+              add_filter_gradient(part + (2 * m + c % 2) * width, part_stride, block * width + m, c, dweight);
+        });
+      } else {
+        parallel_for(0, products_, 1, [&](Index k, Index) {
+          for (Index pair = 0; pair < pairs; ++pair)
+            for (Index block = 0; block < outputs_; ++block)
+              sum_products(k, block, pair, sums + k * sum_stride + block * width * sum_row + 2 * pair * width, sum_row);
+        });
+      }
+    }
+    if (!at_once)
+      parallel_for(0, s_.group_m(), grain_of(s_.group_c() * products_), [&](Index first, Index last) {
+        for (Index m = first; m < last; ++m)
+          for (Index block = 0; block < inputs_; ++block)
+            add_filter_gradient(sums + m * sum_row + block * width, sum_stride, m, block, dweight);
+      });
+    if (dbias)
+      for (Index m = 0; m < s_.group_m(); ++m) dbias[m] += dy_sums[m];
+  }
+
+ private:
+  using Pack = simd::Pack<T>;
+
+  Winograd(const WinogradTile<T>& tile, const ConvolutionShape& s, Index m_stride, Index c_stride, bool rotated)
+      : tile_(tile),
+        M_(tile.outputs),
+        R_(tile.taps),
+        products_(tile.size * tile.size),
+        s_(s),
+        inputs_(blocks_of<T>(s.group_c())),
+        lanes_(lanes_of<T>(s.group_c())),
+        outputs_(blocks_of<T>(s.group_m())),
+        tiles_h_(parts_of(s.oh(), tile.outputs)),
+        tiles_w_(parts_of(s.ow(), tile.outputs)),
+        m_stride_(m_stride),
+        c_stride_(c_stride),
+        rotated_(rotated) {}
+
+  /// A block's filters of at most 5 x 5 taps.
+  using Taps = std::array<T, static_cast<std::size_t>(25 * width)>;
+
+  /// Distances between the N^2 parts, kept off powers of two, which would all fall into the same lines of a cache.
+  Index filter_stride(Index columns) const { return (inputs_ * lanes_ * columns + 1) * width; }
+  static Index stride(Index blocks, Index tiles) { return (blocks * tiles + 1) * width; }
+
+  /// Rows of tiles done together: so many that the filters are read rarely, so few that what they make stays in the
+  /// second-level cache.
+  Index rows_in_group() const {
+    constexpr Index cache = Index{768} << 10;
+    const Index each = products_ * (inputs_ + 2) * width * static_cast<Index>(sizeof(T));
+    const Index tiles = std::clamp<Index>(cache / each, 24, 96);
+    return std::clamp<Index>((tiles + tiles_w_ / 2) / tiles_w_, 1, s_.n * tiles_h_);
+  }
+  /// Tiles transformed before their products_ are summed, for the gradient of the weight.
+  static constexpr Index transformed_tiles = 512, few_tiles = 128;
+
+  Index input_scratch(Index tile_rows) const {
+    return (std::min(tile_rows, tiles_h_) * M_ + R_ - 1) * (tiles_w_ * M_ + R_ - 1) * width;
+  }
+
+  /// f(sample, first, last) for the tile rows of each image among rows first..last-1 of all images.
+  template <class F>
+  void for_images(Index first, Index last, F f) const {
+    while (first < last) {
+      const Index n = first / tiles_h_, end = std::min(last, (n + 1) * tiles_h_);
+      f(n, first - n * tiles_h_, end - n * tiles_h_);
+      first = end;
+    }
+  }
+
+  /// B' x B of one block of channels: product k of tile t at to[k * stride + t * L].
+  void transform_input(const T* x, Index block, Index first, Index last, T* to, Index stride, T* scratch) const {
+    const Index columns = tiles_w_ * M_ + R_ - 1;
+    for_images(first, last, [&](Index n, Index begin, Index end) {
+      interleave_padded(x + (n * s_.c + block * lanes_) * s_.h * s_.w, std::min(lanes_, s_.group_c() - block * lanes_),
+                        s_.h, s_.w, begin * M_ - s_.top, (end - begin) * M_ + R_ - 1, s_.left, columns, scratch);
+      for (Index row = 0; row < end - begin; ++row)
+        for (Index tile = 0; tile < tiles_w_; ++tile, to += width) {
+          const T* const from = scratch + (row * M_ * columns + tile * M_) * width;
+          tile_.input(from, columns * width, to, stride);
+        }
+    });
+  }
+
+  /// A' m A of one block of channels, into y.
+  template <class Change>
+  void transform_output(const T* from, Index stride, Index block, Index first, Index last, T* scratch, T* y,
+                        Change change) const {
+    const Index out_h = s_.oh(), out_w = s_.ow();
+    const auto f = change(block * width);
+    for_images(first, last, [&](Index n, Index begin, Index end) {
+      T* const image = y + (n * s_.m + block * width) * out_h * out_w;
+      for (Index row = begin; row < end; ++row) {
+        const Index rows = std::min<Index>(M_, out_h - row * M_);
+        for (Index tile = 0; tile < tiles_w_; ++tile, from += width) {
+          T* const to = scratch + tile * M_ * width;
+          const Index columns = std::min<Index>(M_, out_w - tile * M_);
+          tile_.output(from, stride, to, out_w * width, rows, columns);
+        }
+        deinterleave(scratch, rows * out_w, image + row * M_ * out_w, out_h * out_w,
+                     std::min(width, s_.group_m() - block * width), f);
+      }
+    });
+  }
+
+  /// A dy A' of one block of channels, like transform_input; adds the sums of dy to sum.
+  void transform_gradient(const T* dy, Index block, Index first, Index last, T* to, Index stride, T* scratch,
+                          T* sum) const {
+    const Index out_h = s_.oh(), out_w = s_.ow(), columns = tiles_w_ * M_;
+    for_images(first, last, [&](Index n, Index begin, Index end) {
+      Pack total(T(0));
+      for (Index row = begin; row < end; ++row) {
+        interleave_padded(dy + (n * s_.m + block * width) * out_h * out_w,
+                          std::min(width, s_.group_m() - block * width), out_h, out_w, row * M_, M_, 0, columns,
+                          scratch);
+        for (Index pixel = 0; pixel < M_ * columns; ++pixel) total += Pack::load(scratch + pixel * width);
+        for (Index tile = 0; tile < tiles_w_; ++tile, to += width) {
+          const T* const from = scratch + tile * M_ * width;
+          tile_.gradient(from, columns * width, to, stride);
+        }
+      }
+      (Pack::load(sum) + total).store(sum);
+    });
+  }
+
+  /// dweight += G' sums G for output channel m and a block of input channels.
+  void add_filter_gradient(const T* sums, Index stride, Index m, Index block, T* dweight) const {
+    Taps taps, rows;
+    tile_.filter_gradient(sums, stride, taps.data());
+    const Index count = std::min(lanes_, s_.group_c() - block * lanes_);
+    deinterleave(taps.data(), R_ * R_, rows.data(), R_ * R_, count, [](Pack v) { return v; });
+    T* const to = dweight + (m * s_.group_c() + block * lanes_) * R_ * R_;
+    for (Index i = 0; i < count * R_ * R_; ++i) to[i] += rows[static_cast<std::size_t>(i)];
+  }
+
+  const WinogradTile<T>& tile_;
+  Index M_, R_, products_;
+  ConvolutionShape s_;
+  Index inputs_, lanes_;  // blocks of input channels, and how many they have
+  Index outputs_;         // blocks of output channels
+  Index tiles_h_, tiles_w_;
+  Index m_stride_, c_stride_;  // of the weight
+  bool rotated_;
+};
+
+}  // namespace lamina::kernels
