@@ -266,10 +266,16 @@ class DirectConvolution {
   Index pair_size(Index columns) const { return inputs_ * taps_ * lanes_ * columns * width; }
   /// Rows of the padded input that so many lines read.
   Index rows_of(Index lines) const { return (lines - 1) * in_step_h_ + reach_; }
-  /// As many lines as need so many bytes: all channels of what they read, two blocks of what they make.
+  /// About as many lines as need so many bytes: all channels of what they read, two blocks of what they make. Somewhat
+  /// fewer, where that makes the number of bands even: for one image, an odd one would leave a thread without work.
   Index lines_within(Index bytes) const {
     const Index row = (inputs_ * columns_ * in_step_h_ + 2 * out_.w * out_step_h_) * width;
-    return std::clamp<Index>(bytes / (row * static_cast<Index>(sizeof(T))), 1, lines_);
+    const Index most = std::clamp<Index>(bytes / (row * static_cast<Index>(sizeof(T))), 1, lines_);
+    const auto longest_share = [&](Index band) { return parts_of(parts_of(lines_, band), 2) * band; };
+    Index best = most;
+    for (Index band = most - 1; 3 * band >= 2 * most && most < lines_; --band)
+      if (longest_share(band) < longest_share(best)) best = band;
+    return best;
   }
 
   Index n_;

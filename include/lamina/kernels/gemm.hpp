@@ -23,11 +23,19 @@ inline constexpr Index max_tile_rows = simd::vector_bytes == 64 ? 12 : 6;
 template <class T>
 inline constexpr Index tile_columns = 2 * simd::width<T>;
 
+/// Heights of tiles that are worth compiling.
+inline constexpr auto tile_heights = [] {
+  if constexpr (simd::vector_bytes == 64)
+    return std::array{1, 2, 3, 4, 6, 8, 10, 12};
+  else
+    return std::array{1, 2, 3, 4, 6};
+}();
+
 /// Rows in each of the equal panels that `rows` rows are cut into; the last panel is filled up with zeros.
 template <class T>
 constexpr Index panel_rows(Index rows) {
-  const Index panels = std::max<Index>(1, (rows + max_tile_rows<T> - 1) / max_tile_rows<T>);
-  return std::max<Index>(1, (rows + panels - 1) / panels);
+  const Index share = parts_of(rows, std::max<Index>(1, parts_of(rows, max_tile_rows<T>)));
+  return *std::find_if(tile_heights.begin(), tile_heights.end() - 1, [&](int height) { return height >= share; });
 }
 
 /// c[i][j] (+)= sum over k of a[k * Rows + i] * b[offsets[k] + j], for j < tile_columns.
@@ -58,14 +66,14 @@ void tile(Index depth, const T* a, const T* b, const Index* offsets, T* c, Index
 template <class T>
 using TileKernel = void (*)(Index, const T*, const T*, const Index*, T*, Index, bool);
 
-/// The tile kernel for a number of rows, 1..max_tile_rows.
+/// The tile kernel for panels of panel_rows() rows.
 template <class T>
 TileKernel<T> tile_kernel(Index rows) {
-  return []<int... I>(Index n, std::integer_sequence<int, I...>) {
-    static constexpr TileKernel<T> kernels[] = {&tile<T, I + 1>...};
-    return kernels[n - 1];
+  return []<std::size_t... I>(Index n, std::index_sequence<I...>) {
+    static constexpr TileKernel<T> kernels[] = {&tile<T, tile_heights[I]>...};
+    return kernels[std::find(tile_heights.begin(), tile_heights.end(), n) - tile_heights.begin()];
   }
-  (rows, std::make_integer_sequence<int, static_cast<int>(max_tile_rows<T>)>{});
+  (rows, std::make_index_sequence<tile_heights.size()>{});
 }
 
 /// A matrix in memory: element (i, j) at data[i * row_stride + j * column_stride].
@@ -154,16 +162,32 @@ void kernel(Index depth, const T* a, Index a_row, Index a_depth, const T* b, Ind
     simd::unroll<Vectors>([&](auto v) { sums[i * Vectors + v].store(to + i * to_row + v * width); });
   });
 }
+/// The same for any tile up to kernel_rows x kernel_vectors: cut into those that are worth compiling.
 template <class T>
-using Kernel = decltype(&kernel<T, 1, 1>);
-template <class T>
-Kernel<T> kernel_for(Index rows, Index vectors) {
-  return []<int... I>(Index n, std::integer_sequence<int, I...>) {
-    static constexpr Kernel<T> kernels[] = {&kernel<T, I / kernel_vectors + 1, I % kernel_vectors + 1>...};
-    return kernels[n];
+void run_kernel(Index depth, Index rows, Index vectors, const MatrixView<const T>& a, const T* b, Index b_depth,
+                const T* from, Index from_row, T* to, Index to_row) {
+  static constexpr std::array heights{6, 4, 3, 2, 1};
+  static constexpr std::array lengths{4, 2, 1};
+  constexpr auto widest = static_cast<std::size_t>(kernel_vectors == 4 ? 0 : 1);
+  constexpr auto kernels = []<std::size_t... I>(std::index_sequence<I...>) {
+    return std::array{
+        &kernel<T, heights[I / lengths.size()], std::min(lengths[I % lengths.size()], lengths[widest])>...};
   }
-  ((rows - 1) * kernel_vectors + vectors - 1,
-   std::make_integer_sequence<int, static_cast<int>(kernel_rows * kernel_vectors)>{});
+  (std::make_index_sequence<heights.size() * lengths.size()>{});
+  for (Index i = 0; i < rows;) {
+    std::size_t h = 0;
+    while (heights[h] > rows - i) ++h;
+    for (Index v = 0; v < vectors;) {
+      std::size_t l = widest;
+      while (lengths[l] > vectors - v) ++l;
+      const Index column = v * simd::width<T>;
+      kernels[h * lengths.size() + l](depth, a.at(i, 0), a.row_stride, a.column_stride, b + column, b_depth,
+                                      from ? from + i * from_row + column : nullptr, from_row, to + i * to_row + column,
+                                      to_row);
+      v += lengths[l];
+    }
+    i += heights[h];
+  }
 }
 
 /// The tile of dot products that stays in registers, and how far they run in one pass over several tiles.
@@ -269,6 +293,13 @@ inline Index cache_bytes() {
 #endif
 }
 
+template <class T>
+struct Product;
+/// Puts `rows` rows of results into c from (i, j) on, through the epilogue. (Whole vectors of values are read.)
+template <class T, class Epilogue>
+void finish_with(const Product<T>& p, const T* values, Index stride, Index i, Index rows, Index j, Index count,
+                 bool add);
+
 /// c (+)= a b, and then the epilogue.
 ///
 /// Which way is taken was measured against the others and against Eigen 3.4's product on Zen 4 with AVX-512. Where m or
@@ -276,9 +307,10 @@ inline Index cache_bytes() {
 /// n below the width of a vector makes them better than panels up to three quarters full. Where n is that small and a
 /// is transposed, the transposed product has whole vectors. Everything else is tiles of c from rows of a and panels of
 /// b, and ran faster than Eigen for every shape from 5 on, so that Eigen is never called.
-template <class T, class Epilogue>
+///
+/// The epilogue is known to finish_with alone, so that different ones share the rest.
+template <class T>
 struct Product {
-  using Pack = simd::Pack<T>;
   static constexpr Index width = simd::width<T>, columns = kernel_columns<T>;
   /// Columns of a transposed a that are copied at a time.
   static constexpr Index strip = 8 * kernel_rows;
@@ -290,13 +322,13 @@ struct Product {
   MatrixView<const T> a, b;
   MatrixView<T> c;
   Store store;
-  const Epilogue& epilogue;
+  const void* epilogue = nullptr;  ///< null: none
+  void (*finisher)(const Product&, const T*, Index, Index, Index, Index, Index, bool) = &finish_with<T, AsIs>;
   const T* packed_b = nullptr;  ///< all of b in panels, if somebody made them before
 
   void run() const {
-    if constexpr (std::is_same_v<Epilogue, AsIs>)
-      if (n == 1 && m > 1 && c.row_stride == 1 && !packed_b)  // a column in one piece is a row
-        return Product{1, m, k, b.transpose(), a.transpose(), {c.data, m, 1}, store, epilogue}.run();
+    if (!epilogue && n == 1 && m > 1 && c.row_stride == 1 && !packed_b)  // a column in one piece is a row
+      return Product{1, m, k, b.transpose(), a.transpose(), {c.data, m, 1}, store}.run();
     if (packed_b)
       by_panels();
     else if (m * n * k <= 32)
@@ -312,18 +344,7 @@ struct Product {
 
   /// c's elements from (i, j) on, from `values` (whole vectors are read) through the epilogue.
   void finish(const T* values, Index stride, Index i, Index rows, Index j, Index count, bool add) const {
-    for (Index r = 0; r < rows; ++r) {
-      const T* const from = values + r * stride;
-      T* const to = c.at(i + r, j);
-      const auto put = [&](Index l, auto... partial) {
-        Pack value = Pack::load(from + l);
-        if (add) value += Pack::load(to + l, partial...);
-        epilogue(i + r, j + l, value, partial...).store(to + l, partial...);
-      };
-      Index l = 0;
-      for (; l + width <= count; l += width) put(l);
-      if (l < count) put(l, count - l);
-    }
+    finisher(*this, values, stride, i, rows, j, count, add);
   }
 
   void by_loops() const {
@@ -431,25 +452,24 @@ struct Product {
   void tile(Index depth, Index rows, const MatrixView<const T>& left, const T* right, Index right_row, Index i, Index j,
             Index count, bool from_c, bool last) const {
     const Index vectors = parts_of(count, width);
-    const auto run_kernel = kernel_for<T>(rows, vectors);
     T* const to = c.at(i, j);
     const bool whole = count == vectors * width;
-    if (whole && (!last || std::is_same_v<Epilogue, AsIs>)) {
-      run_kernel(depth, left.data, left.row_stride, left.column_stride, right, right_row, from_c ? to : nullptr,
-                 c.row_stride, to, c.row_stride);
+    if (whole && (!last || !epilogue)) {
+      run_kernel<T>(depth, rows, vectors, left, right, right_row, from_c ? to : nullptr, c.row_stride, to,
+                    c.row_stride);
       return;
     }
     alignas(64) T results[kernel_rows * columns];
     if (from_c && !whole) pack<T>(rows, count, {to, c.row_stride, 1}, results, columns);
-    run_kernel(depth, left.data, left.row_stride, left.column_stride, right, right_row,
-               !from_c ? nullptr
-               : whole ? to
-                       : results,
-               whole ? c.row_stride : columns, results, columns);
+    run_kernel<T>(depth, rows, vectors, left, right, right_row,
+                  !from_c ? nullptr
+                  : whole ? to
+                          : results,
+                  whole ? c.row_stride : columns, results, columns);
     if (last)
       finish(results, columns, i, rows, j, count, false);
     else
-      Product<T, AsIs>{m, n, k, a, b, c, store, {}}.finish(results, columns, i, rows, j, count, false);
+      finish_with<T, AsIs>(*this, results, columns, i, rows, j, count, false);
   }
 
   /// Every result a dot product along k.
@@ -494,7 +514,7 @@ struct Product {
   void by_transpose() const {
     Tensor<T> products({n, m});
     T* const results = products.data();
-    Product<T, AsIs>{n, m, k, b.transpose(), a.transpose(), {results, m, 1}, Store::assign, {}}.by_panels();
+    Product{n, m, k, b.transpose(), a.transpose(), {results, m, 1}, Store::assign}.by_panels();
     parallel_for(0, m, Index{1} << 12,
                  [&](Index first, Index end) { finish_transposed(results + first, m, first, end - first); });
   }
@@ -509,22 +529,56 @@ struct Product {
   }
 };
 
+template <class T, class Epilogue>
+void finish_with(const Product<T>& p, const T* values, Index stride, Index i, Index rows, Index j, Index count,
+                 bool add) {
+  using Pack = simd::Pack<T>;
+  constexpr Index width = simd::width<T>;
+  const auto epilogue = [&](auto... arguments) {
+    if constexpr (std::is_same_v<Epilogue, AsIs>)
+      return AsIs{}(arguments...);
+    else
+      return (*static_cast<const Epilogue*>(p.epilogue))(arguments...);
+  };
+  for (Index r = 0; r < rows; ++r) {
+    const T* const from = values + r * stride;
+    T* const to = p.c.at(i + r, j);
+    const auto put = [&](Index l, auto... partial) {
+      Pack value = Pack::load(from + l);
+      if (add) value += Pack::load(to + l, partial...);
+      epilogue(i + r, j + l, value, partial...).store(to + l, partial...);
+    };
+    Index l = 0;
+    for (; l + width <= count; l += width) put(l);
+    if (l < count) put(l, count - l);
+  }
+}
+
+template <class T, class Epilogue>
+Product<T> with_epilogue(Product<T> product, const Epilogue& epilogue) {
+  if constexpr (!std::is_same_v<Epilogue, AsIs>) {
+    product.epilogue = &epilogue;
+    product.finisher = &finish_with<T, Epilogue>;
+  }
+  return product;
+}
+
 /// Into how many pieces the sum over k is cut: where c is small and k is long there is nothing else for threads to
 /// share. The shape alone decides.
 inline Index depth_pieces(Index m, Index n, Index k) {
   return std::max(m, n) > 128 || k < 4096 ? 1 : std::min<Index>(16, k / 1024);
 }
 
-template <class T, class Epilogue>
-void run_in_pieces(Index pieces, const Product<T, Epilogue>& p) {
+template <class T>
+void run_in_pieces(Index pieces, const Product<T>& p) {
   const Index pitch = simd::whole_vectors<T>(p.n), size = p.m * pitch, length = parts_of(p.k, pieces);
   Tensor<T> partial({pieces, size});
   T* const sums = partial.data();
   parallel_for(0, pieces, 1, [&](Index piece, Index) {
     const Index k = piece * length;
-    Product<T, AsIs>{
-        p.m,           p.n, std::min(length, p.k - k), p.a.from(0, k), p.b.from(k, 0), {sums + piece * size, pitch, 1},
-        Store::assign, {}}
+    Product<T>{
+        p.m,          p.n, std::min(length, p.k - k), p.a.from(0, k), p.b.from(k, 0), {sums + piece * size, pitch, 1},
+        Store::assign}
         .run();
   });
   for (Index piece = 1; piece < pieces; ++piece)
@@ -544,7 +598,7 @@ void gemm(Index m, Index n, Index k, const Operand<T>& a, const Operand<T>& b, c
           Store store = Store::assign, const Epilogue& epilogue = {}) {
   if (m == 0 || n == 0) return;
   const Index pieces = detail::depth_pieces(m, n, k);
-  const detail::Product<T, Epilogue> product{m, n, k, a, b, c, store, epilogue};
+  const auto product = detail::with_epilogue(detail::Product<T>{m, n, k, a, b, c, store}, epilogue);
   if (pieces == 1)
     product.run();
   else
@@ -588,7 +642,9 @@ template <class T, class Epilogue = AsIs>
 void gemm(Index m, const Operand<T>& a, const PackedMatrix<T>& b, const MatrixView<T>& c, Store store = Store::assign,
           const Epilogue& epilogue = {}) {
   if (m == 0 || b.n() == 0) return;
-  detail::Product<T, Epilogue>{m, b.n(), b.k(), a, {nullptr, 0, 1}, c, store, epilogue, b.panels()}.run();
+  auto product = detail::with_epilogue(detail::Product<T>{m, b.n(), b.k(), a, {nullptr, 0, 1}, c, store}, epilogue);
+  product.packed_b = b.panels();
+  product.run();
 }
 
 }  // namespace lamina::kernels

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <functional>
@@ -190,7 +189,7 @@ class FitRun {
   }
 
   EpochRecord train_epoch() {
-    const auto begin = std::chrono::steady_clock::now();
+    const double begin = detail::seconds_now();
     Average average;
     Index batch = 0;
     progress_.section(text("epoch ", state_.epoch + 1, "/", options_.epochs), train_.size());
@@ -206,7 +205,7 @@ class FitRun {
     record.epoch = state_.epoch + 1;
     record.train_loss = average.loss();
     record.train_accuracy = average.count.fraction();
-    record.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    record.seconds = detail::seconds_now() - begin;
     record.examples_per_second = static_cast<double>(average.samples) / record.seconds;
     record.lr = optimizer_.lr();
     return record;
