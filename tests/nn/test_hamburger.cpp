@@ -392,6 +392,7 @@ TEST_CASE("parameters and multiply-adds of the paper's table 3") {
 }
 
 TEST_CASE("hams name themselves and what is wrong") {
+  CHECK(NMF({.rank = 2, .eval_steps = 0}).multiply_adds({1, 4, 2, 4}) == 3 * 32 * 2 + (4 + 8) * 4);
   CHECK(NMF().name() == "NMF(rank=64, steps=6/7)");
   CHECK(CD({.spatial = false, .heads = 2, .rank = 8, .gradient = HamGradient::bptt}).name() ==
         "CD(rank=8, heads=2, spatial=false, steps=6/7, bptt)");

@@ -74,7 +74,7 @@ class CD : public detail::Ham<CD<Scalar>, Scalar> {
 
   static Tensor<Scalar> draw(Random& random, const Shape& shape) { return random.normal<Scalar>(shape); }
 
-  static Index multiply_adds(const Shapes& s, Index steps) {
+  static Index products(const Shapes& s, Index steps) {
     return (2 * steps + 2) * s.size() * s.rank + (s.d + s.n) * s.rank * s.rank;
   }
 

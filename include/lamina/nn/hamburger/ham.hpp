@@ -94,6 +94,7 @@ void outer(const kernels::DecompositionShape& s, Index item, const Tensor<Scalar
 ///
 ///   Algorithm                        see kernels::decompose; Algorithm(options, shape, x, training) with a member
 ///                                    `saved`, a tensor for backward
+///   static products(shape, steps)    the multiply-adds for an item
 ///   static draw(random, shape)       fresh bases, before they are normalised
 ///   static check(name, x)            throws if x may not be decomposed
 ///   found(factors, item)             the bases that online_update averages
@@ -128,7 +129,7 @@ class Ham : public ShapePreserving<Derived, Scalar> {
   /// step, the last coefficients and the reconstruction.
   Index multiply_adds(const Shape& input) const override {
     const auto s = sizes(input);
-    return s.items * Derived::multiply_adds(s, options_.eval_steps);
+    return s.items * Derived::products(s, options_.eval_steps);
   }
 
   /// bases += eta (mean of `found` [B, S, D, R] over B - bases), then every vector is normalised. Throws StateError for

@@ -108,7 +108,7 @@ class NMF : public detail::Ham<NMF<Scalar>, Scalar> {
 
   static Tensor<Scalar> draw(Random& random, const Shape& shape) { return random.uniform<Scalar>(shape); }
 
-  static Index multiply_adds(const Shapes& s, Index steps) {
+  static Index products(const Shapes& s, Index steps) {
     const Index step = (s.d + s.n) * s.rank * s.rank;  // a factor times a Gram matrix, and as much for those
     return (2 * steps + 3) * s.size() * s.rank + 2 * steps * step + step;
   }

@@ -43,7 +43,7 @@ class VQ : public detail::Ham<VQ<Scalar>, Scalar> {
 
   static Tensor<Scalar> draw(Random& random, const Shape& shape) { return random.normal<Scalar>(shape); }
 
-  static Index multiply_adds(const Shapes& s, Index steps) { return (2 * steps + 2) * s.size() * s.rank; }
+  static Index products(const Shapes& s, Index steps) { return (2 * steps + 2) * s.size() * s.rank; }
 
   void check(const Tensor<Scalar>&) const {}
   static const Tensor<Scalar>& found_bases(const Shapes&, const Tensor<Scalar>& bases) { return bases; }
