@@ -179,6 +179,41 @@ def involution(channels, kernel, groups, reduction):
     return Involution()
 
 
+SAMPLED_PIXELS = 28 * 28  # for each of which PixelCNN's listing makes a forward pass over the batch
+
+
+def pixelcnn(h=128, blocks=15, levels=256):
+    import torch
+    from torch import nn
+
+    class MaskConv2d(nn.Module):
+        def __init__(self, conv_type, *args):
+            super().__init__()
+            self.conv = nn.Conv2d(*args)
+            kh, kw = self.conv.weight.shape[-2:]
+            mask = torch.zeros(1, 1, kh, kw)
+            mask[..., : kh // 2, :] = 1
+            mask[..., kh // 2, : kw // 2 + (conv_type == "B")] = 1
+            self.register_buffer("mask", mask, False)
+
+        def forward(self, x):
+            self.conv.weight.data *= self.mask
+            return self.conv(x)
+
+    class Block(nn.Sequential):
+        def forward(self, x):
+            return x + super().forward(x)
+
+    def block():
+        return Block(
+            nn.ReLU(), nn.Conv2d(2 * h, h, 1), nn.BatchNorm2d(h), nn.ReLU(), MaskConv2d("B", h, h, 3, 1, 1),
+            nn.BatchNorm2d(h), nn.ReLU(), nn.Conv2d(h, 2 * h, 1), nn.BatchNorm2d(2 * h))
+
+    return nn.Sequential(
+        MaskConv2d("A", 1, 2 * h, 7, 1, 3), nn.BatchNorm2d(2 * h), *[block() for _ in range(blocks)], nn.ReLU(),
+        MaskConv2d("B", 2 * h, h, 1), nn.ReLU(), MaskConv2d("B", h, h, 1), nn.ReLU(), nn.Conv2d(h, levels, 1))
+
+
 def torch_case(name):
     """The module and the shapes of its input in inference and in training, or None."""
     from torch import nn
@@ -214,6 +249,9 @@ def torch_case(name):
     if found := re.fullmatch(r"context/(\w+)_512x(\d+)x\d+", name):
         shape = (1, 512, int(found[2]), int(found[2]))
         return context(found[1], 512), shape, shape
+    if name.startswith("pixelcnn/"):
+        shape = (int(name.rsplit("b", 1)[1]), 1, 28, 28)
+        return pixelcnn(), shape, shape
     if name == "net/lenet_b256":
         return nn.Sequential(
             nn.Conv2d(1, 6, 5, padding=2), nn.Sigmoid(), nn.AvgPool2d(2), nn.Conv2d(6, 16, 5), nn.Sigmoid(),
@@ -286,7 +324,8 @@ def torch_worker(threads, seconds):
         while runs < 3 or time.perf_counter() - start < seconds:
             run()
             runs += 1
-        print((time.perf_counter() - start) / runs * 1e3, flush=True)
+        passes = SAMPLED_PIXELS if "/sample_" in name else 1
+        print(passes * (time.perf_counter() - start) / runs * 1e3, flush=True)
 
 
 def benchmarks(build, *programs):

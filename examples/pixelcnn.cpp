@@ -5,6 +5,8 @@
 //   pixelcnn complete --model run/model.safetensors --dataset mnist                run/completed.png
 //   pixelcnn evaluate --model run/model.safetensors --dataset mnist                nats and bits per dimension
 
+#include "lamina/models/pixelcnn.hpp"
+
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <filesystem>
@@ -18,7 +20,6 @@
 #include "lamina/io/image.hpp"
 #include "lamina/io/safetensors.hpp"
 #include "lamina/models/autoregressive.hpp"
-#include "lamina/models/pixelcnn.hpp"
 #include "lamina/nn/summary.hpp"
 #include "lamina/optim/adam.hpp"
 #include "lamina/train/checkpoint.hpp"
@@ -128,12 +129,13 @@ double evaluate_nats(const Module<float>& net, const Pixels& data, Index batch_s
 void write_metrics(const Settings& s, const Module<float>& net, const History& history, Index values) {
   std::string epochs;
   for (const EpochRecord& e : history.epochs)
-    epochs += detail::text(epochs.empty() ? "" : ",\n ", "{\"epoch\": ", e.epoch, ", \"train_nats\": ",
-                           detail::number(e.train_loss, "null"), ", \"test_nats\": ",
-                           detail::number(e.test_loss, "null"), ", \"test_bits_per_dimension\": ",
-                           detail::number(bits_per_dimension(e.test_loss, values), "null"), ", \"seconds\": ",
-                           detail::number(e.seconds, "null"), ", \"examples_per_second\": ",
-                           detail::number(e.examples_per_second, "null"), "}");
+    epochs +=
+        detail::text(epochs.empty() ? "" : ",\n ", "{\"epoch\": ", e.epoch,
+                     ", \"train_nats\": ", detail::number(e.train_loss, "null"),
+                     ", \"test_nats\": ", detail::number(e.test_loss, "null"),
+                     ", \"test_bits_per_dimension\": ", detail::number(bits_per_dimension(e.test_loss, values), "null"),
+                     ", \"seconds\": ", detail::number(e.seconds, "null"),
+                     ", \"examples_per_second\": ", detail::number(e.examples_per_second, "null"), "}");
   write_file_atomically(s.file("metrics.json"),
                         detail::text("{\"dataset\": \"", s.dataset, "\", \"blocks\": ", s.network.blocks,
                                      ", \"hidden\": ", s.network.hidden, ", \"levels\": ", s.network.levels,
@@ -224,10 +226,8 @@ void run_completion(Settings s) {
       std::copy_n(completed.data() + from, plane, to + image[0] * plane);
       std::copy_n(truth.data() + from, plane, to + 2 * image[0] * plane);
     }
-  write_png(s.file("completed.png"), plot_images(shown, {},
-                                                 {.title = "Given, completed, true",
-                                                  .columns = 12,
-                                                  .cell = 3 * image[2]}));
+  write_png(s.file("completed.png"),
+            plot_images(shown, {}, {.title = "Given, completed, true", .columns = 12, .cell = 3 * image[2]}));
 }
 
 void run_evaluation(Settings s) {

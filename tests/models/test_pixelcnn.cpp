@@ -85,9 +85,15 @@ TEST_CASE("MaskedConv2d is the definition and conforms") {
     Size2 kernel;
     Index groups;
   };
-  for (const Case& c : {Case{Mask::A, 1, 5, 7, 1}, {Mask::B, 4, 6, 3, 1}, {Mask::A, 3, 6, 5, 3}, {Mask::B, 5, 7, 3, 3},
-                        {Mask::B, 6, 3, 1, 3}, {Mask::A, 2, 3, {1, 3}, 1}, {Mask::vertical_A, 2, 3, 3, 1},
-                        {Mask::vertical_B, 2, 3, {3, 5}, 1}, {Mask::B, 17, 18, 5, 1}}) {
+  for (const Case& c : {Case{Mask::A, 1, 5, 7, 1},
+                        {Mask::B, 4, 6, 3, 1},
+                        {Mask::A, 3, 6, 5, 3},
+                        {Mask::B, 5, 7, 3, 3},
+                        {Mask::B, 6, 3, 1, 3},
+                        {Mask::A, 2, 3, {1, 3}, 1},
+                        {Mask::vertical_A, 2, 3, 3, 1},
+                        {Mask::vertical_B, 2, 3, {3, 5}, 1},
+                        {Mask::B, 17, 18, 5, 1}}) {
     manual_seed(7);
     const MaskedConv2d<double> conv(c.mask, c.in, c.out, c.kernel, {.groups = c.groups});
     CAPTURE(conv.name());
@@ -95,8 +101,7 @@ TEST_CASE("MaskedConv2d is the definition and conforms") {
     // Whatever stands at the masked taps is not looked at.
     MaskedConv2d<double> filled = conv;
     filled.weight.value = Random(4).normal<double>(conv.weight.value.shape());
-    const Tensor<double> expected =
-        masked_by_definition(x, filled.weight.value, filled.bias.value, c.mask, c.groups);
+    const Tensor<double> expected = masked_by_definition(x, filled.weight.value, filled.bias.value, c.mask, c.groups);
     CHECK(testing::worst_difference(filled(x), expected).error < 1e-12);
     if (c.in < 10) CHECK(conforms(conv, {2, c.in, 4, 5}));
   }
@@ -152,9 +157,10 @@ TEST_CASE("PixelCNN is causal, exactly") {
 
 TEST_CASE("incremental sampling gives the naive sampler's images") {
   manual_seed(3);
-  for (const PixelCNNOptions& options :
-       {PixelCNNOptions{.blocks = 2, .hidden = 32, .levels = 2}, {.blocks = 2, .hidden = 20, .levels = 256},
-        {.blocks = 1, .hidden = 18, .levels = 7, .norm = false}, {.channels = 3, .blocks = 2, .hidden = 21, .levels = 5}}) {
+  for (const PixelCNNOptions& options : {PixelCNNOptions{.blocks = 2, .hidden = 32, .levels = 2},
+                                         {.blocks = 2, .hidden = 20, .levels = 256},
+                                         {.blocks = 1, .hidden = 18, .levels = 7, .norm = false},
+                                         {.channels = 3, .blocks = 2, .hidden = 21, .levels = 5}}) {
     auto net = pixelcnn(options);
     stir(net);
     for (const Index n : {1, 5}) {
@@ -201,8 +207,8 @@ TEST_CASE("likelihood") {
 TEST_CASE("PixelCNN says what is wrong") {
   CHECK_THROWS_WITH_AS(MaskedConv2d(Mask::A, 1, 8, 4), "MaskedConv2d(A, 1, 8, 4): kernel_size must be odd, got 4",
                        ValueError);
-  CHECK_THROWS_WITH_AS(MaskedConv2d(Mask::A, 1, 8, 1), "MaskedConv2d(A, 1, 8, 1): the mask leaves nothing of the kernel",
-                       ValueError);
+  CHECK_THROWS_WITH_AS(MaskedConv2d(Mask::A, 1, 8, 1),
+                       "MaskedConv2d(A, 1, 8, 1): the mask leaves nothing of the kernel", ValueError);
   CHECK_THROWS_WITH_AS(MaskedConv2d(Mask::B, 2, 8, 3, {.groups = 3}),
                        "MaskedConv2d(B, 2, 8, 3, groups=3): expected 1 to 2 groups, got 3", ValueError);
   CHECK_THROWS_WITH_AS(MaskedConv2d(Mask::B, 2, 8, 3)(Tensor<float>::zeros({1, 3, 4, 4})),
@@ -212,10 +218,11 @@ TEST_CASE("PixelCNN says what is wrong") {
                        "pixel_levels: 0.3 at position 0 is none of 2 levels from 0 to 1; quantize() makes it one",
                        ValueError);
   const auto run = [](const Sequential<float>& net) { sample(net, {1, 1, 4, 4}, {.levels = 2}); };
-  CHECK_THROWS_WITH_AS(run({MaskedConv2d(Mask::B, 1, 2, 3)}),
-                       "Sequential(MaskedConv2d(B, 1, 2, 3)) is not causal: MaskedConv2d(B, 1, 2, 3) passes on the pixel "
-                       "that is to be predicted; the first layer must be a MaskedConv2d of type A",
-                       StateError);
+  CHECK_THROWS_WITH_AS(
+      run({MaskedConv2d(Mask::B, 1, 2, 3)}),
+      "Sequential(MaskedConv2d(B, 1, 2, 3)) is not causal: MaskedConv2d(B, 1, 2, 3) passes on the pixel "
+      "that is to be predicted; the first layer must be a MaskedConv2d of type A",
+      StateError);
   CHECK_THROWS_WITH_AS(run({Sum<float>{MaskedConv2d(Mask::A, 1, 2, 3), Conv2d(1, 2, 1)}}),
                        "Sequential(Sum(MaskedConv2d(A, 1, 2, 3), Conv2d(1, 2, 1))) is not causal: Conv2d(1, 2, 1) "
                        "passes on the pixel that is to be predicted; the first layer must be a MaskedConv2d of type A",
@@ -226,10 +233,10 @@ TEST_CASE("PixelCNN says what is wrong") {
   CHECK_THROWS_WITH_AS(sample(Sequential<float>{MaskedConv2d(Mask::A, 3, 6, 3, {.groups = 3}), Conv2d(6, 6, 1)},
                               {1, 3, 4, 4}, {.levels = 2}),
                        "Conv2d(6, 6, 1) is not causal: it mixes the 3 colours", StateError);
-  CHECK_THROWS_WITH_AS(sample(Sequential<float>{MaskedConv2d(Mask::A, 1, 3, 3)}, {1, 1, 4, 4}, {.levels = 2}),
-                       "complete: expected logits [1, 2, 4, 4] for 1 channels of 2 levels, the model gives [1, 3, 4, 4]",
-                       ShapeError);
-  CHECK_THROWS_WITH_AS(complete(Sequential<float>{MaskedConv2d(Mask::A, 1, 2, 3)}, Tensor<float>::zeros({1, 4, 4}),
-                                {.levels = 2}),
-                       "complete: expected images [N, C, H, W], got shape [1, 4, 4]", ShapeError);
+  CHECK_THROWS_WITH_AS(
+      sample(Sequential<float>{MaskedConv2d(Mask::A, 1, 3, 3)}, {1, 1, 4, 4}, {.levels = 2}),
+      "complete: expected logits [1, 2, 4, 4] for 1 channels of 2 levels, the model gives [1, 3, 4, 4]", ShapeError);
+  CHECK_THROWS_WITH_AS(
+      complete(Sequential<float>{MaskedConv2d(Mask::A, 1, 2, 3)}, Tensor<float>::zeros({1, 4, 4}), {.levels = 2}),
+      "complete: expected images [N, C, H, W], got shape [1, 4, 4]", ShapeError);
 }

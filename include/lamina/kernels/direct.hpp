@@ -20,8 +20,8 @@ class DirectConvolution {
   static constexpr Index width = simd::width<T>;
 
  public:
-  /// y[m] = sum over c and taps of weight[m, c, tap] x[c]. The taps are all of the kernel's, or those of a list of a KW +
-  /// b; the weight is [M, C, as many].
+  /// y[m] = sum over c and taps of weight[m, c, tap] x[c]. The taps are all of the kernel's, or those of a list of a KW
+  /// + b; the weight is [M, C, as many].
   static DirectConvolution forward(const ConvolutionShape& s) { return forward(s, all_taps(s)); }
   static DirectConvolution forward(const ConvolutionShape& s, const std::vector<Index>& taps) {
     DirectConvolution d(s.n, {s.c, s.group_c(), s.h, s.w}, {s.m, s.group_m(), s.oh(), s.ow()});

@@ -24,9 +24,8 @@ Labels pixel_levels(const Tensor<Scalar>& images, Index levels) {
   std::int32_t* const out = result.data();
   for (Index i = 0; i < images.numel(); ++i) {
     const double value = static_cast<double>(images.data()[i]) * scale, level = std::round(value);
-    detail::require(level >= 0 && level <= scale && std::abs(value - level) < 1e-3, "pixel_levels: ",
-                    images.data()[i], " at position ", i, " is none of ", levels,
-                    " levels from 0 to 1; quantize() makes it one");
+    detail::require(level >= 0 && level <= scale && std::abs(value - level) < 1e-3, "pixel_levels: ", images.data()[i],
+                    " at position ", i, " is none of ", levels, " levels from 0 to 1; quantize() makes it one");
     out[i] = static_cast<std::int32_t>(level);
   }
   return result;
@@ -37,8 +36,7 @@ template <class Scalar>
 Tensor<Scalar> quantize(Tensor<Scalar> images, Index levels) {
   detail::require(levels >= 2, "quantize: expected at least 2 levels, got ", levels);
   const auto scale = static_cast<Scalar>(levels - 1);
-  for (Scalar& value : images.values())
-    value = std::round(std::clamp(value, Scalar(0), Scalar(1)) * scale) / scale;
+  for (Scalar& value : images.values()) value = std::round(std::clamp(value, Scalar(0), Scalar(1)) * scale) / scale;
   return images;
 }
 
@@ -52,9 +50,9 @@ Loss<Scalar> pixel_loss(Tensor<Scalar> logits, const Labels& targets) {
                                   shape[1] % pixels[1] == 0 && shape.tail(2) == pixels.tail(2),
                               "pixel_loss: expected logits [N, C levels, H, W] for targets ", pixels, ", got shape ",
                               shape);
-  auto [value, grad] = cross_entropy(
-      std::move(logits).reshape({shape[0] * pixels[1], shape[1] / pixels[1], shape[2], shape[3]}),
-      targets.reshape({pixels[0] * pixels[1], pixels[2], pixels[3]}), {.reduction = Reduction::sum});
+  auto [value, grad] =
+      cross_entropy(std::move(logits).reshape({shape[0] * pixels[1], shape[1] / pixels[1], shape[2], shape[3]}),
+                    targets.reshape({pixels[0] * pixels[1], pixels[2], pixels[3]}), {.reduction = Reduction::sum});
   const double samples = static_cast<double>(shape[0]);
   grad *= static_cast<Scalar>(1 / samples);
   return {value / samples, std::move(grad).reshape(shape)};
@@ -129,14 +127,14 @@ std::unique_ptr<Incremental<Scalar>> incremental_model(const Module<Scalar>& mod
   return form;
 }
 
-/// Completes images [N, C, H, W] with values k / (levels - 1): the first options.given pixels stay, the others are drawn
-/// from the model in raster order. The same seed gives the same images, for any number of threads and with or without
-/// the incremental form, which costs about one forward pass in all where the other costs one for each value.
+/// Completes images [N, C, H, W] with values k / (levels - 1): the first options.given pixels stay, the others are
+/// drawn from the model in raster order. The same seed gives the same images, for any number of threads and with or
+/// without the incremental form, which costs about one forward pass in all where the other costs one for each value.
 ///
-/// `condition` [N, K], if given, is what the model sees beside the images, as K further input channels of the same value
-/// everywhere (a class as one-hot). Throws ValueError for levels below 2, a temperature that is not positive, top_k
-/// outside [0, levels] or `given` outside the image; ShapeError for other images than the model takes, or logits of
-/// another number; StateError for a model that is not causal (see incremental_model).
+/// `condition` [N, K], if given, is what the model sees beside the images, as K further input channels of the same
+/// value everywhere (a class as one-hot). Throws ValueError for levels below 2, a temperature that is not positive,
+/// top_k outside [0, levels] or `given` outside the image; ShapeError for other images than the model takes, or logits
+/// of another number; StateError for a model that is not causal (see incremental_model).
 template <class Scalar>
 Tensor<Scalar> complete(const Module<Scalar>& model, Tensor<Scalar> images, const SampleOptions& options,
                         const Tensor<std::type_identity_t<Scalar>>& condition = {}) {
@@ -173,11 +171,11 @@ Tensor<Scalar> complete(const Module<Scalar>& model, Tensor<Scalar> images, cons
     for (Index c = 0; c < colours; ++c) {
       if (given && (c > 0 || !options.incremental)) continue;
       // A given pixel is known as a whole: one step, for what the layers keep.
-      const Tensor<Scalar> logits = options.incremental ? form->step(detail::pixel_of(x, at), at)
-                                                        : detail::pixel_of(model.infer(x), at);
+      const Tensor<Scalar> logits =
+          options.incremental ? form->step(detail::pixel_of(x, at), at) : detail::pixel_of(model.infer(x), at);
       for (Index i = 0; i < n && !given; ++i) {
-        const double u = random.split(static_cast<std::uint64_t>(pixel * colours + c), static_cast<std::uint64_t>(i))
-                             .uniform();
+        const double u =
+            random.split(static_cast<std::uint64_t>(pixel * colours + c), static_cast<std::uint64_t>(i)).uniform();
         const Index level = detail::draw(logits.data() + (i * colours + c) * levels, options, u, memory);
         x.data()[(i * (colours + extra) + c) * pixels + pixel] =
             static_cast<Scalar>(level) / static_cast<Scalar>(levels - 1);

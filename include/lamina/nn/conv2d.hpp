@@ -159,8 +159,8 @@ class Conv2d : public Layer<Conv2d<Scalar>, Scalar> {
       return nullptr;
     detail::require<StateError>(scan.groups == 1, name(), " is not causal: it mixes the ", scan.groups, " colours");
     scan.pass(*this);
-    return std::make_unique<detail::IncrementalProduct<Scalar>>(weight.value, options_.bias ? bias.value
-                                                                                          : Tensor<Scalar>());
+    return std::make_unique<detail::IncrementalProduct<Scalar>>(weight.value,
+                                                                options_.bias ? bias.value : Tensor<Scalar>());
   }
 
   /// The backward of an input that the caller has kept, or computes again, in place of the tape (DenseBlock).

@@ -46,8 +46,8 @@ class Incremental {
   /// several times, with more of its colours known.
   virtual Tensor<Scalar> step(Tensor<Scalar> x, Pixel at) = 0;
 
-  /// The input at a pixel, now that all of it is known. The result is what follows from it at that pixel, or empty where
-  /// nothing does because no later module looks at the pixel itself.
+  /// The input at a pixel, now that all of it is known. The result is what follows from it at that pixel, or empty
+  /// where nothing does because no later module looks at the pixel itself.
   virtual Tensor<Scalar> settle(Tensor<Scalar> x, Pixel at) { return step(std::move(x), at); }
 };
 

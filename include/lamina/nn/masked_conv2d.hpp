@@ -34,15 +34,15 @@ template <class Scalar>
 class IncrementalMaskedConv2d;
 }  // namespace detail
 
-/// Masked convolution (van den Oord, Kalchbrenner and Kavukcuoglu 2016, section 3.4; the vertical masks: van den Oord et
-/// al. 2016b, figure 1), with an odd kernel and as many zeros around the image as keep its size:
+/// Masked convolution (van den Oord, Kalchbrenner and Kavukcuoglu 2016, section 3.4; the vertical masks: van den Oord
+/// et al. 2016b, figure 1), with an odd kernel and as many zeros around the image as keep its size:
 ///
 ///   y[n, m, i, j] = bias[m] + sum over c and the taps (a, b) that the mask leaves of
 ///                   weight[m, c, a, b] x[n, c, i + a - KH / 2, j + b - KW / 2]
 ///
-/// With `groups` colours, channel c of C belongs to group floor(c groups / C), on both sides: R, G and B for three image
-/// channels. At the pixel itself, group g sees the groups below it and, with mask B, itself. (The vertical masks have
-/// no groups.)
+/// With `groups` colours, channel c of C belongs to group floor(c groups / C), on both sides: R, G and B for three
+/// image channels. At the pixel itself, group g sees the groups below it and, with mask B, itself. (The vertical masks
+/// have no groups.)
 ///
 /// Masked taps cost nothing: neither forward nor backward multiplies them, and no kernel stores them. In the weight,
 /// which has PyTorch's shape, they are zero from the start and their gradient is zero. Results depend on no masked
@@ -62,16 +62,16 @@ class MaskedConv2d : public Layer<MaskedConv2d<Scalar>, Scalar> {
       : mask_(mask), in_(in_channels), out_(out_channels), kernel_(kernel_size), options_(options) {
     const auto check = [&](bool valid, const auto&... parts) { detail::require(valid, name(), ": ", parts...); };
     check(in_ >= 1 && out_ >= 1, "channels must be at least 1");
-    check(kernel_.h >= 1 && kernel_.w >= 1 && kernel_.h % 2 == 1 && kernel_.w % 2 == 1,
-          "kernel_size must be odd, got ", kernel_);
+    check(kernel_.h >= 1 && kernel_.w >= 1 && kernel_.h % 2 == 1 && kernel_.w % 2 == 1, "kernel_size must be odd, got ",
+          kernel_);
     check(options_.groups >= 1 && options_.groups <= std::min(in_, out_), "expected 1 to ", std::min(in_, out_),
           " groups, got ", options_.groups);
     check(options_.groups == 1 || mask_ == Mask::A || mask_ == Mask::B, "the vertical masks have no groups");
     const Index row = kernel_.h / 2, column = kernel_.w / 2;
-    const Index last_in_row = mask_ == Mask::vertical_B                       ? kernel_.w
-                              : mask_ == Mask::vertical_A                     ? 0
+    const Index last_in_row = mask_ == Mask::vertical_B                  ? kernel_.w
+                              : mask_ == Mask::vertical_A                ? 0
                               : mask_ == Mask::B && options_.groups == 1 ? column + 1
-                                                                              : column;
+                                                                         : column;
     for (Index tap = 0; tap < row * kernel_.w + last_in_row; ++tap) taps_.push_back(tap);
     check(!taps_.empty() || options_.groups > 1, "the mask leaves nothing of the kernel");
     const Index fan_in = in_ * kernel_.h * kernel_.w;
@@ -331,8 +331,7 @@ class IncrementalMaskedConv2d : public Incremental<Scalar> {
 
   void keep(const Tensor<Scalar>& x, Pixel at) {
     const Index channels = layer_.in_;
-    Scalar* const to =
-        seen_.data() + (at.row % rows_ * columns_ + at.column + layer_.kernel_.w / 2) * channels;
+    Scalar* const to = seen_.data() + (at.row % rows_ * columns_ + at.column + layer_.kernel_.w / 2) * channels;
     for (Index n = 0; n < x.dim(0); ++n)
       std::copy_n(x.data() + n * channels, channels, to + n * rows_ * columns_ * channels);
   }
