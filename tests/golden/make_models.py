@@ -410,6 +410,15 @@ EVALUATION = {
     "mobilenet_v3_small": (tv.mobilenet_v3_small, (1, 3, 193, 225), same),
 }  # fmt: skip
 
+# Each family at 224 x 224 and at 193 x 225: the size that the cases above do not have.
+EVALUATION.update({
+    f"{name}@{height}x{width}": (EVALUATION[name][0], (1, EVALUATION[name][1][1], height, width), EVALUATION[name][2])
+    for name, height, width in [
+        ("alexnet", 193, 225), ("vgg_a_bn", 193, 225), ("nin_imagenet", 193, 225), ("googlenet", 224, 224),
+        ("resnet18", 193, 225), ("resnet50", 224, 224), ("densenet121", 224, 224), ("mobilenet", 224, 224),
+        ("mobilenet_v2", 224, 224), ("mobilenet_v3_large", 193, 225), ("mobilenet_v3_small", 224, 224)]
+})  # fmt: skip
+
 # name: network, images
 TRAINING = {
     "alexnet_two_towers": (lambda: alexnet_paper(10), (4, 3, 95, 95), alexnet_key(True)),
