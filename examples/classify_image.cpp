@@ -91,6 +91,7 @@ std::unique_ptr<Module<float>> load(const Settings& s, Index classes) {
   const Network& network = examples::find_network(s.model);
   auto net = network.make({.channels = 3,
                            .classes = classes,
+                           .side = s.crop,
                            .width = s.width,
                            .hidden = s.hidden,
                            .auxiliary_heads = s.model == "googlenet" && examples::has_auxiliary_heads(s.weights)});

@@ -174,6 +174,7 @@ std::unique_ptr<Module<float>> make_network(const Settings& s, Index channels, I
   manual_seed(s.seed);
   auto net = network.make({.channels = channels,
                            .classes = classes,
+                           .side = side,
                            .width = s.width,
                            .hidden = s.hidden,
                            .dropout = s.dropout,

@@ -8,11 +8,13 @@
 #include "lamina/models/alexnet.hpp"
 #include "lamina/models/densenet.hpp"
 #include "lamina/models/googlenet.hpp"
+#include "lamina/models/inn.hpp"
 #include "lamina/models/lenet.hpp"
 #include "lamina/models/mobilenet.hpp"
 #include "lamina/models/mobilenet_v2.hpp"
 #include "lamina/models/mobilenet_v3.hpp"
 #include "lamina/models/nin.hpp"
+#include "lamina/models/rednet.hpp"
 #include "lamina/models/resnet.hpp"
 #include "lamina/models/vgg.hpp"
 #include "lamina/nn/summary.hpp"
@@ -61,7 +63,8 @@ auto with(Options defaults, F make) {
     if constexpr (requires { options.width; })
       options.width *= wanted.width;
     else
-      detail::require(wanted.width == 1, "lenet comes in one width only, got width ", wanted.width);
+      detail::require(wanted.width == 1, "this network comes in one width only, got width ", wanted.width);
+    if constexpr (requires { options.side; }) options.side = wanted.side.value_or(options.side);
     if constexpr (requires { options.hidden; })
       options.hidden = wanted.hidden.value_or(options.hidden);
     else
@@ -93,6 +96,9 @@ auto resnet_of(Index depth, Form form = Form::published) {
 auto densenet_of(Index depth, Form form = Form::published) {
   return with(DenseNetOptions{.form = form},
               [=](const DenseNetOptions& options) { return densenet<float>(depth, options); });
+}
+auto rednet_of(Index depth) {
+  return with(RedNetOptions{}, [=](const RedNetOptions& options) { return rednet<float>(depth, options); });
 }
 auto googlenet_of(Form form) { return with(GoogLeNetOptions{.form = form}, googlenet<float>); }
 
@@ -135,6 +141,13 @@ const std::vector<Network>& networks() {
       {"mobilenet_v2", 3, 1000, 224, 3'504'872, 0.1, "", with(MobileNetV2Options{}, mobilenet_v2<float>)},
       {"mobilenet_v3_large", 3, 1000, 224, 5'483'032, 0.1, "", with(MobileNetV3Options{}, mobilenet_v3_large<float>)},
       {"mobilenet_v3_small", 3, 1000, 224, 2'542'856, 0.1, "", with(MobileNetV3Options{}, mobilenet_v3_small<float>)},
+      {"inn", 3, 10, 32, 13'074, 0.1, "involutions, Keras's listing", with(InnOptions{}, inn<float>)},
+      {"cnn", 3, 10, 32, 319'178, 0.1, "what inn is compared with", with(InnOptions{}, inn_counterpart<float>)},
+      {"rednet26", 3, 1000, 224, 9'233'166, 0.05, "Li 2021", rednet_of(26)},
+      {"rednet38", 3, 1000, 224, 12'386'986, 0.05, "", rednet_of(38)},
+      {"rednet50", 3, 1000, 224, 15'540'806, 0.05, "", rednet_of(50)},
+      {"rednet101", 3, 1000, 224, 25'652'950, 0.05, "", rednet_of(101)},
+      {"rednet152", 3, 1000, 224, 33'984'582, 0.05, "", rednet_of(152)},
   };
   // clang-format on
   return table;
@@ -174,7 +187,7 @@ std::string look_like(const StateDict<float>& state) {
   std::string names;
   for (const Network& network : networks()) {
     NetworkOptions small{.channels = 1, .classes = 1};  // keys do not depend on sizes
-    if (network.name != "lenet") small.width = 0.1;
+    if (network.name != "lenet" && network.name != "inn" && network.name != "cnn") small.width = 0.1;
     if (network.name.starts_with("alexnet") || network.name.starts_with("vgg")) small.hidden = 1;
     const auto net = network.make(small);
     Index common = 0, all = static_cast<Index>(keys.size());

@@ -14,6 +14,7 @@ namespace lamina::examples {
 /// What can be chosen about a network. Throws ValueError for what the network does not have.
 struct NetworkOptions {
   Index channels, classes;
+  std::optional<Index> side = {};      ///< of the images; default: what the network was published for
   double width = 1;                    ///< factor of its channels
   std::optional<Index> hidden = {};    ///< units of AlexNet's and VGG's two hidden layers
   std::optional<double> dropout = {};  ///< probability in place of the network's own
