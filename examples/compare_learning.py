@@ -82,7 +82,7 @@ RECIPES = {  # train_classifier's --model: the same in PyTorch, the options
     "lenet": (lenet, "--optimizer adam --lr 0.003 --batch-size 32 --init xavier"),
     "alexnet_listing": (lambda: scaled(listings.alexnet_listing(), 0.25, 256), f"--resize 96 --width 0.25 --hidden 256 {ADAM}"),
     "vgg11": (lambda: vgg11(0.125, 256), f"--resize 64 --width 0.125 --hidden 256 {ADAM}"),
-    "nin": (lambda: scaled(listings.nin(), 0.25), f"--resize 96 --width 0.25 {ADAM}"),
+    "nin": (lambda: scaled(listings.nin(), 0.25), "--resize 96 --width 0.25 --optimizer adam --lr 0.0005 --batch-size 32 --init xavier"),
     "googlenet": (
         lambda: scaled(tv.googlenet(num_classes=10, aux_logits=False, transform_input=False, init_weights=False), 0.25),
         f"--resize 64 --width 0.25 --init xavier {SGD}"),
