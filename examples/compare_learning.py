@@ -5,7 +5,9 @@
 
 The first 10,000 training and 2,000 test images of Fashion-MNIST in LAMINA_DATA, two epochs. RECIPES has train_classifier's
 options; torch_accuracy does by PyTorch what they say. Initial values and the order of images are drawn by each side for
-itself. Needs Debian's python3-torch and python3-torchvision.
+itself, except that NiN starts from PyTorch's initial values on both: it ends with a ReLU, and a class whose map is 0 for
+all images stays so; how many do is decided by the draw, and decides the accuracy. Needs Debian's python3-torch and
+python3-torchvision.
 """
 
 import argparse
@@ -24,6 +26,8 @@ import torch
 import torch.nn.functional as F
 import torchvision.models as tv
 from torch import nn
+
+from convert_weights import write_safetensors
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "tests" / "golden"))
 import make_models as listings
@@ -95,6 +99,8 @@ RECIPES = {  # train_classifier's --model: the same in PyTorch, the options
                            "--resize 64 " + SGD.replace("--batch-size 64", "--batch-size 32")),
 }  # fmt: skip
 
+SAME_START = {"nin"}
+
 
 def parsed(text):
     parser = argparse.ArgumentParser()
@@ -118,15 +124,21 @@ def fashion_mnist(part, count):
     return torch.from_numpy(images / numpy.float32(255)), torch.from_numpy(read("labels-idx1", 8)[:count].astype(numpy.int64))
 
 
-def torch_accuracy(make, text, seed):
-    """Of the test images, and the number of parameters."""
-    recipe = parsed(text)
+def drawn(make, recipe, seed):
+    """The network with its initial values."""
     torch.manual_seed(seed)
     net = make()
     if recipe.init == "xavier":
         for layer in net.modules():
             if isinstance(layer, (nn.Conv2d, nn.Linear)):
                 nn.init.xavier_uniform_(layer.weight)
+    return net
+
+
+def torch_accuracy(make, text, seed):
+    """Of the test images, and the number of parameters."""
+    recipe = parsed(text)
+    net = drawn(make, recipe, seed)
     weights = [p for p in net.parameters() if p.dim() > 1]
     others = [p for p in net.parameters() if p.dim() <= 1]
     groups = [{"params": weights, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0}]
@@ -161,6 +173,9 @@ def lamina_accuracy(program, name, text, seed, threads):
         command = [program, "--model", name, *shlex.split(text), "--dataset", "fashion-mnist", "--epochs", str(EPOCHS),
                    "--limit-train", str(TRAIN), "--limit-test", str(TEST), "--checkpoint-every", "0", "--seed", str(seed),
                    "--threads", str(threads), "--out", out]  # fmt: skip
+        if name in SAME_START:
+            write_safetensors(f"{out}/start", drawn(RECIPES[name][0], parsed(text), seed).state_dict())
+            command += ["--weights", f"{out}/start"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         metrics = json.loads(pathlib.Path(out, "metrics.json").read_text())
     return metrics["test_accuracy"], metrics["parameters"]

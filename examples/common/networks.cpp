@@ -177,6 +177,16 @@ std::string table_of(const std::vector<Network>& networks) {
   return table;
 }
 
+void check_side(const Module<float>& net, const Network& network, Index channels, Index side,
+                const std::string& option) {
+  try {
+    net.output_shape({1, channels, side, side});
+  } catch (const ShapeError& error) {
+    throw ShapeError(detail::text(network.name, ": images of ", side, " x ", side, " do not fit, it is made for ",
+                                  option, " ", network.side, "; ", error.what()));
+  }
+}
+
 namespace {
 
 /// The names of the networks whose keys are most like these, whatever their width; none if all are far from them.
@@ -187,7 +197,7 @@ std::string look_like(const StateDict<float>& state) {
   std::string names;
   for (const Network& network : networks()) {
     NetworkOptions small{.channels = 1, .classes = 1};  // keys do not depend on sizes
-    if (network.name != "lenet" && network.name != "inn" && network.name != "cnn") small.width = 0.1;
+    if (network.name != "lenet" && network.name != "inn" && network.name != "cnn") small.width = 0.25;
     if (network.name.starts_with("alexnet") || network.name.starts_with("vgg")) small.hidden = 1;
     const auto net = network.make(small);
     Index common = 0, all = static_cast<Index>(keys.size());
