@@ -177,6 +177,16 @@ std::string table_of(const std::vector<Network>& networks) {
   return table;
 }
 
+void check_side(const Module<float>& net, const Network& network, Index channels, Index side,
+                const std::string& option) {
+  try {
+    net.output_shape({1, channels, side, side});
+  } catch (const ShapeError& error) {
+    throw ShapeError(detail::text(network.name, ": images of ", side, " x ", side, " do not fit, it is made for ",
+                                  option, " ", network.side, "; ", error.what()));
+  }
+}
+
 namespace {
 
 /// The names of the networks whose keys are most like these, whatever their width; none if all are far from them.

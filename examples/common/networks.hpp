@@ -36,6 +36,10 @@ const Network& find_network(const std::string& name);
 /// A line for each network with its parameters, for --help.
 std::string table_of(const std::vector<Network>& networks);
 
+/// Throws ShapeError for images [channels, side, side] that the network cannot take; `option` is what sets the side.
+void check_side(const Module<float>& net, const Network& network, Index channels, Index side,
+                const std::string& option);
+
 enum class Head {
   load,
   keep  ///< the last layer stays as it is, whatever the file has: to learn other classes
