@@ -1,11 +1,11 @@
 // PixelCNN: learns the distribution of images, draws new ones, completes given ones.
 //
 //   pixelcnn train --dataset mnist --levels 2 --blocks 7 --hidden 32 --out run      metrics, sheets of samples, weights
-//   pixelcnn sample --model run/model.safetensors --temperature 0.9                run/samples.png
-//   pixelcnn complete --model run/model.safetensors --dataset mnist                run/completed.png
+//   pixelcnn sample --model run/model.safetensors --temperature 0.9 --out run      run/samples.png
+//   pixelcnn complete --model run/model.safetensors --dataset mnist --out run      run/completed.png
 //   pixelcnn evaluate --model run/model.safetensors --dataset mnist                nats and bits per dimension
-
-#include "lamina/models/pixelcnn.hpp"
+//
+// train --gated learns the Gated PixelCNN, with --conditional one that is told the class of the image.
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
@@ -20,6 +20,7 @@
 #include "lamina/io/image.hpp"
 #include "lamina/io/safetensors.hpp"
 #include "lamina/models/autoregressive.hpp"
+#include "lamina/models/gated_pixelcnn.hpp"
 #include "lamina/nn/summary.hpp"
 #include "lamina/optim/adam.hpp"
 #include "lamina/train/checkpoint.hpp"
@@ -33,14 +34,22 @@ using namespace lamina;
 struct Settings {
   std::string dataset = "digits", data, out = "out", model, resume;
   PixelCNNOptions network{.blocks = 7, .hidden = 32, .levels = 2};
-  bool no_norm = false;
-  Index epochs = 10, batch_size = 32, limit_train = 60000, limit_test = 10000, count = 64, rows = 0, top_k = 0;
+  bool no_norm = false, gated = false, conditional = false;
+  Index epochs = 10, batch_size = 32, limit_train = 60000, limit_test = 10000, count = 64, rows = 0, top_k = 0,
+        label = -1;
   double lr = 1e-3, temperature = 1;
   int threads = num_threads();
   std::uint64_t seed = 0;
 
   std::string file(const std::string& name) const { return out + "/" + name; }
+  Index classes() const { return conditional ? 10 : 0; }
 };
+
+Sequential<float> make_network(const Settings& s) {
+  const PixelCNNOptions& n = s.network;
+  if (!s.gated) return pixelcnn(n);
+  return gated_pixelcnn({n.channels, n.blocks, n.hidden, n.levels, s.classes()});
+}
 
 TensorDataset<float> load(const Settings& s, bool train) {
   const Index limit = train ? s.limit_train : s.limit_test;
@@ -51,17 +60,42 @@ TensorDataset<float> load(const Settings& s, bool train) {
                                         : load_cifar10(dir, train);
 }
 
-/// Images of so many levels, whose targets are their levels. For two levels a pixel is 1 with the probability of its
-/// grey value, drawn once from the seed, as in the literature's binarised MNIST (Salakhutdinov and Murray 2008).
+/// Classes as a condition [N, classes].
+Tensor<float> one_hot(const Labels& labels, Index classes) {
+  Tensor<float> result = Tensor<float>::zeros({labels.numel(), classes});
+  for (Index i = 0; i < labels.numel(); ++i) result(i, labels.data()[i]) = 1;
+  return result;
+}
+
+/// Images of so many levels, whose targets are their levels; with classes, as many further channels that are 1 for the
+/// image's class and 0 for others. For two levels a pixel is 1 with the probability of its grey value, drawn once from
+/// the seed, as in the literature's binarised MNIST (Salakhutdinov and Murray 2008).
 class Pixels : public Dataset<float> {
  public:
-  Pixels(TensorDataset<float> images, Index limit, Index levels, std::uint64_t seed)
-      : images_(std::move(images)), size_(std::min(limit, images_.size())), levels_(levels), random_(seed) {}
+  Pixels(TensorDataset<float> images, Index limit, Index levels, Index classes, std::uint64_t seed)
+      : images_(std::move(images)),
+        size_(std::min(limit, images_.size())),
+        levels_(levels),
+        classes_(classes),
+        random_(seed) {}
 
   Index size() const override { return size_; }
+  /// Of an image.
   Shape shape() const { return images_.input_shape(); }
+  Labels classes() const { return images_.targets(); }
 
   Example<float> get(Index i) const override {
+    const Tensor<float> levels = image(i);
+    const Labels targets = pixel_levels(levels, levels_);
+    if (classes_ == 0) return {levels, targets};
+    Tensor<float> input = Tensor<float>::zeros(shape().with(0, shape()[0] + classes_));
+    std::copy_n(levels.data(), levels.numel(), input.data());
+    const Index plane = shape()[1] * shape()[2];
+    std::fill_n(input.data() + levels.numel() + images_.targets().data()[i] * plane, plane, 1.0f);
+    return {input, targets};
+  }
+
+  Tensor<float> image(Index i) const {
     Tensor<float> image = images_.get(i).input;
     if (levels_ == 2) {
       const Tensor<float> u = random_.split(static_cast<std::uint64_t>(i)).uniform(image.shape());
@@ -70,17 +104,17 @@ class Pixels : public Dataset<float> {
     } else {
       image = quantize(std::move(image), levels_);
     }
-    return {image, pixel_levels(image, levels_)};
+    return image;
   }
 
  private:
   TensorDataset<float> images_;
-  Index size_, levels_;
+  Index size_, levels_, classes_;
   Random random_;
 };
 
 Pixels pixels(const Settings& s, bool train) {
-  return {load(s, train), train ? s.limit_train : s.limit_test, s.network.levels, train ? 1u : 2u};
+  return {load(s, train), train ? s.limit_train : s.limit_test, s.network.levels, s.classes(), train ? 1u : 2u};
 }
 
 /// Makes the folder and sees that files can be written there, before any time is spent.
@@ -99,8 +133,10 @@ Sequential<float> read_model(Settings& s, Shape& image) {
     return static_cast<Index>(std::stoll(entry->second));
   };
   s.network = {number("channels"), number("blocks"), number("hidden"), number("levels"), number("norm") != 0};
+  s.gated = number("gated") != 0;
+  s.conditional = number("conditional") != 0;
   image = {s.network.channels, number("height"), number("width")};
-  auto net = pixelcnn(s.network);
+  auto net = make_network(s);
   load_state_dict(net, load_safetensors(s.model));
   return net;
 }
@@ -111,14 +147,21 @@ SampleOptions sampling(const Settings& s, Progress* progress) {
   return options;
 }
 
-Tensor<float> draw(const Settings& s, const Module<float>& net, const Shape& image) {
-  Progress progress(image[1] * image[2]);
-  progress.section("sampling", image[1] * image[2]);
-  return sample(net, image.batch(s.count), sampling(s, &progress));
+/// The images of a sheet: with classes a column for each, or all of one.
+Tensor<float> draw(const Settings& s, const Module<float>& net, const Shape& image, Progress* progress) {
+  Tensor<float> condition;
+  if (s.conditional) {
+    Labels labels({s.count});
+    for (Index i = 0; i < s.count; ++i)
+      labels.data()[i] = static_cast<std::int32_t>(s.label >= 0 ? s.label : i % s.classes());
+    condition = one_hot(labels, s.classes());
+  }
+  return sample(net, image.batch(s.count), sampling(s, progress), condition);
 }
 
-void write_sheet(const std::string& path, const Tensor<float>& images, const std::string& title) {
-  write_png(path, plot_images(images, {}, {.title = title, .columns = 8, .cell = 4 * images.dim(3)}));
+void write_sheet(const Settings& s, const std::string& name, const Tensor<float>& images, const std::string& title) {
+  const Index columns = s.conditional ? s.classes() : 8;
+  write_png(s.file(name), plot_images(images, {}, {.title = title, .columns = columns, .cell = 4 * images.dim(3)}));
 }
 
 double evaluate_nats(const Module<float>& net, const Pixels& data, Index batch_size) {
@@ -136,11 +179,13 @@ void write_metrics(const Settings& s, const Module<float>& net, const History& h
                      ", \"test_bits_per_dimension\": ", detail::number(bits_per_dimension(e.test_loss, values), "null"),
                      ", \"seconds\": ", detail::number(e.seconds, "null"),
                      ", \"examples_per_second\": ", detail::number(e.examples_per_second, "null"), "}");
-  write_file_atomically(s.file("metrics.json"),
-                        detail::text("{\"dataset\": \"", s.dataset, "\", \"blocks\": ", s.network.blocks,
-                                     ", \"hidden\": ", s.network.hidden, ", \"levels\": ", s.network.levels,
-                                     ", \"seed\": ", s.seed, ", \"threads\": ", num_threads(), ", \"parameters\": ",
-                                     count_parameters(net).total, ",\n\"epochs\":\n[", epochs, "]}\n"));
+  write_file_atomically(
+      s.file("metrics.json"),
+      detail::text("{\"dataset\": \"", s.dataset, "\", \"gated\": ", s.gated ? "true" : "false",
+                   ", \"conditional\": ", s.conditional ? "true" : "false", ", \"blocks\": ", s.network.blocks,
+                   ", \"hidden\": ", s.network.hidden, ", \"levels\": ", s.network.levels, ", \"seed\": ", s.seed,
+                   ", \"threads\": ", num_threads(), ", \"parameters\": ", count_parameters(net).total,
+                   ",\n\"epochs\":\n[", epochs, "]}\n"));
 }
 
 void run_training(Settings s) {
@@ -152,11 +197,11 @@ void run_training(Settings s) {
       test(test_images, {.batch_size = s.batch_size});
   const Shape image = training.shape();
   manual_seed(s.seed);
-  auto net = pixelcnn(s.network);
+  auto net = make_network(s);
   Adam optimizer(parameters(net), {.lr = s.lr});
   CosineAnnealingLR schedule(optimizer, {.T_max = std::max<Index>(1, s.epochs)});
-  std::printf("PixelCNN on %s: %s training and %s test images, %s parameters\n", s.dataset.c_str(),
-              detail::grouped(training.size()).c_str(), detail::grouped(test_images.size()).c_str(),
+  std::printf("%sPixelCNN on %s: %s training and %s test images, %s parameters\n", s.gated ? "Gated " : "",
+              s.dataset.c_str(), detail::grouped(training.size()).c_str(), detail::grouped(test_images.size()).c_str(),
               detail::grouped(count_parameters(net).total).c_str());
   std::fflush(stdout);
 
@@ -175,12 +220,15 @@ void run_training(Settings s) {
                      {"hidden", number(s.network.hidden)},
                      {"levels", number(s.network.levels)},
                      {"norm", number(s.network.norm)},
+                     {"gated", number(s.gated)},
+                     {"conditional", number(s.conditional)},
                      {"height", number(image[1])},
                      {"width", number(image[2])}});
     char name[32];
     std::snprintf(name, sizeof name, "samples_epoch%02td.png", now.epoch);
-    write_sheet(s.file(name), sample(net, image.batch(s.count), sampling(s, nullptr)),
-                detail::text("Epoch ", now.epoch, ": ", now.history.epochs.back().test_loss, " nats"));
+    char title[64];
+    std::snprintf(title, sizeof title, "Epoch %td: %.2f nats", now.epoch, now.history.epochs.back().test_loss);
+    write_sheet(s, name, draw(s, net, image, nullptr), title);
   };
   const History history = fit(net, optimizer, train, options, state);
   write_png(s.file("curves.png"), plot_history(history));
@@ -193,10 +241,14 @@ void run_sampling(Settings s) {
   prepare(s);
   Shape image;
   const auto net = read_model(s, image);
+  detail::require(s.label < 0 || s.conditional, "sample: --label needs a model trained with --conditional");
+  Progress progress(image[1] * image[2]);
+  progress.section("sampling", image[1] * image[2]);
   const double begin = detail::seconds_now();
-  const Tensor<float> images = draw(s, net, image);
+  const Tensor<float> images = draw(s, net, image, &progress);
+  progress.clear();
   std::printf("%td images in %.2f s\n", s.count, detail::seconds_now() - begin);
-  write_sheet(s.file("samples.png"), images, detail::text(s.count, " samples, temperature ", s.temperature));
+  write_sheet(s, "samples.png", images, detail::text(s.count, " samples, temperature ", s.temperature));
 }
 
 void run_completion(Settings s) {
@@ -208,14 +260,16 @@ void run_completion(Settings s) {
                               " has ", test.shape());
   const Index n = std::min(s.count, test.size()), rows = s.rows > 0 ? s.rows : image[1] / 2;
   detail::require(rows <= image[1], "complete: --rows must be at most ", image[1], ", got ", rows);
-  std::vector<Index> first(static_cast<std::size_t>(n));
-  std::iota(first.begin(), first.end(), Index{0});
-  const Tensor<float> truth = test.batch(first).inputs;
+  Tensor<float> truth(image.batch(n));
+  for (Index i = 0; i < n; ++i) std::copy_n(test.image(i).data(), image.numel(), truth.data() + i * image.numel());
   Progress progress(image[1] * image[2]);
   progress.section("completing", image[1] * image[2]);
   SampleOptions options = sampling(s, &progress);
   options.given = rows * image[2];
-  const Tensor<float> completed = complete(net, truth, options);
+  Tensor<float> condition;
+  if (s.conditional) condition = one_hot(test.classes().slice(0, n), s.classes());
+  const Tensor<float> completed = complete(net, truth, options, condition);
+  progress.clear();
   Tensor<float> shown({3 * n, image[0], image[1], image[2]});  // given, completed, true
   for (Index i = 0; i < n; ++i)
     for (Index c = 0; c < image[0]; ++c) {
@@ -234,6 +288,8 @@ void run_evaluation(Settings s) {
   Shape image;
   const auto net = read_model(s, image);
   const Pixels test = pixels(s, false);
+  detail::require<ShapeError>(test.shape() == image, "evaluate: the model is of images ", image, ", ", s.dataset,
+                              " has ", test.shape());
   const double nats = evaluate_nats(net, test, s.batch_size);
   std::printf("%s test images: %.3f nats, %.4f bits per dimension\n", detail::grouped(test.size()).c_str(), nats,
               bits_per_dimension(nats, image.numel()));
@@ -278,6 +334,8 @@ void add_options(CLI::App& app, Settings& s) {
       ->check(CLI::IsMember({2, 4, 16, 256}))
       ->capture_default_str();
   train->add_flag("--no-norm", s.no_norm, "Without batch normalisation");
+  CLI::Option* gated = train->add_flag("--gated", s.gated, "Gated PixelCNN, of h and 2h channels, which has no norms");
+  train->add_flag("--conditional", s.conditional, "Tell the network the image's class")->needs(gated);
   train->add_option("--epochs", s.epochs, "Passes over the training data")->check(CLI::NonNegativeNumber);
   train->add_option("--lr", s.lr, "Adam's first learning rate; it falls to zero along a cosine")->capture_default_str();
   train->add_option("--resume", s.resume, "Continue from this checkpoint");
@@ -285,6 +343,8 @@ void add_options(CLI::App& app, Settings& s) {
   CLI::App* sampled = verb("sample", "Draws images: samples.png", run_sampling);
   model(sampled);
   drawing(sampled);
+  sampled->add_option("--label", s.label, "Draw this class only (a model trained with --conditional)")
+      ->check(CLI::Range(0, 9));
   CLI::App* completed = verb("complete", "Draws the lower part of test images: completed.png", run_completion);
   model(completed);
   data(completed);

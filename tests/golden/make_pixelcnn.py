@@ -1,5 +1,6 @@
 #!/usr/bin/python3
-"""Makes pixelcnn.safetensors: masked convolutions, the usual listing of PixelCNN at a small size, and its loss.
+"""Makes pixelcnn.safetensors: masked convolutions, the usual listing of PixelCNN at a small size, the layers of
+the Gated PixelCNN, and the loss.
 
     tests/golden/make_pixelcnn.py            writes the file
     tests/golden/make_pixelcnn.py --check    makes it again in memory and compares, as make_layers.py
@@ -70,6 +71,51 @@ class PixelCNN(nn.Module):
         return self.head(F.relu(x))
 
 
+def gate(x):
+    a, b = x.chunk(2, 1)
+    return torch.tanh(a) * torch.sigmoid(b)
+
+
+class GatedLayer(nn.Module):
+    def __init__(self, first, p, classes):
+        super().__init__()
+        fan, k = (1, 7) if first else (p, 3)
+        self.first = first
+        self.vertical = MaskConv2d("vertical_A" if first else "vertical_B", fan, 2 * p, k, 1, k // 2)
+        if classes:
+            self.vertical_condition = nn.Conv2d(classes, 2 * p, 1, bias=False)
+        self.link = nn.Conv2d(2 * p, 2 * p, 1)
+        self.horizontal = MaskConv2d("A" if first else "B", fan, 2 * p, (1, k), 1, (0, k // 2))
+        if classes:
+            self.horizontal_condition = nn.Conv2d(classes, 2 * p, 1, bias=False)
+        self.out = nn.Conv2d(p, p, 1)
+
+    def forward(self, v, h, c):
+        a = self.vertical(v)
+        if c is not None:
+            a = a + self.vertical_condition(c)
+        b = self.horizontal(h) + self.link(a)
+        if c is not None:
+            b = b + self.horizontal_condition(c)
+        y = self.out(gate(b))
+        return gate(a), y if self.first else h + y
+
+
+class GatedStack(nn.ModuleList):
+    """The two stacks of the Gated PixelCNN; channels behind the first hold the condition."""
+
+    def __init__(self, blocks, p, classes=0):
+        super().__init__(GatedLayer(i == 0, p, classes) for i in range(blocks + 1))
+        self.classes = classes
+
+    def forward(self, x):
+        c = x[:, 1:, :1, :1] if self.classes else None
+        v = h = x[:, :1]
+        for layer in self:
+            v, h = layer(v, h, c)
+        return h
+
+
 def pixel_loss(logits, target):
     return F.cross_entropy(logits, target, reduction="sum") / len(logits)
 
@@ -88,6 +134,8 @@ def main():
     f.layer("masked/vertical_B", MaskConv2d("vertical_B", 2, 3, 5, 1, 2), (1, 2, 4, 5))
     f.layer("pixelcnn/norm", PixelCNN(2, 4, True, 3), (2, 1, 6, 5))
     f.layer("pixelcnn/plain", PixelCNN(1, 3, False, 4), (2, 1, 4, 4))
+    f.layer("gated/plain", GatedStack(2, 3), (2, 1, 6, 5))
+    f.layer("gated/condition", GatedStack(1, 4, 2), (2, 3, 4, 5))
     f.loss("loss", pixel_loss, (3, 4, 2, 5), Draw("loss targets").labels((3, 2, 5), 4))
     content, path = write_safetensors(f.tensors, f.metadata), HERE / "pixelcnn.safetensors"
     if options.check:

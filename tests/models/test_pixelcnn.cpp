@@ -2,9 +2,10 @@
 
 #include "conformance.hpp"
 #include "lamina/models/autoregressive.hpp"
-#include "lamina/models/pixelcnn.hpp"
+#include "lamina/models/gated_pixelcnn.hpp"
 #include "lamina/nn/max_pool2d.hpp"
 #include "lamina/nn/summary.hpp"
+#include "lamina/optim/adam.hpp"
 
 using namespace lamina;
 
@@ -55,8 +56,8 @@ void stir(Module<S>& net) {
 
 /// Whether d logits / d images is exactly zero where a value would see itself or a later one, by backward and, where
 /// the network is the same function in both modes, by changing the image.
-void check_causal(Module<float>& net, Index colours, Index levels, Index side) {
-  const Shape shape{1, colours, side, side};
+void check_causal(Module<float>& net, Index colours, Index levels, Index side, Index classes = 0) {
+  const Shape shape{1, colours + classes, side, side};
   const Index pixels = side * side;
   const Tensor<float> x = Random(2).uniform(shape);
   const Tensor<float> y = net.infer(x);
@@ -153,7 +154,101 @@ TEST_CASE("PixelCNN is causal, exactly") {
   auto colour = pixelcnn({.channels = 3, .blocks = 2, .hidden = 20, .levels = 4});
   stir(colour);
   check_causal(colour, 3, 4, 6);
+  auto gated = gated_pixelcnn({.blocks = 2, .hidden = 18, .levels = 3, .classes = 2});
+  check_causal(gated, 1, 3, 9, 2);
+  auto gated_colour = gated_pixelcnn({.channels = 3, .blocks = 2, .hidden = 18, .levels = 4});
+  check_causal(gated_colour, 3, 4, 6);
 }
+
+TEST_CASE("the gradient at a pixel is zero exactly for itself and those behind it") {
+  manual_seed(4);
+  const auto check = [](Module<float>& net, Index classes) {
+    const Shape shape{1, 1 + classes, 7, 7};
+    const Tensor<float> x = Random(2).uniform(shape);
+    for (Index pixel = 0; pixel < 49; pixel += 4) {
+      Tape tape;
+      Tensor<float> dy = Tensor<float>::zeros(net.forward(x, tape).shape());
+      for (Index k = 0; k < dy.dim(1); ++k) dy.data()[k * 49 + pixel] = static_cast<float>(k + 1);
+      const Tensor<float> dx = net.backward(dy, tape);
+      for (Index p = 0; p < 49; ++p)
+        if (p >= pixel) REQUIRE(dx.data()[p] == 0);
+    }
+  };
+  auto plain = pixelcnn({.blocks = 2, .hidden = 12, .levels = 2, .norm = false});
+  check(plain, 0);
+  auto gated = gated_pixelcnn({.blocks = 2, .hidden = 12, .levels = 2, .classes = 3});
+  check(gated, 3);
+}
+
+TEST_CASE("Gated PixelCNN has no blind spot") {
+  // A pixel sees all before it whose distance the kernels bridge: 3 + blocks rows up, as many columns to both sides.
+  manual_seed(6);
+  auto net = gated_pixelcnn<double>({.blocks = 2, .hidden = 8, .levels = 2});
+  const Tensor<double> x = Random(2).normal<double>({1, 1, 13, 13});
+  Tape tape;
+  Tensor<double> dy = Tensor<double>::zeros(net.forward(x, tape).shape());
+  const Index row = 7, column = 6;
+  dy(0, 1, row, column) = 1;
+  const Tensor<double> dx = net.backward(dy, tape);
+  for (Index r = 0; r < 13; ++r)
+    for (Index c = 0; c < 13; ++c) {
+      const bool before = r < row || (r == row && c < column);
+      const bool seen = before && row - r <= 5 && std::abs(column - c) <= 5;
+      CAPTURE(r);
+      CAPTURE(c);
+      CHECK((dx(0, 0, r, c) != 0) == seen);
+    }
+}
+
+TEST_CASE("Gate and GatedStack conform") {
+  CHECK(conforms(Gate<double>(), {2, 6, 3, 2}));
+  CHECK(conforms(Gate<double>({.groups = 3}), {2, 12}));
+  const Tensor<double> x = Random(3).normal<double>({1, 4, 17});
+  const Tensor<double> y = Gate<double>({.groups = 2})(x);
+  CHECK(y(0, 1, 16) == doctest::Approx(std::tanh(x(0, 2, 16)) / (1 + std::exp(-x(0, 3, 16)))));
+  manual_seed(9);
+  CHECK(conforms(GatedStack<double>({.blocks = 2, .hidden = 3}), {2, 1, 4, 3}));
+  CHECK(conforms(GatedStack<double>({.channels = 3, .blocks = 1, .hidden = 3, .classes = 2}), {2, 5, 3, 4}));
+}
+
+namespace {
+
+void check_sampling(const Sequential<float>& net, Index colours, Index levels, Index classes = 0) {
+  const Index columns = 9, pixels = 7 * columns;
+  for (const Index n : {1, 5}) {
+    const Shape shape{n, colours, 7, columns};
+    Tensor<float> condition = classes > 0 ? Tensor<float>::zeros({n, classes}) : Tensor<float>();
+    for (Index i = 0; i < n && classes > 0; ++i) condition(i, i % classes) = 1;
+    SampleOptions how{.levels = levels, .temperature = 0.7, .seed = 11};
+    const auto fast = sample(net, shape, how, condition);
+    how.incremental = false;
+    CHECK(fast == sample(net, shape, how, condition));
+    how.incremental = true;
+    how.seed = 12;
+    CHECK_FALSE(fast == sample(net, shape, how, condition));
+    how.given = 31;
+    how.top_k = 2;
+    const auto completed = complete(net, fast, how, condition);
+    how.incremental = false;
+    CHECK(completed == complete(net, fast, how, condition));
+    for (Index i = 0; i < n * colours; ++i)
+      for (Index p = 0; p < 31; ++p) REQUIRE(completed.data()[i * pixels + p] == fast.data()[i * pixels + p]);
+  }
+  // The logits themselves, bit by bit.
+  const Shape shape{3, colours + classes, 6, 5};
+  auto x = Random(8).uniform(shape);
+  for (Index i = 0; i < 3; ++i)  // the condition is that of the first pixel
+    for (Index k = 0; k < classes; ++k) std::fill_n(&x(i, colours + k, 0, 0), 30, i == k ? 1.0f : 0.0f);
+  const auto logits = net(x);
+  const auto form = incremental_model(net, shape);
+  for (Index p = 0; p < 30; ++p) {
+    const Pixel at{p / 5, p % 5};
+    CHECK(form->step(detail::pixel_of(x, at), at) == detail::pixel_of(logits, at));
+    form->settle(detail::pixel_of(x, at), at);
+  }
+}
+
+}  // namespace
 
 TEST_CASE("incremental sampling gives the naive sampler's images") {
   manual_seed(3);
@@ -163,34 +258,62 @@ TEST_CASE("incremental sampling gives the naive sampler's images") {
                                          {.channels = 3, .blocks = 2, .hidden = 21, .levels = 5}}) {
     auto net = pixelcnn(options);
     stir(net);
-    for (const Index n : {1, 5}) {
-      const Shape shape{n, options.channels, 7, 9};
-      SampleOptions how{.levels = options.levels, .temperature = 0.7, .seed = 11};
-      const auto fast = sample(net, shape, how);
-      how.incremental = false;
-      CHECK(fast == sample(net, shape, how));
-      how.incremental = true;
-      how.seed = 12;
-      CHECK_FALSE(fast == sample(net, shape, how));
-      how.given = 31;
-      how.top_k = 2;
-      const auto completed = complete(net, fast, how);
-      how.incremental = false;
-      CHECK(completed == complete(net, fast, how));
-      for (Index i = 0; i < n * options.channels; ++i)
-        for (Index p = 0; p < 31; ++p) REQUIRE(completed.data()[i * 63 + p] == fast.data()[i * 63 + p]);
-    }
-    // The logits themselves, bit by bit.
-    const Shape shape{3, options.channels, 6, 5};
-    const auto x = Random(8).uniform(shape);
-    const auto logits = net(x);
-    const auto form = incremental_model(net, shape);
-    for (Index p = 0; p < 30; ++p) {
-      const Pixel at{p / 5, p % 5};
-      CHECK(form->step(detail::pixel_of(x, at), at) == detail::pixel_of(logits, at));
-      form->settle(detail::pixel_of(x, at), at);
-    }
+    check_sampling(net, options.channels, options.levels);
   }
+  for (const GatedPixelCNNOptions& options : {GatedPixelCNNOptions{.blocks = 2, .hidden = 32, .levels = 2},
+                                              {.blocks = 1, .hidden = 20, .levels = 16, .classes = 3},
+                                              {.channels = 3, .blocks = 2, .hidden = 21, .levels = 5, .classes = 2}})
+    check_sampling(gated_pixelcnn(options), options.channels, options.levels, options.classes);
+}
+
+TEST_CASE("temperature and top_k") {
+  // A model whose levels have the probabilities 0.1, 0.2, 0.3 and 0.4 everywhere.
+  Sequential<float> net{MaskedConv2d(Mask::A, 1, 4, 3)};
+  net.get<MaskedConv2d<float>>(0).weight.value.fill(0);
+  for (Index k = 0; k < 4; ++k)
+    net.get<MaskedConv2d<float>>(0).bias.value(k) = std::log(0.1f * static_cast<float>(k + 1));
+  const auto frequencies = [&](const SampleOptions& options) {
+    const Labels drawn = pixel_levels(sample(net, {40, 1, 16, 16}, options), 4);
+    std::array<double, 4> shares{};
+    for (const auto level : drawn.values()) shares[static_cast<std::size_t>(level)] += 1.0 / 10240;
+    return shares;
+  };
+  const auto all = frequencies({.levels = 4}), cold = frequencies({.levels = 4, .temperature = 0.5}),
+             two = frequencies({.levels = 4, .top_k = 2}), frozen = frequencies({.levels = 4, .temperature = 0.01});
+  for (std::size_t k = 0; k < 4; ++k) {
+    const double p = 0.1 * static_cast<double>(k + 1);
+    CHECK(all[k] == doctest::Approx(p).epsilon(0.06));
+    CHECK(cold[k] == doctest::Approx(p * p / 0.3).epsilon(0.1));
+    CHECK(two[k] == doctest::Approx(k < 2 ? 0 : p / 0.7).epsilon(0.06));
+    CHECK(frozen[k] == doctest::Approx(k == 3 ? 1 : 0));
+  }
+}
+
+TEST_CASE("Gated PixelCNN learns what its condition says") {
+  manual_seed(8);
+  auto net = gated_pixelcnn({.blocks = 1, .hidden = 8, .levels = 2, .classes = 2});
+  Adam optimizer(parameters(net), {.lr = 1e-2});
+  const Index side = 5, pixels = side * side, n = 8;
+  Tensor<float> x = Tensor<float>::zeros({n, 3, side, side}), images = Tensor<float>::zeros({n, 1, side, side});
+  for (Index i = 0; i < n; ++i) {  // class 1 is white with black columns, class 0 the reverse
+    for (Index p = 0; p < pixels; ++p)
+      images.data()[i * pixels + p] = x.data()[i * 3 * pixels + p] = static_cast<float>((p + i) % 2);
+    std::fill_n(x.data() + (3 * i + 1 + i % 2) * pixels, pixels, 1.0f);
+  }
+  const Labels targets = pixel_levels(images, 2);
+  double first = 0, last = 0;
+  for (int step = 0; step < 60; ++step) {
+    Tape tape;
+    auto [nats, grad] = pixel_loss(net.forward(x, tape), targets);
+    net.backward(std::move(grad), tape, InputGrad::skip);
+    optimizer.step();
+    (step == 0 ? first : last) = nats;
+  }
+  CHECK(first > 15);
+  CHECK(last < 1.5);  // the first pixel, too, which the class alone tells
+  Tensor<float> condition = Tensor<float>::zeros({n, 2});
+  for (Index i = 0; i < n; ++i) condition(i, i % 2) = 1;
+  CHECK(sample(net, images.shape(), {.levels = 2, .temperature = 0.05}, condition) == images);
 }
 
 TEST_CASE("likelihood") {
@@ -214,6 +337,16 @@ TEST_CASE("PixelCNN says what is wrong") {
   CHECK_THROWS_WITH_AS(MaskedConv2d(Mask::B, 2, 8, 3)(Tensor<float>::zeros({1, 3, 4, 4})),
                        "MaskedConv2d(B, 2, 8, 3): expected 2 input channels, got shape [1, 3, 4, 4]", ShapeError);
   CHECK_THROWS_WITH_AS(pixelcnn({.levels = 1}), "pixelcnn: expected at least 2 levels, got 1", ValueError);
+  CHECK_THROWS_WITH_AS(gated_pixelcnn({.levels = 1}), "gated_pixelcnn: expected at least 2 levels, got 1", ValueError);
+  CHECK_THROWS_WITH_AS(gated_pixelcnn({.channels = 3, .hidden = 8}),
+                       "GatedStack: expected at least 1 channel and a multiple of hidden units, got 3 and 8",
+                       ValueError);
+  CHECK_THROWS_WITH_AS(
+      gated_pixelcnn({.blocks = 1, .hidden = 8, .classes = 10})(Tensor<float>::zeros({1, 1, 4, 4})),
+      "GatedStack(1, 8, blocks=1, classes=10): expected an input [N, 11, H, W], got shape [1, 1, 4, 4]", ShapeError);
+  CHECK_THROWS_WITH_AS(Gate()(Tensor<float>::zeros({1, 3})),
+                       "Gate(): expected [N, channels, ...] with a multiple of 2 channels, got shape [1, 3]",
+                       ShapeError);
   CHECK_THROWS_WITH_AS(pixel_levels(Tensor<float>::full({1, 1, 1, 2}, 0.3f), 2),
                        "pixel_levels: 0.3 at position 0 is none of 2 levels from 0 to 1; quantize() makes it one",
                        ValueError);
@@ -239,4 +372,18 @@ TEST_CASE("PixelCNN says what is wrong") {
   CHECK_THROWS_WITH_AS(
       complete(Sequential<float>{MaskedConv2d(Mask::A, 1, 2, 3)}, Tensor<float>::zeros({1, 4, 4}), {.levels = 2}),
       "complete: expected images [N, C, H, W], got shape [1, 4, 4]", ShapeError);
+  const Sequential<float> good{MaskedConv2d(Mask::A, 1, 2, 3)};
+  const Tensor<float> image = Tensor<float>::zeros({2, 1, 4, 4});
+  CHECK_THROWS_WITH_AS(complete(good, image, {.levels = 1}), "complete: expected at least 2 levels, got 1", ValueError);
+  CHECK_THROWS_WITH_AS(complete(good, image, {.levels = 2, .temperature = 0}),
+                       "complete: the temperature must be positive, got 0", ValueError);
+  CHECK_THROWS_WITH_AS(complete(good, image, {.levels = 2, .top_k = 3}), "complete: top_k must be in [0, 2], got 3",
+                       ValueError);
+  CHECK_THROWS_WITH_AS(complete(good, image, {.levels = 2, .given = 17}),
+                       "complete: expected 0 to 16 given pixels, got 17", ValueError);
+  CHECK_THROWS_WITH_AS(complete(good, image, {.levels = 2}, Tensor<float>::zeros({3, 10})),
+                       "complete: expected a condition [2, K], got shape [3, 10]", ShapeError);
+  CHECK_THROWS_WITH_AS(
+      pixel_loss(Tensor<float>::zeros({1, 5, 2, 2}), Labels::zeros({1, 2, 2, 2})),
+      "pixel_loss: expected logits [N, C levels, H, W] for targets [1, 2, 2, 2], got shape [1, 5, 2, 2]", ShapeError);
 }

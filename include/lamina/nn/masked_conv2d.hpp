@@ -301,19 +301,10 @@ class IncrementalMaskedConv2d : public Incremental<Scalar> {
 
   Tensor<Scalar> step(Tensor<Scalar> x, Pixel at) override {
     keep(x, at);
-    const Index n = x.dim(0), out = layer_.out_, depth = layer_.in_ * layer_.taps();
-    const Tensor<Scalar> inputs = gather(n, at);
-    Tensor<Scalar> y({n, out, 1, 1});
-    const kernels::MatrixView<Scalar> to{y.data(), out, 1};
-    if (depth == 0)
-      for (Index i = 0; i < n * out; ++i) to.data[i] = layer_.options_.bias ? layer_.bias.value.data()[i % out] : 0;
-    else if (layer_.options_.bias)
-      kernels::gemm(n, kernels::row_major(inputs.data(), depth), weight_, to, kernels::Store::assign,
-                    kernels::ColumnBias<Scalar>{layer_.bias.value.data()});
-    else
-      kernels::gemm(n, kernels::row_major(inputs.data(), depth), weight_, to);
+    Tensor<Scalar> y = product(gather(x.dim(0), at, 1));
+    const kernels::MatrixView<Scalar> to{y.data(), layer_.out_, 1};
     for (const auto& [first, center] : centers_)
-      kernels::gemm(n, kernels::row_major(std::as_const(x).data(), layer_.in_), center, to.from(0, first),
+      kernels::gemm(x.dim(0), kernels::row_major(std::as_const(x).data(), layer_.in_), center, to.from(0, first),
                     kernels::Store::add);
     return y;
   }
@@ -324,37 +315,63 @@ class IncrementalMaskedConv2d : public Incremental<Scalar> {
     return {};
   }
 
+  /// For the vertical masks: the results [N columns, M, 1, 1] of a row, whose input is [N columns, C, 1, 1], or empty
+  /// where the mask does not see it.
+  Tensor<Scalar> row(const Tensor<Scalar>& x, Index row) {
+    if (!x.empty()) keep(x, {row, 0});
+    return product(gather(seen_.dim(0), {row, 0}, columns_ - layer_.kernel_.w + 1));
+  }
+
  private:
   struct Center {
     Index first;  // of the group's results
     kernels::PackedMatrix<Scalar> weight;
   };
 
+  /// Stores pixels from `at` on, as many as x [N pixels, C, 1, 1] has.
   void keep(const Tensor<Scalar>& x, Pixel at) {
-    const Index channels = layer_.in_;
-    Scalar* const to = seen_.data() + (at.row % rows_ * columns_ + at.column + layer_.kernel_.w / 2) * channels;
-    for (Index n = 0; n < x.dim(0); ++n)
-      std::copy_n(x.data() + n * channels, channels, to + n * rows_ * columns_ * channels);
+    const Index samples = seen_.dim(0), count = x.numel() / samples;
+    Scalar* const to = seen_.data() + (at.row % rows_ * columns_ + at.column + layer_.kernel_.w / 2) * layer_.in_;
+    kernels::copy_rows(samples, count, x.data(), count, to, rows_ * columns_ * layer_.in_);
   }
 
-  /// What the taps meet, [N, C taps], in the order of row_operand.
-  Tensor<Scalar> gather(Index n, Pixel at) const {
+  /// What the taps meet at `count` pixels from `at` on, [N count, C taps], in the order of row_operand.
+  Tensor<Scalar> gather(Index n, Pixel at, Index count) const {
     const Index channels = layer_.in_, taps = layer_.taps(), lanes = kernels::lanes_of<Scalar>(channels);
-    Tensor<Scalar> result({n, channels * taps});
-    Scalar* to = result.data();
+    Tensor<Scalar> result({n * count, channels * taps});
     std::vector<Index> offsets;
     for (const Index tap : layer_.taps_) {
       const Index row = (at.row + tap / layer_.kernel_.w + 1) % rows_;  // row at - KH / 2 + a, where rows_ = KH / 2 + 1
       offsets.push_back((row * columns_ + at.column + tap % layer_.kernel_.w) * channels);
     }
-    for (Index i = 0; i < n; ++i) {
-      const Scalar* const from = seen_.data() + i * rows_ * columns_ * channels;
-      for (Index block = 0; block < channels; block += lanes) {
-        const Index count = std::min(lanes, channels - block);
-        for (const Index offset : offsets) to = std::copy_n(from + offset + block, count, to);
+    Scalar* const out = result.data();
+    const Index depth = channels * taps;
+    parallel_for(0, n * count, kernels::stream_grain / std::max<Index>(1, depth), [&](Index first, Index last) {
+      for (Index i = first; i < last; ++i) {
+        const Scalar* const from = seen_.data() + (i / count * rows_ * columns_ + i % count) * channels;
+        Scalar* to = out + i * depth;
+        for (Index block = 0; block < channels; block += lanes) {
+          const Index width = std::min(lanes, channels - block);
+          for (const Index offset : offsets) to = std::copy_n(from + offset + block, width, to);
+        }
       }
-    }
+    });
     return result;
+  }
+
+  /// The results for rows of inputs, without the centers of groups.
+  Tensor<Scalar> product(const Tensor<Scalar>& inputs) const {
+    const Index n = inputs.dim(0), out = layer_.out_, depth = inputs.dim(1);
+    Tensor<Scalar> y({n, out, 1, 1});
+    const kernels::MatrixView<Scalar> to{y.data(), out, 1};
+    if (depth == 0)
+      for (Index i = 0; i < n * out; ++i) to.data[i] = layer_.options_.bias ? layer_.bias.value.data()[i % out] : 0;
+    else if (layer_.options_.bias)
+      kernels::gemm(n, kernels::row_major(inputs.data(), depth), weight_, to, kernels::Store::assign,
+                    kernels::ColumnBias<Scalar>{layer_.bias.value.data()});
+    else
+      kernels::gemm(n, kernels::row_major(inputs.data(), depth), weight_, to);
+    return y;
   }
 
   const MaskedConv2d<Scalar>& layer_;

@@ -1,0 +1,106 @@
+#pragma once
+
+#include <string>
+#include <utility>
+
+#include "lamina/kernels/elementwise.hpp"
+#include "lamina/nn/module.hpp"
+
+namespace lamina {
+
+struct GateOptions {
+  Index groups = 1;  ///< of channels, each with values and gates of its own
+};
+
+/// The gated activation unit y = tanh(a) sigmoid(b), elementwise (van den Oord et al. 2016, "Conditional image
+/// generation with PixelCNN decoders", equation 2): of the channels, or of each group of them, the first half is a,
+/// the second b.
+///
+/// Shapes: x [N, 2C, ...], y [N, C, ...]. Throws ValueError for less than 1 group; ShapeError where the channels are no
+/// multiple of 2 groups.
+template <class Scalar = float>
+class Gate : public Layer<Gate<Scalar>, Scalar> {
+ public:
+  explicit Gate(const GateOptions& options = {}) : groups_(options.groups) {
+    detail::require(groups_ >= 1, name(), ": groups must be at least 1");
+  }
+
+  Shape output_shape(const Shape& input) const override {
+    detail::require<ShapeError>(input.rank() >= 2 && input[1] % (2 * groups_) == 0, name(),
+                                ": expected [N, channels, ...] with a multiple of ", 2 * groups_,
+                                " channels, got shape ", input);
+    return input.with(1, input[1] / 2);
+  }
+  Members<Scalar> members() override { return {}; }
+  std::string name() const override { return groups_ == 1 ? "Gate()" : detail::text("Gate(groups=", groups_, ")"); }
+  Index multiply_adds(const Shape&) const override { return 0; }
+  std::unique_ptr<Incremental<Scalar>> incremental(Scan& scan) const override {
+    detail::require<StateError>(scan.groups == 1 || scan.groups == groups_, name(), " is not causal: it mixes the ",
+                                scan.groups, " colours");
+    return pointwise<Scalar>(*this, scan);
+  }
+
+ private:
+  using Pack = simd::Pack<Scalar>;
+
+  /// f(place of a, place of b, place of y, lanes...) for all packs of elements.
+  template <class F>
+  void each(const Shape& output, F f) const {
+    const Index parts = output[0] * groups_, half = parts == 0 ? 0 : output.numel() / parts;
+    if (half == 0) return;
+    parallel_for(0, parts, kernels::stream_grain / half, [&](Index first, Index last) {
+      constexpr Index width = simd::width<Scalar>;
+      for (Index part = first; part < last; ++part) {
+        const Index y = part * half, a = 2 * y, b = a + half;
+        Index i = 0;
+        for (; i + width <= half; i += width) f(a + i, b + i, y + i);
+        if (i < half) f(a + i, b + i, y + i, half - i);
+      }
+    });
+  }
+
+  Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
+    Tensor<Scalar> y(output_shape(x.shape()));
+    const Scalar* const in = std::as_const(x).data();
+    Scalar* const out = y.data();
+    each(y.shape(), [=](Index a, Index b, Index to, auto... lanes) {
+      (simd::tanh(Pack::load(in + a, lanes...)) * simd::sigmoid(Pack::load(in + b, lanes...)))
+          .store(out + to, lanes...);
+    });
+    return y;
+  }
+
+  /// Saves tanh(a) and sigmoid(b), in x's storage if nobody else holds it.
+  Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {
+    Tensor<Scalar> y(output_shape(x.shape()));
+    const Scalar* const in = std::as_const(x).data();
+    Tensor<Scalar> factors = x.exclusive() ? std::move(x) : Tensor<Scalar>(x.shape());
+    Scalar *const out = y.data(), *const kept = factors.data();
+    each(y.shape(), [=](Index a, Index b, Index to, auto... lanes) {
+      const Pack value = simd::tanh(Pack::load(in + a, lanes...)), gate = simd::sigmoid(Pack::load(in + b, lanes...));
+      value.store(kept + a, lanes...);
+      gate.store(kept + b, lanes...);
+      (value * gate).store(out + to, lanes...);
+    });
+    tape.push(std::move(factors));
+    return y;
+  }
+
+  Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad) override {
+    auto [factors] = tape.pop<Tensor<Scalar>>();
+    const Scalar *const kept = std::as_const(factors).data(), *const gradient = std::as_const(dy).data();
+    Tensor<Scalar> dx(factors.shape());
+    Scalar* const out = dx.data();
+    each(dy.shape(), [=](Index a, Index b, Index from, auto... lanes) {
+      const Pack value = Pack::load(kept + a, lanes...), gate = Pack::load(kept + b, lanes...);
+      const Pack g = Pack::load(gradient + from, lanes...) * gate;
+      (g * (Pack(1) - value * value)).store(out + a, lanes...);
+      (g * value * (Pack(1) - gate)).store(out + b, lanes...);
+    });
+    return dx;
+  }
+
+  Index groups_;
+};
+
+}  // namespace lamina
