@@ -14,6 +14,7 @@
 #include "lamina/data/idx.hpp"
 #include "lamina/data/loader.hpp"
 #include "lamina/data/transforms.hpp"
+#include "lamina/data/wordpiece.hpp"
 #include "lamina/models/alexnet.hpp"
 #include "lamina/models/blocks.hpp"
 #include "lamina/models/densenet.hpp"
