@@ -8,6 +8,7 @@
 #include "lamina/core/shape.hpp"
 #include "lamina/core/storage.hpp"
 #include "lamina/core/tensor.hpp"
+#include "lamina/data/captions.hpp"
 #include "lamina/data/cifar.hpp"
 #include "lamina/data/dataset.hpp"
 #include "lamina/data/digits.hpp"

@@ -328,13 +328,14 @@ struct WordPieceTraining {
 
 namespace detail {
 
-/// Words as pieces, of which neighbours are joined.
+/// Words as pieces, of which neighbours are joined. (A template, so that it costs only those who train.)
+template <class Texts>
 class PieceMerger {
  public:
-  PieceMerger(std::span<const std::string> texts, const WordPieceTraining& options) : options_(options) {
+  PieceMerger(const Texts& texts, const WordPieceTraining& options) : options_(options) {
     for (const char* name : {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"}) piece(name);
     std::unordered_map<std::string, Index> counts;
-    for (const std::string& text : texts)
+    for (const std::string_view text : texts)
       for_each_word(text, options.tokenizer.lower_case, [&](std::string_view word, Index characters) {
         if (characters <= options.tokenizer.longest_word) ++counts[std::string(word)];
         return true;
@@ -441,8 +442,9 @@ class PieceMerger {
 /// pieces that are seen most often become one (byte-pair encoding: Sennrich, Haddow, Birch 2016, algorithm 1, on
 /// characters). [PAD] is 0, then [UNK], [CLS], [SEP], [MASK]. The result depends on the texts alone. Throws ValueError
 /// for texts without words, and for a size that does not hold the characters.
-inline WordPiece train_wordpiece(std::span<const std::string> texts, const WordPieceTraining& options = {}) {
-  return WordPiece(detail::PieceMerger(texts, options).run(), options.tokenizer);
+template <class Texts>
+WordPiece train_wordpiece(const Texts& texts, const WordPieceTraining& options = {}) {
+  return WordPiece(detail::PieceMerger<Texts>(texts, options).run(), options.tokenizer);
 }
 
 }  // namespace lamina
