@@ -76,3 +76,4 @@
 #include "lamina/train/history.hpp"
 #include "lamina/train/metrics.hpp"
 #include "lamina/train/progress.hpp"
+#include "lamina/train/retrieval.hpp"
