@@ -1,6 +1,7 @@
 #pragma once
 
 /// Files: the opt-in part of Lamina, which needs nlohmann-json, stb and zlib (CMake target lamina::io).
+#include "lamina/io/captions.hpp"
 #include "lamina/io/datasets.hpp"
 #include "lamina/io/dtype.hpp"
 #include "lamina/io/file.hpp"

@@ -251,14 +251,15 @@ inline Tensor<std::uint8_t> plot_images(const Tensor<std::uint8_t>& images, cons
   const double top = options.title.empty() ? gap : 84;
   const Index columns = std::min(options.columns, std::max<Index>(count, 1));
   const Index rows = (count + columns - 1) / columns;
-  Canvas canvas(static_cast<Index>(gap + pitch_x * static_cast<double>(columns)),
-                static_cast<Index>(top + pitch_y * static_cast<double>(rows) + gap / 2));
+  const double grid = gap + pitch_x * static_cast<double>(columns);
+  const double width = std::max(grid, Canvas::text_width(options.title, 22) + 2 * gap);
+  Canvas canvas(static_cast<Index>(width), static_cast<Index>(top + pitch_y * static_cast<double>(rows) + gap / 2));
   if (!options.title.empty())
     canvas.text(static_cast<double>(canvas.width()) / 2, 50, options.title,
                 {.size = 22, .align = TextAlign::center, .bold = true});
   for (Index i = 0; i < count; ++i) {
     const bool marked = !options.marked.empty() && options.marked[static_cast<std::size_t>(i)];
-    const double middle = gap / 2 + pitch_x * (static_cast<double>(i % columns) + 0.5);
+    const double middle = (width - grid + gap) / 2 + pitch_x * (static_cast<double>(i % columns) + 0.5);
     const double left = std::round(middle - cell / 2), y = std::round(top + pitch_y * static_cast<double>(i / columns));
     const Color red{200, 30, 45};
     canvas.rectangle(left - border, y, cell + 2 * border, cell + 2 * border, marked ? red : detail::plot_grid);
