@@ -38,11 +38,11 @@ void add_cases() {
   network("resnet_blocks_b8", resnet_blocks, {8, 64, 56, 56}, {8, 64, 56, 56});
 
   // As torchvision's: one image to infer, a batch to train.
-  const Shape one{1, 3, 224, 224}, four{4, 3, 224, 224}, eight{8, 3, 224, 224};
+  const Shape one{1, 3, 224, 224}, eight{8, 3, 224, 224};
   network(
-      "alexnet", [] { return alexnet(); }, one, four);
+      "alexnet", [] { return alexnet(); }, one, eight);
   network(
-      "vgg11", [] { return vgg(Vgg::A); }, one, four);
+      "vgg11", [] { return vgg(Vgg::A); }, one, eight);
   network(
       "googlenet", [] { return googlenet(); }, one, eight);
   network(

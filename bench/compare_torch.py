@@ -54,8 +54,7 @@ CONVOLUTIONS = {
 PROGRAMS = ("bench_models", "bench_layers", "bench_hamburger")
 
 
-NETWORKS = {"alexnet": 4, "vgg11": 4, "googlenet": 8, "resnet18": 8, "resnet50": 8, "densenet121": 8,
-            "mobilenet_v2": 8, "mobilenet_v3_large": 8}  # the batch in training
+NETWORKS = ("alexnet", "vgg11", "googlenet", "resnet18", "resnet50", "densenet121", "mobilenet_v2", "mobilenet_v3_large")
 
 
 def hamburger(kind, c):
@@ -265,7 +264,7 @@ def torch_case(name):
     if name.startswith("net/") and name[4:] in NETWORKS:
         import torchvision
         more = {"aux_logits": False, "init_weights": False} if name == "net/googlenet" else {}
-        return getattr(torchvision.models, name[4:])(**more), (1, 3, 224, 224), (NETWORKS[name[4:]], 3, 224, 224)
+        return getattr(torchvision.models, name[4:])(**more), (1, 3, 224, 224), (8, 3, 224, 224)
     return None
 
 
