@@ -187,7 +187,7 @@ std::string look_like(const StateDict<float>& state) {
   std::string names;
   for (const Network& network : networks()) {
     NetworkOptions small{.channels = 1, .classes = 1};  // keys do not depend on sizes
-    if (network.name != "lenet" && network.name != "inn" && network.name != "cnn") small.width = 0.1;
+    if (network.name != "lenet" && network.name != "inn" && network.name != "cnn") small.width = 0.25;
     if (network.name.starts_with("alexnet") || network.name.starts_with("vgg")) small.hidden = 1;
     const auto net = network.make(small);
     Index common = 0, all = static_cast<Index>(keys.size());
