@@ -166,8 +166,8 @@ TEST_CASE("ImageFolder numbers classes by name and decodes when asked") {
 
 TEST_CASE("load_camvid reads images with their labels, and says which of them do not belong together") {
   const TemporaryFolder folder;
-  for (const char* dir : {"train", "trainannot", "val", "valannot"})
-    std::filesystem::create_directories(folder / "camvid" / dir);
+  for (const char* dir : {"camvid/train", "camvid/trainannot", "camvid/val", "camvid/valannot"})
+    std::filesystem::create_directories(folder / dir);
   const auto image = [&](const std::string& name, const Shape& size, std::uint8_t value) {
     write_png(folder / "camvid/train/" + name, Tensor<std::uint8_t>::full(size.batch(3), value));
   };

@@ -151,13 +151,13 @@ inline void draw_chart(Canvas& canvas, double left, double top, double width, do
   }
   if (series.size() < 2 && (series.empty() || series[0].label.empty())) return;
 
-  // The legend goes to the corner which the fewest points are in.
+  // The legend goes to the corner, or the middle of a side, which the fewest points are in.
   const double legend_height = 34 * static_cast<double>(series.size()) + 16;
   legend_width += 92;
   double best_x = 0, best_y = 0;
   long fewest = std::numeric_limits<long>::max();
   for (const double x : {x1 - legend_width - 12, x0 + 16})
-    for (const double y : {y0 + 6, y1 - legend_height - 14}) {
+    for (const double y : {y0 + 6, y1 - legend_height - 14, (y0 + y1 - legend_height) / 2}) {
       long inside = 0;
       for (const Series& s : series)
         for (std::size_t i = 0; i < s.y.size(); ++i) {
