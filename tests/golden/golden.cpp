@@ -20,15 +20,18 @@ const Fixtures& fixtures(const std::string& area) {
   return entry->second;
 }
 
+double largest_entry(const Tensor<double>& tensor, double floor) {
+  for (const double value : tensor.values())
+    if (std::isfinite(value)) floor = std::max(floor, std::abs(value));
+  return floor;
+}
+
 std::string disagreement(const std::string& what, const Tensor<double>& got, const Tensor<double>& expected,
-                         double tolerance) {
+                         double tolerance, double floor) {
   using lamina::detail::text;
   if (got.shape() != expected.shape())
     return text("\n  ", what, " has shape ", got.shape(), ", expected ", expected.shape());
-  // Below this floor entries are rounding noise around zero.
-  double scale = 1e-9;
-  for (double value : expected.values())
-    if (std::isfinite(value)) scale = std::max(scale, std::abs(value));
+  const double scale = largest_entry(expected, floor);
   double worst = tolerance;
   Index at = -1;
   for (Index i = 0; i < expected.numel(); ++i) {

@@ -39,9 +39,13 @@ struct Fixtures {
 /// The file of an area, read once per process. Throws FileError if it is missing or damaged.
 const Fixtures& fixtures(const std::string& area);
 
-/// "" if every element agrees, else a line with the worst; NaN agrees with NaN only.
+/// "" if every element agrees, else a line with the worst; NaN agrees with NaN only. A tensor whose largest entry is
+/// below the floor is rounding noise around zero, and measured by the floor.
 std::string disagreement(const std::string& what, const Tensor<double>& got, const Tensor<double>& expected,
-                         double tolerance);
+                         double tolerance, double floor = 1e-9);
+
+/// The largest finite entry, at least `floor`.
+double largest_entry(const Tensor<double>& tensor, double floor = 0);
 
 template <class Scalar>
 class Golden {
@@ -97,19 +101,19 @@ class Golden {
   struct Report {
     const Golden& golden;
     std::string case_name, text;
-    double slack = 1;
+    double slack = 1, floor = 1e-9;
 
     /// Compares a tensor with the fixture's "case/key".
     template <class T>
     void add(const std::string& key, const Tensor<T>& got, const std::string& note = "") {
       text += disagreement(note + key, got.template cast<double>(), golden.expected(case_name + "/" + key),
-                           slack * tolerance);
+                           slack * tolerance, floor);
     }
   };
   template <class F>
   Agreement run(const std::string& case_name, F compare) {
     tested_.insert(case_name);
-    Report report{*this, case_name, "", 1};
+    Report report{*this, case_name, ""};
     const auto torch = fixtures_.cases.find(case_name);
     if (torch == fixtures_.cases.end()) return {case_name + ": no such case in the fixture"};
     try {
@@ -121,13 +125,19 @@ class Golden {
     return {case_name + ", in PyTorch " + torch->second + report.text};
   }
 
-  /// Every parameter's gradient, and that PyTorch has no other.
+  /// Every parameter's gradient, and that PyTorch has no other. One that is zero, such as that of a bias in front of a
+  /// norm, is noise from larger ones.
   void gradients(Module<Scalar>& net, Report& report) const {
+    const double floor = report.floor;
+    for (const auto& [name, parameter, owner] : parameters(net))
+      if (const std::string key = report.case_name + "/grad." + name; fixtures_.tensors.contains(key))
+        report.floor = largest_entry(expected(key), report.floor / 1e-2) * 1e-2;
     std::size_t count = 0;
     for (const auto& [name, parameter, owner] : parameters(net)) {
       report.add("grad." + name, parameter->grad);
       ++count;
     }
+    report.floor = floor;
     if (const std::size_t expected_count = state(report.case_name, "grad").size(); count != expected_count)
       report.text += lamina::detail::text("\n  ", count, " parameters, expected ", expected_count);
   }
