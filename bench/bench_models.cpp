@@ -22,9 +22,46 @@ void sample_pixelcnn(benchmark::State& state, Index count) {
   for (auto _ : state) benchmark::DoNotOptimize(sample(net, {count, 1, 28, 28}, {}).data());
   state.SetItemsProcessed(state.iterations() * count);
 }
+
+/// A convolution over 28 x 28 pixels, batch 8, by the direct kernel with all its taps: what masks must be compared
+/// with.
+void dense_convolution(benchmark::State& state, Index c, Index m, Index kernel) {
+  const Index around = kernel / 2;
+  const kernels::ConvolutionShape s{.n = 8,
+                                    .c = c,
+                                    .h = 28,
+                                    .w = 28,
+                                    .m = m,
+                                    .kh = kernel,
+                                    .kw = kernel,
+                                    .top = around,
+                                    .bottom = around,
+                                    .left = around,
+                                    .right = around};
+  const auto direct = kernels::DirectConvolution<float>::forward(s);
+  Random random(0);
+  const Tensor x = random.normal({8, c, 28, 28}), weight = random.normal({m, c, kernel, kernel}),
+               bias = random.normal({m});
+  for (auto _ : state) {
+    Tensor<float> filters({direct.filters_size()}), y({8, m, 28, 28});
+    direct.pack_filters(weight.data(), filters.data());
+    direct.run(x.data(), std::as_const(filters).data(), y.data(), kernels::detail::bias_of(bias.data(), m));
+    benchmark::DoNotOptimize(y.data());
+  }
+}
 }  // namespace
 
 void add_cases() {
+  add_case(Kind::layer, "masked/3x3_B_128", [] { return MaskedConv2d(Mask::B, 128, 128, 3); }, {8, 128, 28, 28});
+  add_case(Kind::layer, "masked/7x7_A_1_256", [] { return MaskedConv2d(Mask::A, 1, 256, 7); }, {8, 1, 28, 28});
+  add_case(Kind::layer, "masked/7x7_A_128", [] { return MaskedConv2d(Mask::A, 128, 128, 7); }, {8, 128, 28, 28});
+  for (const auto& [name, c, m, kernel] : {std::tuple<const char*, Index, Index, Index>{"3x3_128", 128, 128, 3},
+                                           {"7x7_1_256", 1, 256, 7},
+                                           {"7x7_128", 128, 128, 7}})
+    benchmark::RegisterBenchmark(("masked/direct_" + std::string(name) + "/infer").c_str(),
+                                 [=](benchmark::State& state) { dense_convolution(state, c, m, kernel); })
+        ->Unit(benchmark::kMillisecond);
+  add_case(Kind::layer, "pixelcnn/b64", [] { return pixelcnn(); }, {64, 1, 28, 28});
   add_case(Kind::layer, "pixelcnn/b8", [] { return pixelcnn(); }, {8, 1, 28, 28});
   for (const Index count : {1, 64})
     benchmark::RegisterBenchmark(("pixelcnn/sample_b" + std::to_string(count) + "/infer").c_str(),

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
-"""Makes pixelcnn.safetensors: masked convolutions, the usual listing of PixelCNN at a small size, the layers of
-the Gated PixelCNN, and the loss.
+"""Makes pixelcnn.safetensors: masked convolutions, the usual listing of PixelCNN at a small size, the layers of the
+Gated PixelCNN, and the loss.
 
     tests/golden/make_pixelcnn.py            writes the file
     tests/golden/make_pixelcnn.py --check    makes it again in memory and compares, as make_layers.py
