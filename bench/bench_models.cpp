@@ -14,9 +14,23 @@ Sequential<float> resnet_blocks() {
   net.add(Linear(64, 10));
   return net;
 }
+
+/// PixelCNN's images drawn pixel by pixel. PyTorch's side makes a forward pass for each of the 784 pixels.
+void sample_pixelcnn(benchmark::State& state, Index count) {
+  manual_seed(0);
+  const auto net = pixelcnn();
+  for (auto _ : state) benchmark::DoNotOptimize(sample(net, {count, 1, 28, 28}, {}).data());
+  state.SetItemsProcessed(state.iterations() * count);
+}
 }  // namespace
 
 void add_cases() {
+  add_case(Kind::layer, "pixelcnn/b8", [] { return pixelcnn(); }, {8, 1, 28, 28});
+  for (const Index count : {1, 64})
+    benchmark::RegisterBenchmark(("pixelcnn/sample_b" + std::to_string(count) + "/infer").c_str(),
+                                 [=](benchmark::State& state) { sample_pixelcnn(state, count); })
+        ->Unit(benchmark::kMillisecond);
+
   const auto network = [](const std::string& name, auto make, const Shape& infer, const Shape& train) {
     add_case(Kind::network, "net/" + name, make, infer, train);
   };
