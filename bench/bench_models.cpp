@@ -1,4 +1,5 @@
 #include "cases.hpp"
+#include "lamina/models/distilbert.hpp"
 
 namespace lamina::bench {
 
@@ -21,6 +22,48 @@ void sample_pixelcnn(benchmark::State& state, Index count) {
   const auto net = pixelcnn();
   for (auto _ : state) benchmark::DoNotOptimize(sample(net, {count, 1, 28, 28}, {}).data());
   state.SetItemsProcessed(state.iterations() * count);
+}
+
+/// Texts of these many tokens.
+PackedTokens texts(const std::vector<Index>& lengths) {
+  PackedTokens tokens{{}, Sequences(lengths)};
+  tokens.ids = Labels({tokens.sequences.tokens()});
+  Random random(1);
+  for (std::int32_t& id : tokens.ids.values()) id = static_cast<std::int32_t>(1 + random.below(30521));
+  return tokens;
+}
+
+/// distilbert/NAME/infer; and train with an even gradient of all real tokens, and a step of plain SGD.
+void add_distilbert(const std::string& name, const std::vector<Index>& lengths) {
+  const auto count = [lengths](benchmark::State& state, const DistilBert<float>& net, double passes) {
+    double total = 0;
+    for (const Index length : lengths) total += static_cast<double>(net.multiply_adds({length}));
+    state.counters["GFLOP"] = 2e-9 * passes * total;
+  };
+  const auto infer = [=](benchmark::State& state) {
+    manual_seed(0);
+    const DistilBert<float> net;
+    const PackedTokens tokens = texts(lengths);
+    for (auto _ : state) benchmark::DoNotOptimize(net.infer(tokens).data());
+    count(state, net, 1);
+  };
+  const auto train = [=](benchmark::State& state) {
+    manual_seed(0);
+    DistilBert<float> net;
+    const PackedTokens tokens = texts(lengths);
+    const Index elements = tokens.sequences.tokens() * net.features();
+    const auto dy = Tensor<float>::full({tokens.sequences.tokens(), net.features()}, 1 / static_cast<float>(elements));
+    SGD optimizer(parameters(net), {.lr = 1e-3});
+    Tape tape;
+    for (auto _ : state) {
+      benchmark::DoNotOptimize(net.forward(tokens, tape).data());
+      net.backward(dy, tape, InputGrad::skip);
+      optimizer.step();
+    }
+    count(state, net, 3);
+  };
+  benchmark::RegisterBenchmark(("distilbert/" + name + "/infer").c_str(), infer)->Unit(benchmark::kMillisecond);
+  benchmark::RegisterBenchmark(("distilbert/" + name + "/train").c_str(), train)->Unit(benchmark::kMillisecond);
 }
 }  // namespace
 
@@ -55,6 +98,10 @@ void add_cases() {
       "mobilenet_v2", [] { return mobilenet_v2(); }, one, eight);
   network(
       "mobilenet_v3_large", [] { return mobilenet_v3_large(); }, one, eight);
+
+  // Full texts; and captions, whose lengths are the octiles of Flickr8k's.
+  add_distilbert("b8_l64", std::vector<Index>(8, 64));
+  add_distilbert("b8_captions", {9, 10, 12, 13, 14, 15, 17, 20});
 }
 
 }  // namespace lamina::bench
