@@ -49,6 +49,8 @@ void dense_convolution(benchmark::State& state, Index c, Index m, Index kernel) 
     direct.run(x.data(), std::as_const(filters).data(), y.data(), kernels::detail::bias_of(bias.data(), m));
     benchmark::DoNotOptimize(y.data());
   }
+}
+
 /// Texts of these many tokens.
 PackedTokens texts(const std::vector<Index>& lengths) {
   PackedTokens tokens{{}, Sequences(lengths)};
