@@ -3,7 +3,7 @@
 //
 //   segment                                               drawn scenes whose labels need the context of the whole image
 //   segment --dataset camvid --data DIR                   street scenes: DIR/camvid/train/*.png, trainannot/*.png, ...
-//   segment --context none                                what is lost without context
+//   segment --context none                                the same without a context module
 
 #include <CLI/CLI.hpp>
 #include <Eigen/Eigenvalues>
