@@ -62,6 +62,12 @@ void add_cases() {
              },
              {s.n, s.c, s.h, s.w});
 
+  // The Keras listing's layer on its test's pixels, and RedNet's first stage but with 256 channels.
+  add_case(Kind::layer, "involution/32x16x64x64_k5",
+           [] { return Involution<float>(16, 5, {.reduction = 2, .bias = true}); }, {32, 16, 64, 64});
+  add_case(Kind::layer, "involution/1x256x56x56_k7_g16",
+           [] { return Involution<float>(256, 7, {.groups = 16, .bias = true}); }, {1, 256, 56, 56});
+
   // The passes over memory between the products.
   const auto batch_norm_relu = [](Index channels) {
     return [channels] { return Sequential{BatchNorm2d(channels), ReLU()}; };

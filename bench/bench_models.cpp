@@ -1,5 +1,4 @@
 #include "cases.hpp"
-#include "lamina/models/distilbert.hpp"
 
 namespace lamina::bench {
 
@@ -57,9 +56,23 @@ void add_distilbert(const std::string& name, const std::vector<Index>& lengths) 
   benchmark::RegisterBenchmark(("distilbert/" + name + "/infer").c_str(), infer)->Unit(benchmark::kMillisecond);
   benchmark::RegisterBenchmark(("distilbert/" + name + "/train").c_str(), train)->Unit(benchmark::kMillisecond);
 }
+
+/// PixelCNN's images drawn pixel by pixel. PyTorch's side makes a forward pass for each of the 784 pixels.
+void sample_pixelcnn(benchmark::State& state, Index count) {
+  manual_seed(0);
+  const auto net = pixelcnn();
+  for (auto _ : state) benchmark::DoNotOptimize(sample(net, {count, 1, 28, 28}, {}).data());
+  state.SetItemsProcessed(state.iterations() * count);
+}
 }  // namespace
 
 void add_cases() {
+  add_case(Kind::layer, "pixelcnn/b8", [] { return pixelcnn(); }, {8, 1, 28, 28});
+  for (const Index count : {1, 64})
+    benchmark::RegisterBenchmark(("pixelcnn/sample_b" + std::to_string(count) + "/infer").c_str(),
+                                 [=](benchmark::State& state) { sample_pixelcnn(state, count); })
+        ->Unit(benchmark::kMillisecond);
+
   const auto network = [](const std::string& name, auto make, const Shape& infer, const Shape& train) {
     add_case(Kind::network, "net/" + name, make, infer, train);
   };

@@ -51,11 +51,167 @@ CONVOLUTIONS = {
     "conv/3x3_256_14_b8": (8, 256, 14, 14, 256, 3, 1, 1, 1),
     "conv/1x1_64_256_56_b8": (8, 64, 56, 56, 256, 1, 1, 0, 1),
 }
-PROGRAMS = ("bench_models", "bench_layers")
+PROGRAMS = ("bench_models", "bench_layers", "bench_hamburger")
 
 
 NETWORKS = {"alexnet": 4, "vgg11": 4, "googlenet": 8, "resnet18": 8, "resnet50": 8, "densenet121": 8,
             "mobilenet_v2": 8, "mobilenet_v3_large": 8}  # the batch in training
+
+
+def hamburger(kind, c):
+    """Hamburger V1 as in the listing of Geng et al. 2021, with the one-step gradient."""
+    import torch
+    import torch.nn.functional as F
+    from torch import nn
+
+    class Ham(nn.Module):
+        def forward(self, x):
+            x, (b, d, *size) = x.flatten(2), x.shape
+            with torch.no_grad():
+                bases = F.normalize((torch.rand if kind == "nmf" else torch.randn)(b, d, 64), dim=1)
+                coef = F.softmax((1 if kind == "nmf" else 100) * x.transpose(1, 2).bmm(bases), dim=-1)
+                for _ in range(6 if self.training else 7):
+                    bases, coef = self.step(x, bases, coef)
+            return bases.bmm(self.coef(x, bases, coef).transpose(1, 2)).view(b, d, *size)
+
+        def step(self, x, bases, coef):
+            if kind == "nmf":
+                coef = self.coef(x, bases, coef)
+                return bases * x.bmm(coef) / (bases.bmm(coef.transpose(1, 2).bmm(coef)) + 1e-6), coef
+            std_bases = F.normalize(bases, dim=1, eps=1e-6) if kind == "vq" else bases
+            coef = F.softmax(100 * F.normalize(x, dim=1).transpose(1, 2).bmm(std_bases), dim=-1)
+            bases = x.bmm(coef / (1e-6 + coef.sum(dim=1, keepdim=True)))
+            return (F.normalize(bases, dim=1, eps=1e-6) if kind == "cd" else bases), coef
+
+        def coef(self, x, bases, coef):
+            if kind == "nmf":
+                return coef * x.transpose(1, 2).bmm(bases) / (coef.bmm(bases.transpose(1, 2).bmm(bases)) + 1e-6)
+            if kind == "cd":
+                ridge = bases.transpose(1, 2).bmm(bases) + 0.1 * torch.eye(64).repeat(len(x), 1, 1)
+                return x.transpose(1, 2).bmm(bases).bmm(torch.inverse(ridge))
+            std_x = x / (1e-6 + x.detach().norm(dim=1, keepdim=True))
+            return F.softmax(100 * std_x.transpose(1, 2).bmm(F.normalize(bases, dim=1, eps=1e-6)), dim=-1)
+
+    class Hamburger(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lower_bread = nn.Sequential(nn.Conv2d(c, c, 1), *[nn.ReLU(inplace=True)] * (kind == "nmf"))
+            self.ham = Ham()
+            self.upper_bread = nn.Sequential(nn.Conv2d(c, c, 1, bias=False), nn.BatchNorm2d(c, momentum=3e-4))
+
+        def forward(self, x):
+            return F.relu(self.upper_bread(self.ham(self.lower_bread(x))) + x, inplace=True)
+
+    return Hamburger()
+
+
+HAMBURGERS = {"ham/512x128x128": ("nmf", 128), "ham/512x64x64": ("nmf", 64), "ham/vq_512x128x128": ("vq", 128),
+              "ham/cd_512x128x128": ("cd", 128)}
+
+
+def context(kind, c):
+    """Self-attention, DANet's dual attention or A2-Net's double attention, as in lamina/nn/context/context.hpp."""
+    import torch
+    import torch.nn.functional as F
+    from torch import nn
+
+    def pixels(q, k, v, scale):
+        weights = torch.softmax(scale * q.flatten(2).transpose(1, 2) @ k.flatten(2), dim=-1)
+        return (v.flatten(2) @ weights.transpose(1, 2)).view_as(v)
+
+    def gather_distribute(a, b, v):
+        features = a.flatten(2) @ torch.softmax(b.flatten(2), dim=-1).transpose(1, 2)
+        return (features @ torch.softmax(v.flatten(2), dim=1)).view_as(a)
+
+    class Burger(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lower = nn.ModuleList(nn.Conv2d(c, c, 1) for _ in range(3))
+            self.out = nn.Sequential(nn.Conv2d(c, c, 1, bias=False), nn.BatchNorm2d(c, momentum=3e-4))
+
+        def forward(self, x):
+            lower = [layer(x) for layer in self.lower]
+            y = pixels(*lower, c**-0.5) if kind == "self" else gather_distribute(*lower)
+            return F.relu(self.out(y) + x, inplace=True)
+
+    class Dual(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.q, self.k, self.v = (nn.Conv2d(c, n, 1) for n in (c // 8, c // 8, c))
+            self.gamma = nn.ParameterList(nn.Parameter(torch.zeros(1)) for _ in range(2))
+            self.conv = nn.ModuleList(
+                nn.Sequential(nn.Conv2d(c, c, 3, padding=1, bias=False), nn.BatchNorm2d(c), nn.ReLU(inplace=True))
+                for _ in range(2))
+
+        def forward(self, x):
+            flat = x.flatten(2)
+            energy = flat @ flat.transpose(1, 2)
+            energy = energy.max(dim=-1, keepdim=True)[0] - energy
+            channels = (torch.softmax(energy, dim=-1) @ flat).view_as(x)
+            return (self.conv[0](self.gamma[0] * pixels(self.q(x), self.k(x), self.v(x), 1) + x) +
+                    self.conv[1](self.gamma[1] * channels + x))
+
+    return Dual() if kind == "dual" else Burger()
+
+
+INVOLUTIONS = {"involution/32x16x64x64_k5": ((32, 16, 64, 64), 5, 1, 2),  # input, kernel, groups, reduction
+               "involution/1x256x56x56_k7_g16": ((1, 256, 56, 56), 7, 16, 4)}
+
+
+def involution(channels, kernel, groups, reduction):
+    """As PyTorch's users write it, by unfolding."""
+    from torch import nn
+
+    class Involution(nn.Module):
+        def __init__(self):
+            super().__init__()
+            features = channels // reduction
+            self.generate = nn.Sequential(nn.Conv2d(channels, features, 1), nn.BatchNorm2d(features), nn.ReLU(),
+                                          nn.Conv2d(features, kernel**2 * groups, 1))
+            self.unfold = nn.Unfold(kernel, padding=kernel // 2)
+
+        def forward(self, x):
+            weight = self.generate(x)
+            n, _, h, w = weight.shape
+            patches = self.unfold(x).view(n, groups, -1, kernel**2, h, w)
+            return (weight.view(n, groups, 1, kernel**2, h, w) * patches).sum(3).flatten(1, 2)
+
+    return Involution()
+
+
+SAMPLED_PIXELS = 28 * 28  # for each of which PixelCNN's listing makes a forward pass over the batch
+
+
+def pixelcnn(h=128, blocks=15, levels=256):
+    import torch
+    from torch import nn
+
+    class MaskConv2d(nn.Module):
+        def __init__(self, conv_type, *args):
+            super().__init__()
+            self.conv = nn.Conv2d(*args)
+            kh, kw = self.conv.weight.shape[-2:]
+            mask = torch.zeros(1, 1, kh, kw)
+            mask[..., : kh // 2, :] = 1
+            mask[..., kh // 2, : kw // 2 + (conv_type == "B")] = 1
+            self.register_buffer("mask", mask, False)
+
+        def forward(self, x):
+            self.conv.weight.data *= self.mask
+            return self.conv(x)
+
+    class Block(nn.Sequential):
+        def forward(self, x):
+            return x + super().forward(x)
+
+    def block():
+        return Block(
+            nn.ReLU(), nn.Conv2d(2 * h, h, 1), nn.BatchNorm2d(h), nn.ReLU(), MaskConv2d("B", h, h, 3, 1, 1),
+            nn.BatchNorm2d(h), nn.ReLU(), nn.Conv2d(h, 2 * h, 1), nn.BatchNorm2d(2 * h))
+
+    return nn.Sequential(
+        MaskConv2d("A", 1, 2 * h, 7, 1, 3), nn.BatchNorm2d(2 * h), *[block() for _ in range(blocks)], nn.ReLU(),
+        MaskConv2d("B", 2 * h, h, 1), nn.ReLU(), MaskConv2d("B", h, h, 1), nn.ReLU(), nn.Conv2d(h, levels, 1))
 
 
 def torch_case(name):
@@ -65,6 +221,9 @@ def torch_case(name):
     if name in CONVOLUTIONS:
         n, c, h, w, m, kernel, stride, padding, groups = CONVOLUTIONS[name]
         return nn.Conv2d(c, m, kernel, stride, padding, groups=groups), (n, c, h, w), (n, c, h, w)
+    if name in INVOLUTIONS:
+        shape, *options = INVOLUTIONS[name]
+        return involution(shape[1], *options), shape, shape
     layers = {
         "norm/batch_norm_64_56_b8": (lambda: nn.BatchNorm2d(64), (8, 64, 56, 56)),
         "norm/batch_norm_relu_64_56_b8": (lambda: nn.Sequential(nn.BatchNorm2d(64), nn.ReLU()), (8, 64, 56, 56)),
@@ -84,6 +243,15 @@ def torch_case(name):
     if name in layers:
         make, shape = layers[name]
         return make(), shape, shape
+    if name in HAMBURGERS:
+        kind, size = HAMBURGERS[name]
+        return hamburger(kind, 512), (1, 512, size, size), (1, 512, size, size)
+    if found := re.fullmatch(r"context/(\w+)_512x(\d+)x\d+", name):
+        shape = (1, 512, int(found[2]), int(found[2]))
+        return context(found[1], 512), shape, shape
+    if name.startswith("pixelcnn/"):
+        shape = (int(name.rsplit("b", 1)[1]), 1, 28, 28)
+        return pixelcnn(), shape, shape
     if name == "net/lenet_b256":
         return nn.Sequential(
             nn.Conv2d(1, 6, 5, padding=2), nn.Sigmoid(), nn.AvgPool2d(2), nn.Conv2d(6, 16, 5), nn.Sigmoid(),
@@ -227,7 +395,8 @@ def torch_worker(threads, seconds):
         while runs < 3 or time.perf_counter() - start < seconds:
             run()
             runs += 1
-        print((time.perf_counter() - start) / runs * 1e3, flush=True)
+        passes = SAMPLED_PIXELS if "/sample_" in name else 1
+        print(passes * (time.perf_counter() - start) / runs * 1e3, flush=True)
 
 
 def benchmarks(build, *programs):
@@ -253,13 +422,23 @@ def environment(threads):
     return {**os.environ, **{f"{name}_NUM_THREADS": str(threads) for name in ("LAMINA", "OMP", "MKL")}}
 
 
+# A process counts the memory of the one that started it into its peak; this one is small.
+STARTER = """
+import os, subprocess, sys
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+_, status, usage = os.wait4(process.pid, 0)
+print(usage.ru_maxrss)
+sys.exit(status != 0)
+"""
+
+
 def peak_memory(command, threads):
     """The peak resident megabytes of a process."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment(threads))
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
+    starter = subprocess.run([sys.executable, "-c", STARTER, *map(str, command)], stdout=subprocess.PIPE, text=True,
+                             env=environment(threads))
+    if starter.returncode:
         sys.exit(f"compare_torch.py: failed: {' '.join(map(str, command))}")
-    return usage.ru_maxrss / 1024
+    return int(starter.stdout) / 1024
 
 
 def compare_memory(arguments, selected):

@@ -3,9 +3,10 @@
 //   train_classifier                                                    LeNet on drawn digits, which need no download
 //   train_classifier --dataset fashion-mnist --data DIR                 DIR/fashion-mnist/train-images-idx3-ubyte.gz,
 //   ... train_classifier --epochs 20 --resume out/checkpoint.safetensors    goes on where an earlier run stopped
+//   train_classifier --model resnet18 --summary                         the network's table
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <functional>
@@ -13,12 +14,16 @@
 #include <string>
 #include <vector>
 
+#include "common/networks.hpp"
+#include "common/options.hpp"
 #include "lamina/data/digits.hpp"
 #include "lamina/data/loader.hpp"
 #include "lamina/io/datasets.hpp"
 #include "lamina/io/image.hpp"
 #include "lamina/io/safetensors.hpp"
-#include "lamina/models/lenet.hpp"
+#include "lamina/nn/conv2d.hpp"
+#include "lamina/nn/init.hpp"
+#include "lamina/nn/linear.hpp"
 #include "lamina/nn/summary.hpp"
 #include "lamina/optim/adam.hpp"
 #include "lamina/optim/rmsprop.hpp"
@@ -30,23 +35,14 @@
 namespace {
 
 using namespace lamina;
-
-/// A model by name. To add one, add its line to `models`.
-struct Model {
-  std::string name;
-  Index side;  // of the images that it is made for
-  double lr;   // for SGD
-  std::function<Sequential<float>(Index channels, Index classes)> make;
-};
-const std::vector<Model> models = {
-    {"lenet", 28, 0.9,
-     [](Index channels, Index classes) { return lenet({.in_channels = channels, .classes = classes}); }},
-};
+using examples::at_least;
+using examples::Network;
 
 /// A dataset by name; `limit` is the largest number of samples wanted.
 struct Data {
   std::string name;
   std::vector<std::string> classes;
+  Index channels;
   std::function<TensorDataset<float>(const std::string& dir, bool train, Index limit)> load;
 };
 template <class Names>
@@ -54,59 +50,73 @@ std::vector<std::string> list(const Names& names) {
   return std::vector<std::string>(names.begin(), names.end());
 }
 const std::vector<Data> datasets = {
-    {"digits", list(digit_classes),
+    {"digits", list(digit_classes), 1,
      [](const std::string&, bool train, Index limit) {
        constexpr Index training = 60000, test = 10000;
        return digits(std::min(limit, train ? training : test), {.first = train ? 0 : training});
      }},
-    {"mnist", list(digit_classes),
+    {"mnist", list(digit_classes), 1,
      [](const std::string& dir, bool train, Index) { return load_mnist(data_directory(dir), train); }},
-    {"fashion-mnist", list(fashion_mnist_classes),
+    {"fashion-mnist", list(fashion_mnist_classes), 1,
      [](const std::string& dir, bool train, Index) { return load_fashion_mnist(data_directory(dir), train); }},
-    {"cifar10", list(cifar10_classes),
+    {"cifar10", list(cifar10_classes), 3,
      [](const std::string& dir, bool train, Index) { return load_cifar10(data_directory(dir), train); }},
 };
 
-template <class Table>
-std::vector<std::string> names_of(const Table& table) {
+std::vector<std::string> dataset_names() {
   std::vector<std::string> names;
-  for (const auto& entry : table) names.push_back(entry.name);
+  for (const Data& data : datasets) names.push_back(data.name);
   return names;
 }
-template <class Table>
-const auto& find(const Table& table, const std::string& name) {
-  return *std::find_if(table.begin(), table.end(), [&](const auto& entry) { return entry.name == name; });
+const Data& find_dataset(const std::string& name) {
+  return *std::find_if(datasets.begin(), datasets.end(), [&](const Data& data) { return data.name == name; });
 }
 
 constexpr Index no_limit = std::numeric_limits<Index>::max();
 
 struct Settings {
-  std::string model = "lenet", dataset = "digits", data, optimizer = "sgd", schedule = "none", out = "out", resume;
-  Index epochs = 10, batch_size = 256, limit_train = no_limit, limit_test = no_limit, resize = 0, checkpoint_every = 1;
-  std::optional<double> lr, momentum;
-  double weight_decay = 0;
+  std::string model = "lenet", init = "model", weights, dataset, data, optimizer = "sgd", schedule = "none",
+              out = "out", resume;
+  std::vector<std::string> augment;
+  std::vector<Index> milestones;
+  Index epochs = 10, batch_size = 256, limit_train = no_limit, limit_test = no_limit, resize = 0, warmup = 0,
+        checkpoint_every = 1;
+  std::optional<double> lr, momentum, dropout;
+  std::optional<Index> hidden;
+  double width = 1, weight_decay = 0, label_smoothing = 0;
+  bool auxiliary_heads = false, new_head = false, summary = false;
   int threads = num_threads();
   std::uint64_t seed = 0;
 
   std::string file(const std::string& name) const { return out + "/" + name; }
+  bool augments(const std::string& how) const {
+    return std::find(augment.begin(), augment.end(), how) != augment.end();
+  }
 };
-
-/// Whole numbers from `low` on.
-CLI::Validator at_least(long long low) {
-  const auto check = [low](const std::string& text) -> std::string {
-    long long value = 0;
-    if (CLI::detail::lexical_cast(text, value) && value >= low) return {};
-    return detail::text("expected a whole number of at least ", low, ", got ", text);
-  };
-  return CLI::Validator(check, detail::text(">=", low), "at_least");
-}
 
 void add_options(CLI::App& app, Settings& s) {
   const auto choice = [](const std::vector<std::string>& names) { return CLI::IsMember(names); };
-  app.add_option("--model", s.model, "The network")->check(choice(names_of(models)))->capture_default_str();
-  app.add_option("--dataset", s.dataset, "The images; digits are drawn, the others read from --data")
-      ->check(choice(names_of(datasets)))
+  app.add_option("--model", s.model, "The network, see below")
+      ->check(choice(names_of(examples::networks())).description(""))
       ->capture_default_str();
+  app.add_option("--width", s.width, "Factor of the network's channels")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  app.add_option("--hidden", s.hidden, "Units of AlexNet's and VGG's hidden layers (default: 4096)")
+      ->check(at_least(1));
+  app.add_option("--dropout", s.dropout, "Probability (default: the network's)")->check(CLI::Range(0.0, 1.0));
+  app.add_flag("--auxiliary-heads", s.auxiliary_heads,
+               "Train GoogLeNet with its auxiliary heads; their losses count 0.3");
+  app.add_option("--init", s.init, "Initial weights: the model's own, or Xavier-uniform convolutions and linear layers")
+      ->check(choice({"model", "xavier"}))
+      ->capture_default_str();
+  app.add_option("--weights", s.weights, "Start from the weights of this safetensors file");
+  app.add_flag("--new-head", s.new_head, "Of --weights, leave out the last layer: for other classes")
+      ->needs("--weights");
+  app.add_flag("--summary", s.summary,
+               "Print the network's table, for --dataset or what it was published for, and stop");
+  app.add_option("--dataset", s.dataset, "The images; digits are drawn, the others read from --data (default: digits)")
+      ->check(choice(dataset_names()));
   app.add_option("--data", s.data, "Folder with mnist/, fashion-mnist/, cifar10/ (default: LAMINA_DATA)");
   app.add_option("--epochs", s.epochs, "Passes over the training data, those of a resumed run included")
       ->check(at_least(0))
@@ -119,14 +129,30 @@ void add_options(CLI::App& app, Settings& s) {
   app.add_option("--momentum", s.momentum, "For sgd and rmsprop (default: 0)");
   app.add_option("--weight-decay", s.weight_decay, "Of weights, not of biases and norms")->capture_default_str();
   app.add_option("--schedule", s.schedule,
-                 "Learning rate over the epochs: step divides it by ten after each third, cosine lets it fall to zero, "
-                 "plateau divides it by ten when the test loss has not fallen for two epochs")
-      ->check(choice({"none", "step", "cosine", "plateau"}))
+                 "Learning rate over the epochs: step divides it by ten after each third,\n"
+                 "multistep at --milestones, plateau when the test loss has not fallen for\n"
+                 "two epochs; cosine lets it fall to zero")
+      ->check(choice({"none", "step", "multistep", "cosine", "plateau"}))
       ->capture_default_str();
+  app.add_option("--milestones", s.milestones, "Epochs after which --schedule multistep divides by ten: 30,60")
+      ->delimiter(',')
+      ->check(at_least(1));
+  app.add_option("--warmup", s.warmup, "Epochs before those of the schedule in which the learning rate grows evenly")
+      ->check(at_least(0))
+      ->capture_default_str();
+  app.add_option("--label-smoothing", s.label_smoothing, "Share of the target that is spread over all classes")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  app.add_option("--augment", s.augment,
+                 "AlexNet's, any of: crop (a random window of the image at 8/7 of the size;\n"
+                 "in tests the middle), flip (left and right, half of the images), colour\n"
+                 "(along the principal components of RGB)")
+      ->delimiter(',')
+      ->check(choice({"crop", "flip", "colour"}));
   app.add_option("--threads", s.threads, "Threads; results do not depend on them")
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
-  app.add_option("--seed", s.seed, "Of initial weights, order of images and dropout")
+  app.add_option("--seed", s.seed, "Of initial weights, order of images, augmentation and dropout")
       ->check(at_least(0))
       ->capture_default_str();
   app.add_option("--limit-train", s.limit_train, "Use only the first training images (default: all)")
@@ -139,6 +165,87 @@ void add_options(CLI::App& app, Settings& s) {
   app.add_option("--checkpoint-every", s.checkpoint_every, "Epochs between checkpoints; 0: none")
       ->check(at_least(0))
       ->capture_default_str();
+  app.footer([] { return "\n" + table_of(examples::networks()); });
+}
+
+/// The network, with its initial weights, for images [channels, side, side].
+std::unique_ptr<Module<float>> make_network(const Settings& s, Index channels, Index classes, Index side) {
+  const Network& network = examples::find_network(s.model);
+  manual_seed(s.seed);
+  auto net = network.make({.channels = channels,
+                           .classes = classes,
+                           .side = side,
+                           .width = s.width,
+                           .hidden = s.hidden,
+                           .dropout = s.dropout,
+                           .auxiliary_heads = s.auxiliary_heads});
+  try {
+    net->output_shape({1, channels, side, side});
+  } catch (const ShapeError& error) {
+    throw ShapeError(detail::text(s.model, ": images of ", side, " x ", side, " do not fit, it is made for --resize ",
+                                  network.side, "; ", error.what()));
+  }
+  if (s.init == "xavier")
+    init::weights<Conv2d<float>, Linear<float>>(*net, [](Tensor<float>& weight) { init::xavier_uniform(weight); });
+  if (!s.weights.empty())
+    load_weights(*net, network, s.weights, s.new_head ? examples::Head::keep : examples::Head::load);
+  return net;
+}
+
+void print_summary(const Settings& s) {
+  const Network& network = examples::find_network(s.model);
+  Index channels = network.channels, classes = network.classes;
+  if (!s.dataset.empty()) {
+    const Data& data = find_dataset(s.dataset);
+    channels = data.channels;
+    classes = static_cast<Index>(data.classes.size());
+  }
+  const Index side = s.resize ? s.resize : network.side;
+  std::puts(summary(*make_network(s, channels, classes, side), {1, channels, side, side}).c_str());
+}
+
+/// Transforms one after the other; none if there are none, which is faster.
+Transform<float> chain(std::vector<Transform<float>> steps) {
+  if (steps.empty()) return {};
+  return [steps = std::move(steps)](Tensor<float> image, Random& random) {
+    for (const auto& step : steps) image = step(std::move(image), random);
+    return image;
+  };
+}
+
+/// What brings images of a dataset to side x side, and changes those for training.
+Transform<float> make_transform(const Settings& s, const Shape& image, Index side, bool training) {
+  std::vector<Transform<float>> steps;
+  const bool crop = s.augments("crop");
+  const Index before = crop ? static_cast<Index>(std::lround(static_cast<double>(side) * 8 / 7)) : side;
+  if (image != Shape{image[0], before, before}) steps.emplace_back(Resize(Size2(before, before)));
+  if (crop && training) steps.emplace_back(RandomCrop(side));
+  if (crop && !training) steps.emplace_back(CenterCrop(side));
+  if (s.augments("flip") && training) steps.emplace_back(RandomHorizontalFlip());
+  detail::require(!s.augments("colour") || image[0] == 3, "--augment colour is for colour images; these have ",
+                  image[0], " channel");
+  if (s.augments("colour") && training) steps.emplace_back(Lighting());
+  return chain(std::move(steps));
+}
+
+/// Cross entropy; with auxiliary heads, [3, N, K], theirs times 0.3 as well (Szegedy et al. 2015, section 5).
+LossFunction<float> make_loss(const Settings& s) {
+  return [smoothing = s.label_smoothing](Tensor<float> output, const Labels& labels) {
+    const CrossEntropyOptions<float> options{.label_smoothing = smoothing};
+    if (output.rank() == 2) return cross_entropy(std::move(output), labels, options);
+    Loss<float> sum{0, Tensor<float>(output.shape())};
+    for (Index head = 0; head < output.dim(0); ++head) {
+      const float share = head == 0 ? 1.0f : 0.3f;
+      auto [value, grad] = cross_entropy(output[head], labels, options);
+      sum.value += static_cast<double>(share) * value;
+      grad *= share;
+      std::copy_n(grad.data(), grad.numel(), sum.grad.data() + head * grad.numel());
+    }
+    return sum;
+  };
+}
+Count count_main_head(const Tensor<float>& output, const Labels& labels) {
+  return count_correct(output.rank() == 3 ? output[0] : output, labels);
 }
 
 /// Makes the folder and sees that files can be written there, before any time is spent.
@@ -149,10 +256,11 @@ void prepare(const Settings& s) {
   AtomicFile probe(s.file("metrics.json"));
 }
 
-std::unique_ptr<Optimizer<float>> make_optimizer(const Settings& s, double model_lr, Module<float>& net) {
+std::unique_ptr<Optimizer<float>> make_optimizer(const Settings& s, Module<float>& net) {
   const bool takes_momentum = s.optimizer == "sgd" || s.optimizer == "rmsprop";
   detail::require(takes_momentum || !s.momentum, "--momentum is for sgd and rmsprop, not ", s.optimizer);
-  const double lr = s.lr.value_or(s.optimizer == "sgd" ? model_lr : 1e-3), momentum = s.momentum.value_or(0);
+  const double own_lr = s.optimizer == "sgd" ? examples::find_network(s.model).lr : 1e-3;
+  const double lr = s.lr.value_or(own_lr), momentum = s.momentum.value_or(0);
   const auto groups = decay_groups(parameters(net));
   if (s.optimizer == "sgd")
     return std::make_unique<SGD<float>>(groups,
@@ -165,14 +273,28 @@ std::unique_ptr<Optimizer<float>> make_optimizer(const Settings& s, double model
       groups, RMSpropOptions{.lr = lr, .weight_decay = s.weight_decay, .momentum = momentum});
 }
 
-std::unique_ptr<Schedule> make_schedule(const Settings& s, OptimizerBase& optimizer) {
-  const Index epochs = std::max<Index>(s.epochs, 1);
+std::unique_ptr<Schedule> make_main_schedule(const Settings& s, OptimizerBase& optimizer) {
+  const Index epochs = std::max<Index>(s.epochs - s.warmup, 1);
   if (s.schedule == "step") return std::make_unique<StepLR>(optimizer, StepLROptions{.step_size = (epochs + 2) / 3});
+  if (s.schedule == "multistep") {
+    std::vector<Index> milestones = s.milestones;  // counted from the end of the warm-up
+    for (Index& epoch : milestones) epoch = std::max<Index>(epoch - s.warmup, 0);
+    return std::make_unique<MultiStepLR>(optimizer, MultiStepLROptions{.milestones = std::move(milestones)});
+  }
   if (s.schedule == "cosine")
     return std::make_unique<CosineAnnealingLR>(optimizer, CosineAnnealingLROptions{.T_max = epochs});
   if (s.schedule == "plateau")
     return std::make_unique<ReduceLROnPlateau>(optimizer, ReduceLROnPlateauOptions{.patience = 2});
   return nullptr;
+}
+std::unique_ptr<Schedule> make_schedule(const Settings& s, OptimizerBase& optimizer) {
+  detail::require((s.schedule == "multistep") == !s.milestones.empty(),
+                  "--schedule multistep and --milestones go together");
+  auto schedule = make_main_schedule(s, optimizer);
+  if (s.warmup == 0) return schedule;
+  const double start = 1 / static_cast<double>(s.warmup + 1);  // epoch e, from 0, has (e + 1) / (warmup + 1)
+  return std::make_unique<LinearWarmup>(optimizer, LinearWarmupOptions{.total_iters = s.warmup, .start_factor = start},
+                                        std::move(schedule));
 }
 
 /// What the finished model says about the test data.
@@ -224,27 +346,31 @@ void write_metrics(const Settings& s, const Module<float>& net, const History& h
 void run(const Settings& s) {
   set_num_threads(s.threads);
   prepare(s);
-  const Model& model = find(models, s.model);
-  const Data& data = find(datasets, s.dataset);
+  const Data& data = find_dataset(s.dataset);
 
   const TensorDataset<float> all = data.load(s.data, true, s.limit_train),
                              all_test = data.load(s.data, false, s.limit_test);
   const Subset train_set(all, std::min(s.limit_train, all.size())),
       test_set(all_test, std::min(s.limit_test, all_test.size()));
-  const Index side = s.resize ? s.resize : model.side, channels = all.input_shape()[0];
+  const Index side = s.resize ? s.resize : examples::find_network(s.model).side, channels = data.channels;
   LoaderOptions<float> training{.batch_size = s.batch_size, .shuffle = true, .seed = s.seed};
-  if (all.input_shape() != Shape{channels, side, side}) training.transform = Resize(Size2(side, side));
   LoaderOptions<float> testing = training;
   testing.shuffle = false;
+  training.transform = make_transform(s, all.input_shape(), side, true);
+  testing.transform = make_transform(s, all.input_shape(), side, false);
   DataLoader<float> train(train_set, training), test(test_set, testing);
 
-  manual_seed(s.seed);
-  Sequential<float> net = model.make(channels, static_cast<Index>(data.classes.size()));
-  const auto optimizer = make_optimizer(s, model.lr, net);
+  const auto network = make_network(s, channels, static_cast<Index>(data.classes.size()), side);
+  Module<float>& net = *network;
+  const auto optimizer = make_optimizer(s, net);
   const auto schedule = make_schedule(s, *optimizer);
-  std::printf("%s on %s: %s training and %s test images, %d thread%s\n%s\n", s.model.c_str(), s.dataset.c_str(),
-              detail::grouped(train.samples()).c_str(), detail::grouped(test.samples()).c_str(), s.threads,
-              s.threads == 1 ? "" : "s", summary(net, {1, channels, side, side}).c_str());
+  using detail::grouped;
+  std::printf("%s on %s: %s training and %s test images of %td x %td, %d thread%s\n", s.model.c_str(),
+              s.dataset.c_str(), grouped(train.samples()).c_str(), grouped(test.samples()).c_str(), side, side,
+              s.threads, s.threads == 1 ? "" : "s");
+  std::printf("%s parameters, %s multiply-adds for an image (--summary prints the network's table)\n\n",
+              grouped(count_parameters(net).total).c_str(),
+              grouped(net.multiply_adds({1, channels, side, side})).c_str());
   std::fflush(stdout);
 
   FitState<float> state;
@@ -252,7 +378,12 @@ void run(const Settings& s) {
     state = load_checkpoint(s.resume, net, *optimizer, schedule.get());
     std::fprintf(stderr, "continuing %s after epoch %td\n", s.resume.c_str(), state.epoch);
   }
-  FitOptions<float> options{.epochs = s.epochs, .test = &test, .schedule = schedule.get(), .seed = s.seed};
+  FitOptions<float> options{.epochs = s.epochs,
+                            .test = &test,
+                            .loss = make_loss(s),
+                            .metric = count_main_head,
+                            .schedule = schedule.get(),
+                            .seed = s.seed};
   options.on_epoch = [&](const FitState<float>& now) {
     if (s.checkpoint_every > 0 && (now.epoch % s.checkpoint_every == 0 || now.epoch == s.epochs))
       save_checkpoint(s.file("checkpoint.safetensors"), now, net, *optimizer, schedule.get());
@@ -292,7 +423,12 @@ int main(int argc, char** argv) {
     Settings settings;
     add_options(app, settings);
     app.parse(argc, argv);
-    run(settings);
+    if (settings.summary) {
+      print_summary(settings);
+    } else {
+      if (settings.dataset.empty()) settings.dataset = "digits";
+      run(settings);
+    }
     return 0;
   } catch (const CLI::ParseError& error) {
     return app.exit(error);

@@ -7,6 +7,7 @@
 #include "lamina/io/image.hpp"
 #include "lamina/io/npy.hpp"
 #include "lamina/io/safetensors.hpp"
+#include "lamina/io/segmentation.hpp"
 #include "lamina/train/canvas.hpp"
 #include "lamina/train/checkpoint.hpp"
 #include "lamina/train/plots.hpp"

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <ostream>
@@ -39,9 +40,13 @@ struct Fixtures {
 /// The file of an area, read once per process. Throws FileError if it is missing or damaged.
 const Fixtures& fixtures(const std::string& area);
 
-/// "" if every element agrees, else a line with the worst; NaN agrees with NaN only.
+/// The largest finite entry by magnitude.
+double largest(const Tensor<double>& x);
+
+/// "" if every element agrees, else a line with the worst; NaN agrees with NaN only. Where `expected` has no entry
+/// above 1e-9 it is rounding noise around zero, and the tolerance is relative to `noise_scale`.
 std::string disagreement(const std::string& what, const Tensor<double>& got, const Tensor<double>& expected,
-                         double tolerance);
+                         double tolerance, double noise_scale = 1e-9);
 
 template <class Scalar>
 class Golden {
@@ -101,9 +106,9 @@ class Golden {
 
     /// Compares a tensor with the fixture's "case/key".
     template <class T>
-    void add(const std::string& key, const Tensor<T>& got, const std::string& note = "") {
+    void add(const std::string& key, const Tensor<T>& got, const std::string& note = "", double noise_scale = 1e-9) {
       text += disagreement(note + key, got.template cast<double>(), golden.expected(case_name + "/" + key),
-                           slack * tolerance);
+                           slack * tolerance, noise_scale);
     }
   };
   template <class F>
@@ -121,11 +126,15 @@ class Golden {
     return {case_name + ", in PyTorch " + torch->second + report.text};
   }
 
-  /// Every parameter's gradient, and that PyTorch has no other.
+  /// Every parameter's gradient, and that PyTorch has no other. A gradient that is zero but for rounding (that of a
+  /// bias before a BatchNorm) is compared on the scale of the model's largest.
   void gradients(Module<Scalar>& net, Report& report) const {
+    double scale = 1e-9;
+    for (const auto& [name, parameter, owner] : parameters(net))
+      scale = std::max(scale, largest(expected(report.case_name + "/grad." + name)));
     std::size_t count = 0;
     for (const auto& [name, parameter, owner] : parameters(net)) {
-      report.add("grad." + name, parameter->grad);
+      report.add("grad." + name, parameter->grad, "", scale);
       ++count;
     }
     if (const std::size_t expected_count = state(report.case_name, "grad").size(); count != expected_count)

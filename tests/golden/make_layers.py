@@ -293,6 +293,97 @@ def convolution(f):
     conv("3x3_stride_blocks", (2, 16, 9, 8), 16, 17, 3, stride=2, padding=1)
 
 
+class Involution(nn.Module):
+    """Involution by unfolding, with the keys of the paper's program."""
+
+    def __init__(self, channels, kernel, groups=1, stride=1, reduction=4, dilation=1, innermost=False, bias=False,
+                 **norm):  # fmt: skip
+        super().__init__()
+        features = channels // reduction
+        self.kernel, self.groups, self.innermost = kernel, groups, innermost
+        self.pool = nn.AvgPool2d(stride, ceil_mode=True) if stride > 1 else nn.Identity()
+        self.conv1 = nn.Sequential()
+        self.conv1.add_module("conv", nn.Conv2d(channels, features, 1, bias=bias))
+        self.conv1.add_module("bn", nn.BatchNorm2d(features, **norm))
+        self.conv2 = nn.Sequential()
+        self.conv2.add_module("conv", nn.Conv2d(features, kernel**2 * groups, 1))
+        self.unfold = nn.Unfold(kernel, dilation, (kernel - 1) // 2 * dilation, stride)
+
+    def extra_repr(self):
+        return f"groups={self.groups}, innermost={self.innermost}"
+
+    def forward(self, x):
+        taps = self.kernel**2
+        weight = self.conv2(self.conv1(self.pool(x)).relu())
+        n, _, h, w = weight.shape
+        if self.innermost:  # [N, K K, 1, G, H, W] and [N, K K, C / G, G, H, W]
+            patches = self.unfold(x).view(n, -1, self.groups, taps, h, w).permute(0, 3, 1, 2, 4, 5)
+            return (weight.view(n, taps, 1, self.groups, h, w) * patches).sum(1).flatten(1, 2)
+        patches = self.unfold(x).view(n, self.groups, -1, taps, h, w)
+        return (weight.view(n, self.groups, 1, taps, h, w) * patches).sum(3).flatten(1, 2)
+
+
+class InvolutionBottleneck(nn.Module):
+    """RedNet's."""
+
+    def __init__(self, inputs, channels, stride, groups):
+        super().__init__()
+        out = 4 * channels
+        self.conv1, self.bn1 = nn.Conv2d(inputs, channels, 1, bias=False), nn.BatchNorm2d(channels)
+        self.conv2, self.bn2 = Involution(channels, 7, groups, stride), nn.BatchNorm2d(channels)
+        self.conv3, self.bn3 = nn.Conv2d(channels, out, 1, bias=False), nn.BatchNorm2d(out)
+        self.downsample = nn.Sequential(nn.Conv2d(inputs, out, 1, stride, bias=False), nn.BatchNorm2d(out))
+
+    def forward(self, x):
+        y = self.bn1(self.conv1(x)).relu()
+        y = self.bn2(self.conv2(y)).relu()
+        return (self.bn3(self.conv3(y)) + self.downsample(x)).relu()
+
+
+def inn(side):
+    """The network of the Keras listing."""
+    net = nn.Sequential()
+    for i in (1, 2, 3):
+        listing = {"reduction": 2, "innermost": True, "bias": True, "eps": 1e-3, "momentum": 0.01}
+        net.add_module(f"inv_{i}", Involution(3, 3, **listing))
+        net.add_module(f"relu_{i}", nn.ReLU())
+        if i < 3:
+            net.add_module(f"pool_{i}", nn.MaxPool2d(2))
+    net.add_module("flatten", nn.Flatten())
+    net.add_module("dense", nn.Linear(3 * (side // 4) ** 2, 64))
+    net.add_module("relu", nn.ReLU())
+    net.add_module("dense_1", nn.Linear(64, 10))
+    return net
+
+
+@area
+def involution(f):
+    def case(name, x, kernel, **options):
+        f.layer(f"involution/{name}", Involution(x[1], kernel, **options), x)
+
+    case("plain", (2, 4, 5, 6), 3)
+    case("1x1", (2, 4, 3, 4), 1)
+    case("5x5", (2, 4, 6, 7), 5, reduction=2)
+    case("7x7", (1, 16, 7, 7), 7, groups=2)
+    case("groups", (2, 6, 5, 5), 3, groups=3, reduction=2)
+    case("depthwise", (2, 4, 4, 5), 3, groups=4, reduction=1)
+    case("many_channels", (1, 19, 6, 5), 3, reduction=9)
+    case("stride", (2, 4, 6, 8), 3, stride=2)
+    case("stride_odd", (2, 4, 7, 9), 5, stride=2, groups=2)
+    case("stride_3", (2, 4, 7, 8), 3, stride=3, reduction=1)
+    case("dilation", (2, 4, 7, 6), 3, dilation=2)
+    case("dilation_stride", (1, 4, 9, 8), 3, dilation=3, stride=2)
+    case("wide", (1, 4, 3, 38), 3, groups=2)
+    case("wide_stride", (1, 4, 4, 37), 3, stride=2)
+    case("bias", (2, 4, 5, 5), 3, bias=True, eps=1e-3, momentum=0.01)
+    case("innermost", (2, 6, 5, 6), 3, groups=2, reduction=2, innermost=True)
+    case("innermost_3", (2, 6, 4, 5), 5, groups=3, reduction=3, innermost=True)
+    case("innermost_stride", (2, 6, 7, 5), 3, groups=3, stride=2, reduction=1, innermost=True)
+    case("listing", (2, 3, 8, 8), 3, reduction=2, innermost=True, bias=True)
+    f.layer("rednet/bottleneck", InvolutionBottleneck(6, 8, 2, 2), (2, 6, 8, 7))
+    f.layer("inn/model", inn(8), (3, 3, 8, 8))
+
+
 @area
 def pooling(f):
     def pool(case, make, x, *args, **kwargs):

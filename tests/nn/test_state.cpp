@@ -2,10 +2,12 @@
 
 #include "lamina/nn/container.hpp"
 #include "lamina/nn/conv2d.hpp"
+#include "lamina/nn/identity.hpp"
 #include "lamina/nn/init.hpp"
 #include "lamina/nn/linear.hpp"
 #include "lamina/nn/relu.hpp"
 #include "lamina/nn/state.hpp"
+#include "lamina/nn/sum.hpp"
 #include "lamina/nn/summary.hpp"
 
 using namespace lamina;
@@ -34,7 +36,7 @@ TEST_CASE("state_dict keys are PyTorch's; an empty name is transparent") {
                        StateError);
 }
 
-TEST_CASE("load_state_dict lists everything that does not fit and changes nothing then") {
+TEST_CASE("load_state_dict lists what does not fit and changes nothing then") {
   auto source = small_net(), target = small_net();
   load_state_dict(target, state_dict(source));
   CHECK(state_dict(target) == state_dict(source));
@@ -56,6 +58,12 @@ TEST_CASE("load_state_dict lists everything that does not fit and changes nothin
   CHECK(report.missing == std::vector<std::string>{"head.bias"});
   CHECK(report.unexpected == std::vector<std::string>{"fc.weight"});
   CHECK(target.get<Sequential<float>>(1).get<Linear<float>>(0).weight.value == Tensor<float>::ones({3, 4}));
+
+  Sequential<float> deep;
+  for (int i = 0; i < 4; ++i) deep.add(Linear(1, 1));
+  CHECK_THROWS_WITH_AS(
+      load_state_dict(deep, {}),
+      doctest::Contains("missing:\n  0.weight\n  0.bias\n  1.weight\n  1.bias\n  2.weight\n  and 3 more"), StateError);
 }
 
 TEST_CASE("parameters, freezing and selection by kind") {
@@ -95,6 +103,18 @@ TEST_CASE("summary prints names, shapes, parameters, multiply-adds and totals") 
         "Megabytes: input 0.00, results 0.07, parameters 0.01\n"
         "-------------------------------------------------------------------------------\n");
   CHECK_THROWS_AS(summary(net, {1, 2, 28, 28}), ShapeError);
+
+  // What adds nothing to the keys has no name; a nameless Sequential is its children.
+  const Sequential<float> block{
+      {"block", Sequential<float>{
+                    {"", Sum<float>{{"", Sequential<float>{{"fc", Linear(2, 2)}, {"", ReLU()}}}, {"", Identity()}}}}}};
+  CHECK(summary(block, {1, 2})
+            .find("                Sequential    [1, 2]                 -              -\n"
+                  "  block         Sequential    [1, 2]                 -              -\n"
+                  "                Sum           [1, 2]                 -              -\n"
+                  "      block.fc  Linear(2, 2)  [1, 2]                 6              4\n"
+                  "                ReLU()        [1, 2]                 -              -\n"
+                  "                Identity()    [1, 2]                 -              -\n") != std::string::npos);
 }
 
 TEST_CASE("initialisers have the distributions of their papers") {

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <deque>
 #include <exception>
+#include <functional>
 #include <iterator>
 #include <memory>
 #include <mutex>
@@ -27,6 +28,8 @@ struct LoaderOptions {
   bool drop_last = false;            ///< leave out the last batch if it is smaller
   Index prefetch = 2;                ///< batches prepared ahead on a background thread; 0: none, made when asked for
   Transform<Scalar> transform = {};  ///< applied to each input
+  /// Applied to each sample, after that: where the target changes with the input, as in segmentation.
+  std::function<Example<Scalar>(Example<Scalar>, Random&)> augment = {};
 };
 
 namespace detail {
@@ -88,12 +91,13 @@ class Epoch {
       std::iota(samples.begin(), samples.end(), first);
     else
       std::copy_n(order_.begin() + first, count, samples.begin());
-    if (!options_.transform) return dataset_->batch(samples);
+    if (!options_.transform && !options_.augment) return dataset_->batch(samples);
     Batch<Scalar> result;
     for (std::size_t k = 0; k < count && !stop_; ++k) {
       Example<Scalar> example = dataset_->get(samples[k]);
       Random random = Random(options_.seed).split(epoch_, static_cast<std::uint64_t>(samples[k]));
-      example.input = options_.transform(std::move(example.input), random);
+      if (options_.transform) example.input = options_.transform(std::move(example.input), random);
+      if (options_.augment) example = options_.augment(std::move(example), random);
       put(result, example, samples[k], static_cast<Index>(k), static_cast<Index>(count));
     }
     return result;

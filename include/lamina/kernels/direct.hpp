@@ -1,5 +1,6 @@
 #pragma once
 
+#include <numeric>
 #include <vector>
 
 #include "lamina/kernels/blocked.hpp"
@@ -19,38 +20,41 @@ class DirectConvolution {
   static constexpr Index width = simd::width<T>;
 
  public:
-  /// y[m] = sum over c and taps of weight[m, c, tap] x[c]
-  static DirectConvolution forward(const ConvolutionShape& s) {
+  /// y[m] = sum over c and taps of weight[m, c, tap] x[c]. The taps are all of the kernel's, or those of a list of a KW
+  /// + b; the weight is [M, C, as many].
+  static DirectConvolution forward(const ConvolutionShape& s) { return forward(s, all_taps(s)); }
+  static DirectConvolution forward(const ConvolutionShape& s, const std::vector<Index>& taps) {
     DirectConvolution d(s.n, {s.c, s.group_c(), s.h, s.w}, {s.m, s.group_m(), s.oh(), s.ow()});
-    d.m_stride_ = s.group_c() * s.taps();
-    d.c_stride_ = s.taps();
+    d.taps_ = static_cast<Index>(taps.size());
+    d.m_stride_ = s.group_c() * d.taps_;
+    d.c_stride_ = d.taps_;
     d.in_step_h_ = s.sh;
     d.in_step_w_ = s.sw;
     d.top_ = s.top;
     d.left_ = s.left;
-    d.taps_ = s.taps();
     d.lines_ = s.oh();
     d.reach_ = s.dh * (s.kh - 1) + 1;
     d.columns_ = (s.ow() - 1) * s.sw + s.dw * (s.kw - 1) + 1;
     Lattice all{0, 0, 0, s.oh(), 0, s.ow(), {}, {}};
-    for (Index a = 0; a < s.kh; ++a)
-      for (Index b = 0; b < s.kw; ++b) {
-        all.taps.push_back(a * s.kw + b);
-        all.offsets.push_back(a * s.dh * d.columns_ + b * s.dw);
-      }
+    for (Index t = 0; t < d.taps_; ++t) {
+      const Index tap = taps[static_cast<std::size_t>(t)];
+      all.taps.push_back(t);
+      all.offsets.push_back(tap / s.kw * s.dh * d.columns_ + tap % s.kw * s.dw);
+    }
     d.lattices_.push_back(std::move(all));
     return d;
   }
 
   /// dx[c] = sum over m and taps of weight[m, c, tap] dy[m]: padded pixel (i SH + p, j SW + q) of phase (p, q) gets tap
   /// (a, b) times dy(i - (a DH - p) / SH, j - (b DW - q) / SW) from the taps with a DH = p (mod SH), b DW = q (mod SW).
-  static DirectConvolution backward_input(const ConvolutionShape& s) {
+  static DirectConvolution backward_input(const ConvolutionShape& s) { return backward_input(s, all_taps(s)); }
+  static DirectConvolution backward_input(const ConvolutionShape& s, const std::vector<Index>& taps) {
     DirectConvolution d(s.n, {s.m, s.group_m(), s.oh(), s.ow()}, {s.c, s.group_c(), s.h, s.w});
-    d.m_stride_ = s.taps();
-    d.c_stride_ = s.group_c() * s.taps();
+    d.taps_ = static_cast<Index>(taps.size());
+    d.m_stride_ = d.taps_;
+    d.c_stride_ = s.group_c() * d.taps_;
     d.out_step_h_ = s.sh;
     d.out_step_w_ = s.sw;
-    d.taps_ = s.taps();
     d.shift_ = s.top;
     d.top_ = s.dh * (s.kh - 1) / s.sh;
     d.left_ = s.dw * (s.kw - 1) / s.sw;
@@ -67,13 +71,13 @@ class DirectConvolution {
                         parts_of(s.w + s.left - q, s.sw),
                         {},
                         {}};
-        for (Index a = 0; a < s.kh; ++a)
-          for (Index b = 0; b < s.kw; ++b)
-            if (a * s.dh % s.sh == p && b * s.dw % s.sw == q) {
-              lattice.taps.push_back(a * s.kw + b);
-              lattice.offsets.push_back((d.top_ - (a * s.dh - p) / s.sh) * d.columns_ + d.left_ -
-                                        (b * s.dw - q) / s.sw);
-            }
+        for (Index t = 0; t < d.taps_; ++t) {
+          const Index a = taps[static_cast<std::size_t>(t)] / s.kw, b = taps[static_cast<std::size_t>(t)] % s.kw;
+          if (a * s.dh % s.sh == p && b * s.dw % s.sw == q) {
+            lattice.taps.push_back(t);
+            lattice.offsets.push_back((d.top_ - (a * s.dh - p) / s.sh) * d.columns_ + d.left_ - (b * s.dw - q) / s.sw);
+          }
+        }
         d.lattices_.push_back(std::move(lattice));
       }
     return d;
@@ -260,6 +264,12 @@ class DirectConvolution {
         inputs_(blocks_of<T>(in.channels)),
         lanes_(lanes_of<T>(in.channels)),
         outputs_(blocks_of<T>(out.channels)) {}
+
+  static std::vector<Index> all_taps(const ConvolutionShape& s) {
+    std::vector<Index> taps(static_cast<std::size_t>(s.taps()));
+    std::iota(taps.begin(), taps.end(), Index{0});
+    return taps;
+  }
 
   static constexpr Index filter_cache = (Index{24} << 10) / static_cast<Index>(sizeof(T));
 

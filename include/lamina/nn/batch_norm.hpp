@@ -107,6 +107,9 @@ class BatchNorm : public Layer<Derived, Scalar, Fusible<Scalar>> {
   }
 
  protected:
+  /// Whether infer's result at a pixel depends on that pixel alone.
+  bool tracks() const { return options_.track_running_stats; }
+
   BatchNorm(Index num_features, const BatchNormOptions& options) : channels_(num_features), options_(options) {
     require(channels_ >= 1, name(), ": num_features must be at least 1, got ", channels_);
     require(options_.eps >= 0, name(), ": eps must not be negative, got ", options_.eps);
@@ -253,6 +256,9 @@ class BatchNorm2d : public detail::BatchNorm<BatchNorm2d<Scalar>, Scalar> {
 
   Shape output_shape(const Shape& input) const override {
     return this->checked(input, input.rank() == 4, "[N, C, H, W]");
+  }
+  std::unique_ptr<Incremental<Scalar>> incremental(Scan& scan) const override {
+    return this->tracks() ? pointwise<Scalar>(*this, scan) : nullptr;
   }
 };
 

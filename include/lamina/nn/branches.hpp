@@ -1,5 +1,7 @@
 #pragma once
 
+#include <algorithm>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -44,6 +46,21 @@ class Branches : public Container<Derived, Scalar> {
     return total;
   }
 
+  /// The branches side by side. The stream behind them sees what any of them sees.
+  std::unique_ptr<Incremental<Scalar>> incremental(Scan& scan) const override {
+    auto result = std::make_unique<Side>(self());
+    const Scan before = scan;
+    scan.sees_pixel = false;
+    for (const auto& child : this->children()) {
+      Scan branch = before;
+      result->forms.push_back(detail::incremental_form(child, branch));
+      if (branch.sees_pixel && !scan.sees_pixel) scan.through = branch.through;
+      scan.sees_pixel |= branch.sees_pixel;
+      scan.groups = std::max(scan.groups, branch.groups);
+    }
+    return result;
+  }
+
   void trace(const Shape& input, const std::string& path, int depth,
              std::vector<TraceStep<Scalar>>& steps) const override {
     steps.push_back({path, depth, this, input, output_shape(input)});
@@ -59,6 +76,35 @@ class Branches : public Container<Derived, Scalar> {
   }
 
  private:
+  /// The incremental form.
+  struct Side : Incremental<Scalar> {
+    explicit Side(const Derived& derived) : container(derived) {}
+
+    Tensor<Scalar> step(Tensor<Scalar> x, Pixel at) override {
+      return join([&](std::size_t i) { return forms[i]->step(x, at); });
+    }
+    Tensor<Scalar> settle(Tensor<Scalar> x, Pixel at) override {
+      return join([&](std::size_t i) { return forms[i]->settle(x, at); });
+    }
+
+    template <class Run>
+    Tensor<Scalar> join(Run run) const {
+      std::vector<Tensor<Scalar>> results;
+      std::vector<Shape> shapes;
+      bool empty = false;
+      for (std::size_t i = 0; i < forms.size(); ++i) {
+        results.push_back(run(i));
+        shapes.push_back(results.back().shape());
+        empty |= results.back().empty();
+      }
+      if (empty) return {};
+      return container.join(shapes, [&](Index i) { return std::move(results[static_cast<std::size_t>(i)]); });
+    }
+
+    const Derived& container;
+    std::vector<std::unique_ptr<Incremental<Scalar>>> forms;
+  };
+
   const Derived& self() const { return static_cast<const Derived&>(*this); }
 
   std::string label(std::size_t branch) const {

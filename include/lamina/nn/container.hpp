@@ -113,6 +113,38 @@ class Container : public Layer<Derived, Scalar, Base> {
   std::vector<Child<Scalar>> children_;
 };
 
+namespace detail {
+
+/// A child's incremental form. Throws StateError naming the child if there is none.
+template <class Scalar>
+std::unique_ptr<Incremental<Scalar>> incremental_form(const Child<Scalar>& child, Scan& scan) {
+  auto form = child.module->incremental(scan);
+  require<StateError>(form != nullptr, child.module->name(),
+                      " has no incremental form: it cannot be computed pixel by pixel");
+  return form;
+}
+
+/// Forms one after the other.
+template <class Scalar>
+class IncrementalSequence : public Incremental<Scalar> {
+ public:
+  explicit IncrementalSequence(std::vector<std::unique_ptr<Incremental<Scalar>>> forms) : forms_(std::move(forms)) {}
+
+  Tensor<Scalar> step(Tensor<Scalar> x, Pixel at) override {
+    for (const auto& form : forms_) x = form->step(std::move(x), at);
+    return x;
+  }
+  Tensor<Scalar> settle(Tensor<Scalar> x, Pixel at) override {
+    for (std::size_t i = 0; i < forms_.size() && !x.empty(); ++i) x = forms_[i]->settle(std::move(x), at);
+    return x;
+  }
+
+ private:
+  std::vector<std::unique_ptr<Incremental<Scalar>>> forms_;
+};
+
+}  // namespace detail
+
 /// y = f_n(... f_2(f_1(x))). Children carry positions as names unless given ones:
 ///
 ///   Sequential net{Conv2d(1, 6, 5, {.padding = 2}), Sigmoid(), AvgPool2d(2)};              // keys "0.weight", ...
@@ -134,6 +166,12 @@ class Sequential : public Container<Sequential<Scalar>, Scalar, Fusible<Scalar>>
     Shape shape = input;
     for (const auto& child : this->children()) shape = child.module->output_shape(shape);
     return shape;
+  }
+
+  std::unique_ptr<Incremental<Scalar>> incremental(Scan& scan) const override {
+    std::vector<std::unique_ptr<Incremental<Scalar>>> forms;
+    for (const auto& child : this->children()) forms.push_back(detail::incremental_form(child, scan));
+    return std::make_unique<detail::IncrementalSequence<Scalar>>(std::move(forms));
   }
 
   Index multiply_adds(const Shape& input) const override {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "lamina/core/tensor.hpp"
+#include "lamina/nn/incremental.hpp"
 #include "lamina/nn/tape.hpp"
 
 namespace lamina {
@@ -126,6 +127,10 @@ class Module : public ModuleBase {
   /// as none, as in torchinfo and the papers' tables).
   virtual Index multiply_adds(const Shape& input) const = 0;
 
+  /// How this module advances by one pixel, or null if it has no such form; see incremental.hpp. The result refers to
+  /// the module, which must neither move nor change while it is used.
+  virtual std::unique_ptr<Incremental<Scalar>> incremental(Scan&) const { return nullptr; }
+
   /// Appends this module and, for a container, its children, with the shapes they see.
   virtual void trace(const Shape& input, const std::string& path, int depth,
                      std::vector<TraceStep<Scalar>>& steps) const {
@@ -193,6 +198,13 @@ class Layer : public Base {
     return std::make_unique<Derived>(static_cast<const Derived&>(*this));
   }
 };
+
+/// The incremental form of a module whose results depend on its input at the same pixel and in the same channel.
+template <class Scalar>
+std::unique_ptr<Incremental<Scalar>> pointwise(const Module<Scalar>& module, Scan& scan) {
+  scan.pass(module);
+  return std::make_unique<detail::Pointwise<Scalar, Module<Scalar>>>(module);
+}
 
 /// Base of a layer without parameters that keeps the shape of its input.
 template <class Derived, class Scalar>

@@ -107,15 +107,15 @@ struct LoadReport {
   std::vector<std::string> unexpected;  ///< in the state, not in the model
 };
 
-/// Sets parameters and buffers by name. Throws StateError listing every missing, unexpected (if strict) and mis-shaped
-/// entry; then the model is unchanged. A counter may come as a number of either type.
+/// Sets parameters and buffers by name. Throws StateError listing missing, unexpected (if strict) and mis-shaped
+/// entries, the first five of each; then the model is unchanged. A counter may come as a number of either type.
 template <class Scalar>
 LoadReport load_state_dict(Module<Scalar>& module, const StateDict<Scalar>& state, LoadOptions options = {}) {
   std::vector<bool> used(state.size(), false);
   std::vector<std::pair<Tensor<Scalar>*, Tensor<Scalar>>> values;
   std::vector<std::pair<Tensor<std::int64_t>*, Tensor<std::int64_t>>> counters;
   LoadReport report;
-  std::string mismatched;
+  std::vector<std::string> mismatched;
   auto match = [&](const std::string& path, Module<Scalar>&, const Member<Scalar>& member) {
     std::size_t i = 0;
     while (i < state.size() && state[i].first != path) ++i;
@@ -130,7 +130,7 @@ LoadReport load_state_dict(Module<Scalar>& module, const StateDict<Scalar>& stat
       if (value.shape() == target->shape())
         list.emplace_back(target, std::move(value));
       else
-        mismatched += detail::text("\n  ", path, ": expected shape ", target->shape(), ", got ", value.shape());
+        mismatched.push_back(detail::text(path, ": expected shape ", target->shape(), ", got ", value.shape()));
     };
     if (auto* parameter = std::get_if<Parameter<Scalar>*>(&member.part))
       take(&(*parameter)->value, values);
@@ -144,16 +144,18 @@ LoadReport load_state_dict(Module<Scalar>& module, const StateDict<Scalar>& stat
     if (!used[i]) report.unexpected.push_back(state[i].first);
 
   std::string problems;
-  const auto list = [&](const char* title, const std::vector<std::string>& names) {
-    if (names.empty()) return;
+  const auto list = [&](const char* title, const std::vector<std::string>& entries) {
+    constexpr std::size_t most = 5;
+    if (entries.empty()) return;
     problems += detail::text("\n ", title, ":");
-    for (const std::string& name : names) problems += "\n  " + name;
+    for (std::size_t i = 0; i < entries.size() && i < most; ++i) problems += "\n  " + entries[i];
+    if (entries.size() > most) problems += detail::text("\n  and ", entries.size() - most, " more");
   };
   if (options.strict) {
     list("missing", report.missing);
     list("unexpected", report.unexpected);
   }
-  if (!mismatched.empty()) problems += "\n mis-shaped:" + mismatched;
+  list("mis-shaped", mismatched);
   detail::require<StateError>(problems.empty(), "load_state_dict: the state does not fit ", module.name(), problems);
 
   for (auto& [target, value] : values) *target = std::move(value);

@@ -43,9 +43,10 @@ inline std::string megabytes(Index bytes) {
 
 }  // namespace detail
 
-/// A table of a model for an input of this shape: for each module its name, the layer, the shape of its result, its own
-/// parameters and multiply-adds; then the totals, with megabytes (10^6 bytes) of input, results and parameters.
-/// Throws ShapeError if the model does not take the shape.
+/// A table of a model for an input of this shape: for each module its name (none if it adds nothing to the keys), the
+/// layer, the shape of its result, its own parameters and multiply-adds; then the totals, with megabytes (10^6 bytes)
+/// of input, results and parameters. The children of a nameless Sequential stand in its place. Throws ShapeError if the
+/// model does not take the shape.
 template <class Scalar>
 std::string summary(const Module<Scalar>& module, const Shape& input) {
   std::vector<TraceStep<Scalar>> steps;
@@ -53,14 +54,25 @@ std::string summary(const Module<Scalar>& module, const Shape& input) {
 
   std::vector<std::vector<std::string>> rows{{"Name", "Layer", "Output shape", "Parameters", "Multiply-adds"}};
   Index result_values = 0;
+  std::vector<std::string> paths;     // of the modules around a step, the step's last
+  std::vector<std::size_t> indented;  // and how far their children are
   for (std::size_t i = 0; i < steps.size(); ++i) {
     const TraceStep<Scalar>& step = steps[i];
     const bool container = i + 1 < steps.size() && steps[i + 1].depth > step.depth;
     const std::string layer = step.module->name();
+    const auto depth = static_cast<std::size_t>(step.depth);
+    paths.resize(depth);
+    indented.resize(depth);
+    const bool nameless = depth > 0 && step.path == paths.back();
+    const std::size_t indent = depth > 0 ? indented.back() : 0;
+    const bool hidden = nameless && container && layer.starts_with("Sequential(");
+    paths.push_back(step.path);
+    indented.push_back(hidden ? indent : indent + 2);
+    if (hidden) continue;
     const Index parameters = container ? 0 : count_parameters(*step.module).total;
     const Index multiply_adds = container ? 0 : step.module->multiply_adds(step.input);
     if (!container) result_values += step.output.numel();
-    rows.push_back({std::string(static_cast<std::size_t>(2 * step.depth), ' ') + step.path,
+    rows.push_back({std::string(indent, ' ') + (nameless ? "" : step.path),
                     container ? layer.substr(0, layer.find('(')) : layer, step.output.to_string(),
                     parameters ? detail::grouped(parameters) : "-",
                     multiply_adds ? detail::grouped(multiply_adds) : "-"});

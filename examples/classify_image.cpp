@@ -1,0 +1,160 @@
+// Names what is on photographs, by a network with weights from PyTorch:
+//
+//   convert_weights.py resnet18-f37072fd.pth resnet18.safetensors
+//   classify_image --model resnet18 --weights resnet18.safetensors --labels names.txt photo.jpg ...
+//
+// A photograph is prepared as torchvision does it: resized so that its shorter side has 256 pixels, bilinearly with the
+// antialiasing of PIL (the triangle widens by the factor of the reduction), but without PIL's rounding to bytes between
+// the two directions; its middle 224 x 224 pixels, in [0, 1]; ImageNet's mean and standard deviation.
+
+#include <algorithm>
+#include <cstdio>
+#include <numeric>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "common/networks.hpp"
+#include "common/options.hpp"
+#include "lamina/data/dataset.hpp"
+#include "lamina/data/transforms.hpp"
+#include "lamina/io/file.hpp"
+#include "lamina/io/image.hpp"
+#include "lamina/nn/softmax.hpp"
+
+namespace {
+
+using namespace lamina;
+using examples::Network;
+
+/// Those for colour images.
+std::vector<Network> colour_networks() {
+  std::vector<Network> result;
+  std::copy_if(examples::networks().begin(), examples::networks().end(), std::back_inserter(result),
+               [](const Network& network) { return network.channels == 3; });
+  return result;
+}
+
+struct Settings {
+  std::string model = "resnet18", weights, labels;
+  std::vector<std::string> images;
+  std::optional<Index> classes, hidden;
+  Index resize = 256, crop = 224, top = 5;
+  double width = 1;
+  std::vector<double> mean = {0.485, 0.456, 0.406}, std = {0.229, 0.224, 0.225};
+  int threads = num_threads();
+};
+
+void add_options(CLI::App& app, Settings& s) {
+  const CLI::Validator positive = examples::at_least(1);
+  app.add_option("--model", s.model, "The network, see below")
+      ->check(CLI::IsMember(names_of(colour_networks())).description(""))
+      ->capture_default_str();
+  app.add_option("--weights", s.weights, "Its weights, as examples/convert_weights.py makes them from PyTorch's")
+      ->required();
+  app.add_option("--labels", s.labels, "Text file with the name of a class in each line (default: numbers)");
+  app.add_option("--classes", s.classes, "Outputs of the network (default: as many as labels, else the network's)")
+      ->check(positive);
+  app.add_option("--width", s.width, "Factor of the network's channels")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  app.add_option("--hidden", s.hidden, "Units of AlexNet's and VGG's hidden layers (default: 4096)")->check(positive);
+  app.add_option("--resize", s.resize, "Shorter side to which images are resized")
+      ->check(positive)
+      ->capture_default_str();
+  app.add_option("--crop", s.crop, "Side of the middle that the network sees")->check(positive)->capture_default_str();
+  app.add_option("--mean", s.mean, "Subtracted from red, green, blue in [0, 1]; torchvision's googlenet: 0.5 0.5 0.5")
+      ->expected(3)
+      ->capture_default_str();
+  app.add_option("--std", s.std, "What they are divided by; torchvision's googlenet: 0.5 0.5 0.5")
+      ->expected(3)
+      ->capture_default_str();
+  app.add_option("--top", s.top, "How many classes to print")->check(positive)->capture_default_str();
+  app.add_option("--threads", s.threads, "Threads; results do not depend on them")
+      ->check(positive)
+      ->capture_default_str();
+  app.add_option("IMAGE", s.images, "PNG or JPEG files")->required();
+  app.footer([] { return "\n" + table_of(colour_networks()); });
+}
+
+/// The lines of a file.
+std::vector<std::string> read_labels(const std::string& path) {
+  const Bytes bytes = read_file(path);
+  std::istringstream text(std::string(bytes.begin(), bytes.end()));
+  std::vector<std::string> labels;
+  for (std::string line; std::getline(text, line); labels.push_back(line))
+    if (line.ends_with('\r')) line.pop_back();
+  return labels;
+}
+
+std::unique_ptr<Module<float>> load(const Settings& s, Index classes) {
+  const Network& network = examples::find_network(s.model);
+  auto net = network.make({.channels = 3,
+                           .classes = classes,
+                           .side = s.crop,
+                           .width = s.width,
+                           .hidden = s.hidden,
+                           .auxiliary_heads = s.model == "googlenet" && examples::has_auxiliary_heads(s.weights)});
+  net->output_shape({1, 3, s.crop, s.crop});  // throws for images that are too small
+  load_weights(*net, network, s.weights);
+  return net;
+}
+
+/// [1, 3, crop, crop].
+Tensor<float> prepare(const Settings& s, const std::string& path) {
+  Tensor<float> image = to_float(read_image(path, {.channels = 3}));
+  image = CenterCrop(s.crop)(Resize(s.resize)(std::move(image)));
+  return Normalize(s.mean, s.std)(std::move(image)).reshape({1, 3, s.crop, s.crop});
+}
+
+/// The classes with the largest probabilities, a line each.
+void print(const std::string& title, const Tensor<float>& probabilities, const std::vector<std::string>& labels,
+           Index top) {
+  std::vector<Index> classes(static_cast<std::size_t>(probabilities.numel()));
+  std::iota(classes.begin(), classes.end(), Index{0});
+  const auto end = classes.begin() + std::min(top, probabilities.numel());
+  const float* p = probabilities.data();
+  std::partial_sort(classes.begin(), end, classes.end(), [p](Index a, Index b) { return p[a] > p[b]; });
+  std::printf("%s\n  probability  class\n", title.c_str());
+  for (auto k = classes.begin(); k != end; ++k)
+    std::printf("  %11.6f  %5td%s%s\n", static_cast<double>(p[*k]), *k, labels.empty() ? "" : "  ",
+                labels.empty() ? "" : labels[static_cast<std::size_t>(*k)].c_str());
+}
+
+/// The number of images that could not be read.
+int run(const Settings& s) {
+  set_num_threads(s.threads);
+  const std::vector<std::string> labels = s.labels.empty() ? std::vector<std::string>{} : read_labels(s.labels);
+  const auto names = static_cast<Index>(labels.size());
+  detail::require(s.labels.empty() || names > 0, s.labels, ": there are no labels");
+  const Index classes = s.classes.value_or(names ? names : examples::find_network(s.model).classes);
+  detail::require(!names || names == classes, s.labels, ": ", names, " labels, but --classes ", classes);
+  const auto net = load(s, classes);
+  int failures = 0;
+  for (const std::string& path : s.images) {
+    try {
+      print(path, softmax(net->infer(prepare(s, path))), labels, s.top);
+    } catch (const FileError& error) {
+      std::fprintf(stderr, "%s\n", error.what());
+      ++failures;
+    }
+  }
+  return failures;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("Names what is on photographs.");
+  try {
+    Settings settings;
+    add_options(app, settings);
+    app.parse(argc, argv);
+    return run(settings) == 0 ? 0 : 1;
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    return 1;
+  }
+}

@@ -1,0 +1,314 @@
+// PixelCNN: learns the distribution of images, draws new ones, completes given ones.
+//
+//   pixelcnn train --dataset mnist --levels 2 --blocks 7 --hidden 32 --out run      metrics, sheets of samples, weights
+//   pixelcnn sample --model run/model.safetensors --temperature 0.9                run/samples.png
+//   pixelcnn complete --model run/model.safetensors --dataset mnist                run/completed.png
+//   pixelcnn evaluate --model run/model.safetensors --dataset mnist                nats and bits per dimension
+
+#include "lamina/models/pixelcnn.hpp"
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "lamina/data/digits.hpp"
+#include "lamina/data/loader.hpp"
+#include "lamina/io/datasets.hpp"
+#include "lamina/io/image.hpp"
+#include "lamina/io/safetensors.hpp"
+#include "lamina/models/autoregressive.hpp"
+#include "lamina/nn/summary.hpp"
+#include "lamina/optim/adam.hpp"
+#include "lamina/train/checkpoint.hpp"
+#include "lamina/train/fit.hpp"
+#include "lamina/train/plots.hpp"
+
+namespace {
+
+using namespace lamina;
+
+struct Settings {
+  std::string dataset = "digits", data, out = "out", model, resume;
+  PixelCNNOptions network{.blocks = 7, .hidden = 32, .levels = 2};
+  bool no_norm = false;
+  Index epochs = 10, batch_size = 32, limit_train = 60000, limit_test = 10000, count = 64, rows = 0, top_k = 0;
+  double lr = 1e-3, temperature = 1;
+  int threads = num_threads();
+  std::uint64_t seed = 0;
+
+  std::string file(const std::string& name) const { return out + "/" + name; }
+};
+
+TensorDataset<float> load(const Settings& s, bool train) {
+  const Index limit = train ? s.limit_train : s.limit_test;
+  if (s.dataset == "digits") return digits(limit, {.first = train ? 0 : 60000});
+  const std::string dir = data_directory(s.data);
+  return s.dataset == "mnist"           ? load_mnist(dir, train)
+         : s.dataset == "fashion-mnist" ? load_fashion_mnist(dir, train)
+                                        : load_cifar10(dir, train);
+}
+
+/// Images of so many levels, whose targets are their levels. For two levels a pixel is 1 with the probability of its
+/// grey value, drawn once from the seed, as in the literature's binarised MNIST (Salakhutdinov and Murray 2008).
+class Pixels : public Dataset<float> {
+ public:
+  Pixels(TensorDataset<float> images, Index limit, Index levels, std::uint64_t seed)
+      : images_(std::move(images)), size_(std::min(limit, images_.size())), levels_(levels), random_(seed) {}
+
+  Index size() const override { return size_; }
+  Shape shape() const { return images_.input_shape(); }
+
+  Example<float> get(Index i) const override {
+    Tensor<float> image = images_.get(i).input;
+    if (levels_ == 2) {
+      const Tensor<float> u = random_.split(static_cast<std::uint64_t>(i)).uniform(image.shape());
+      std::transform(u.data(), u.data() + u.numel(), std::as_const(image).data(), image.data(),
+                     [](float threshold, float grey) { return threshold < grey ? 1.0f : 0.0f; });
+    } else {
+      image = quantize(std::move(image), levels_);
+    }
+    return {image, pixel_levels(image, levels_)};
+  }
+
+ private:
+  TensorDataset<float> images_;
+  Index size_, levels_;
+  Random random_;
+};
+
+Pixels pixels(const Settings& s, bool train) {
+  return {load(s, train), train ? s.limit_train : s.limit_test, s.network.levels, train ? 1u : 2u};
+}
+
+/// Makes the folder and sees that files can be written there, before any time is spent.
+void prepare(const Settings& s) {
+  std::error_code error;
+  std::filesystem::create_directories(s.out, error);
+  detail::require<FileError>(!error, s.out, ": cannot make the folder: ", error.message());
+  AtomicFile probe(s.file("metrics.json"));
+}
+
+Sequential<float> read_model(Settings& s, Shape& image) {
+  const SafetensorsFile file(s.model);
+  const auto number = [&](const char* key) {
+    const auto entry = file.metadata().find(key);
+    detail::require<FileError>(entry != file.metadata().end(), s.model, ": not a PixelCNN of this program: no ", key);
+    return static_cast<Index>(std::stoll(entry->second));
+  };
+  s.network = {number("channels"), number("blocks"), number("hidden"), number("levels"), number("norm") != 0};
+  image = {s.network.channels, number("height"), number("width")};
+  auto net = pixelcnn(s.network);
+  load_state_dict(net, load_safetensors(s.model));
+  return net;
+}
+
+SampleOptions sampling(const Settings& s, Progress* progress) {
+  SampleOptions options{.levels = s.network.levels, .temperature = s.temperature, .top_k = s.top_k, .seed = s.seed};
+  if (progress) options.progress = [=, n = s.count](Index, Index) { progress->advance(n, "pixels"); };
+  return options;
+}
+
+Tensor<float> draw(const Settings& s, const Module<float>& net, const Shape& image) {
+  Progress progress(image[1] * image[2]);
+  progress.section("sampling", image[1] * image[2]);
+  return sample(net, image.batch(s.count), sampling(s, &progress));
+}
+
+void write_sheet(const std::string& path, const Tensor<float>& images, const std::string& title) {
+  write_png(path, plot_images(images, {}, {.title = title, .columns = 8, .cell = 4 * images.dim(3)}));
+}
+
+double evaluate_nats(const Module<float>& net, const Pixels& data, Index batch_size) {
+  DataLoader<float> loader(data, {.batch_size = batch_size});
+  return evaluate(net, loader, {.loss = pixel_loss<float>, .metric = nullptr}).loss;
+}
+
+void write_metrics(const Settings& s, const Module<float>& net, const History& history, Index values) {
+  std::string epochs;
+  for (const EpochRecord& e : history.epochs)
+    epochs +=
+        detail::text(epochs.empty() ? "" : ",\n ", "{\"epoch\": ", e.epoch,
+                     ", \"train_nats\": ", detail::number(e.train_loss, "null"),
+                     ", \"test_nats\": ", detail::number(e.test_loss, "null"),
+                     ", \"test_bits_per_dimension\": ", detail::number(bits_per_dimension(e.test_loss, values), "null"),
+                     ", \"seconds\": ", detail::number(e.seconds, "null"),
+                     ", \"examples_per_second\": ", detail::number(e.examples_per_second, "null"), "}");
+  write_file_atomically(s.file("metrics.json"),
+                        detail::text("{\"dataset\": \"", s.dataset, "\", \"blocks\": ", s.network.blocks,
+                                     ", \"hidden\": ", s.network.hidden, ", \"levels\": ", s.network.levels,
+                                     ", \"seed\": ", s.seed, ", \"threads\": ", num_threads(), ", \"parameters\": ",
+                                     count_parameters(net).total, ",\n\"epochs\":\n[", epochs, "]}\n"));
+}
+
+void run_training(Settings s) {
+  prepare(s);
+  s.network.norm = !s.no_norm;
+  s.network.channels = s.dataset == "cifar10" ? 3 : 1;
+  const Pixels training = pixels(s, true), test_images = pixels(s, false);
+  DataLoader<float> train(training, {.batch_size = s.batch_size, .shuffle = true, .seed = s.seed}),
+      test(test_images, {.batch_size = s.batch_size});
+  const Shape image = training.shape();
+  manual_seed(s.seed);
+  auto net = pixelcnn(s.network);
+  Adam optimizer(parameters(net), {.lr = s.lr});
+  CosineAnnealingLR schedule(optimizer, {.T_max = std::max<Index>(1, s.epochs)});
+  std::printf("PixelCNN on %s: %s training and %s test images, %s parameters\n", s.dataset.c_str(),
+              detail::grouped(training.size()).c_str(), detail::grouped(test_images.size()).c_str(),
+              detail::grouped(count_parameters(net).total).c_str());
+  std::fflush(stdout);
+
+  FitState<float> state;
+  if (!s.resume.empty()) state = load_checkpoint(s.resume, net, optimizer, &schedule);
+  FitOptions<float> options{.epochs = s.epochs, .test = &test, .loss = pixel_loss<float>, .metric = nullptr};
+  options.schedule = &schedule;
+  options.seed = s.seed;
+  options.on_epoch = [&](const FitState<float>& now) {
+    write_metrics(s, net, now.history, image.numel());
+    save_checkpoint(s.file("checkpoint.safetensors"), now, net, optimizer, &schedule);
+    const auto number = [](Index value) { return std::to_string(value); };
+    save_state_dict(s.file("model.safetensors"), state_dict(std::as_const(net)),
+                    {{"channels", number(s.network.channels)},
+                     {"blocks", number(s.network.blocks)},
+                     {"hidden", number(s.network.hidden)},
+                     {"levels", number(s.network.levels)},
+                     {"norm", number(s.network.norm)},
+                     {"height", number(image[1])},
+                     {"width", number(image[2])}});
+    char name[32];
+    std::snprintf(name, sizeof name, "samples_epoch%02td.png", now.epoch);
+    write_sheet(s.file(name), sample(net, image.batch(s.count), sampling(s, nullptr)),
+                detail::text("Epoch ", now.epoch, ": ", now.history.epochs.back().test_loss, " nats"));
+  };
+  const History history = fit(net, optimizer, train, options, state);
+  write_png(s.file("curves.png"), plot_history(history));
+  if (!history.epochs.empty())
+    std::printf("test: %.2f nats, %.4f bits per dimension\n", history.epochs.back().test_loss,
+                bits_per_dimension(history.epochs.back().test_loss, image.numel()));
+}
+
+void run_sampling(Settings s) {
+  prepare(s);
+  Shape image;
+  const auto net = read_model(s, image);
+  const double begin = detail::seconds_now();
+  const Tensor<float> images = draw(s, net, image);
+  std::printf("%td images in %.2f s\n", s.count, detail::seconds_now() - begin);
+  write_sheet(s.file("samples.png"), images, detail::text(s.count, " samples, temperature ", s.temperature));
+}
+
+void run_completion(Settings s) {
+  prepare(s);
+  Shape image;
+  const auto net = read_model(s, image);
+  const Pixels test = pixels(s, false);
+  detail::require<ShapeError>(test.shape() == image, "complete: the model makes images ", image, ", ", s.dataset,
+                              " has ", test.shape());
+  const Index n = std::min(s.count, test.size()), rows = s.rows > 0 ? s.rows : image[1] / 2;
+  detail::require(rows <= image[1], "complete: --rows must be at most ", image[1], ", got ", rows);
+  std::vector<Index> first(static_cast<std::size_t>(n));
+  std::iota(first.begin(), first.end(), Index{0});
+  const Tensor<float> truth = test.batch(first).inputs;
+  Progress progress(image[1] * image[2]);
+  progress.section("completing", image[1] * image[2]);
+  SampleOptions options = sampling(s, &progress);
+  options.given = rows * image[2];
+  const Tensor<float> completed = complete(net, truth, options);
+  Tensor<float> shown({3 * n, image[0], image[1], image[2]});  // given, completed, true
+  for (Index i = 0; i < n; ++i)
+    for (Index c = 0; c < image[0]; ++c) {
+      const Index plane = image[1] * image[2], from = (i * image[0] + c) * plane;
+      float* const to = shown.data() + (3 * i * image[0] + c) * plane;
+      std::fill_n(to, plane, 0.35f);
+      std::copy_n(truth.data() + from, options.given, to);
+      std::copy_n(completed.data() + from, plane, to + image[0] * plane);
+      std::copy_n(truth.data() + from, plane, to + 2 * image[0] * plane);
+    }
+  write_png(s.file("completed.png"),
+            plot_images(shown, {}, {.title = "Given, completed, true", .columns = 12, .cell = 3 * image[2]}));
+}
+
+void run_evaluation(Settings s) {
+  Shape image;
+  const auto net = read_model(s, image);
+  const Pixels test = pixels(s, false);
+  const double nats = evaluate_nats(net, test, s.batch_size);
+  std::printf("%s test images: %.3f nats, %.4f bits per dimension\n", detail::grouped(test.size()).c_str(), nats,
+              bits_per_dimension(nats, image.numel()));
+}
+
+void add_options(CLI::App& app, Settings& s) {
+  const auto verb = [&](const char* name, const char* what, void (*run)(Settings)) {
+    CLI::App* sub = app.add_subcommand(name, what);
+    sub->add_option("--out", s.out, "Folder for the results; made if it does not exist")->capture_default_str();
+    sub->add_option("--threads", s.threads, "Threads; results do not depend on them")->check(CLI::Range(1, 4096));
+    sub->add_option("--seed", s.seed, "Of initial weights, order and samples")->capture_default_str();
+    sub->callback([&s, run] {
+      set_num_threads(s.threads);
+      run(s);
+    });
+    return sub;
+  };
+  const auto data = [&](CLI::App* sub) {
+    sub->add_option("--dataset", s.dataset, "The images; digits are drawn, the others read from --data")
+        ->check(CLI::IsMember({"digits", "mnist", "fashion-mnist", "cifar10"}))
+        ->capture_default_str();
+    sub->add_option("--data", s.data, "Folder with mnist/, fashion-mnist/, cifar10/ (default: LAMINA_DATA)");
+    sub->add_option("--batch-size", s.batch_size, "Images in a step")->check(CLI::PositiveNumber);
+    sub->add_option("--limit-train", s.limit_train, "Use only the first training images")->check(CLI::PositiveNumber);
+    sub->add_option("--limit-test", s.limit_test, "Use only the first test images")->check(CLI::PositiveNumber);
+  };
+  const auto drawing = [&](CLI::App* sub) {
+    sub->add_option("--count", s.count, "Images to draw")->check(CLI::PositiveNumber)->capture_default_str();
+    sub->add_option("--temperature", s.temperature, "Divides the logits")->check(CLI::PositiveNumber);
+    sub->add_option("--top-k", s.top_k, "Choose among the k likeliest levels; 0: all")->check(CLI::NonNegativeNumber);
+  };
+  const auto model = [&](CLI::App* sub) {
+    sub->add_option("--model", s.model, "model.safetensors of a training run")->required();
+  };
+
+  CLI::App* train = verb("train", "Learns the distribution of a dataset's images", run_training);
+  data(train);
+  drawing(train);
+  train->add_option("--blocks", s.network.blocks, "Residual blocks")->check(CLI::PositiveNumber)->capture_default_str();
+  train->add_option("--hidden", s.network.hidden, "h; layers have h and 2h channels")->check(CLI::PositiveNumber);
+  train->add_option("--levels", s.network.levels, "Values that a pixel can take")
+      ->check(CLI::IsMember({2, 4, 16, 256}))
+      ->capture_default_str();
+  train->add_flag("--no-norm", s.no_norm, "Without batch normalisation");
+  train->add_option("--epochs", s.epochs, "Passes over the training data")->check(CLI::NonNegativeNumber);
+  train->add_option("--lr", s.lr, "Adam's first learning rate; it falls to zero along a cosine")->capture_default_str();
+  train->add_option("--resume", s.resume, "Continue from this checkpoint");
+
+  CLI::App* sampled = verb("sample", "Draws images: samples.png", run_sampling);
+  model(sampled);
+  drawing(sampled);
+  CLI::App* completed = verb("complete", "Draws the lower part of test images: completed.png", run_completion);
+  model(completed);
+  data(completed);
+  drawing(completed);
+  completed->add_option("--rows", s.rows, "Rows that are given (default: half)")->check(CLI::PositiveNumber);
+  CLI::App* evaluated = verb("evaluate", "The likelihood of the test images", run_evaluation);
+  model(evaluated);
+  data(evaluated);
+  app.require_subcommand(1);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("Learns the distribution of images pixel by pixel, draws from it, and completes images.");
+  try {
+    Settings settings;
+    add_options(app, settings);
+    app.parse(argc, argv);
+    return 0;
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    return 1;
+  }
+}

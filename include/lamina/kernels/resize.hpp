@@ -1,0 +1,115 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "lamina/core/tensor.hpp"
+#include "lamina/kernels/simd.hpp"
+
+/// Resampling of images, one axis after the other.
+namespace lamina::kernels {
+
+/// One position of a resized axis: (1 - weight) x[low] + weight x[high].
+template <class T>
+struct ResizeTap {
+  Index low, high;
+  T weight;
+};
+
+/// PyTorch's bilinear sampling without antialiasing. With align_corners the outermost positions coincide, position i
+/// lying at i (in - 1) / (out - 1); else the outermost edges do, and i lies at (i + 1/2) in / out - 1/2, at least 0.
+template <class T>
+std::vector<ResizeTap<T>> bilinear_taps(Index in, Index out, bool align_corners) {
+  std::vector<ResizeTap<T>> taps;
+  const double a = static_cast<double>(in), b = static_cast<double>(out);
+  for (Index i = 0; i < out; ++i) {
+    const double k = static_cast<double>(i);
+    const double at = align_corners ? (out > 1 ? k * (a - 1) / (b - 1) : 0) : std::max(0.0, (k + 0.5) * a / b - 0.5);
+    const Index low = std::min(static_cast<Index>(at), in - 1);
+    taps.push_back({low, std::min(low + 1, in - 1), static_cast<T>(at - static_cast<double>(low))});
+  }
+  return taps;
+}
+
+/// Position i takes that of floor(i in / out).
+template <class T>
+std::vector<ResizeTap<T>> nearest_taps(Index in, Index out) {
+  std::vector<ResizeTap<T>> taps;
+  for (Index i = 0; i < out; ++i) taps.push_back({i * in / out, i * in / out, T(0)});
+  return taps;
+}
+
+namespace detail {
+/// to = a x + b y for rows of n elements; to may be x.
+template <class T>
+void blend_rows(Index n, T a, const T* x, T b, const T* y, T* to) {
+  using Pack = simd::Pack<T>;
+  constexpr Index width = simd::width<T>;
+  const Pack left(a), right(b);
+  Index i = 0;
+  for (; i + width <= n; i += width) (left * Pack::load(x + i) + right * Pack::load(y + i)).store(to + i);
+  if (i < n) (left * Pack::load(x + i, n - i) + right * Pack::load(y + i, n - i)).store(to + i, n - i);
+}
+}  // namespace detail
+
+/// y [planes, rows, columns] from x [planes, h, w]: first along the rows, of which there are fewer when an image grows,
+/// then between them, whole rows at a time.
+template <class T>
+void resize(Index planes, Index h, Index w, const std::vector<ResizeTap<T>>& rows,
+            const std::vector<ResizeTap<T>>& columns, const T* x, T* y) {
+  const Index width = static_cast<Index>(columns.size()), height = static_cast<Index>(rows.size());
+  parallel_for(0, planes, 1, [&](Index first, Index last) {
+    Tensor<T> wide({h, width});
+    for (Index plane = first; plane < last; ++plane) {
+      T* to = wide.data();
+      for (const T* row = x + plane * h * w; row != x + (plane + 1) * h * w; row += w)
+        for (const ResizeTap<T>& tap : columns)
+          *to++ = tap.weight == 0 ? row[tap.low] : (1 - tap.weight) * row[tap.low] + tap.weight * row[tap.high];
+      T* out = y + plane * height * width;
+      for (const ResizeTap<T>& tap : rows) {
+        const T *low = wide.data() + tap.low * width, *high = wide.data() + tap.high * width;
+        if (tap.weight == 0) {
+          std::copy_n(low, width, out);
+        } else {
+          detail::blend_rows(width, 1 - tap.weight, low, tap.weight, high, out);
+        }
+        out += width;
+      }
+    }
+  });
+}
+
+/// The transpose: dx [planes, h, w] from dy [planes, rows, columns].
+template <class T>
+void resize_backward(Index planes, Index h, Index w, const std::vector<ResizeTap<T>>& rows,
+                     const std::vector<ResizeTap<T>>& columns, const T* dy, T* dx) {
+  const Index width = static_cast<Index>(columns.size()), height = static_cast<Index>(rows.size());
+  parallel_for(0, planes, 1, [&](Index first, Index last) {
+    Tensor<T> wide({h, width});
+    for (Index plane = first; plane < last; ++plane) {
+      wide.fill(0);
+      const T* in = dy + plane * height * width;
+      for (const ResizeTap<T>& tap : rows) {
+        const auto add = [&](Index row, T weight) {
+          T* const to = wide.data() + row * width;
+          detail::blend_rows(width, T(1), to, weight, in, to);
+        };
+        add(tap.low, 1 - tap.weight);
+        if (tap.weight != 0) add(tap.high, tap.weight);
+        in += width;
+      }
+      T* const out = dx + plane * h * w;
+      std::fill_n(out, h * w, T(0));
+      const T* from = std::as_const(wide).data();
+      for (T* row = out; row != out + h * w; row += w)
+        for (const ResizeTap<T>& tap : columns) {
+          row[tap.low] += (1 - tap.weight) * *from;
+          if (tap.weight != 0) row[tap.high] += tap.weight * *from;
+          ++from;
+        }
+    }
+  });
+}
+
+}  // namespace lamina::kernels

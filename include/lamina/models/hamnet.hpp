@@ -1,0 +1,171 @@
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "lamina/models/resnet.hpp"
+#include "lamina/nn/context/context.hpp"
+#include "lamina/nn/dropout2d.hpp"
+#include "lamina/nn/interpolate.hpp"
+#include "lamina/nn/losses.hpp"
+
+namespace lamina {
+
+/// y = net(x), brought to the height and width of x: a network whose features are coarser than its images gives a
+/// value for every pixel. Shapes: x [N, C, H, W], y [N, K, H, W]. The net is transparent in state_dict keys.
+template <class Scalar = float>
+class AtInputSize : public Layer<AtInputSize<Scalar>, Scalar> {
+ public:
+  Sequential<Scalar> net;
+
+  explicit AtInputSize(Sequential<Scalar> network, const InterpolateOptions& options = {})
+      : net(std::move(network)), options_(options) {
+    detail::check_interpolation("AtInputSize", options);
+  }
+
+  Shape output_shape(const Shape& input) const override {
+    detail::check_interpolated(name(), input);
+    const Shape coarse = net.output_shape(input);
+    detail::check_interpolated(name(), coarse);
+    return coarse.with(2, input[2]).with(3, input[3]);
+  }
+  Members<Scalar> members() override { return {{"", &net}}; }
+  std::string name() const override { return detail::text("AtInputSize(", detail::interpolation(options_), ")"); }
+  Index multiply_adds(const Shape& input) const override { return net.multiply_adds(input); }
+  void trace(const Shape& input, const std::string& path, int depth,
+             std::vector<TraceStep<Scalar>>& steps) const override {
+    steps.push_back({path, depth, this, input, output_shape(input)});
+    net.trace(input, path, depth + 1, steps);
+  }
+
+ private:
+  Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
+    detail::check_interpolated(name(), x.shape());
+    const Size2 size(x.dim(2), x.dim(3));
+    return detail::interpolate(net.infer(std::move(x)), size, options_);
+  }
+  Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {
+    detail::check_interpolated(name(), x.shape());
+    const Size2 size(x.dim(2), x.dim(3));
+    const Tensor<Scalar> coarse = net.forward(std::move(x), tape);
+    tape.push(coarse.shape());
+    return detail::interpolate(coarse, size, options_);
+  }
+  Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad input_grad) override {
+    const auto [shape] = tape.pop<Shape>();
+    return net.backward(detail::interpolate_backward(std::move(dy), shape, options_), tape, input_grad);
+  }
+
+  InterpolateOptions options_;
+};
+
+/// What HamNet has between squeeze and align.
+enum class Context { none, nmf, vq, cd, self_attention, dual_attention, double_attention };
+enum class HamburgerVersion { v1, v2, v2_plus };
+
+/// Options of HamNet; the listing's names in brackets.
+struct HamNetOptions {
+  Index classes = 21;
+  Index depth = 50;  ///< of the ResNet
+  ResNetOptions backbone{.output_stride = 8,
+                         .multi_grid = {1, 2, 4},
+                         .deep_stem = true,
+                         .norm = {.momentum = 3e-4}};  ///< [STRIDE, BN_MOM]
+  Index channels = 512;                                ///< [CHANNELS] of the context
+  Index aligned = 256;                                 ///< of the features that are classified
+  Context context = Context::nmf;
+  HamburgerVersion version = HamburgerVersion::v1;  ///< [VERSION]
+  HamburgerOptions hamburger{};                     ///< its kind is that of `context`
+  double dropout = 0.1;
+};
+
+namespace detail {
+
+/// 3x3 convolution, BatchNorm, ReLU: the listing's ConvBNReLU.
+template <class Scalar>
+Sequential<Scalar> conv_bn_relu(Index in, Index out, const BatchNormOptions& norm) {
+  return {{"conv", Conv2d<Scalar>(in, out, 3, {.padding = 1, .bias = false})},
+          {"bn", BatchNorm2d<Scalar>(out, norm)},
+          {"act", ReLU<Scalar>()}};
+}
+
+template <class Scalar>
+Sequential<Scalar> hamburger(HamburgerVersion version, Index channels, const HamburgerOptions& options) {
+  if (version == HamburgerVersion::v1) return hamburger_v1<Scalar>(channels, options);
+  if (version == HamburgerVersion::v2) return hamburger_v2<Scalar>(channels, options);
+  return hamburger_v2_plus<Scalar>(channels, options);
+}
+
+template <class Scalar>
+Child<Scalar> context_module(const HamNetOptions& options) {
+  const double momentum = options.backbone.norm.momentum.value_or(0.1);
+  switch (options.context) {
+    case Context::none:
+      return {"", Identity<Scalar>()};
+    case Context::self_attention:
+      return {"context", self_attention<Scalar>(options.channels, momentum)};
+    case Context::dual_attention:
+      return {"context", dual_attention<Scalar>(options.channels, momentum)};
+    case Context::double_attention:
+      return {"context", double_attention<Scalar>(options.channels, momentum)};
+    default:
+      HamburgerOptions ham = options.hamburger;
+      ham.norm_momentum = momentum;
+      ham.kind = options.context == Context::nmf  ? HamKind::nmf
+                 : options.context == Context::vq ? HamKind::vq
+                                                  : HamKind::cd;
+      return {"hamburger", hamburger<Scalar>(options.version, options.channels, ham)};
+  }
+}
+
+}  // namespace detail
+
+/// HamNet (Geng et al. 2021, section 3.4; the listing of their code) for semantic segmentation: images [N, 3, H, W] ->
+/// logits [N, classes, H, W].
+///
+///   backbone     ResNet, dilated to an output stride of 8 or 16, with a deep stem and a multi-grid of 1, 2, 4
+///   squeeze      3x3, channels, BatchNorm, ReLU
+///   hamburger    or another context, or none
+///   align        3x3, aligned, BatchNorm, ReLU
+///   fc           Dropout2d, 1x1, classes
+///   bilinear to H x W with align_corners
+///
+/// Keys of the state are the listing's. Errors are those of the parts.
+template <class Scalar = float>
+AtInputSize<Scalar> hamnet(const HamNetOptions& options = {}) {
+  auto [features, width] = detail::resnet_features<Scalar>(options.depth, options.backbone);
+  Sequential<Scalar> backbone;  // by number, as in the listing
+  for (Index i = 0; i < features.size(); ++i) backbone.add(Child<Scalar>(features[i].clone()));
+  return AtInputSize<Scalar>(
+      {{"backbone", std::move(backbone)},
+       {"squeeze", detail::conv_bn_relu<Scalar>(width, options.channels, options.backbone.norm)},
+       detail::context_module<Scalar>(options),
+       {"align", detail::conv_bn_relu<Scalar>(options.channels, options.aligned, options.backbone.norm)},
+       {"fc",
+        Sequential<Scalar>{Dropout2d<Scalar>(options.dropout), Conv2d<Scalar>(options.aligned, options.classes, 1)}}},
+      {.mode = InterpolateMode::bilinear, .align_corners = true});
+}
+
+struct PixelCrossEntropyOptions {
+  std::int32_t ignore_index = 255;  ///< pixels with this label have no loss and no gradient
+  bool over_all = true;  ///< average over all pixels, as the listing does, or over those that are not ignored
+};
+
+/// The average cross entropy of pixels: logits [N, K, H, W], labels [N, H, W]. Throws ShapeError for images and labels
+/// that differ in number or size, ValueError for a label that is no class, naming it and its place.
+template <class Scalar>
+Loss<Scalar> pixel_cross_entropy(Tensor<Scalar> logits, const Labels& labels,
+                                 const PixelCrossEntropyOptions& options = {}) {
+  CrossEntropyOptions<Scalar> entropy;
+  entropy.ignore_index = options.ignore_index;
+  if (options.over_all) entropy.reduction = Reduction::sum;
+  Loss<Scalar> loss = cross_entropy(std::move(logits), labels, entropy);
+  if (!options.over_all) return loss;
+  const double share = 1 / static_cast<double>(labels.numel());
+  loss.value *= share;
+  loss.grad *= static_cast<Scalar>(share);
+  return loss;
+}
+
+}  // namespace lamina

@@ -1,0 +1,155 @@
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "lamina/kernels/involution.hpp"
+#include "lamina/nn/avg_pool2d.hpp"
+#include "lamina/nn/batch_norm.hpp"
+#include "lamina/nn/container.hpp"
+#include "lamina/nn/conv2d.hpp"
+#include "lamina/nn/relu.hpp"
+
+namespace lamina {
+
+struct InvolutionOptions {
+  Index groups = 1;     ///< G; each group of C / G channels shares a kernel
+  Index stride = 1;     ///< S
+  Index reduction = 4;  ///< r; the kernels come from C / r features
+  Index dilation = 1;   ///< D, distance between the taps of a kernel
+  /// false: channel c is in group c / (C / G), and the taps of a group are neighbours, as in the paper's program.
+  /// true: it is in group c % G, and the groups of a tap are neighbours, as in the Keras listing.
+  bool groups_innermost = false;
+  bool bias = false;  ///< also in the convolution before the norm, as in the Keras listing
+  BatchNormOptions norm = {};
+};
+
+/// Involution (Li et al. 2021, equations 4 and 6): every pixel has a K x K kernel of its own, made from the features at
+/// that pixel, which the channels of a group share:
+///
+///   kernels = conv2(relu(bn(conv1(x)))),    1x1 convolutions C -> C / r -> K^2 G; x is averaged over S x S before
+///   y[n, c, i, j] = sum over a, b of kernels[n, g(c), a, b, i, j] x[n, c, i S + (a - K/2) D, j S + (b - K/2) D]
+///
+/// with zeros around the image. Shapes: x [N, C, H, W], y [N, C, ceil(H / S), ceil(W / S)]; at an edge that S does not
+/// divide, the average is over the pixels that there are. Keys are those of the paper's program: conv1.conv.weight,
+/// conv1.bn.weight, ..., conv2.conv.weight, conv2.conv.bias.
+///
+/// Throws ValueError for sizes below 1, an even K, groups that do not divide C or a reduction that leaves no feature;
+/// ShapeError for an input that is not [N, C, H, W] or smaller than the stride.
+template <class Scalar = float>
+class Involution : public Layer<Involution<Scalar>, Scalar> {
+ public:
+  Involution(Index channels, Index kernel_size, const InvolutionOptions& options = {})
+      : channels_(channels), kernel_(kernel_size), options_(options) {
+    const auto check = [&](bool valid, const auto&... parts) { detail::require(valid, name(), ": ", parts...); };
+    check(channels_ >= 1, "channels must be at least 1");
+    check(kernel_ >= 1 && kernel_ % 2 == 1, "kernel_size must be odd, got ", kernel_);
+    check(options_.groups >= 1, "groups must be at least 1, got ", options_.groups);
+    check(channels_ % options_.groups == 0, "groups = ", options_.groups, " does not divide ", channels_, " channels");
+    check(options_.stride >= 1, "stride must be at least 1, got ", options_.stride);
+    check(options_.dilation >= 1, "dilation must be at least 1, got ", options_.dilation);
+    check(options_.reduction >= 1, "reduction must be at least 1, got ", options_.reduction);
+    check(channels_ >= options_.reduction, "reduction = ", options_.reduction, " leaves none of ", channels_,
+          " channels");
+    const Index features = channels_ / options_.reduction;
+    if (options_.stride > 1) generator_.add("", AvgPool2d<Scalar>(options_.stride, {.ceil_mode = true}));
+    generator_.add("conv1",
+                   Sequential<Scalar>{{"conv", Conv2d<Scalar>(channels_, features, 1, {.bias = options_.bias})},
+                                      {"bn", BatchNorm2d<Scalar>(features, options_.norm)},
+                                      {"", ReLU<Scalar>()}});
+    generator_.add("conv2",
+                   Sequential<Scalar>{{"conv", Conv2d<Scalar>(features, options_.groups * kernel_ * kernel_, 1)}});
+  }
+
+  /// The kernels that infer would use: [N, G, K, K, OH, OW], or with groups_innermost [N, K, K, G, OH, OW].
+  Tensor<Scalar> kernels(const Tensor<Scalar>& x) const {
+    const Shape y = output_shape(x.shape());
+    const Tensor<Scalar> result = generator_.infer(x);
+    if (options_.groups_innermost) return result.reshape({y[0], kernel_, kernel_, options_.groups, y[2], y[3]});
+    return result.reshape({y[0], options_.groups, kernel_, kernel_, y[2], y[3]});
+  }
+
+  Shape output_shape(const Shape& input) const override {
+    detail::require<ShapeError>(input.rank() == 4, name(), ": expected an input [N, ", channels_, ", H, W], got shape ",
+                                input);
+    detail::require<ShapeError>(input[1] == channels_, name(), ": expected ", channels_, " channels, got shape ",
+                                input);
+    detail::require<ShapeError>(input[2] >= options_.stride && input[3] >= options_.stride, name(),
+                                ": the stride is larger than the image, got shape ", input);
+    const kernels::InvolutionShape s = sizes(input);
+    return {input[0], channels_, s.oh(), s.ow()};
+  }
+
+  Members<Scalar> members() override { return {{"", &generator_}}; }
+
+  std::string name() const override {
+    const InvolutionOptions defaults;
+    std::string out = detail::text("Involution(", channels_, ", ", kernel_);
+    if (options_.groups != defaults.groups) out += detail::text(", groups=", options_.groups);
+    if (options_.stride != defaults.stride) out += detail::text(", stride=", options_.stride);
+    if (options_.reduction != defaults.reduction) out += detail::text(", reduction=", options_.reduction);
+    if (options_.dilation != defaults.dilation) out += detail::text(", dilation=", options_.dilation);
+    if (options_.groups_innermost) out += ", groups_innermost=true";
+    if (options_.bias) out += ", bias=true";
+    return out + ")";
+  }
+
+  Index multiply_adds(const Shape& input) const override {
+    return generator_.multiply_adds(input) + output_shape(input).numel() * kernel_ * kernel_;
+  }
+
+ private:
+  kernels::InvolutionShape sizes(const Shape& input) const {
+    return {.n = input[0],
+            .c = channels_,
+            .h = input[2],
+            .w = input[3],
+            .groups = options_.groups,
+            .kernel = kernel_,
+            .stride = options_.stride,
+            .dilation = options_.dilation,
+            .groups_innermost = options_.groups_innermost};
+  }
+
+  Tensor<Scalar> involve(const Tensor<Scalar>& x, const Tensor<Scalar>& kernels) const {
+    Tensor<Scalar> y(output_shape(x.shape()));
+    if (!y.empty()) kernels::involution_forward(sizes(x.shape()), x.data(), kernels.data(), y.data());
+    return y;
+  }
+
+  Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
+    output_shape(x.shape());
+    return involve(x, generator_.infer(x));
+  }
+
+  Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {
+    output_shape(x.shape());
+    const Tensor<Scalar> kernels = generator_.forward(x, tape);
+    tape.push(x, kernels);
+    return involve(x, kernels);
+  }
+
+  Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad input_grad) override {
+    auto [x, kernels] = tape.pop<Tensor<Scalar>, Tensor<Scalar>>();
+    const bool learns = trainable(generator_);
+    if (input_grad == InputGrad::skip && !learns) {
+      generator_.discard(tape);
+      return {};
+    }
+    const kernels::InvolutionShape s = sizes(x.shape());
+    Tensor<Scalar> dkernels(kernels.shape());
+    kernels::involution_backward_kernels(s, std::as_const(x).data(), std::as_const(dy).data(), dkernels.data());
+    x = {};
+    Tensor<Scalar> dx = generator_.backward(std::move(dkernels), tape, input_grad);
+    if (input_grad == InputGrad::compute)
+      kernels::involution_backward_input(s, std::as_const(kernels).data(), std::as_const(dy).data(), dx.data());
+    return dx;
+  }
+
+  Index channels_, kernel_;
+  InvolutionOptions options_;
+  Sequential<Scalar> generator_;
+};
+
+}  // namespace lamina

@@ -1,0 +1,57 @@
+#pragma once
+
+#include <string>
+#include <utility>
+
+#include "lamina/kernels/elementwise.hpp"
+#include "lamina/nn/axis.hpp"
+#include "lamina/nn/module.hpp"
+
+namespace lamina {
+
+/// Entries start .. start + length - 1 along an axis, as torch.narrow: with Concat{Sequential{Narrow(1, 0, n), F}, ...}
+/// the layers of each branch see channels of their own. Negative axes count from the end. Throws ShapeError for an axis
+/// that x does not have or one that is too short.
+template <class Scalar = float>
+class Narrow : public Layer<Narrow<Scalar>, Scalar> {
+ public:
+  Narrow(int dim, Index start, Index length) : dim_(dim), start_(start), length_(length) {
+    detail::require(start >= 0 && length >= 0, name(), ": start and length must not be negative");
+  }
+
+  Shape output_shape(const Shape& input) const override {
+    const int axis = detail::axis_position(dim_, input, name());
+    detail::require<ShapeError>(start_ + length_ <= input[axis], name(), ": expected at least ", start_ + length_,
+                                " entries in axis ", axis, ", got shape ", input);
+    return input.with(axis, length_);
+  }
+  Members<Scalar> members() override { return {}; }
+  std::string name() const override { return detail::text("Narrow(", dim_, ", ", start_, ", ", length_, ")"); }
+  Index multiply_adds(const Shape&) const override { return 0; }
+
+ private:
+  Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
+    Tensor<Scalar> y(output_shape(x.shape()));
+    const detail::AroundAxis axis(x.shape(), dim_, name());
+    kernels::copy_rows(axis.outer, length_ * axis.inner, std::as_const(x).data() + start_ * axis.inner,
+                       axis.n * axis.inner, y.data(), length_ * axis.inner);
+    return y;
+  }
+  Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {
+    tape.push(x.shape());
+    return do_infer(std::move(x));
+  }
+  Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad) override {
+    const auto [shape] = tape.pop<Shape>();
+    const detail::AroundAxis axis(shape, dim_, name());
+    Tensor<Scalar> dx = Tensor<Scalar>::zeros(shape);
+    kernels::copy_rows(axis.outer, length_ * axis.inner, std::as_const(dy).data(), length_ * axis.inner,
+                       dx.data() + start_ * axis.inner, axis.n * axis.inner);
+    return dx;
+  }
+
+  int dim_;
+  Index start_, length_;
+};
+
+}  // namespace lamina

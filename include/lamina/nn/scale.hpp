@@ -1,0 +1,49 @@
+#pragma once
+
+#include <string>
+#include <utility>
+
+#include "lamina/kernels/elementwise.hpp"
+#include "lamina/kernels/gemm.hpp"
+#include "lamina/nn/module.hpp"
+
+namespace lamina {
+
+/// y = c x with one learned number c, a parameter of shape [1]: the weight of a branch. Its key is `name`.
+template <class Scalar = float>
+class Scale : public Layer<Scale<Scalar>, Scalar> {
+ public:
+  Parameter<Scalar> coefficient;
+
+  explicit Scale(double initial = 1, std::string key = "coefficient")
+      : coefficient(Tensor<Scalar>::full({1}, static_cast<Scalar>(initial))), key_(std::move(key)) {}
+
+  Shape output_shape(const Shape& input) const override { return input; }
+  Members<Scalar> members() override { return {{key_, &coefficient}}; }
+  std::string name() const override { return "Scale(" + key_ + ")"; }
+  Index multiply_adds(const Shape&) const override { return 0; }
+
+ private:
+  using Pack = simd::Pack<Scalar>;
+
+  Tensor<Scalar> scaled(Tensor<Scalar> x) const {
+    return kernels::transform(std::move(x), [c = coefficient.value.item()](Pack v) { return v * c; });
+  }
+  Tensor<Scalar> do_infer(Tensor<Scalar> x) const override { return scaled(std::move(x)); }
+  Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {
+    tape.push(x);
+    return scaled(std::move(x));
+  }
+  Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad) override {
+    const auto [x] = tape.pop<Tensor<Scalar>>();
+    if (coefficient.requires_grad)
+      kernels::gemm<Scalar>(1, 1, x.numel(), kernels::row_major(x.data(), x.numel()),
+                            kernels::row_major(std::as_const(dy).data(), 1), coefficient.gradient().data(),
+                            kernels::Store::add);
+    return scaled(std::move(dy));
+  }
+
+  std::string key_;
+};
+
+}  // namespace lamina

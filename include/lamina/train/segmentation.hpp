@@ -1,0 +1,104 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+#include <vector>
+
+#include "lamina/nn/conv2d.hpp"
+#include "lamina/nn/interpolate.hpp"
+#include "lamina/nn/softmax.hpp"
+#include "lamina/optim/optimizer.hpp"
+#include "lamina/train/metrics.hpp"
+
+/// The recipe of Geng et al. 2021, appendix E.1, around HamNet and its like; with PolynomialLR of power 0.9, stepped
+/// after each batch, and SegmentationAugment.
+namespace lamina {
+
+/// The recipe's three groups: weights of convolutions, which decay as the optimiser's options say; norms and
+/// coefficients, which do not; and biases of convolutions, which do not and are learned at twice the rate `lr`.
+template <class Scalar>
+std::vector<ParameterGroup<Scalar>> hamnet_groups(Module<Scalar>& net, double lr) {
+  std::vector<ParameterGroup<Scalar>> groups(3);
+  groups[1].weight_decay = groups[2].weight_decay = 0;
+  groups[2].lr = 2 * lr;
+  for (const NamedParameter<Scalar>& named : parameters(net)) {
+    const bool bias = dynamic_cast<const Conv2d<Scalar>*>(named.owner) != nullptr;
+    groups[named.parameter->value.rank() > 1 ? 0 : bias ? 2 : 1].parameters.push_back(named);
+  }
+  std::erase_if(groups, [](const auto& group) { return group.parameters.empty(); });
+  return groups;
+}
+
+struct MultiScaleOptions {
+  std::vector<double> scales = {0.5, 0.75, 1, 1.25, 1.5, 1.75};
+  bool flip = true;  ///< left and right, too
+};
+
+/// The probabilities of the classes, averaged over sizes of the images and their mirror images: images [N, C, H, W],
+/// the result [N, K, H, W]. Throws ValueError without scales, or for one that is not positive.
+template <class Scalar>
+Tensor<Scalar> multi_scale_probabilities(const Module<Scalar>& net, const Tensor<Scalar>& images,
+                                         const MultiScaleOptions& options = {}) {
+  constexpr const char* who = "multi_scale_probabilities";
+  detail::require(!options.scales.empty(), who, ": there are no scales");
+  detail::check_interpolated(who, images.shape());
+  const InterpolateOptions bilinear{.mode = InterpolateMode::bilinear, .align_corners = true};
+  const Size2 size(images.dim(2), images.dim(3));
+  const auto mirrored = [](Tensor<Scalar> x) {
+    Scalar* const data = x.data();
+    for (Index at = 0; at < x.numel(); at += x.dim(3)) std::reverse(data + at, data + at + x.dim(3));
+    return x;
+  };
+  Tensor<Scalar> sum;
+  for (const double scale : options.scales) {
+    detail::require(scale > 0, who, ": a scale must be positive, got ", scale);
+    const auto scaled = [scale](Index side) {
+      return std::max<Index>(1, static_cast<Index>(std::lround(scale * static_cast<double>(side))));
+    };
+    const Tensor<Scalar> input = interpolate(images, {scaled(size.h), scaled(size.w)}, bilinear);
+    for (const bool flip : {false, true}) {
+      if (flip && !options.flip) break;
+      Tensor<Scalar> logits = net(flip ? mirrored(input) : input);
+      if (flip) logits = mirrored(std::move(logits));
+      Tensor<Scalar> probabilities = softmax(interpolate(logits, size, bilinear), 1);
+      sum = sum.empty() ? std::move(probabilities) : std::move(sum) + probabilities;
+    }
+  }
+  sum *= Scalar(1) / static_cast<Scalar>(options.scales.size() * (options.flip ? 2 : 1));
+  return sum;
+}
+
+/// Adds the pixels whose label is not ignore_index. Errors are ConfusionMatrix::add's.
+inline void add_pixels(ConfusionMatrix& confusion, const Labels& labels, const Labels& predicted,
+                       std::int32_t ignore_index) {
+  detail::require<ShapeError>(labels.shape() == predicted.shape(), "add_pixels: labels of shape ", labels.shape(),
+                              ", predictions of shape ", predicted.shape());
+  std::vector<std::int32_t> kept, found;
+  for (Index i = 0; i < labels.numel(); ++i)
+    if (labels.data()[i] != ignore_index) {
+      kept.push_back(labels.data()[i]);
+      found.push_back(predicted.data()[i]);
+    }
+  const Shape shape{static_cast<Index>(kept.size())};
+  confusion.add(Labels(shape, kept), Labels(shape, found));
+}
+
+/// Intersection over union of a class: the pixels rightly said to be of it over those that are, or are said to be. NaN
+/// if there are none.
+inline double intersection_over_union(const ConfusionMatrix& confusion, Index label) {
+  Count count{confusion.counts()(label, label), -confusion.counts()(label, label)};
+  for (Index j = 0; j < confusion.classes(); ++j)
+    count.total += confusion.counts()(label, j) + confusion.counts()(j, label);
+  return count.fraction();
+}
+
+/// Its mean over the classes that are there.
+inline double mean_intersection_over_union(const ConfusionMatrix& confusion) {
+  double sum = 0, classes = 0;
+  for (Index k = 0; k < confusion.classes(); ++k)
+    if (const double value = intersection_over_union(confusion, k); !std::isnan(value)) sum += value, ++classes;
+  return sum / classes;
+}
+
+}  // namespace lamina

@@ -1,0 +1,64 @@
+// Writes into a folder what the test of classify_image needs: weights that are a formula, photographs that are one, and
+// bad files. classify_image_expected.py has the same formulas.
+
+#include <cmath>
+#include <cstdio>
+#include <string>
+
+#include "common/networks.hpp"
+#include "lamina/io/file.hpp"
+#include "lamina/io/image.hpp"
+#include "lamina/io/safetensors.hpp"
+
+using namespace lamina;
+
+namespace {
+
+/// Value i of parameter or buffer number `place` is center + scale * sin(i * i + place), which depends on i as if
+/// drawn.
+void fill(Module<float>& net) {
+  StateDict<float> state = state_dict(std::as_const(net));
+  Index place = 0;
+  for (auto& [key, value] : state) {
+    auto* tensor = std::get_if<Tensor<float>>(&value);
+    if (!tensor) continue;
+    const Shape shape = tensor->shape();
+    double center = 0, scale = 0.1;
+    if (shape.rank() > 1)
+      scale = 1.8 / std::sqrt(static_cast<double>(shape.numel() / shape[0]));
+    else if (!key.ends_with("bias") && !key.ends_with("running_mean"))
+      center = 1, scale = 0.3;
+    for (Index i = 0; i < tensor->numel(); ++i)
+      tensor->data()[i] = static_cast<float>(center + scale * std::sin(static_cast<double>(i * i + place)));
+    ++place;
+  }
+  load_state_dict(net, state);
+}
+
+Tensor<std::uint8_t> photograph(Index height, Index width) {
+  Tensor<std::uint8_t> image({3, height, width});
+  for (Index c = 0; c < 3; ++c)
+    for (Index y = 0; y < height; ++y)
+      for (Index x = 0; x < width; ++x)
+        image(c, y, x) = static_cast<std::uint8_t>((x * x + 3 * y * y + 40 * c * x + 7 * x * y) / 50 % 256);
+  return image;
+}
+
+}  // namespace
+
+int main(int, char** argv) {
+  const std::string folder = argv[1] + std::string("/");
+  const auto net = examples::find_network("mobilenet_v3_small").make({.channels = 3, .classes = 1000});
+  fill(*net);
+  save_state_dict(folder + "weights.safetensors", state_dict(std::as_const(*net)));
+  write_png(folder + "wide.png", photograph(300, 411));
+  write_png(folder + "small.png", photograph(90, 61));
+  std::string names;
+  for (int i = 0; i < 1000; ++i) names += "class number " + std::to_string(i) + "\r\n";
+  write_file_atomically(folder + "names.txt", names);
+  write_file_atomically(folder + "seven.txt", std::string("1\n2\n3\n4\n5\n6\n7\n"));
+  Bytes png = read_file(folder + "small.png");
+  png.resize(png.size() / 2);
+  write_file_atomically(folder + "cut.png", png);
+  return 0;
+}

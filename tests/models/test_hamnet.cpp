@@ -1,0 +1,165 @@
+#include <doctest/doctest.h>
+
+#include <cmath>
+
+#include "lamina/data/loader.hpp"
+#include "lamina/data/scenes.hpp"
+#include "lamina/data/segmentation.hpp"
+#include "lamina/models/hamnet.hpp"
+#include "lamina/nn/summary.hpp"
+#include "lamina/optim/sgd.hpp"
+#include "lamina/train/segmentation.hpp"
+
+using namespace lamina;
+
+namespace {
+
+HamNetOptions small(Context context) {
+  HamNetOptions options{.classes = 4, .depth = 18, .channels = 16, .aligned = 8, .context = context};
+  options.backbone.width = 1.0 / 16;
+  options.hamburger = {.D = 16, .ham = {.rank = 4}};
+  return options;
+}
+
+}  // namespace
+
+TEST_CASE("HamNet has the listing's keys and the images' size, with any context") {
+  for (const Context context : {Context::none, Context::nmf, Context::vq, Context::cd, Context::self_attention,
+                                Context::dual_attention, Context::double_attention}) {
+    auto net = hamnet<float>(small(context));
+    CHECK(net.output_shape({2, 3, 33, 40}) == Shape{2, 4, 33, 40});
+    CHECK(net(Tensor<float>::ones({1, 3, 33, 40})).shape() == Shape{1, 4, 33, 40});
+    Tape tape;
+    const Tensor<float> y = net.forward(Tensor<float>::ones({2, 3, 33, 40}), tape);
+    net.backward(y, tape, InputGrad::skip);
+    CHECK(tape.empty());
+  }
+  std::vector<std::string> keys;
+  auto net = hamnet<float>(small(Context::nmf));
+  for (const auto& [name, parameter, owner] : parameters(net)) keys.push_back(name);
+  for (const char* key :
+       {"backbone.0.0.weight", "backbone.1.bias", "backbone.5.0.downsample.0.weight", "squeeze.conv.weight",
+        "hamburger.lower_bread.0.weight", "hamburger.upper_bread.1.weight", "align.bn.bias", "fc.1.bias"})
+    CHECK(std::count(keys.begin(), keys.end(), key) == 1);
+}
+
+TEST_CASE("HamNet with ResNet-50 has the listing's number of parameters, and learns strides 8 and 16") {
+  auto net = hamnet<float>({.classes = 21});
+  CHECK(count_parameters(net).total == 34781397);
+  HamNetOptions options = small(Context::none);
+  options.backbone.output_stride = 16;
+  CHECK(hamnet<float>(options).net.output_shape({1, 3, 64, 96}) == Shape{1, 4, 4, 6});
+  options.backbone.output_stride = 8;
+  CHECK(hamnet<float>(options).net.output_shape({1, 3, 64, 96}) == Shape{1, 4, 8, 12});
+}
+
+TEST_CASE("the recipe: groups, average over pixels, augmentation, many scales") {
+  auto net = hamnet<float>([] {
+    HamNetOptions options = small(Context::nmf);
+    options.version = HamburgerVersion::v2_plus;
+    options.hamburger.D = 8;
+    return options;
+  }());
+  const auto groups = hamnet_groups(net, 0.01);
+  CHECK(groups.size() == 3);
+  CHECK(groups[2].lr == 0.02);
+  std::size_t count = 0;
+  for (const auto& group : groups) count += group.parameters.size();
+  CHECK(count == parameters(net).size());
+  for (const auto& named : groups[2].parameters) CHECK(named.name.ends_with("bias"));
+  CHECK(groups[2].parameters.size() == 2);  // lower bread and classifier
+
+  const Tensor<float> logits = Random(1).normal<float>({2, 4, 3, 5});
+  Labels labels = Labels::zeros({2, 3, 5});
+  for (Index j = 0; j < 5; ++j) labels(1, 2, j) = 255;
+  const auto all = pixel_cross_entropy(logits, labels),
+             valid = pixel_cross_entropy(logits, labels, {.over_all = false});
+  CHECK(all.value * 30 == doctest::Approx(valid.value * 25));
+  CHECK(all.grad(0, 1, 2, 3) * 30 == doctest::Approx(valid.grad(0, 1, 2, 3) * 25));
+  CHECK(all.grad(1, 0, 2, 1) == 0);
+  labels(0, 1, 2) = 4;
+  CHECK_THROWS_WITH_AS(pixel_cross_entropy(logits, labels),
+                       "cross_entropy: label 4 at position [0, 1, 2] is not one of the 4 classes 0 to 3", ValueError);
+  CHECK_THROWS_WITH_AS(pixel_cross_entropy(logits, Labels::zeros({2, 3, 4})),
+                       "cross_entropy: expected labels of shape [2, 3, 5], got shape [2, 3, 4]", ShapeError);
+  CHECK_THROWS_AS(pixel_cross_entropy(logits, Labels::zeros({3, 3, 5})), ShapeError);
+
+  const Tensor<float> images = Random(2).uniform<float>({1, 3, 32, 40});
+  const Tensor<float> probabilities = multi_scale_probabilities(net, images, {.scales = {0.5, 1}});
+  CHECK(probabilities.shape() == Shape{1, 4, 32, 40});
+  for (Index i = 0; i < 32 * 40; ++i) {
+    float sum = 0;
+    for (Index k = 0; k < 4; ++k) sum += probabilities.data()[k * 32 * 40 + i];
+    CHECK(sum == doctest::Approx(1).epsilon(1e-5));
+  }
+  const Tensor<float> once = multi_scale_probabilities(net, images, {.scales = {1}, .flip = false});
+  CHECK((once.array() - softmax(net(images), 1).array()).abs().maxCoeff() < 1e-6f);
+  CHECK_THROWS_AS(multi_scale_probabilities(net, images, {.scales = {}}), ValueError);
+}
+
+TEST_CASE("augmentation keeps images and labels together") {
+  // The image shows its labels, so that they must still agree afterwards (away from edges, which are blended).
+  const Index h = 24, w = 30;
+  Example<float> example{Tensor<float>({1, h, w}), Labels({h, w})};
+  for (Index i = 0; i < h; ++i)
+    for (Index j = 0; j < w; ++j) {
+      example.target(i, j) = j < w / 3 ? 1 : i < h / 2 ? 2 : 3;
+      example.input(0, i, j) = static_cast<float>(example.target(i, j));
+    }
+  const SegmentationAugment augment(28, {.fill = 9, .ignore_index = 9});
+  Random random(4);
+  for (int round = 0; round < 40; ++round) {
+    const auto [image, labels] = augment(example, random);
+    REQUIRE(image.shape() == Shape{1, 28, 28});
+    REQUIRE(labels.shape() == Shape{28, 28});
+    Index differ = 0;
+    for (Index k = 0; k < labels.numel(); ++k)
+      differ += std::abs(image.data()[k] - static_cast<float>(labels.data()[k])) > 0.75f;
+    CHECK(differ <= 28 * 2);
+  }
+  CHECK_THROWS_WITH_AS(SegmentationAugment(0), "SegmentationAugment: the crop must be at least 1, got 0", ValueError);
+  example.target = Labels::zeros({h, w - 1});
+  CHECK_THROWS_WITH_AS(augment(example, random),
+                       "SegmentationAugment: expected labels of shape [24, 30], got shape [24, 29]", ShapeError);
+}
+
+TEST_CASE("scenes are reproducible, and a small HamNet learns them") {
+  const auto train = scenes(32, {.size = 32}), same = scenes(8, {.size = 32, .first = 24});
+  CHECK(train.get(24).input == same.get(0).input);
+  CHECK(train.get(31).target == same.get(7).target);
+  std::array<Index, 4> pixels{};
+  for (const std::int32_t label : train.targets().values()) ++pixels.at(static_cast<std::size_t>(label));
+  for (const Index count : pixels) CHECK(count > 0);
+  CHECK_THROWS_WITH_AS(scenes(1, {.size = {8, 32}}), "scenes: sides must be at least 16, got (8, 32)", ValueError);
+
+  manual_seed(1);
+  HamNetOptions options = small(Context::nmf);
+  options.backbone.width = 0.25;
+  options.backbone.norm.momentum = 0.1;
+  auto net = hamnet<float>(options);
+  SGD<float> optimizer(hamnet_groups(net, 0.02), {.lr = 0.02, .momentum = 0.9, .weight_decay = 1e-4});
+  DataLoader<float> loader(train,
+                           {.batch_size = 8, .shuffle = true, .augment = SegmentationAugment(32, {.scales = {1}})});
+  Tape tape;
+  std::vector<double> losses;
+  for (Index epoch = 0; epoch < 10; ++epoch) {
+    loader.set_epoch(epoch);
+    losses.push_back(0);
+    for (auto& [images, labels] : loader) {
+      auto [loss, grad] = pixel_cross_entropy(net.forward(std::move(images), tape), labels);
+      net.backward(std::move(grad), tape, InputGrad::skip);
+      optimizer.step();
+      losses.back() += loss / 4;
+    }
+  }
+  CHECK(losses.back() < 0.6 * losses.front());
+}
+
+TEST_CASE("intersection over union") {
+  ConfusionMatrix confusion(3);
+  add_pixels(confusion, Labels({6}, {0, 0, 0, 1, 1, 255}), Labels({6}, {0, 0, 1, 1, 0, 2}), 255);
+  CHECK(intersection_over_union(confusion, 0) == doctest::Approx(2.0 / 4));
+  CHECK(intersection_over_union(confusion, 1) == doctest::Approx(1.0 / 3));
+  CHECK(std::isnan(intersection_over_union(confusion, 2)));
+  CHECK(mean_intersection_over_union(confusion) == doctest::Approx((0.5 + 1.0 / 3) / 2));
+}

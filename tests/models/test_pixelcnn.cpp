@@ -1,0 +1,242 @@
+#include <doctest/doctest.h>
+
+#include "conformance.hpp"
+#include "lamina/models/autoregressive.hpp"
+#include "lamina/models/pixelcnn.hpp"
+#include "lamina/nn/max_pool2d.hpp"
+#include "lamina/nn/summary.hpp"
+
+using namespace lamina;
+
+namespace {
+
+/// The definition, in double, with the mask spelled out tap by tap.
+Tensor<double> masked_by_definition(const Tensor<double>& x, const Tensor<double>& weight, const Tensor<double>& bias,
+                                    Mask mask, Index groups) {
+  const Index n = x.dim(0), c = x.dim(1), h = x.dim(2), w = x.dim(3), m = weight.dim(0);
+  const Index kh = weight.dim(2), kw = weight.dim(3);
+  Tensor<double> y({n, m, h, w});
+  const auto open = [&](Index out, Index in, Index a, Index b) {
+    if (a != kh / 2) return a < kh / 2;
+    if (mask == Mask::vertical_A) return false;
+    if (mask == Mask::vertical_B) return true;
+    if (b != kw / 2) return b < kw / 2;
+    const Index out_group = out * groups / m, in_group = in * groups / c;
+    return mask == Mask::A ? in_group < out_group : in_group <= out_group;
+  };
+  for (Index i = 0; i < n; ++i)
+    for (Index o = 0; o < m; ++o)
+      for (Index r = 0; r < h; ++r)
+        for (Index q = 0; q < w; ++q) {
+          double sum = bias(o);
+          for (Index j = 0; j < c; ++j)
+            for (Index a = 0; a < kh; ++a)
+              for (Index b = 0; b < kw; ++b) {
+                const Index row = r + a - kh / 2, column = q + b - kw / 2;
+                if (open(o, j, a, b) && row >= 0 && row < h && column >= 0 && column < w)
+                  sum += weight(o, j, a, b) * x(i, j, row, column);
+              }
+          y(i, o, r, q) = sum;
+        }
+  return y;
+}
+
+/// Weights and running statistics that a trained model might have.
+template <class S>
+void stir(Module<S>& net) {
+  Random random(5);
+  for_each<BatchNorm2d<S>>(net, [&](BatchNorm2d<S>& norm) {
+    norm.running_mean = random.normal<S>(norm.running_mean.shape(), 0, S(0.1));
+    norm.running_var = random.uniform<S>(norm.running_var.shape(), S(0.5), S(2));
+    norm.weight.value = random.uniform<S>(norm.weight.value.shape(), S(0.5), S(1.5));
+    norm.bias.value = random.normal<S>(norm.bias.value.shape(), 0, S(0.1));
+  });
+}
+
+/// Whether d logits / d images is exactly zero where a value would see itself or a later one, by backward and, where
+/// the network is the same function in both modes, by changing the image.
+void check_causal(Module<float>& net, Index colours, Index levels, Index side) {
+  const Shape shape{1, colours, side, side};
+  const Index pixels = side * side;
+  const Tensor<float> x = Random(2).uniform(shape);
+  const Tensor<float> y = net.infer(x);
+  bool reacts = false;
+  for (Index pixel = 0; pixel < pixels; pixel += 3)
+    for (Index c = 0; c < colours; ++c) {
+      Tensor<float> changed = x;
+      for (Index p = pixel; p < pixels; ++p)
+        for (Index d = p == pixel ? c : 0; d < colours; ++d) changed.data()[d * pixels + p] += 1;
+      const Tensor<float> z = net.infer(changed);
+      for (Index p = 0; p <= pixel; ++p)
+        for (Index d = 0; d < (p == pixel ? c + 1 : colours); ++d)
+          for (Index k = 0; k < levels; ++k)
+            REQUIRE(y.data()[(d * levels + k) * pixels + p] == z.data()[(d * levels + k) * pixels + p]);
+      reacts |= !(y == z);
+    }
+  CHECK(reacts);
+}
+
+}  // namespace
+
+TEST_CASE("MaskedConv2d is the definition and conforms") {
+  struct Case {
+    Mask mask;
+    Index in, out;
+    Size2 kernel;
+    Index groups;
+  };
+  for (const Case& c : {Case{Mask::A, 1, 5, 7, 1},
+                        {Mask::B, 4, 6, 3, 1},
+                        {Mask::A, 3, 6, 5, 3},
+                        {Mask::B, 5, 7, 3, 3},
+                        {Mask::B, 6, 3, 1, 3},
+                        {Mask::A, 2, 3, {1, 3}, 1},
+                        {Mask::vertical_A, 2, 3, 3, 1},
+                        {Mask::vertical_B, 2, 3, {3, 5}, 1},
+                        {Mask::B, 17, 18, 5, 1}}) {
+    manual_seed(7);
+    const MaskedConv2d<double> conv(c.mask, c.in, c.out, c.kernel, {.groups = c.groups});
+    CAPTURE(conv.name());
+    const Tensor<double> x = Random(3).normal<double>({2, c.in, 5, 6});
+    // Whatever stands at the masked taps is not looked at.
+    MaskedConv2d<double> filled = conv;
+    filled.weight.value = Random(4).normal<double>(conv.weight.value.shape());
+    const Tensor<double> expected = masked_by_definition(x, filled.weight.value, filled.bias.value, c.mask, c.groups);
+    CHECK(testing::worst_difference(filled(x), expected).error < 1e-12);
+    if (c.in < 10) CHECK(conforms(conv, {2, c.in, 4, 5}));
+  }
+}
+
+TEST_CASE("MaskedConv2d by Winograd's gradient") {
+  manual_seed(1);
+  MaskedConv2d<double> conv(Mask::B, 16, 16, 3);
+  Conv2d<double> dense(16, 16, 3, {.padding = 1});
+  dense.weight.value = conv.weight.value;
+  dense.bias.value = conv.bias.value;
+  const Tensor<double> x = Random(3).normal<double>({8, 16, 12, 12}), dy = Random(4).normal<double>({8, 16, 12, 12});
+  Tape tape, dense_tape;
+  CHECK(testing::worst_difference(conv.forward(x, tape), dense.forward(x, dense_tape)).error < 1e-11);
+  const auto dense_dx = dense.backward(dy, dense_tape);
+  CHECK(testing::worst_difference(conv.backward(dy, tape), dense_dx).error < 1e-11);
+  for (Index i = 0; i < 256; ++i)
+    for (Index t = 0; t < 9; ++t)
+      CHECK(conv.weight.grad.data()[i * 9 + t] ==
+            doctest::Approx(t < 5 ? dense.weight.grad.data()[i * 9 + t] : 0).epsilon(1e-9));
+}
+
+TEST_CASE("PixelCNN has the listing's parameters and keys") {
+  const auto net = pixelcnn();
+  CHECK(count_parameters(net).total == 3313664);
+  const auto& block = dynamic_cast<const Sequential<float>&>(net[2])[0];
+  CHECK(count_parameters(block).total == 214528);
+  CHECK(count_parameters(net[0]).total == 12800);
+  CHECK(count_parameters(net[1]).total == 512);
+  const auto& head = dynamic_cast<const Sequential<float>&>(net[4]);
+  CHECK(count_parameters(head[0]).total == 32896);
+  CHECK(count_parameters(head[2]).total == 16512);
+  CHECK(count_parameters(head[4]).total == 33024);
+  const auto state = state_dict(net);
+  CHECK(state[0].first == "conv1.conv.weight");
+  const auto has = [&](const char* key) {
+    return std::any_of(state.begin(), state.end(), [&](const auto& entry) { return entry.first == key; });
+  };
+  for (const char* key : {"bn1.running_var", "residual_blocks.14.conv1.weight", "residual_blocks.0.conv2.conv.bias",
+                          "residual_blocks.3.bn3.num_batches_tracked", "head.0.conv.weight", "head.4.bias"})
+    CHECK_MESSAGE(has(key), key);
+}
+
+TEST_CASE("PixelCNN is causal, exactly") {
+  manual_seed(2);
+  auto net = pixelcnn({.blocks = 2, .hidden = 20, .levels = 3});
+  stir(net);
+  check_causal(net, 1, 3, 9);
+  auto colour = pixelcnn({.channels = 3, .blocks = 2, .hidden = 20, .levels = 4});
+  stir(colour);
+  check_causal(colour, 3, 4, 6);
+}
+
+TEST_CASE("incremental sampling gives the naive sampler's images") {
+  manual_seed(3);
+  for (const PixelCNNOptions& options : {PixelCNNOptions{.blocks = 2, .hidden = 32, .levels = 2},
+                                         {.blocks = 2, .hidden = 20, .levels = 256},
+                                         {.blocks = 1, .hidden = 18, .levels = 7, .norm = false},
+                                         {.channels = 3, .blocks = 2, .hidden = 21, .levels = 5}}) {
+    auto net = pixelcnn(options);
+    stir(net);
+    for (const Index n : {1, 5}) {
+      const Shape shape{n, options.channels, 7, 9};
+      SampleOptions how{.levels = options.levels, .temperature = 0.7, .seed = 11};
+      const auto fast = sample(net, shape, how);
+      how.incremental = false;
+      CHECK(fast == sample(net, shape, how));
+      how.incremental = true;
+      how.seed = 12;
+      CHECK_FALSE(fast == sample(net, shape, how));
+      how.given = 31;
+      how.top_k = 2;
+      const auto completed = complete(net, fast, how);
+      how.incremental = false;
+      CHECK(completed == complete(net, fast, how));
+      for (Index i = 0; i < n * options.channels; ++i)
+        for (Index p = 0; p < 31; ++p) REQUIRE(completed.data()[i * 63 + p] == fast.data()[i * 63 + p]);
+    }
+    // The logits themselves, bit by bit.
+    const Shape shape{3, options.channels, 6, 5};
+    const auto x = Random(8).uniform(shape);
+    const auto logits = net(x);
+    const auto form = incremental_model(net, shape);
+    for (Index p = 0; p < 30; ++p) {
+      const Pixel at{p / 5, p % 5};
+      CHECK(form->step(detail::pixel_of(x, at), at) == detail::pixel_of(logits, at));
+      form->settle(detail::pixel_of(x, at), at);
+    }
+  }
+}
+
+TEST_CASE("likelihood") {
+  // A model that knows nothing: every level is as likely.
+  const Tensor<float> images = quantize(Random(1).uniform({3, 3, 4, 5}), 8);
+  const Labels targets = pixel_levels(images, 8);
+  const auto [nats, grad] = pixel_loss(Tensor<float>::zeros({3, 24, 4, 5}), targets);
+  CHECK(nats == doctest::Approx(60 * std::log(8.0)));
+  CHECK(bits_per_dimension(nats, 60) == doctest::Approx(3));
+  CHECK(grad.shape() == Shape{3, 24, 4, 5});
+  CHECK(grad(1, 8 + targets(1, 1, 2, 3), 2, 3) == doctest::Approx((1.0 / 8 - 1) / 3));
+}
+
+TEST_CASE("PixelCNN says what is wrong") {
+  CHECK_THROWS_WITH_AS(MaskedConv2d(Mask::A, 1, 8, 4), "MaskedConv2d(A, 1, 8, 4): kernel_size must be odd, got 4",
+                       ValueError);
+  CHECK_THROWS_WITH_AS(MaskedConv2d(Mask::A, 1, 8, 1),
+                       "MaskedConv2d(A, 1, 8, 1): the mask leaves nothing of the kernel", ValueError);
+  CHECK_THROWS_WITH_AS(MaskedConv2d(Mask::B, 2, 8, 3, {.groups = 3}),
+                       "MaskedConv2d(B, 2, 8, 3, groups=3): expected 1 to 2 groups, got 3", ValueError);
+  CHECK_THROWS_WITH_AS(MaskedConv2d(Mask::B, 2, 8, 3)(Tensor<float>::zeros({1, 3, 4, 4})),
+                       "MaskedConv2d(B, 2, 8, 3): expected 2 input channels, got shape [1, 3, 4, 4]", ShapeError);
+  CHECK_THROWS_WITH_AS(pixelcnn({.levels = 1}), "pixelcnn: expected at least 2 levels, got 1", ValueError);
+  CHECK_THROWS_WITH_AS(pixel_levels(Tensor<float>::full({1, 1, 1, 2}, 0.3f), 2),
+                       "pixel_levels: 0.3 at position 0 is none of 2 levels from 0 to 1; quantize() makes it one",
+                       ValueError);
+  const auto run = [](const Sequential<float>& net) { sample(net, {1, 1, 4, 4}, {.levels = 2}); };
+  CHECK_THROWS_WITH_AS(
+      run({MaskedConv2d(Mask::B, 1, 2, 3)}),
+      "Sequential(MaskedConv2d(B, 1, 2, 3)) is not causal: MaskedConv2d(B, 1, 2, 3) passes on the pixel "
+      "that is to be predicted; the first layer must be a MaskedConv2d of type A",
+      StateError);
+  CHECK_THROWS_WITH_AS(run({Sum<float>{MaskedConv2d(Mask::A, 1, 2, 3), Conv2d(1, 2, 1)}}),
+                       "Sequential(Sum(MaskedConv2d(A, 1, 2, 3), Conv2d(1, 2, 1))) is not causal: Conv2d(1, 2, 1) "
+                       "passes on the pixel that is to be predicted; the first layer must be a MaskedConv2d of type A",
+                       StateError);
+  CHECK_THROWS_WITH_AS(run({MaskedConv2d(Mask::A, 1, 2, 3), Conv2d(2, 2, 3, {.padding = 1})}),
+                       "Conv2d(2, 2, 3, padding=1) has no incremental form: it cannot be computed pixel by pixel",
+                       StateError);
+  CHECK_THROWS_WITH_AS(sample(Sequential<float>{MaskedConv2d(Mask::A, 3, 6, 3, {.groups = 3}), Conv2d(6, 6, 1)},
+                              {1, 3, 4, 4}, {.levels = 2}),
+                       "Conv2d(6, 6, 1) is not causal: it mixes the 3 colours", StateError);
+  CHECK_THROWS_WITH_AS(
+      sample(Sequential<float>{MaskedConv2d(Mask::A, 1, 3, 3)}, {1, 1, 4, 4}, {.levels = 2}),
+      "complete: expected logits [1, 2, 4, 4] for 1 channels of 2 levels, the model gives [1, 3, 4, 4]", ShapeError);
+  CHECK_THROWS_WITH_AS(
+      complete(Sequential<float>{MaskedConv2d(Mask::A, 1, 2, 3)}, Tensor<float>::zeros({1, 4, 4}), {.levels = 2}),
+      "complete: expected images [N, C, H, W], got shape [1, 4, 4]", ShapeError);
+}

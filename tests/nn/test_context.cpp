@@ -1,0 +1,63 @@
+#include <doctest/doctest.h>
+
+#include "conformance.hpp"
+#include "lamina/nn/context/context.hpp"
+#include "lamina/nn/interpolate.hpp"
+#include "lamina/nn/summary.hpp"
+
+using namespace lamina;
+
+TEST_CASE("Interpolate and the attentions conform") {
+  for (const InterpolateOptions& options : {InterpolateOptions{},
+                                            {.mode = InterpolateMode::bilinear},
+                                            {.mode = InterpolateMode::bilinear, .align_corners = true}}) {
+    CHECK(conforms(Interpolate<double>({7, 11}, options), {2, 3, 4, 5}));
+    CHECK(conforms(Interpolate<double>({3, 2}, options), {1, 2, 5, 9}));
+    CHECK(conforms(Interpolate<double>({4, 5}, options), {1, 2, 4, 5}));
+  }
+  CHECK(conforms(PixelAttention<double>(2, 0.7), {2, 7, 3, 4}));
+  CHECK(conforms(ChannelAttention<double>(), {2, 3, 2, 5}));
+  CHECK(conforms(GatherDistribute<double>(2), {2, 7, 3, 4}));
+  CHECK(conforms(dual_attention<double>(8), {2, 8, 3, 3}, {.training_differs = true}));
+}
+
+TEST_CASE("parameters and multiply-adds of the paper's table 3") {
+  const Shape input{1, 512, 128, 128};
+  const auto check = [&](auto net, double parameters, double multiply_adds) {
+    CHECK(static_cast<double>(count_parameters(net).total) / (1 << 20) == doctest::Approx(parameters).epsilon(0.01));
+    CHECK(static_cast<double>(net.multiply_adds(input)) == doctest::Approx(multiply_adds).epsilon(0.02));
+  };
+  check(self_attention<float>(512), 1.00, 292e9);
+  check(double_attention<float>(512), 1.01, 25.7e9);
+  check(dual_attention<float>(512), 4.82, 246e9);  // the convolutions are 82.7e9 of them
+}
+
+TEST_CASE("self-attention's memory grows linearly in the number of pixels") {
+  const auto peak = [](Index side) {
+    const PixelAttention<float> attention(4);
+    const Tensor<float> x = Random(1).normal<float>({1, 12, side, side});
+    const auto before = storage_statistics().bytes_in_use;
+    Tape tape;
+    PixelAttention<float>(attention).forward(x, tape);
+    return storage_statistics().bytes_in_use - before;
+  };
+  CHECK(peak(32) <= 5 * peak(16));
+}
+
+TEST_CASE("Interpolate and the attentions name themselves and what is wrong") {
+  CHECK(Interpolate({4, 8}).name() == "Interpolate((4, 8), nearest)");
+  CHECK(Interpolate(4, {.mode = InterpolateMode::bilinear, .align_corners = true}).name() ==
+        "Interpolate(4, bilinear, align_corners)");
+  CHECK_THROWS_WITH_AS(Interpolate(0), "Interpolate(0, nearest): the size must be at least 1", ValueError);
+  CHECK_THROWS_WITH_AS(Interpolate(4, {.align_corners = true}),
+                       "Interpolate(4, nearest): align_corners is for bilinear interpolation", ValueError);
+  CHECK_THROWS_WITH_AS(Interpolate(4).output_shape({3, 8, 8}),
+                       "Interpolate(4, nearest): expected images [N, C, H, W], got shape [3, 8, 8]", ShapeError);
+  CHECK_THROWS_WITH_AS(interpolate(Tensor<float>({1, 2, 3, 4}), Size2(0, 4)),
+                       "interpolate: the size must be at least 1, got (0, 4)", ValueError);
+  CHECK_THROWS_WITH_AS(PixelAttention(3).output_shape({1, 6, 2, 2}),
+                       "PixelAttention(3): expected more than 2 * 3 channels, got shape [1, 6, 2, 2]", ShapeError);
+  CHECK_THROWS_WITH_AS(GatherDistribute(3).infer(Tensor<float>({1, 2, 4})),
+                       "GatherDistribute(3): expected an input [N, C, H, W], got shape [1, 2, 4]", ShapeError);
+  CHECK_THROWS_WITH_AS(dual_attention<float>(7), "dual_attention: expected at least 8 channels, got 7", ValueError);
+}
