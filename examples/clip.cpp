@@ -27,6 +27,7 @@
 #include "lamina/io/image.hpp"
 #include "lamina/io/safetensors.hpp"
 #include "lamina/models/resnet.hpp"
+#include "lamina/nn/init.hpp"
 #include "lamina/nn/summary.hpp"
 #include "lamina/optim/adam.hpp"
 #include "lamina/train/checkpoint.hpp"
@@ -200,6 +201,8 @@ void prepare_encoders(ClipModel<float>& net, const Settings& s) {
   }
   if (!s.text_weights.empty())
     load_state_dict(net.text_encoder.model, distilbert_state(load_safetensors(s.text_weights)));
+  else  // BERT's deviation of 0.02 is for its 768 features; with few it would be slow to start
+    init::weights<Linear<float>>(net.text_encoder, [](Tensor<float>& weight) { init::xavier_uniform(weight); });
   if (s.freeze_image) set_requires_grad(net.image_encoder, false);
   if (s.freeze_text) set_requires_grad(net.text_encoder, false);
 }
