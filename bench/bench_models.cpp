@@ -1,4 +1,5 @@
 #include "cases.hpp"
+#include "lamina/models/distilbert.hpp"
 
 namespace lamina::bench {
 
@@ -49,6 +50,48 @@ void dense_convolution(benchmark::State& state, Index c, Index m, Index kernel) 
     benchmark::DoNotOptimize(y.data());
   }
 }
+
+/// Texts of these many tokens.
+PackedTokens texts(const std::vector<Index>& lengths) {
+  PackedTokens tokens{{}, Sequences(lengths)};
+  tokens.ids = Labels({tokens.sequences.tokens()});
+  Random random(1);
+  for (std::int32_t& id : tokens.ids.values()) id = static_cast<std::int32_t>(1 + random.below(30521));
+  return tokens;
+}
+
+/// distilbert/NAME/infer; and train with an even gradient of all real tokens, and a step of plain SGD.
+void add_distilbert(const std::string& name, const std::vector<Index>& lengths) {
+  const auto count = [lengths](benchmark::State& state, const DistilBert<float>& net, double passes) {
+    double total = 0;
+    for (const Index length : lengths) total += static_cast<double>(net.multiply_adds({length}));
+    state.counters["GFLOP"] = 2e-9 * passes * total;
+  };
+  const auto infer = [=](benchmark::State& state) {
+    manual_seed(0);
+    const DistilBert<float> net;
+    const PackedTokens tokens = texts(lengths);
+    for (auto _ : state) benchmark::DoNotOptimize(net.infer(tokens).data());
+    count(state, net, 1);
+  };
+  const auto train = [=](benchmark::State& state) {
+    manual_seed(0);
+    DistilBert<float> net;
+    const PackedTokens tokens = texts(lengths);
+    const Index elements = tokens.sequences.tokens() * net.features();
+    const auto dy = Tensor<float>::full({tokens.sequences.tokens(), net.features()}, 1 / static_cast<float>(elements));
+    SGD optimizer(parameters(net), {.lr = 1e-3});
+    Tape tape;
+    for (auto _ : state) {
+      benchmark::DoNotOptimize(net.forward(tokens, tape).data());
+      net.backward(dy, tape, InputGrad::skip);
+      optimizer.step();
+    }
+    count(state, net, 3);
+  };
+  benchmark::RegisterBenchmark(("distilbert/" + name + "/infer").c_str(), infer)->Unit(benchmark::kMillisecond);
+  benchmark::RegisterBenchmark(("distilbert/" + name + "/train").c_str(), train)->Unit(benchmark::kMillisecond);
+}
 }  // namespace
 
 void add_cases() {
@@ -75,11 +118,11 @@ void add_cases() {
   network("resnet_blocks_b8", resnet_blocks, {8, 64, 56, 56}, {8, 64, 56, 56});
 
   // As torchvision's: one image to infer, a batch to train.
-  const Shape one{1, 3, 224, 224}, four{4, 3, 224, 224}, eight{8, 3, 224, 224};
+  const Shape one{1, 3, 224, 224}, eight{8, 3, 224, 224};
   network(
-      "alexnet", [] { return alexnet(); }, one, four);
+      "alexnet", [] { return alexnet(); }, one, eight);
   network(
-      "vgg11", [] { return vgg(Vgg::A); }, one, four);
+      "vgg11", [] { return vgg(Vgg::A); }, one, eight);
   network(
       "googlenet", [] { return googlenet(); }, one, eight);
   network(
@@ -92,6 +135,10 @@ void add_cases() {
       "mobilenet_v2", [] { return mobilenet_v2(); }, one, eight);
   network(
       "mobilenet_v3_large", [] { return mobilenet_v3_large(); }, one, eight);
+
+  // Full texts; and captions, whose lengths are the octiles of Flickr8k's.
+  add_distilbert("b8_l64", std::vector<Index>(8, 64));
+  add_distilbert("b8_captions", {9, 10, 12, 13, 14, 15, 17, 20});
 }
 
 }  // namespace lamina::bench

@@ -54,8 +54,7 @@ CONVOLUTIONS = {
 PROGRAMS = ("bench_models", "bench_layers", "bench_hamburger")
 
 
-NETWORKS = {"alexnet": 4, "vgg11": 4, "googlenet": 8, "resnet18": 8, "resnet50": 8, "densenet121": 8,
-            "mobilenet_v2": 8, "mobilenet_v3_large": 8}  # the batch in training
+NETWORKS = ("alexnet", "vgg11", "googlenet", "resnet18", "resnet50", "densenet121", "mobilenet_v2", "mobilenet_v3_large")
 
 
 def hamburger(kind, c):
@@ -265,8 +264,77 @@ def torch_case(name):
     if name.startswith("net/") and name[4:] in NETWORKS:
         import torchvision
         more = {"aux_logits": False, "init_weights": False} if name == "net/googlenet" else {}
-        return getattr(torchvision.models, name[4:])(**more), (1, 3, 224, 224), (NETWORKS[name[4:]], 3, 224, 224)
+        return getattr(torchvision.models, name[4:])(**more), (1, 3, 224, 224), (8, 3, 224, 224)
     return None
+
+
+TEXT_LENGTHS = {"distilbert/b8_l64": [64] * 8, "distilbert/b8_captions": [9, 10, 12, 13, 14, 15, 17, 20]}
+
+
+def distilbert_run(name, mode):
+    """DistilBERT computed as Hugging Face's DistilBertModel does, on ids [8, 64] with a mask of the real tokens."""
+    import torch
+    import torch.nn.functional as F
+    from torch import nn
+
+    class Attention(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.q_lin, self.k_lin, self.v_lin, self.out_lin = (nn.Linear(768, 768) for _ in range(4))
+            self.dropout = nn.Dropout(0.1)
+
+        def forward(self, x, mask):
+            n, length, _ = x.shape
+            q, k, v = (layer(x).view(n, length, 12, 64).transpose(1, 2)
+                       for layer in (self.q_lin, self.k_lin, self.v_lin))
+            scores = torch.matmul(q / 8, k.transpose(2, 3))
+            hidden = (mask == 0).view(n, 1, 1, length).expand_as(scores)
+            weights = self.dropout(scores.masked_fill(hidden, torch.finfo(scores.dtype).min).softmax(-1))
+            return self.out_lin(torch.matmul(weights, v).transpose(1, 2).contiguous().view(n, length, 768))
+
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attention, self.dropout = Attention(), nn.Dropout(0.1)
+            self.lin1, self.lin2 = nn.Linear(768, 3072), nn.Linear(3072, 768)
+            self.sa_layer_norm, self.output_layer_norm = (nn.LayerNorm(768, eps=1e-12) for _ in range(2))
+
+        def forward(self, x, mask):
+            x = self.sa_layer_norm(self.attention(x, mask) + x)
+            return self.output_layer_norm(self.dropout(self.lin2(F.gelu(self.lin1(x)))) + x)
+
+    class DistilBert(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.words, self.positions = nn.Embedding(30522, 768, padding_idx=0), nn.Embedding(512, 768)
+            self.norm, self.dropout = nn.LayerNorm(768, eps=1e-12), nn.Dropout(0.1)
+            self.blocks = nn.ModuleList(Block() for _ in range(6))
+
+        def forward(self, ids, mask):
+            x = self.dropout(self.norm(self.words(ids) + self.positions(torch.arange(ids.shape[1])[None])))
+            for block in self.blocks:
+                x = block(x, mask)
+            return x
+
+    module = DistilBert().train(mode == "train")
+    mask = (torch.arange(64) < torch.tensor(TEXT_LENGTHS[name])[:, None]).long()
+    ids = torch.randint(1, 30522, mask.shape) * mask
+    if mode == "infer":
+        def infer():
+            with torch.inference_mode():
+                module(ids, mask)
+        return infer
+
+    optimizer = torch.optim.SGD(module.parameters(), 1e-3)
+    gradient = mask[:, :, None].expand(-1, -1, 768) / (768.0 * mask.sum())
+
+    def train():
+        for parameter in module.parameters():
+            if parameter.grad is not None:
+                parameter.grad.zero_()
+        module(ids, mask).backward(gradient)
+        optimizer.step()
+    return train
 
 
 def torch_run(name, mode):
@@ -274,6 +342,8 @@ def torch_run(name, mode):
     import torch
     import torch.nn.functional as F
 
+    if name in TEXT_LENGTHS:
+        return distilbert_run(name, mode)
     case = torch_case(name)
     if case is None:
         return None
@@ -375,7 +445,7 @@ def compare_memory(arguments, selected):
     print("| --- | ---: | ---: | ---: | ---: |")
     for threads in arguments.threads:
         for path, name in selected:
-            if torch_case(name.rsplit("/", 1)[0]) is None:
+            if torch_run(*name.rsplit("/", 1)) is None:
                 continue
             ours = peak_memory([path, f"--benchmark_filter=^{name}$", "--benchmark_min_time=0.1"], threads)
             theirs = peak_memory([sys.executable, __file__, "--torch-once", name, "--threads", str(threads)], threads)

@@ -95,7 +95,7 @@ std::unique_ptr<Module<float>> load(const Settings& s, Index classes) {
                            .width = s.width,
                            .hidden = s.hidden,
                            .auxiliary_heads = s.model == "googlenet" && examples::has_auxiliary_heads(s.weights)});
-  net->output_shape({1, 3, s.crop, s.crop});  // throws for images that are too small
+  check_side(*net, network, 3, s.crop, "--crop");
   load_weights(*net, network, s.weights);
   return net;
 }

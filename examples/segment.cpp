@@ -3,7 +3,7 @@
 //
 //   segment                                               drawn scenes whose labels need the context of the whole image
 //   segment --dataset camvid --data DIR                   street scenes: DIR/camvid/train/*.png, trainannot/*.png, ...
-//   segment --context none                                what is lost without context
+//   segment --context none                                the same without a context module
 
 #include <CLI/CLI.hpp>
 #include <Eigen/Eigenvalues>
@@ -123,7 +123,7 @@ Data load(const Settings& s) {
             scenes(std::min(s.limit_test, testing), {.first = training}),
             {scene_classes.begin(), scene_classes.end()},
             255,
-            {{205, 205, 200}, {220, 60, 40}, {240, 180, 50}, {50, 110, 190}}};
+            {{205, 205, 200}, {240, 190, 60}, {215, 60, 50}, {50, 150, 80}}};
   }
   const std::string dir = data_directory(s.data);
   return {load_camvid(dir, "train", s.limit_train),
@@ -370,7 +370,7 @@ void run(const Settings& s) {
   training.shuffle = training.drop_last = true;
   training.seed = s.seed;
   SegmentationAugmentOptions augment{.ignore_index = data.ignored};
-  if (s.dataset == "shapes") augment.scales = {1};  // the leader must not be cut off
+  if (s.dataset == "shapes") augment.scales = {1};  // the signal must not be cut off
   training.augment = SegmentationAugment({image[1], image[2]}, augment);
   training.batch_size = std::min(s.batch_size, data.train.size());
   DataLoader<float> train(data.train, training), test(data.test, testing);
@@ -398,8 +398,8 @@ void run(const Settings& s) {
     scores.push_back(judge(net, test, data));
     scores.back().train_loss = record.train_loss;
     scores.back().seconds = record.seconds;
-    std::printf("epoch %td: test loss %.4f, %.2f %% of pixels right, mean IoU %.4f\n", record.epoch,
-                scores.back().loss, 100 * scores.back().pixel_accuracy, scores.back().mean_iou);
+    std::printf("epoch %td: test loss %.4f, %.2f %% of pixels right, mean IoU %.4f\n", record.epoch, scores.back().loss,
+                100 * scores.back().pixel_accuracy, scores.back().mean_iou);
     std::fflush(stdout);
   };
   fit(net, optimizer, train, options);

@@ -179,12 +179,7 @@ std::unique_ptr<Module<float>> make_network(const Settings& s, Index channels, I
                            .hidden = s.hidden,
                            .dropout = s.dropout,
                            .auxiliary_heads = s.auxiliary_heads});
-  try {
-    net->output_shape({1, channels, side, side});
-  } catch (const ShapeError& error) {
-    throw ShapeError(detail::text(s.model, ": images of ", side, " x ", side, " do not fit, it is made for --resize ",
-                                  network.side, "; ", error.what()));
-  }
+  check_side(*net, network, channels, side, "--resize");
   if (s.init == "xavier")
     init::weights<Conv2d<float>, Linear<float>>(*net, [](Tensor<float>& weight) { init::xavier_uniform(weight); });
   if (!s.weights.empty())

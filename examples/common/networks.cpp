@@ -56,23 +56,23 @@ class AllHeads : public Layer<AllHeads, float> {
 /// make(options) for the network's options with what is wanted of them.
 template <class Options, class F>
 auto with(Options defaults, F make) {
-  return [=](const NetworkOptions& wanted) -> std::unique_ptr<Module<float>> {
+  return [=](const std::string& name, const NetworkOptions& wanted) -> std::unique_ptr<Module<float>> {
     Options options = defaults;
     options.in_channels = wanted.channels;
     options.classes = wanted.classes;
     if constexpr (requires { options.width; })
       options.width *= wanted.width;
     else
-      detail::require(wanted.width == 1, "this network comes in one width only, got width ", wanted.width);
+      detail::require(wanted.width == 1, name, " comes in one width only, got width ", wanted.width);
     if constexpr (requires { options.side; }) options.side = wanted.side.value_or(options.side);
     if constexpr (requires { options.hidden; })
       options.hidden = wanted.hidden.value_or(options.hidden);
     else
-      detail::require(!wanted.hidden, "only AlexNet and VGG have hidden layers");
+      detail::require(!wanted.hidden, name, ": only AlexNet and VGG have hidden layers");
     if constexpr (requires { options.dropout; })
       options.dropout = wanted.dropout.value_or(options.dropout);
     else
-      detail::require(!wanted.dropout, "this network has no dropout");
+      detail::require(!wanted.dropout, name, " has no dropout");
     auto net = make(options);
     if constexpr (requires { options.auxiliary; }) {
       if (wanted.auxiliary_heads) {
@@ -80,7 +80,7 @@ auto with(Options defaults, F make) {
         return std::make_unique<AllHeads>(make(options));
       }
     } else {
-      detail::require(!wanted.auxiliary_heads, "only GoogLeNet has auxiliary heads");
+      detail::require(!wanted.auxiliary_heads, name, ": only GoogLeNet has auxiliary heads");
     }
     return std::make_unique<decltype(net)>(std::move(net));
   };
@@ -177,6 +177,16 @@ std::string table_of(const std::vector<Network>& networks) {
   return table;
 }
 
+void check_side(const Module<float>& net, const Network& network, Index channels, Index side,
+                const std::string& option) {
+  try {
+    net.output_shape({1, channels, side, side});
+  } catch (const ShapeError& error) {
+    throw ShapeError(detail::text(network.name, ": images of ", side, " x ", side, " do not fit, it is made for ",
+                                  option, " ", network.side, "; ", error.what()));
+  }
+}
+
 namespace {
 
 /// The names of the networks whose keys are most like these, whatever their width; none if all are far from them.
@@ -187,7 +197,7 @@ std::string look_like(const StateDict<float>& state) {
   std::string names;
   for (const Network& network : networks()) {
     NetworkOptions small{.channels = 1, .classes = 1};  // keys do not depend on sizes
-    if (network.name != "lenet" && network.name != "inn" && network.name != "cnn") small.width = 0.1;
+    if (network.name != "lenet" && network.name != "inn" && network.name != "cnn") small.width = 0.25;
     if (network.name.starts_with("alexnet") || network.name.starts_with("vgg")) small.hidden = 1;
     const auto net = network.make(small);
     Index common = 0, all = static_cast<Index>(keys.size());

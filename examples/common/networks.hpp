@@ -27,7 +27,9 @@ struct Network {
   Index parameters;               ///< for these
   double lr;                      ///< for plain SGD, as in the listings of "Dive into Deep Learning"
   std::string note;
-  std::function<std::unique_ptr<Module<float>>(const NetworkOptions&)> make;
+  std::function<std::unique_ptr<Module<float>>(const std::string& name, const NetworkOptions&)> build;
+
+  std::unique_ptr<Module<float>> make(const NetworkOptions& options) const { return build(name, options); }
 };
 const std::vector<Network>& networks();
 std::vector<std::string> names_of(const std::vector<Network>& networks);
@@ -35,6 +37,10 @@ const Network& find_network(const std::string& name);
 
 /// A line for each network with its parameters, for --help.
 std::string table_of(const std::vector<Network>& networks);
+
+/// Throws ShapeError for images [channels, side, side] that the network cannot take; `option` is what sets the side.
+void check_side(const Module<float>& net, const Network& network, Index channels, Index side,
+                const std::string& option);
 
 enum class Head {
   load,

@@ -1,6 +1,10 @@
 #pragma once
 
-/// Files: the opt-in part of Lamina, which needs nlohmann-json, stb and zlib (CMake target lamina::io).
+/// Files: the opt-in part of Lamina, which needs nlohmann-json, stb and zlib (CMake target lamina::io). Text is here
+/// too: its vocabularies and captions come from files, and its headers cost compile time.
+#include "lamina/data/captions.hpp"
+#include "lamina/data/wordpiece.hpp"
+#include "lamina/io/captions.hpp"
 #include "lamina/io/datasets.hpp"
 #include "lamina/io/dtype.hpp"
 #include "lamina/io/file.hpp"

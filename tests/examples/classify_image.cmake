@@ -64,5 +64,9 @@ expect_failure("not the weights of this mobilenet_v3_large; the file looks like 
                mobilenet_v3_large --weights weights.safetensors small.png)
 expect_failure("more\n unexpected:\n  features" --model resnet18 --weights weights.safetensors small.png)
 expect_failure("another --width" ${net} --width 0.5 small.png)
+expect_failure("alexnet: images of 32 x 32 do not fit, it is made for --crop 224" --model alexnet --hidden 1 --crop 32
+               --weights weights.safetensors small.png)
+expect_failure("resnet: width 0.001 leaves none of 64 channels" --model resnet18 --width 0.001 --weights
+               weights.safetensors small.png)
 expect_failure("--width" ${net} --width 0 small.png)
 expect_failure("--model" --model lenet --weights weights.safetensors small.png)

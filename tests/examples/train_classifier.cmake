@@ -88,6 +88,13 @@ run(${small} --model googlenet --auxiliary-heads --width 0.1 --resize 32 --epoch
 run(${small} --model googlenet --auxiliary-heads --width 0.1 --resize 32 --epochs 0 --weights auxiliary/model.safetensors
     --out loaded)
 expect_equal(auxiliary/model.safetensors loaded/model.safetensors)
+# All but the last layer of a file: a new head is the seed's, the rest the file's.
+run(${small} --epochs 0 --weights straight/model.safetensors --new-head --out new_head)
+execute_process(COMMAND "${CMAKE_COMMAND}" -E compare_files "${DIR}/straight/model.safetensors"
+                "${DIR}/new_head/model.safetensors" RESULT_VARIABLE different)
+if(NOT different)
+  message(FATAL_ERROR "--new-head left the head as it is in the file")
+endif()
 run(${small} --model resnet18_listing --width 0.05 --resize 32 --epochs 6 --lr 0.08 --init xavier --schedule multistep
     --milestones 4,5 --warmup 3 --out schedule)
 file(READ "${DIR}/schedule/history.csv" history)
@@ -109,7 +116,7 @@ expect_failure("cifar100" --dataset cifar100)
 expect_failure("resnet19" --model resnet19)
 expect_failure("alexnet: images of 28 x 28 do not fit" --model alexnet --width 0.1 --hidden 4 --resize 28)
 expect_failure("width 0.001" --model resnet18 --width 0.001)
-expect_failure("lenet comes in one width" --width 0.5)
+expect_failure("this network comes in one width only, got width 0.5" --width 0.5)
 expect_failure("has no dropout" --dropout 0.5)
 expect_failure("only AlexNet and VGG" --hidden 10)
 expect_failure("only GoogLeNet" --auxiliary-heads)

@@ -20,18 +20,19 @@ const Fixtures& fixtures(const std::string& area) {
   return entry->second;
 }
 
-double largest_entry(const Tensor<double>& tensor, double floor) {
-  for (const double value : tensor.values())
-    if (std::isfinite(value)) floor = std::max(floor, std::abs(value));
-  return floor;
+double largest(const Tensor<double>& x) {
+  double result = 0;
+  for (double value : x.values())
+    if (std::isfinite(value)) result = std::max(result, std::abs(value));
+  return result;
 }
 
 std::string disagreement(const std::string& what, const Tensor<double>& got, const Tensor<double>& expected,
-                         double tolerance, double floor) {
+                         double tolerance, double noise_scale) {
   using lamina::detail::text;
   if (got.shape() != expected.shape())
     return text("\n  ", what, " has shape ", got.shape(), ", expected ", expected.shape());
-  const double scale = largest_entry(expected, floor);
+  const double size = largest(expected), scale = size > 1e-9 ? size : noise_scale;
   double worst = tolerance;
   Index at = -1;
   for (Index i = 0; i < expected.numel(); ++i) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <ostream>
@@ -39,13 +40,13 @@ struct Fixtures {
 /// The file of an area, read once per process. Throws FileError if it is missing or damaged.
 const Fixtures& fixtures(const std::string& area);
 
-/// "" if every element agrees, else a line with the worst; NaN agrees with NaN only. A tensor whose largest entry is
-/// below the floor is rounding noise around zero, and measured by the floor.
-std::string disagreement(const std::string& what, const Tensor<double>& got, const Tensor<double>& expected,
-                         double tolerance, double floor = 1e-9);
+/// The largest finite entry by magnitude.
+double largest(const Tensor<double>& x);
 
-/// The largest finite entry, at least `floor`.
-double largest_entry(const Tensor<double>& tensor, double floor = 0);
+/// "" if every element agrees, else a line with the worst; NaN agrees with NaN only. Where `expected` has no entry
+/// above 1e-9 it is rounding noise around zero, and the tolerance is relative to `noise_scale`.
+std::string disagreement(const std::string& what, const Tensor<double>& got, const Tensor<double>& expected,
+                         double tolerance, double noise_scale = 1e-9);
 
 template <class Scalar>
 class Golden {
@@ -101,19 +102,19 @@ class Golden {
   struct Report {
     const Golden& golden;
     std::string case_name, text;
-    double slack = 1, floor = 1e-9;
+    double slack = 1;
 
     /// Compares a tensor with the fixture's "case/key".
     template <class T>
-    void add(const std::string& key, const Tensor<T>& got, const std::string& note = "") {
+    void add(const std::string& key, const Tensor<T>& got, const std::string& note = "", double noise_scale = 1e-9) {
       text += disagreement(note + key, got.template cast<double>(), golden.expected(case_name + "/" + key),
-                           slack * tolerance, floor);
+                           slack * tolerance, noise_scale);
     }
   };
   template <class F>
   Agreement run(const std::string& case_name, F compare) {
     tested_.insert(case_name);
-    Report report{*this, case_name, ""};
+    Report report{*this, case_name, "", 1};
     const auto torch = fixtures_.cases.find(case_name);
     if (torch == fixtures_.cases.end()) return {case_name + ": no such case in the fixture"};
     try {
@@ -125,19 +126,17 @@ class Golden {
     return {case_name + ", in PyTorch " + torch->second + report.text};
   }
 
-  /// Every parameter's gradient, and that PyTorch has no other. One that is zero, such as that of a bias in front of a
-  /// norm, is noise from larger ones.
+  /// Every parameter's gradient, and that PyTorch has no other. A gradient that is zero but for rounding (that of a
+  /// bias before a BatchNorm) is compared on the scale of the model's largest.
   void gradients(Module<Scalar>& net, Report& report) const {
-    const double floor = report.floor;
+    double scale = 1e-9;
     for (const auto& [name, parameter, owner] : parameters(net))
-      if (const std::string key = report.case_name + "/grad." + name; fixtures_.tensors.contains(key))
-        report.floor = largest_entry(expected(key), report.floor / 1e-2) * 1e-2;
+      scale = std::max(scale, largest(expected(report.case_name + "/grad." + name)));
     std::size_t count = 0;
     for (const auto& [name, parameter, owner] : parameters(net)) {
-      report.add("grad." + name, parameter->grad);
+      report.add("grad." + name, parameter->grad, "", scale);
       ++count;
     }
-    report.floor = floor;
     if (const std::size_t expected_count = state(report.case_name, "grad").size(); count != expected_count)
       report.text += lamina::detail::text("\n  ", count, " parameters, expected ", expected_count);
   }

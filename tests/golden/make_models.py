@@ -15,7 +15,8 @@ the file has
     CASE/logits         in evaluation mode, at most 40 classes evenly taken, for those weights
 and for the cases under "train/", after a training-mode forward and the backward of the cross entropy,
     CASE/loss, CASE/dx, CASE/grad.KEY, CASE/after.KEY
-                        tensors by two numbers: their norm, and their inner product with `uniform(KEY + ".direction")`
+                        tensors by two numbers: their norm, and their inner product with `uniform(KEY + ".direction")`;
+                        for a case with a size, "resnet18@193x225", of a few parameters only
 
 Computed in float64 with weights that are float32 numbers.
 """
@@ -410,6 +411,15 @@ EVALUATION = {
     "mobilenet_v3_small": (tv.mobilenet_v3_small, (1, 3, 193, 225), same),
 }  # fmt: skip
 
+# Each family at 224 x 224 and at 193 x 225: logits, where the cases above lack them, and gradients.
+SIZES = {
+    f"{name}@{height}x{width}": (EVALUATION[name][0], (1, EVALUATION[name][1][1], height, width), EVALUATION[name][2])
+    for name in ("alexnet", "vgg_a_bn", "nin_imagenet", "googlenet", "resnet18", "resnet50", "densenet121", "mobilenet",
+                 "mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small")
+    for height, width in ((224, 224), (193, 225))
+}  # fmt: skip
+EVALUATION.update({name: case for name, case in SIZES.items() if case[1] != EVALUATION[name.partition("@")[0]][1]})
+
 # name: network, images
 TRAINING = {
     "alexnet_two_towers": (lambda: alexnet_paper(10), (4, 3, 95, 95), alexnet_key(True)),
@@ -475,6 +485,13 @@ def train(make, shape, rename):
     return result
 
 
+def sampled(result):
+    """Of the gradients, those of the input and of the first, middle and last weights."""
+    weights = [key for key in result if key.startswith("grad.") and key.endswith("weight")]
+    keep = {"x", "loss", "dx", weights[0], weights[len(weights) // 2], weights[-1]}
+    return {key: value for key, value in result.items() if key in keep}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="compare with the file instead of writing it")
@@ -493,11 +510,13 @@ def main():
         tensors.update({f"{name}/{key}": value for key, value in evaluate(*case).items()})
     for name, case in TRAINING.items():
         tensors.update({f"train/{name}/{key}": value for key, value in train(*case).items()})
+    for name, case in SIZES.items():
+        tensors.update({f"train/{name}/{key}": value for key, value in sampled(train(*case)).items()})
     content, path = write_safetensors(tensors, {}), HERE / "models.safetensors"
     if not options.check:
         path.write_bytes(content)
     problems = differences(path, content) if options.check else []
-    print(*problems, f"{len(EVALUATION) + len(TRAINING)} cases, {len(content)} bytes", sep="\n")
+    print(*problems, f"{len(EVALUATION) + len(TRAINING) + len(SIZES)} cases, {len(content)} bytes", sep="\n")
     return 1 if problems else 0
 
 

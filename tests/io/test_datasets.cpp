@@ -5,6 +5,7 @@
 
 #include "files.hpp"
 #include "lamina/io/datasets.hpp"
+#include "lamina/io/segmentation.hpp"
 
 using namespace lamina;
 
@@ -163,6 +164,53 @@ TEST_CASE("ImageFolder numbers classes by name and decodes when asked") {
                        FileError);
 }
 
+TEST_CASE("load_camvid reads images with their labels, and says which of them do not belong together") {
+  const TemporaryFolder folder;
+  for (const char* dir : {"camvid/train", "camvid/trainannot", "camvid/val", "camvid/valannot"})
+    std::filesystem::create_directories(folder / dir);
+  const auto image = [&](const std::string& name, const Shape& size, std::uint8_t value) {
+    write_png(folder / "camvid/train/" + name, Tensor<std::uint8_t>::full(size.batch(3), value));
+  };
+  const auto labels = [&](const std::string& name, const Tensor<std::uint8_t>& values) {
+    write_png(folder / "camvid/trainannot/" + name, values);
+  };
+  const auto fails = [&](const std::string& message) {
+    CHECK_THROWS_WITH_AS(load_camvid(folder.path(), "train"), (folder / "camvid/train" + message).c_str(), FileError);
+  };
+  image("b.png", {2, 3}, 51);
+  image("a.png", {2, 3}, 255);
+  labels("a.png", Tensor<std::uint8_t>({2, 3}, {0, 1, 2, 9, 10, 11}));
+  fails(": 2 images, but 1 labels in " + folder / "camvid/trainannot");
+  labels("c.png", Tensor<std::uint8_t>({2, 3}));
+  fails(": images and labels do not have the same names");
+  std::filesystem::rename(folder / "camvid/trainannot/c.png", folder / "camvid/trainannot/b.png");
+  labels("b.png", Tensor<std::uint8_t>::full({2, 3}, 4));
+
+  const auto data = load_camvid(folder.path(), "train");
+  REQUIRE(data.size() == 2);
+  CHECK(data.get(0).target == Labels({2, 3}, {0, 1, 2, 9, 10, 11}));
+  CHECK(data.get(0).input == Tensor<float>::ones({3, 2, 3}));
+  CHECK(data.get(1).target == Labels::full({2, 3}, 4));
+  CHECK(data.get(1).input(2, 1, 2) == 0.2f);
+  CHECK(load_camvid(folder.path(), "train", 1).size() == 1);
+
+  labels("b.png", Tensor<std::uint8_t>({3, 2}));
+  fails("annot/b.png: expected labels of shape [1, 2, 3], got [1, 3, 2]");
+  labels("b.png", Tensor<std::uint8_t>({3, 2, 3}));
+  fails("annot/b.png: expected labels of shape [1, 2, 3], got [3, 2, 3]");
+  labels("b.png", Tensor<std::uint8_t>({2, 3}, {0, 1, 12, 0, 0, 0}));
+  fails("annot/b.png: 12 is not one of the 11 classes, nor 11 for void");
+  image("b.png", {3, 3}, 51);
+  fails("/b.png: the image has size [3, 3], the first one [2, 3]");
+  put(folder / "camvid/train/b.png", "broken");
+  CHECK_THROWS_WITH_AS(load_camvid(folder.path(), "train"), doctest::Contains("train/b.png: not a readable PNG"),
+                       FileError);
+  CHECK_THROWS_WITH_AS(load_camvid(folder.path(), "val"), (folder / "camvid/val: there are no PNG images").c_str(),
+                       FileError);
+  CHECK_THROWS_WITH_AS(load_camvid(folder.path(), "test"), doctest::Contains("camvid/test: cannot read the folder: "),
+                       FileError);
+}
+
 TEST_CASE("the real datasets, where LAMINA_DATA has them") {
   const char* dir = std::getenv("LAMINA_DATA");
   if (!dir) {
@@ -184,4 +232,8 @@ TEST_CASE("the real datasets, where LAMINA_DATA has them") {
   CHECK(load_cifar10(dir, false).size() == 10000);
   const double channels[] = {0.4914, 0.4822, 0.4465};
   for (Index c = 0; c < 3; ++c) CHECK(mean(cifar10, 50000, c) == doctest::Approx(channels[c]).epsilon(5e-3));
+  if (!std::filesystem::exists(std::string(dir) + "/camvid")) return;
+  const auto camvid = load_camvid(dir, "test");
+  CHECK(camvid.input_shape().rank() == 3);
+  for (const std::int32_t label : camvid.targets().values()) REQUIRE((label >= 0 && label <= camvid_void));
 }

@@ -142,9 +142,7 @@ class Storage {
   Storage() = default;
 
   /// Uninitialised memory for `bytes` bytes, aligned to 64.
-  explicit Storage(std::size_t bytes) : block_(make(bytes)) {
-    block_->data = block_->end_of_header();
-  }
+  explicit Storage(std::size_t bytes) : block_(make(bytes)) { block_->data = block_->end_of_header(); }
 
   /// Foreign memory; `keep_alive` is released with the last reference. Not writable: writers copy first.
   Storage(void* foreign, bool writable, std::shared_ptr<const void> keep_alive) : block_(make(0)) {

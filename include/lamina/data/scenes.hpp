@@ -13,7 +13,7 @@
 namespace lamina {
 
 /// The classes of scenes().
-inline constexpr std::array<std::string_view, 4> scene_classes = {"ground", "leader", "kin", "strangers"};
+inline constexpr std::array<std::string_view, 4> scene_classes = {"ground", "signal", "stop", "go"};
 
 struct ScenesOptions {
   Size2 size = 64;
@@ -54,10 +54,10 @@ inline void draw_scene(const ScenesOptions& options, Random random, std::uint8_t
         }))
       continue;
     shapes.push_back(shape);
-    const double hue = random.uniform();  // from blue to green; the leader alone is red
-    colors.push_back({0.15 + 0.15 * random.uniform(), 0.35 + 0.5 * hue, 0.85 - 0.5 * hue});
+    colors.push_back({0.2 + 0.4 * random.uniform(), 0.25 + 0.15 * random.uniform(), 0.65 + 0.2 * random.uniform()});
   }
-  colors[0] = {0.9, 0.25, 0.15};
+  const bool go = random.below(2) == 1;
+  colors[0] = go ? std::array{0.2, 0.75, 0.3} : std::array{0.9, 0.25, 0.15};
   const double base = 0.45 + 0.2 * random.uniform(), across = 0.3 * random.uniform() - 0.15,
                down = 0.3 * random.uniform() - 0.15;
   const Tensor<float> noise = random.normal<float>({3, height, width}, 0, static_cast<float>(options.noise));
@@ -71,7 +71,7 @@ inline void draw_scene(const ScenesOptions& options, Random random, std::uint8_t
       for (std::size_t k = 0; k < shapes.size(); ++k) {
         const double cover = std::clamp(shapes[k].inside(px, py) + 0.5, 0.0, 1.0);
         for (std::size_t c = 0; c < 3; ++c) color[c] += cover * (colors[k][c] - color[c]);
-        if (cover >= 0.5) label = k == 0 ? 1 : shapes[k].kind == shapes[0].kind ? 2 : 3;
+        if (cover >= 0.5) label = k == 0 ? 1 : go ? 3 : 2;
       }
       labels[i * width + j] = label;
       for (Index c = 0; c < 3; ++c) {
@@ -85,10 +85,10 @@ inline void draw_scene(const ScenesOptions& options, Random random, std::uint8_t
 }  // namespace detail
 
 /// Drawn scenes for segmentation, which need no download: five to eight discs, squares and triangles on grey ground.
-/// One of them, red, is the leader; shapes of its kind are its kin, wherever they are, the others strangers. No
-/// neighbourhood tells which, so that labels need the context of the whole image. Images of bytes [count, 3, H, W],
-/// labels [count, H, W] of scene_classes; scene i depends on the seed and on first + i only. Throws ValueError for a
-/// negative count or sides below 16.
+/// One of them is the signal; all the others, blue to violet, stop if it is red and go if it is green, wherever it is.
+/// Their neighbourhood does not tell, so that labels need the context of the whole image. Images of bytes [count, 3, H,
+/// W], labels [count, H, W] of scene_classes; scene i depends on the seed and on first + i only. Throws ValueError for
+/// a negative count or sides below 16.
 template <class Scalar = float>
 TensorDataset<Scalar> scenes(Index count, const ScenesOptions& options = {}) {
   const auto [height, width] = options.size;

@@ -73,6 +73,12 @@ TensorDataset<Scalar> load_cifar(const std::vector<std::string>& files, const st
   return TensorDataset<Scalar>(std::move(all.images), std::move(all.labels));
 }
 
+/// Whether a file name's extension is that of a PNG or JPEG image.
+inline bool is_image(std::string extension) {
+  for (char& c : extension) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return extension == ".png" || extension == ".jpg" || extension == ".jpeg";
+}
+
 }  // namespace detail
 
 /// MNIST (LeCun, Cortes, Burges): 60,000 training or 10,000 test images [1, 28, 28], classes digit_classes, from the
@@ -125,7 +131,7 @@ class ImageFolder : public Dataset<Scalar> {
         const fs::path folder = fs::path(dir) / classes_[label];
         const std::size_t before = files_.size();
         for (const auto& entry : fs::recursive_directory_iterator(folder))
-          if (entry.is_regular_file() && is_image(entry.path().extension().string()))
+          if (entry.is_regular_file() && detail::is_image(entry.path().extension().string()))
             files_.push_back({entry.path().string(), static_cast<std::int32_t>(label)});
         detail::require<FileError>(files_.size() > before, folder.string(), ": no PNG or JPEG image for this class");
       }
@@ -156,10 +162,6 @@ class ImageFolder : public Dataset<Scalar> {
     std::string path;
     std::int32_t label;
   };
-  static bool is_image(std::string extension) {
-    for (char& c : extension) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-    return extension == ".png" || extension == ".jpg" || extension == ".jpeg";
-  }
 
   ImageOptions options_;
   std::vector<std::string> classes_;

@@ -151,13 +151,13 @@ inline void draw_chart(Canvas& canvas, double left, double top, double width, do
   }
   if (series.size() < 2 && (series.empty() || series[0].label.empty())) return;
 
-  // The legend goes to the corner which the fewest points are in.
+  // The legend goes to the corner, or the middle of a side, which the fewest points are in.
   const double legend_height = 34 * static_cast<double>(series.size()) + 16;
   legend_width += 92;
   double best_x = 0, best_y = 0;
   long fewest = std::numeric_limits<long>::max();
   for (const double x : {x1 - legend_width - 12, x0 + 16})
-    for (const double y : {y0 + 6, y1 - legend_height - 14}) {
+    for (const double y : {y0 + 6, y1 - legend_height - 14, (y0 + y1 - legend_height) / 2}) {
       long inside = 0;
       for (const Series& s : series)
         for (std::size_t i = 0; i < s.y.size(); ++i) {
@@ -251,14 +251,15 @@ inline Tensor<std::uint8_t> plot_images(const Tensor<std::uint8_t>& images, cons
   const double top = options.title.empty() ? gap : 84;
   const Index columns = std::min(options.columns, std::max<Index>(count, 1));
   const Index rows = (count + columns - 1) / columns;
-  Canvas canvas(static_cast<Index>(gap + pitch_x * static_cast<double>(columns)),
-                static_cast<Index>(top + pitch_y * static_cast<double>(rows) + gap / 2));
+  const double grid = gap + pitch_x * static_cast<double>(columns);
+  const double width = std::max(grid, Canvas::text_width(options.title, 22) + 2 * gap);
+  Canvas canvas(static_cast<Index>(width), static_cast<Index>(top + pitch_y * static_cast<double>(rows) + gap / 2));
   if (!options.title.empty())
     canvas.text(static_cast<double>(canvas.width()) / 2, 50, options.title,
                 {.size = 22, .align = TextAlign::center, .bold = true});
   for (Index i = 0; i < count; ++i) {
     const bool marked = !options.marked.empty() && options.marked[static_cast<std::size_t>(i)];
-    const double middle = gap / 2 + pitch_x * (static_cast<double>(i % columns) + 0.5);
+    const double middle = (width - grid + gap) / 2 + pitch_x * (static_cast<double>(i % columns) + 0.5);
     const double left = std::round(middle - cell / 2), y = std::round(top + pitch_y * static_cast<double>(i / columns));
     const Color red{200, 30, 45};
     canvas.rectangle(left - border, y, cell + 2 * border, cell + 2 * border, marked ? red : detail::plot_grid);

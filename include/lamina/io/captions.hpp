@@ -1,0 +1,129 @@
+#pragma once
+
+#include <algorithm>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
+#include "lamina/data/captions.hpp"
+#include "lamina/data/wordpiece.hpp"
+#include "lamina/io/datasets.hpp"
+#include "lamina/io/file.hpp"
+#include "lamina/io/image.hpp"
+
+namespace lamina {
+
+namespace detail {
+
+inline std::string read_text(const std::string& path) {
+  const Bytes bytes = read_file(path);
+  return {bytes.begin(), bytes.end()};
+}
+
+}  // namespace detail
+
+/// Reads a vocab.txt, one token a line; see decode_vocabulary. Throws FileError when it cannot be read.
+inline WordPiece load_vocabulary(const std::string& path, const WordPieceOptions& options = {}) {
+  return decode_vocabulary(detail::read_text(path), path, options);
+}
+
+/// Image files, decoded when asked for; their targets are their numbers.
+template <class Scalar = float>
+class ImageFiles : public Dataset<Scalar> {
+ public:
+  explicit ImageFiles(std::vector<std::string> paths, ImageOptions options = {.channels = 3})
+      : paths_(std::move(paths)), options_(options) {}
+
+  Index size() const override { return static_cast<Index>(paths_.size()); }
+  Example<Scalar> get(Index i) const override {
+    detail::check_sample("ImageFiles", i, size());
+    return {to_float<Scalar>(read_image(paths_[static_cast<std::size_t>(i)], options_)),
+            Labels::full({}, static_cast<std::int32_t>(i))};
+  }
+
+ private:
+  std::vector<std::string> paths_;
+  ImageOptions options_;
+};
+
+struct LoadCaptionsOptions {
+  std::string captions = {};    ///< the file of captions; empty: the one in the folder
+  std::string images = {};      ///< the folder of images; empty: the one in the folder
+  bool skip_unmatched = false;  ///< leave out images without captions and captions without images
+};
+
+namespace detail {
+
+/// The only file of captions in a folder.
+inline std::string find_captions(const std::string& dir) {
+  std::vector<std::string> found;
+  for (const auto& entry : std::filesystem::directory_iterator(dir)) {
+    const std::string name = entry.path().filename().string();
+    if (entry.is_regular_file() && (name == "captions.csv" || name == "captions.txt" || name.ends_with(".token.txt")))
+      found.push_back(entry.path().string());
+  }
+  std::sort(found.begin(), found.end());
+  require<FileError>(!found.empty(), dir, ": no captions: expected a captions.csv, captions.txt or *.token.txt");
+  require<FileError>(found.size() == 1, dir, ": several files of captions, ", found[0], " and ",
+                     found.size() > 1 ? found[1] : "", ": say which");
+  return found[0];
+}
+
+inline std::string find_images(const std::string& dir) {
+  for (const char* name : {"images", "Images", "Flicker8k_Dataset", "Flickr8k_Dataset"})
+    if (std::filesystem::is_directory(std::filesystem::path(dir) / name)) return text(dir, "/", name);
+  throw FileError(text(dir, ": no folder images, Images or Flicker8k_Dataset"));
+}
+
+}  // namespace detail
+
+/// Images with captions in the layout of Flickr8k (Hodosh, Young, Hockenmaier 2013): in `dir` a folder of images and a
+/// file of captions (see decode_captions). Throws FileError for what is missing or damaged; for captions of images that
+/// are not there and for images without captions, unless asked to leave them out: their number and the first of them.
+/// (Flickr8k itself has captions for one image that it has not.)
+template <class Scalar = float>
+CaptionDataset<Scalar> load_captions(const std::string& dir, const LoadCaptionsOptions& options = {}) {
+  try {
+    const std::string source = options.captions.empty() ? detail::find_captions(dir) : options.captions;
+    const std::string folder = options.images.empty() ? detail::find_images(dir) : options.images;
+    std::vector<ImageCaptions> entries = decode_captions(detail::read_text(source), source);
+    std::vector<std::string> present;
+    for (const auto& entry : std::filesystem::directory_iterator(folder))
+      if (entry.is_regular_file() && detail::is_image(entry.path().extension().string()))
+        present.push_back(entry.path().filename().string());
+    std::sort(present.begin(), present.end());
+
+    const auto absent = [&](const ImageCaptions& entry) {
+      return !std::binary_search(present.begin(), present.end(), entry.image);
+    };
+    const auto first_absent = std::find_if(entries.begin(), entries.end(), absent);
+    if (first_absent != entries.end() && !options.skip_unmatched)
+      throw FileError(detail::text(source, ": ", std::count_if(entries.begin(), entries.end(), absent), " of ",
+                                   entries.size(), " images are not in ", folder, ", the first is ",
+                                   first_absent->image));
+    std::erase_if(entries, absent);
+    detail::require<FileError>(!entries.empty(), source, ": none of its images are in ", folder);
+
+    if (!options.skip_unmatched) {
+      std::unordered_set<std::string_view> described;
+      for (const ImageCaptions& entry : entries) described.insert(entry.image);
+      const auto silent = [&](const std::string& name) { return !described.contains(name); };
+      const auto first = std::find_if(present.begin(), present.end(), silent);
+      if (first != present.end())
+        throw FileError(detail::text(folder, ": ", std::count_if(present.begin(), present.end(), silent), " of ",
+                                     present.size(), " images have no captions in ", source, ", the first is ",
+                                     *first));
+    }
+    std::vector<std::string> paths;
+    for (const ImageCaptions& entry : entries) paths.push_back(detail::text(folder, "/", entry.image));
+    return {std::make_shared<const ImageFiles<Scalar>>(std::move(paths)), std::move(entries)};
+  } catch (const std::filesystem::filesystem_error& error) {
+    throw FileError(detail::text(error.path1().string(), ": cannot read: ", error.code().message()));
+  }
+}
+
+}  // namespace lamina

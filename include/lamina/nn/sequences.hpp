@@ -1,0 +1,92 @@
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "lamina/core/tensor.hpp"
+
+namespace lamina {
+
+/// How the rows of a packed batch [tokens, D] divide into sequences, one behind the other: there is no row for padding,
+/// and nothing is computed for it. A copy is cheap.
+class Sequences {
+ public:
+  /// Throws ValueError for a length below 1.
+  explicit Sequences(std::span<const Index> lengths) : offsets_{0} {
+    offsets_.reserve(lengths.size() + 1);
+    for (const Index length : lengths) {
+      detail::require(length >= 1, "Sequences: sequence ", size(), " has ", length, " tokens, expected at least 1");
+      offsets_.push_back(offsets_.back() + length);
+    }
+  }
+  /// `count` sequences of the same length.
+  Sequences(Index count, Index length) : Sequences(std::vector<Index>(static_cast<std::size_t>(count), length)) {}
+
+  Index size() const { return static_cast<Index>(offsets_.size()) - 1; }
+  Index tokens() const { return offsets_.back(); }
+  /// The first row of sequence i; begin(size()) is tokens().
+  Index begin(Index i) const { return offsets_[static_cast<std::size_t>(i)]; }
+  Index length(Index i) const { return begin(i + 1) - begin(i); }
+  std::span<const Index> offsets() const { return offsets_; }
+
+ private:
+  std::vector<Index> offsets_;
+};
+
+namespace detail {
+
+/// The sequences of a dense batch: x [L, D] is one, [N, L, D] are N. Throws ShapeError for another shape.
+inline Sequences dense_sequences(const std::string& caller, const Shape& x, Index features) {
+  require<ShapeError>((x.rank() == 2 || x.rank() == 3) && x[-1] == features && x.numel() > 0, caller,
+                      ": expected shape [L, ", features, "] or [N, L, ", features, "], got shape ", x);
+  return {x.rank() == 3 ? x[0] : 1, x[-2]};
+}
+/// Throws ShapeError unless x has `features` values for each of the tokens.
+inline void check_packed(const std::string& caller, const Shape& x, Index features, const Sequences& sequences) {
+  require<ShapeError>(x.rank() >= 1 && x[-1] == features && x.numel() == features * sequences.tokens(), caller,
+                      ": expected ", sequences.tokens(), " tokens of ", features, " features, got shape ", x);
+}
+
+}  // namespace detail
+
+/// Token ids of several sequences, one behind the other.
+struct PackedTokens {
+  Labels ids;  ///< [sequences.tokens()]
+  Sequences sequences;
+};
+
+/// The first lengths[i] ids of every row of ids [N, L]. Throws ShapeError for another rank or number of lengths,
+/// ValueError for a length outside 1..L.
+inline PackedTokens pack(const Labels& ids, std::span<const Index> lengths) {
+  detail::require<ShapeError>(ids.rank() == 2 && ids.dim(0) == static_cast<Index>(lengths.size()),
+                              "pack: expected ids [N, L] and N lengths, got shape ", ids.shape(), " and ",
+                              lengths.size(), " lengths");
+  PackedTokens result{{}, Sequences(lengths)};
+  result.ids = Labels(Shape{result.sequences.tokens()});
+  std::int32_t* const out = result.ids.data();
+  for (Index i = 0; i < ids.dim(0); ++i) {
+    const Index length = result.sequences.length(i);
+    detail::require(length <= ids.dim(1), "pack: sequence ", i, " has length ", length, ", but ids is ", ids.shape());
+    std::copy_n(ids.data() + i * ids.dim(1), length, out + result.sequences.begin(i));
+  }
+  return result;
+}
+
+/// The rows of ids [N, L] without the padding at their ends; one token is left of a row that is nothing else.
+inline PackedTokens pack(const Labels& ids, std::int32_t padding = 0) {
+  detail::require<ShapeError>(ids.rank() == 2 && ids.dim(1) >= 1, "pack: expected ids [N, L], got shape ", ids.shape());
+  std::vector<Index> lengths;
+  for (Index i = 0; i < ids.dim(0); ++i) {
+    const std::int32_t* const row = ids.data() + i * ids.dim(1);
+    Index length = ids.dim(1);
+    while (length > 1 && row[length - 1] == padding) --length;
+    lengths.push_back(length);
+  }
+  return pack(ids, lengths);
+}
+
+}  // namespace lamina
