@@ -199,7 +199,7 @@ void run_training(Settings s) {
   manual_seed(s.seed);
   auto net = make_network(s);
   Adam optimizer(parameters(net), {.lr = s.lr});
-  CosineAnnealingLR schedule(optimizer, {.T_max = std::max<Index>(1, s.epochs)});
+  CosineAnnealingLR schedule(optimizer, {.T_max = std::max<Index>(1, s.epochs * train.size())});
   std::printf("%sPixelCNN on %s: %s training and %s test images, %s parameters\n", s.gated ? "Gated " : "",
               s.dataset.c_str(), detail::grouped(training.size()).c_str(), detail::grouped(test_images.size()).c_str(),
               detail::grouped(count_parameters(net).total).c_str());
@@ -209,6 +209,7 @@ void run_training(Settings s) {
   if (!s.resume.empty()) state = load_checkpoint(s.resume, net, optimizer, &schedule);
   FitOptions<float> options{.epochs = s.epochs, .test = &test, .loss = pixel_loss<float>, .metric = nullptr};
   options.schedule = &schedule;
+  options.schedule_per_batch = true;
   options.seed = s.seed;
   options.on_epoch = [&](const FitState<float>& now) {
     write_metrics(s, net, now.history, image.numel());
