@@ -1,5 +1,4 @@
 #include "cases.hpp"
-#include "lamina/models/distilbert.hpp"
 
 namespace lamina::bench {
 
@@ -14,14 +13,6 @@ Sequential<float> resnet_blocks() {
   net.add(Flatten());
   net.add(Linear(64, 10));
   return net;
-}
-
-/// PixelCNN's images drawn pixel by pixel. PyTorch's side makes a forward pass for each of the 784 pixels.
-void sample_pixelcnn(benchmark::State& state, Index count) {
-  manual_seed(0);
-  const auto net = pixelcnn();
-  for (auto _ : state) benchmark::DoNotOptimize(sample(net, {count, 1, 28, 28}, {}).data());
-  state.SetItemsProcessed(state.iterations() * count);
 }
 
 /// Texts of these many tokens.
@@ -64,6 +55,14 @@ void add_distilbert(const std::string& name, const std::vector<Index>& lengths) 
   };
   benchmark::RegisterBenchmark(("distilbert/" + name + "/infer").c_str(), infer)->Unit(benchmark::kMillisecond);
   benchmark::RegisterBenchmark(("distilbert/" + name + "/train").c_str(), train)->Unit(benchmark::kMillisecond);
+}
+
+/// PixelCNN's images drawn pixel by pixel. PyTorch's side makes a forward pass for each of the 784 pixels.
+void sample_pixelcnn(benchmark::State& state, Index count) {
+  manual_seed(0);
+  const auto net = pixelcnn();
+  for (auto _ : state) benchmark::DoNotOptimize(sample(net, {count, 1, 28, 28}, {}).data());
+  state.SetItemsProcessed(state.iterations() * count);
 }
 }  // namespace
 
