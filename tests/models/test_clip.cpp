@@ -66,7 +66,7 @@ TEST_CASE("CLIP's parts have the published sizes and keys") {
   CHECK(state[14].first == "transformer.layer.0.ffn.lin1.weight");
   CHECK(state[17].first == "transformer.layer.0.ffn.lin2.bias");
   CHECK(state.back().first == "transformer.layer.5.output_layer_norm.bias");
-  CHECK(bert.multiply_adds({8, 64}) == 8 * 64 * 6 * (4 * 768 * 768 + 2 * 64 * 768 + 2 * 768 * 3072));
+  CHECK(bert.multiply_adds({8, 64}) == Index{8} * 64 * 6 * (4 * 768 * 768 + 2 * 64 * 768 + 2 * 768 * 3072));
 
   auto image_head = projection_head(2048), text_head = projection_head(768);
   CHECK(count(image_head) == 590848);
