@@ -81,13 +81,11 @@ class TransformerBlock : public Layer<TransformerBlock<Scalar>, Scalar> {
   }
   void trace(const Shape& x, const std::string& path, int depth, std::vector<TraceStep<Scalar>>& steps) const override {
     steps.push_back({path, depth, this, x, output_shape(x)});
-    const auto below = [&](const std::string& key) {
-      return path.empty() || key.empty() ? path + key : path + "." + key;
-    };
-    attention.trace(x, below(options_.keys[0]), depth + 1, steps);
-    norm1.trace(x, below(options_.keys[1]), depth + 1, steps);
+    const std::string prefix = path.empty() ? "" : path + ".", attention_key = options_.keys[0];
+    attention.trace(x, attention_key.empty() ? path : prefix + attention_key, depth + 1, steps);
+    norm1.trace(x, prefix + options_.keys[1], depth + 1, steps);
     feed_forward.trace(x, path, depth + 1, steps);
-    norm2.trace(x, below(options_.keys[4]), depth + 1, steps);
+    norm2.trace(x, prefix + options_.keys[4], depth + 1, steps);
   }
 
  private:
