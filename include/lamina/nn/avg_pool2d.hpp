@@ -26,7 +26,7 @@ struct AvgPool2dOptions {
 /// a padding of more than half of the kernel or a divisor of 0, ShapeError for an input that is not [N, C, H, W] or too
 /// small.
 template <class Scalar = float>
-class AvgPool2d : public Layer<AvgPool2d<Scalar>, Scalar> {
+class AvgPool2d : public Layer<AvgPool2d<Scalar>, Scalar, detail::AveragePool<Scalar>> {
  public:
   explicit AvgPool2d(Size2 kernel_size, const AvgPool2dOptions& options = {})
       : window_{kernel_size, options.stride == kernel_sized ? kernel_size : options.stride, options.padding, 1,
@@ -38,39 +38,18 @@ class AvgPool2d : public Layer<AvgPool2d<Scalar>, Scalar> {
   }
 
   Shape output_shape(const Shape& input) const override { return window_.output_shape(*this, input); }
-  Members<Scalar> members() override { return {}; }
   std::string name() const override {
     std::string out = detail::text("AvgPool2d(", window_);
     if (!count_include_pad_) out += ", count_include_pad=false";
     if (divisor_override_) out += detail::text(", divisor_override=", *divisor_override_);
     return out + ")";
   }
-  Index multiply_adds(const Shape&) const override { return 0; }
 
  private:
-  Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
-    Tensor<Scalar> y(output_shape(x.shape()));
-    if (y.empty()) return y;
-    kernels::avg_pool(x.dim(0) * x.dim(1), x.dim(2), x.dim(3), row_spans(x.dim(2)), column_spans(x.dim(3)),
-                      std::as_const(x).data(), y.data());
-    return y;
+  std::vector<kernels::Span> row_spans(Index h) const override {
+    return spans(window_.rows(h), divisor_override_.value_or(0));
   }
-  Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {
-    tape.push(x.shape());
-    return do_infer(std::move(x));
-  }
-  Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad input_grad) override {
-    const auto [shape] = tape.pop<Shape>();
-    if (input_grad == InputGrad::skip) return {};
-    Tensor<Scalar> dx(shape);
-    if (dx.empty()) return dx;
-    kernels::avg_pool_backward(shape[0] * shape[1], shape[2], shape[3], row_spans(shape[2]), column_spans(shape[3]),
-                               std::as_const(dy).data(), dx.data());
-    return dx;
-  }
-
-  std::vector<kernels::Span> row_spans(Index h) const { return spans(window_.rows(h), divisor_override_.value_or(0)); }
-  std::vector<kernels::Span> column_spans(Index w) const {
+  std::vector<kernels::Span> column_spans(Index w) const override {
     return spans(window_.columns(w), divisor_override_ ? 1 : 0);
   }
   /// The windows along one axis; their divisors are `divisor`, or what they see if that is 0.

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <limits>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "lamina/kernels/pooling.hpp"
 #include "lamina/nn/module.hpp"
@@ -82,6 +84,39 @@ struct PoolWindow {
     for (Index o = 0; o < axis.out; ++o)
       if (axis.first_tap(o) >= axis.end_tap(o)) return false;
     return true;
+  }
+};
+
+/// Averages over windows: a layer says where they lie along each axis of the image.
+template <class Scalar>
+class AveragePool : public Module<Scalar> {
+ public:
+  Members<Scalar> members() override { return {}; }
+  Index multiply_adds(const Shape&) const override { return 0; }
+
+ private:
+  virtual std::vector<kernels::Span> row_spans(Index h) const = 0;
+  virtual std::vector<kernels::Span> column_spans(Index w) const = 0;
+
+  Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
+    Tensor<Scalar> y(this->output_shape(x.shape()));
+    if (y.empty()) return y;
+    kernels::avg_pool(x.dim(0) * x.dim(1), x.dim(2), x.dim(3), row_spans(x.dim(2)), column_spans(x.dim(3)),
+                      std::as_const(x).data(), y.data());
+    return y;
+  }
+  Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {
+    tape.push(x.shape());
+    return do_infer(std::move(x));
+  }
+  Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad input_grad) override {
+    const auto [shape] = tape.pop<Shape>();
+    if (input_grad == InputGrad::skip) return {};
+    Tensor<Scalar> dx(shape);
+    if (dx.empty()) return dx;
+    kernels::avg_pool_backward(shape[0] * shape[1], shape[2], shape[3], row_spans(shape[2]), column_spans(shape[3]),
+                               std::as_const(dy).data(), dx.data());
+    return dx;
   }
 };
 
