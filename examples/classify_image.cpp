@@ -16,6 +16,7 @@
 
 #include "common/networks.hpp"
 #include "common/options.hpp"
+#include "common/program.hpp"
 #include "lamina/data/dataset.hpp"
 #include "lamina/data/transforms.hpp"
 #include "lamina/io/file.hpp"
@@ -121,8 +122,7 @@ void print(const std::string& title, const Tensor<float>& probabilities, const s
                 labels.empty() ? "" : labels[static_cast<std::size_t>(*k)].c_str());
 }
 
-/// The number of images that could not be read.
-int run(const Settings& s) {
+void run(const Settings& s) {
   set_num_threads(s.threads);
   const std::vector<std::string> labels = s.labels.empty() ? std::vector<std::string>{} : read_labels(s.labels);
   const auto names = static_cast<Index>(labels.size());
@@ -139,22 +139,11 @@ int run(const Settings& s) {
       ++failures;
     }
   }
-  return failures;
+  detail::require<FileError>(failures == 0, failures, " of ", s.images.size(), " images could not be read");
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("Names what is on photographs.");
-  try {
-    Settings settings;
-    add_options(app, settings);
-    app.parse(argc, argv);
-    return run(settings) == 0 ? 0 : 1;
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error);
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "%s\n", error.what());
-    return 1;
-  }
+  return examples::program<Settings>(argc, argv, "Names what is on photographs.", add_options, run);
 }

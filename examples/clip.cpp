@@ -19,6 +19,7 @@
 #include <string>
 #include <vector>
 
+#include "common/program.hpp"
 #include "lamina/data/captions.hpp"
 #include "lamina/data/loader.hpp"
 #include "lamina/data/wordpiece.hpp"
@@ -239,7 +240,8 @@ Clip read_model(const Settings& s) {
   };
   Architecture network;
   for_each_number(network, [&](const char* name, auto& value) {
-    value = static_cast<std::remove_reference_t<decltype(value)>>(std::stod(entry(name)));
+    detail::require<FileError>(CLI::detail::lexical_cast(entry(name), value), s.model, ": ", name,
+                               " should be a number, got ", entry(name));
   });
   WordPiece tokenizer = decode_vocabulary(entry("vocabulary"), s.model);
   ClipModel<float> net = make_network(network, tokenizer.size(), 0);
@@ -652,11 +654,10 @@ void run_training(Settings s) {
   std::printf("\nheld out, with the weights of epoch %td: ", state.history.best_epoch);
   print(result);
   std::printf("\n");
-  for (const auto& [file, what] : {std::pair("metrics.json", "every epoch's numbers, and the recalls"),
-                                   {"curves.png", "loss, and how many captions find their image first"},
-                                   {"model.safetensors", "the best epoch's weights, with the vocabulary"},
-                                   {"checkpoint.safetensors", "to go on with: --resume"}})
-    std::printf("  %-36s %s\n", s.file(file).c_str(), what);
+  examples::print_outputs(s.out, {{"metrics.json", "every epoch's numbers, and the recalls"},
+                                  {"curves.png", "loss, and how many captions find their image first"},
+                                  {"model.safetensors", "the best epoch's weights, with the vocabulary"},
+                                  {"checkpoint.safetensors", "to go on with: --resume"}});
 }
 
 void add_options(CLI::App& app, Settings& s) {
@@ -763,16 +764,6 @@ void add_options(CLI::App& app, Settings& s) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("Learns to match images with sentences, and finds pictures by words.");
-  try {
-    Settings settings;
-    add_options(app, settings);
-    app.parse(argc, argv);
-    return 0;
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error);
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "%s\n", error.what());
-    return 1;
-  }
+  return examples::program<Settings>(argc, argv, "Learns to match images with sentences, and finds pictures by words.",
+                                     add_options);
 }

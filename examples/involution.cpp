@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "common/program.hpp"
 #include "lamina/data/digits.hpp"
 #include "lamina/data/loader.hpp"
 #include "lamina/io/datasets.hpp"
@@ -221,28 +222,14 @@ void run(const Settings& s) {
   write_png(s.file("curves.png"), draw_curves(contestants));
   write_png(s.file("kernels.png"), draw_kernels(contestants[1].net, test_set.batch(shown).inputs));
   std::printf("\n");
-  const auto wrote = [&](const char* name, const char* what) {
-    std::printf("  %-36s %s\n", s.file(name).c_str(), what);
-  };
-  wrote("metrics.json", "settings and every epoch's numbers");
-  wrote("curves.png", "loss and accuracy by epoch");
-  wrote("kernels.png", "for ten test images the sums of the involutions' kernels");
+  examples::print_outputs(s.out, {{"metrics.json", "settings and every epoch's numbers"},
+                                  {"curves.png", "loss and accuracy by epoch"},
+                                  {"kernels.png", "for ten test images the sums of the involutions' kernels"}});
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("Trains an involutional and a convolutional network and compares them.");
-  try {
-    Settings settings;
-    add_options(app, settings);
-    app.parse(argc, argv);
-    run(settings);
-    return 0;
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error);
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "%s\n", error.what());
-    return 1;
-  }
+  return examples::program<Settings>(
+      argc, argv, "Trains an involutional and a convolutional network and compares them.", add_options, run);
 }

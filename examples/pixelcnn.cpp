@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "common/program.hpp"
 #include "lamina/data/digits.hpp"
 #include "lamina/data/loader.hpp"
 #include "lamina/io/datasets.hpp"
@@ -360,16 +361,7 @@ void add_options(CLI::App& app, Settings& s) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("Learns the distribution of images pixel by pixel, draws from it, and completes images.");
-  try {
-    Settings settings;
-    add_options(app, settings);
-    app.parse(argc, argv);
-    return 0;
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error);
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "%s\n", error.what());
-    return 1;
-  }
+  return examples::program<Settings>(
+      argc, argv, "Learns the distribution of images pixel by pixel, draws from it, and completes images.",
+      add_options);
 }

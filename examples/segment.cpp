@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "common/program.hpp"
 #include "lamina/data/loader.hpp"
 #include "lamina/data/scenes.hpp"
 #include "lamina/data/segmentation.hpp"
@@ -422,31 +423,18 @@ void run(const Settings& s) {
   save_state_dict(s.file("model.safetensors"), state_dict(net), {{"model", "hamnet"}, {"dataset", s.dataset}});
 
   std::printf("\nmean IoU %.4f\n\n", scores.back().mean_iou);
-  const auto wrote = [&](const char* file, const char* what) {
-    std::printf("  %-36s %s\n", s.file(file).c_str(), what);
-  };
-  wrote("metrics.json", "settings and every epoch's numbers");
-  wrote("curves.png", "loss, accuracy and mean IoU by epoch");
-  wrote("segmentations.png", "test images with truth and prediction");
-  wrote("spectrum.png", "singular values of the features around the context module");
-  wrote("features.png", "the features themselves");
-  wrote("model.safetensors", "the weights");
+  examples::print_outputs(s.out, {{"metrics.json", "settings and every epoch's numbers"},
+                                  {"curves.png", "loss, accuracy and mean IoU by epoch"},
+                                  {"segmentations.png", "test images with truth and prediction"},
+                                  {"spectrum.png", "singular values of the features around the context module"},
+                                  {"features.png", "the features themselves"},
+                                  {"model.safetensors", "the weights"}});
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("Trains a network to segment scenes and writes metrics, pictures and weights into a folder.");
-  try {
-    Settings settings;
-    add_options(app, settings);
-    app.parse(argc, argv);
-    run(settings);
-    return 0;
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error);
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "%s\n", error.what());
-    return 1;
-  }
+  return examples::program<Settings>(
+      argc, argv, "Trains a network to segment scenes and writes metrics, pictures and weights into a folder.",
+      add_options, run);
 }

@@ -16,6 +16,7 @@
 
 #include "common/networks.hpp"
 #include "common/options.hpp"
+#include "common/program.hpp"
 #include "lamina/data/digits.hpp"
 #include "lamina/data/loader.hpp"
 #include "lamina/io/datasets.hpp"
@@ -338,7 +339,9 @@ void write_metrics(const Settings& s, const Module<float>& net, const History& h
                    ",\n\"epochs\":\n", epochs, ",\n\"test_accuracy\": ", detail::number(test_accuracy, "null"), "}\n"));
 }
 
-void run(const Settings& s) {
+void run(Settings& s) {
+  if (s.summary) return print_summary(s);
+  if (s.dataset.empty()) s.dataset = "digits";
   set_num_threads(s.threads);
   prepare(s);
   const Data& data = find_dataset(s.dataset);
@@ -398,37 +401,20 @@ void run(const Settings& s) {
   save_state_dict(s.file("model.safetensors"), state_dict(net), {{"model", s.model}, {"dataset", s.dataset}});
 
   std::printf("\n%s\n\n", title);
-  const auto wrote = [&](const char* file, const char* what) {
-    std::printf("  %-36s %s\n", s.file(file).c_str(), what);
-  };
-  wrote("metrics.json", "settings and every epoch's numbers");
-  wrote("history.csv", "the same numbers as a table");
-  wrote("curves.png", "loss and accuracy by epoch");
-  wrote("predictions.png", "test images with predicted and true class");
-  wrote("confusion.png", "which classes are taken for which");
-  wrote("model.safetensors", "the weights, under PyTorch's names");
-  if (s.checkpoint_every > 0 && s.epochs > 0) wrote("checkpoint.safetensors", "to go on with: --resume");
+  examples::print_outputs(s.out, {{"metrics.json", "settings and every epoch's numbers"},
+                                  {"history.csv", "the same numbers as a table"},
+                                  {"curves.png", "loss and accuracy by epoch"},
+                                  {"predictions.png", "test images with predicted and true class"},
+                                  {"confusion.png", "which classes are taken for which"},
+                                  {"model.safetensors", "the weights, under PyTorch's names"}});
+  if (s.checkpoint_every > 0 && s.epochs > 0)
+    examples::print_outputs(s.out, {{"checkpoint.safetensors", "to go on with: --resume"}});
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("Trains an image classifier and writes metrics, pictures and weights into a folder.");
-  try {
-    Settings settings;
-    add_options(app, settings);
-    app.parse(argc, argv);
-    if (settings.summary) {
-      print_summary(settings);
-    } else {
-      if (settings.dataset.empty()) settings.dataset = "digits";
-      run(settings);
-    }
-    return 0;
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error);
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "%s\n", error.what());
-    return 1;
-  }
+  return examples::program<Settings>(
+      argc, argv, "Trains an image classifier and writes metrics, pictures and weights into a folder.", add_options,
+      run);
 }
