@@ -388,10 +388,13 @@ def torch_worker(threads, seconds):
         if run is None:
             print("null", flush=True)
             continue
+        start = time.perf_counter()
         for _ in range(3):
             run()
+            if time.perf_counter() - start > 5 * seconds:  # warm enough
+                break
         start, runs = time.perf_counter(), 0
-        while runs < 3 or time.perf_counter() - start < seconds:
+        while runs == 0 or time.perf_counter() - start < seconds:
             run()
             runs += 1
         passes = SAMPLED_PIXELS if "/sample_" in name else 1
