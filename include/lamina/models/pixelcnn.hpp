@@ -32,7 +32,7 @@ Child<Scalar> pixel_convolution(const std::string& name, Index in, Index out, In
 
 /// PixelCNN (van den Oord, Kalchbrenner, Kavukcuoglu 2016, table 1): images [N, channels, H, W] with values in [0, 1]
 /// -> logits [N, channels levels, H, W] of every pixel's value given the pixels before it in raster order, and the
-/// colours before it at the pixel; colour by colour. See likelihood.hpp and sample.hpp in this folder.
+/// colours before it at the pixel; colour by colour. See autoregressive.hpp.
 ///
 ///   conv1            7x7 mask A, 2h, norm
 ///   residual_blocks  x + F(x), F = (relu, 1x1 h, norm, relu, 3x3 mask B h, norm, relu, 1x1 2h, norm), `blocks` times
