@@ -62,14 +62,6 @@ struct Settings {
   std::string file(const std::string& name) const { return out + "/" + name; }
 };
 
-/// Makes the folder and sees that files can be written there, before any time is spent.
-void prepare(const Settings& s) {
-  std::error_code error;
-  std::filesystem::create_directories(s.out, error);
-  detail::require<FileError>(!error, s.out, ": cannot make the folder: ", error.message());
-  AtomicFile probe(s.file("metrics.json"));
-}
-
 // ---------------------------------------------------------------------------------------------------- the images
 
 /// Images to learn from, to choose the best epoch by, and to judge by.
@@ -401,7 +393,7 @@ void run_embedding(Settings s) {
 
 void run_search(Settings s) {
   detail::require(s.query.find_first_not_of(" \t\r\n") != std::string::npos, "find: the query is empty");
-  prepare(s);
+  examples::prepare_folder(s.out);
   const auto [clip, data] = open(s);
   const CaptionDataset<float>& images = data.part(s.split);
   const Tensor<float> embeddings = cached_embeddings(clip, images, data.folder, s);
@@ -436,7 +428,7 @@ void run_search(Settings s) {
 }
 
 void run_evaluation(Settings s) {
-  prepare(s);
+  examples::prepare_folder(s.out);
   const auto [clip, data] = open(s);
   const Recalls result = judge(clip, data.part(s.split), s);
   print(result);
@@ -462,7 +454,7 @@ Classified load_classified(const Settings& s) {
 }
 
 void run_zero_shot(Settings s) {
-  prepare(s);
+  examples::prepare_folder(s.out);
   for (const std::string& prompt : s.prompts)
     detail::require(prompt.find("{}") != std::string::npos, "zero-shot: the prompt '", prompt,
                     "' has no {} for the class");
@@ -593,7 +585,7 @@ void validate(const Clip& clip, const CaptionDataset<float>& data, const Setting
 }
 
 void run_training(Settings s) {
-  prepare(s);
+  examples::prepare_folder(s.out);
   if (s.dataset.empty()) s.dataset = "figures";
   s.network.positions = s.text_weights.empty() ? s.network.max_length : 512;
   const Data data = load(s);

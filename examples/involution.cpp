@@ -7,7 +7,6 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
-#include <filesystem>
 #include <limits>
 #include <string>
 #include <vector>
@@ -197,9 +196,7 @@ Tensor<std::uint8_t> draw_kernels(const Sequential<float>& net, const Tensor<flo
 
 void run(const Settings& s) {
   set_num_threads(s.threads);
-  std::error_code error;
-  std::filesystem::create_directories(s.out, error);
-  detail::require<FileError>(!error, s.out, ": cannot make the folder: ", error.message());
+  examples::prepare_folder(s.out);
   const Subset<float> train_set = load(s, true), test_set = load(s, false);
   const Shape image = train_set.get(0).input.shape();
 

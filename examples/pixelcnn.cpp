@@ -9,7 +9,6 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
-#include <filesystem>
 #include <functional>
 #include <string>
 #include <vector>
@@ -118,20 +117,15 @@ Pixels pixels(const Settings& s, bool train) {
   return {load(s, train), train ? s.limit_train : s.limit_test, s.network.levels, s.classes(), train ? 1u : 2u};
 }
 
-/// Makes the folder and sees that files can be written there, before any time is spent.
-void prepare(const Settings& s) {
-  std::error_code error;
-  std::filesystem::create_directories(s.out, error);
-  detail::require<FileError>(!error, s.out, ": cannot make the folder: ", error.message());
-  AtomicFile probe(s.file("metrics.json"));
-}
-
 Sequential<float> read_model(Settings& s, Shape& image) {
   const SafetensorsFile file(s.model);
   const auto number = [&](const char* key) {
     const auto entry = file.metadata().find(key);
     detail::require<FileError>(entry != file.metadata().end(), s.model, ": not a PixelCNN of this program: no ", key);
-    return static_cast<Index>(std::stoll(entry->second));
+    Index value = 0;
+    detail::require<FileError>(CLI::detail::lexical_cast(entry->second, value), s.model, ": ", key,
+                               " should be a whole number, got ", entry->second);
+    return value;
   };
   s.network = {number("channels"), number("blocks"), number("hidden"), number("levels"), number("norm") != 0};
   s.gated = number("gated") != 0;
@@ -190,7 +184,7 @@ void write_metrics(const Settings& s, const Module<float>& net, const History& h
 }
 
 void run_training(Settings s) {
-  prepare(s);
+  examples::prepare_folder(s.out);
   s.network.norm = !s.no_norm;
   s.network.channels = s.dataset == "cifar10" ? 3 : 1;
   const Pixels training = pixels(s, true), test_images = pixels(s, false);
@@ -240,7 +234,7 @@ void run_training(Settings s) {
 }
 
 void run_sampling(Settings s) {
-  prepare(s);
+  examples::prepare_folder(s.out);
   Shape image;
   const auto net = read_model(s, image);
   detail::require(s.label < 0 || s.conditional, "sample: --label needs a model trained with --conditional");
@@ -254,7 +248,7 @@ void run_sampling(Settings s) {
 }
 
 void run_completion(Settings s) {
-  prepare(s);
+  examples::prepare_folder(s.out);
   Shape image;
   const auto net = read_model(s, image);
   const Pixels test = pixels(s, false);

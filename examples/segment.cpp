@@ -9,7 +9,6 @@
 #include <Eigen/Eigenvalues>
 #include <algorithm>
 #include <cstdio>
-#include <filesystem>
 #include <map>
 #include <string>
 #include <vector>
@@ -359,11 +358,7 @@ Tensor<std::uint8_t> draw_features(const Around& features, const Tensor<float>& 
 
 void run(const Settings& s) {
   set_num_threads(s.threads);
-  std::error_code error;
-  std::filesystem::create_directories(s.out, error);
-  detail::require<FileError>(!error, s.out, ": cannot make the folder: ", error.message());
-  { AtomicFile probe(s.file("metrics.json")); }  // before any time is spent
-
+  examples::prepare_folder(s.out);
   const Data data = load(s);
   const Shape image = data.train.input_shape();
   const Index classes = static_cast<Index>(data.classes.size());

@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <filesystem>
 #include <functional>
 #include <memory>
 #include <string>
@@ -244,14 +243,6 @@ Count count_main_head(const Tensor<float>& output, const Labels& labels) {
   return count_correct(output.rank() == 3 ? output[0] : output, labels);
 }
 
-/// Makes the folder and sees that files can be written there, before any time is spent.
-void prepare(const Settings& s) {
-  std::error_code error;
-  std::filesystem::create_directories(s.out, error);
-  detail::require<FileError>(!error, s.out, ": cannot make the folder: ", error.message());
-  AtomicFile probe(s.file("metrics.json"));
-}
-
 std::unique_ptr<Optimizer<float>> make_optimizer(const Settings& s, Module<float>& net) {
   const bool takes_momentum = s.optimizer == "sgd" || s.optimizer == "rmsprop";
   detail::require(takes_momentum || !s.momentum, "--momentum is for sgd and rmsprop, not ", s.optimizer);
@@ -343,7 +334,7 @@ void run(Settings& s) {
   if (s.summary) return print_summary(s);
   if (s.dataset.empty()) s.dataset = "digits";
   set_num_threads(s.threads);
-  prepare(s);
+  examples::prepare_folder(s.out);
   const Data& data = find_dataset(s.dataset);
 
   const TensorDataset<float> all = data.load(s.data, true, s.limit_train),

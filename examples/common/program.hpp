@@ -3,8 +3,12 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <exception>
+#include <filesystem>
 #include <initializer_list>
 #include <string>
+#include <system_error>
+
+#include "lamina/io/file.hpp"
 
 namespace lamina::examples {
 
@@ -27,6 +31,14 @@ int program(
     std::fprintf(stderr, "%s\n", error.what());
     return 1;
   }
+}
+
+/// Makes the folder and sees that files can be written there, before any time is spent.
+inline void prepare_folder(const std::string& folder) {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  lamina::detail::require<FileError>(!error, folder, ": cannot make the folder: ", error.message());
+  AtomicFile probe(folder + "/metrics.json");
 }
 
 /// What has been written, a line each.
