@@ -1,20 +1,12 @@
 # Short runs of involution in DIR: its files, the independence of threads, its errors.
 cmake_policy(VERSION 3.22)
-file(REMOVE_RECURSE "${DIR}")
-file(MAKE_DIRECTORY "${DIR}")
+include("${CMAKE_CURRENT_LIST_DIR}/common.cmake")
+set(always --limit-train 256 --limit-test 50)
 
 # results(variable out argument...): epochs, last loss and parameters of both networks.
 function(results variable out)
-  execute_process(COMMAND "${PROGRAM}" --epochs 2 --limit-train 256 --limit-test 50 --batch-size 32 --out ${out} ${ARGN}
-                  WORKING_DIRECTORY "${DIR}" RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE output)
-  if(NOT result EQUAL 0)
-    message(FATAL_ERROR "involution ${ARGN} failed (${result}):\n${output}")
-  endif()
-  foreach(file metrics.json curves.png kernels.png)
-    if(NOT EXISTS "${DIR}/${out}/${file}")
-      message(FATAL_ERROR "there is no ${file}")
-    endif()
-  endforeach()
+  run(--epochs 2 --batch-size 32 --out ${out} ${ARGN})
+  expect_files(${out} metrics.json curves.png kernels.png)
   file(READ "${DIR}/${out}/metrics.json" metrics)
   set(all)
   foreach(model 0 1)
@@ -32,8 +24,4 @@ if(NOT one STREQUAL two OR NOT one MATCHES "^2;.*;257162;2;.*;3916$")
   message(FATAL_ERROR "one thread: ${one}, two threads: ${two}")
 endif()
 
-execute_process(COMMAND "${PROGRAM}" --dataset cifar10 --data nowhere WORKING_DIRECTORY "${DIR}" RESULT_VARIABLE result
-                OUTPUT_VARIABLE output ERROR_VARIABLE errors)
-if(result EQUAL 0 OR NOT errors MATCHES "nowhere")
-  message(FATAL_ERROR "a missing folder should be an error, got ${result}:\n${output}${errors}")
-endif()
+expect_failure("nowhere" --dataset cifar10 --data nowhere)

@@ -1,40 +1,11 @@
 # Short runs of pixelcnn in DIR: its files, the independence of threads, its errors.
 cmake_policy(VERSION 3.22)
-file(REMOVE_RECURSE "${DIR}")
-file(MAKE_DIRECTORY "${DIR}")
-
-function(run)
-  execute_process(COMMAND "${PROGRAM}" ${ARGN} WORKING_DIRECTORY "${DIR}" RESULT_VARIABLE result
-                  OUTPUT_VARIABLE output ERROR_VARIABLE output)
-  if(NOT result EQUAL 0)
-    message(FATAL_ERROR "pixelcnn ${ARGN} failed (${result}):\n${output}")
-  endif()
-endfunction()
-
-# expect_failure(text argument...): it fails and says the text.
-function(expect_failure text)
-  execute_process(COMMAND "${PROGRAM}" ${ARGN} WORKING_DIRECTORY "${DIR}" RESULT_VARIABLE result
-                  OUTPUT_VARIABLE output ERROR_VARIABLE errors)
-  string(FIND "${errors}" "${text}" at)
-  if(NOT result MATCHES "^[1-9][0-9]*$" OR at LESS 0)
-    message(FATAL_ERROR "pixelcnn ${ARGN} should fail and say '${text}', got ${result}:\n${output}${errors}")
-  endif()
-endfunction()
-
-function(expect_equal a b)
-  execute_process(COMMAND "${CMAKE_COMMAND}" -E compare_files "${DIR}/${a}" "${DIR}/${b}" RESULT_VARIABLE different)
-  if(different)
-    message(FATAL_ERROR "${a} and ${b} differ")
-  endif()
-endfunction()
+include("${CMAKE_CURRENT_LIST_DIR}/common.cmake")
 
 set(small --blocks 1 --hidden 8 --limit-train 64 --limit-test 16 --batch-size 16 --count 8)
 run(train ${small} --epochs 2 --threads 1 --out one)
-foreach(file metrics.json samples_epoch01.png samples_epoch02.png curves.png model.safetensors checkpoint.safetensors)
-  if(NOT EXISTS "${DIR}/one/${file}")
-    message(FATAL_ERROR "there is no ${file}")
-  endif()
-endforeach()
+expect_files(one metrics.json samples_epoch01.png samples_epoch02.png curves.png model.safetensors
+             checkpoint.safetensors)
 file(READ "${DIR}/one/metrics.json" metrics)
 foreach(key train_nats test_nats test_bits_per_dimension seconds examples_per_second)
   string(JSON value GET "${metrics}" epochs 1 ${key})
@@ -46,11 +17,7 @@ expect_equal(one/samples_epoch02.png two/samples_epoch02.png)
 run(sample --model one/model.safetensors --count 4 --temperature 0.8 --out drawn)
 run(complete --model one/model.safetensors --count 4 --rows 10 --out drawn)
 run(evaluate --model one/model.safetensors --limit-test 16)
-foreach(file samples.png completed.png)
-  if(NOT EXISTS "${DIR}/drawn/${file}")
-    message(FATAL_ERROR "there is no ${file}")
-  endif()
-endforeach()
+expect_files(drawn samples.png completed.png)
 
 run(train --gated --conditional ${small} --epochs 1 --levels 4 --out gated)
 run(sample --model gated/model.safetensors --count 4 --label 3 --out gated)

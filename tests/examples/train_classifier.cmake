@@ -1,40 +1,10 @@
 # Short runs of train_classifier in DIR: its files, the independence of threads and interruptions, its errors.
 cmake_policy(VERSION 3.22)
-file(REMOVE_RECURSE "${DIR}")
-file(MAKE_DIRECTORY "${DIR}")
-
-function(run)
-  execute_process(COMMAND "${PROGRAM}" --limit-train 600 --limit-test 100 ${ARGN} WORKING_DIRECTORY "${DIR}"
-                  RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE output)
-  if(NOT result EQUAL 0)
-    message(FATAL_ERROR "train_classifier ${ARGN} failed (${result}):\n${output}")
-  endif()
-  set(output "${output}" PARENT_SCOPE)
-endfunction()
-
-# expect_failure(text argument...): it fails and says the text, in a line or two.
-function(expect_failure text)
-  execute_process(COMMAND "${PROGRAM}" --limit-train 100 --limit-test 100 --epochs 1 ${ARGN} WORKING_DIRECTORY "${DIR}"
-                  RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE errors)
-  string(FIND "${errors}" "${text}" at)
-  if(NOT result MATCHES "^[1-9][0-9]*$" OR at LESS 0)
-    message(FATAL_ERROR "train_classifier ${ARGN} should fail and say '${text}', got ${result}:\n${output}${errors}")
-  endif()
-endfunction()
-
-function(expect_equal a b)
-  execute_process(COMMAND "${CMAKE_COMMAND}" -E compare_files "${DIR}/${a}" "${DIR}/${b}" RESULT_VARIABLE different)
-  if(different)
-    message(FATAL_ERROR "${a} and ${b} differ")
-  endif()
-endfunction()
+include("${CMAKE_CURRENT_LIST_DIR}/common.cmake")
+set(always --limit-train 600 --limit-test 100)
 
 run(--epochs 2 --threads 1 --out straight)
-foreach(file metrics.json history.csv curves.png predictions.png confusion.png model.safetensors)
-  if(NOT EXISTS "${DIR}/straight/${file}")
-    message(FATAL_ERROR "there is no ${file}")
-  endif()
-endforeach()
+expect_files(straight metrics.json history.csv curves.png predictions.png confusion.png model.safetensors)
 file(READ "${DIR}/straight/metrics.json" metrics)
 string(JSON parameters GET "${metrics}" parameters)
 string(JSON epochs LENGTH "${metrics}" epochs)

@@ -1,0 +1,57 @@
+# What the examples' tests share: PROGRAM runs in DIR, which is empty at first, with the options `always` behind others.
+file(REMOVE_RECURSE "${DIR}")
+file(MAKE_DIRECTORY "${DIR}")
+get_filename_component(program "${PROGRAM}" NAME)
+
+# execute(argument...): sets result, output and errors.
+function(execute)
+  execute_process(COMMAND "${PROGRAM}" ${ARGN} ${always} WORKING_DIRECTORY "${DIR}" RESULT_VARIABLE result
+                  OUTPUT_VARIABLE output ERROR_VARIABLE errors)
+  set(result "${result}" PARENT_SCOPE)
+  set(output "${output}" PARENT_SCOPE)
+  set(errors "${errors}" PARENT_SCOPE)
+endfunction()
+
+# run(argument...): it succeeds; sets output.
+function(run)
+  execute(${ARGN})
+  if(NOT result EQUAL 0)
+    message(FATAL_ERROR "${program} ${ARGN} failed (${result}):\n${output}${errors}")
+  endif()
+  set(output "${output}" PARENT_SCOPE)
+endfunction()
+
+# expect_output(text argument...): it succeeds and says the text.
+function(expect_output text)
+  run(${ARGN})
+  string(FIND "${output}" "${text}" at)
+  if(at LESS 0)
+    message(FATAL_ERROR "${program} ${ARGN} should say '${text}':\n${output}")
+  endif()
+endfunction()
+
+# expect_failure(text argument...): it fails and says the text.
+function(expect_failure text)
+  execute(${ARGN})
+  string(FIND "${errors}" "${text}" at)
+  if(NOT result MATCHES "^[1-9][0-9]*$" OR at LESS 0)
+    message(FATAL_ERROR "${program} ${ARGN} should fail and say '${text}', got ${result}:\n${output}${errors}")
+  endif()
+endfunction()
+
+# expect_files(folder name...): they are in DIR/folder.
+function(expect_files folder)
+  foreach(file IN LISTS ARGN)
+    if(NOT EXISTS "${DIR}/${folder}/${file}")
+      message(FATAL_ERROR "there is no ${folder}/${file}")
+    endif()
+  endforeach()
+endfunction()
+
+# expect_equal(a b): the files have the same bytes.
+function(expect_equal a b)
+  execute_process(COMMAND "${CMAKE_COMMAND}" -E compare_files "${DIR}/${a}" "${DIR}/${b}" RESULT_VARIABLE different)
+  if(different)
+    message(FATAL_ERROR "${a} and ${b} differ")
+  endif()
+endfunction()
