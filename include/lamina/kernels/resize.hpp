@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "lamina/core/tensor.hpp"
-#include "lamina/kernels/simd.hpp"
+#include "lamina/kernels/run.hpp"
 
 /// Resampling of images, one axis after the other.
 namespace lamina::kernels {
@@ -44,12 +44,8 @@ namespace detail {
 /// to = a x + b y for rows of n elements; to may be x.
 template <class T>
 void blend_rows(Index n, T a, const T* x, T b, const T* y, T* to) {
-  using Pack = simd::Pack<T>;
-  constexpr Index width = simd::width<T>;
-  const Pack left(a), right(b);
-  Index i = 0;
-  for (; i + width <= n; i += width) (left * Pack::load(x + i) + right * Pack::load(y + i)).store(to + i);
-  if (i < n) (left * Pack::load(x + i, n - i) + right * Pack::load(y + i, n - i)).store(to + i, n - i);
+  const simd::Pack<T> left(a), right(b);
+  map_run(n, to, [&](auto load) { return left * load(x) + right * load(y); });
 }
 }  // namespace detail
 

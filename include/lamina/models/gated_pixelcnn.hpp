@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "lamina/kernels/run.hpp"
 #include "lamina/models/pixelcnn.hpp"
 #include "lamina/nn/gate.hpp"
 
@@ -143,16 +144,13 @@ class GatedStack : public Layer<GatedStack<Scalar>, Scalar> {
   /// x [N, M, H, W] + c [N, M, 1, 1]; nothing is added if c is empty.
   static Tensor<Scalar> add_everywhere(Tensor<Scalar> x, const Tensor<Scalar>& c) {
     if (c.empty() || x.empty()) return x;
-    using Pack = simd::Pack<Scalar>;
     const Index pixels = x.dim(2) * x.dim(3);
     Scalar* const values = x.data();
     parallel_for(0, c.numel(), kernels::stream_grain / pixels, [&](Index first, Index last) {
       for (Index i = first; i < last; ++i) {
         Scalar* const row = values + i * pixels;
-        const Pack add(c.data()[i]);
-        Index p = 0;
-        for (; p + simd::width<Scalar> <= pixels; p += simd::width<Scalar>) (Pack::load(row + p) + add).store(row + p);
-        if (p < pixels) (Pack::load(row + p, pixels - p) + add).store(row + p, pixels - p);
+        const simd::Pack<Scalar> add(c.data()[i]);
+        kernels::map_run(pixels, row, [&](auto load) { return load(row) + add; });
       }
     });
     return x;
