@@ -3,11 +3,13 @@
 #include <cmath>
 #include <limits>
 
+#include "difference.hpp"
 #include "lamina/core/random.hpp"
 #include "lamina/kernels/depthwise.hpp"
 
 using namespace lamina;
 using kernels::ConvolutionShape;
+using testing::difference;
 
 namespace {
 
@@ -42,19 +44,6 @@ struct Naive {
           }
   }
 };
-
-/// The largest |a - b| / (1 + |b|); infinite when a NaN is on one side only.
-template <class T>
-double difference(const Tensor<T>& a, const Tensor<double>& b) {
-  double worst = 0;
-  for (Index i = 0; i < b.numel(); ++i) {
-    const double u = static_cast<double>(a.data()[i]), v = b.data()[i];
-    if (u == v || (std::isnan(u) && std::isnan(v))) continue;
-    const double error = std::abs(u - v) / (1 + std::abs(v));
-    worst = error <= worst ? worst : std::isnan(error) ? std::numeric_limits<double>::infinity() : error;
-  }
-  return worst;
-}
 
 /// A tensor's elements between others, which must stay as they are.
 template <class T>

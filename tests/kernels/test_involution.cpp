@@ -1,13 +1,14 @@
 #include <doctest/doctest.h>
 
-#include <cmath>
 #include <limits>
 
+#include "difference.hpp"
 #include "lamina/core/random.hpp"
 #include "lamina/kernels/involution.hpp"
 
 using namespace lamina;
 using kernels::InvolutionShape;
+using testing::difference;
 
 namespace {
 
@@ -44,19 +45,6 @@ struct Naive {
               }
   }
 };
-
-/// The largest |a - b| / (1 + |b|); infinite when a NaN is on one side only.
-template <class T>
-double difference(const Tensor<T>& a, const Tensor<double>& b) {
-  double worst = 0;
-  for (Index i = 0; i < b.numel(); ++i) {
-    const double u = static_cast<double>(a.data()[i]), v = b.data()[i];
-    if (u == v || (std::isnan(u) && std::isnan(v))) continue;
-    const double error = std::abs(u - v) / (1 + std::abs(v));
-    worst = error <= worst ? worst : std::isnan(error) ? std::numeric_limits<double>::infinity() : error;
-  }
-  return worst;
-}
 
 template <class T>
 struct Results {

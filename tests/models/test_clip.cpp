@@ -7,16 +7,12 @@
 #include "lamina/nn/relu.hpp"
 #include "lamina/nn/summary.hpp"
 #include "lamina/optim/adam.hpp"
+#include "message.hpp"
 
 using namespace lamina;
+using testing::message;
 
 namespace {
-
-Index count(Module<float>& module) {
-  Index total = 0;
-  for (const auto& [name, parameter, owner] : parameters(module)) total += parameter->value.numel();
-  return total;
-}
 
 const DistilBertOptions small{.vocabulary = 20,
                               .positions = 6,
@@ -40,21 +36,11 @@ PackedTokens small_texts(Index n) {
   return pack(ids);
 }
 
-template <class F>
-std::string message(F f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
-}
-
 }  // namespace
 
 TEST_CASE("CLIP's parts have the published sizes and keys") {
   DistilBert<float> bert;
-  CHECK(count(bert) == 66362880);
+  CHECK(count_parameters(bert).total == 66362880);
   const auto state = state_dict(bert);
   CHECK(state.size() == 4 + 6 * 16);
   CHECK(state.front().first == "embeddings.word_embeddings.weight");
@@ -69,8 +55,8 @@ TEST_CASE("CLIP's parts have the published sizes and keys") {
   CHECK(bert.multiply_adds({8, 64}) == Index{8} * 64 * 6 * (4 * 768 * 768 + 2 * 64 * 768 + 2 * 768 * 3072));
 
   auto image_head = projection_head(2048), text_head = projection_head(768);
-  CHECK(count(image_head) == 590848);
-  CHECK(count(text_head) == 263168);
+  CHECK(count_parameters(image_head).total == 590848);
+  CHECK(count_parameters(text_head).total == 263168);
 
   const auto clip = state_dict(small_clip());
   CHECK(clip.front().first == "image_encoder.model.0.weight");

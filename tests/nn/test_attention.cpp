@@ -6,9 +6,11 @@
 #include "lamina/nn/embedding.hpp"
 #include "lamina/nn/positions.hpp"
 #include "lamina/nn/transformer_block.hpp"
+#include "message.hpp"
 #include "ragged.hpp"
 
 using namespace lamina;
+using testing::message;
 using testing::ragged;
 
 namespace {
@@ -50,16 +52,6 @@ void check_against_naive(const std::vector<Index>& lengths, Index heads, Index s
   const auto expected = naive_attention(sequences, heads, size, q.template cast<double>(), k.template cast<double>(),
                                         v.template cast<double>());
   CHECK(testing::worst_difference(y.template cast<double>(), expected).error < (sizeof(T) == 4 ? 1e-5 : 1e-12));
-}
-
-template <class F>
-std::string message(F f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
 }
 
 }  // namespace
