@@ -402,11 +402,10 @@ void run_search(Settings s) {
 
   std::vector<Index> order(static_cast<std::size_t>(images.size()));
   std::iota(order.begin(), order.end(), Index{0});
-  order.resize(static_cast<std::size_t>(std::min(s.count, images.size())));
-  std::vector<Index> all(static_cast<std::size_t>(images.size()));
-  std::iota(all.begin(), all.end(), Index{0});
-  std::partial_sort_copy(all.begin(), all.end(), order.begin(), order.end(),
-                         [&](Index a, Index b) { return std::pair(-similarity(a), a) < std::pair(-similarity(b), b); });
+  const Index shown_count = std::min(s.count, images.size());
+  std::partial_sort(order.begin(), order.begin() + shown_count, order.end(),
+                    [&](Index a, Index b) { return std::pair(-similarity(a), a) < std::pair(-similarity(b), b); });
+  order.resize(static_cast<std::size_t>(shown_count));
   constexpr Index cell = 192;
   Tensor<float> shown({static_cast<Index>(order.size()), 3, cell, cell});
   std::vector<std::string> labels;
