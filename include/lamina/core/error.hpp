@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdio>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -14,6 +15,18 @@ namespace lamina {
 class Error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
+
+  const char* what() const noexcept override { return located_ ? located_->c_str() : std::runtime_error::what(); }
+
+  /// Puts where in a model it happened in front of the message: "features.3" makes "conv1: Conv2d(...): ..." to
+  /// "features.3.conv1: Conv2d(...): ...". An empty path changes nothing.
+  void locate(const std::string& path) {
+    if (path.empty()) return;
+    located_ = std::make_shared<const std::string>(path + (located_ ? "." : ": ") + what());
+  }
+
+ private:
+  std::shared_ptr<const std::string> located_;
 };
 
 /// A tensor's shape does not fit: wrong rank, wrong number of channels, a window larger than its image.
@@ -83,10 +96,17 @@ std::string text(const Args&... args) {
   return out;
 }
 
-/// Throws Exception(text(args...)) when the condition does not hold.
+/// Throws Exception(text(args...)).
+template <class Exception, class... Args>
+[[noreturn, gnu::cold, gnu::noinline]] void fail(const Args&... args) {
+  throw Exception(text(args...));
+}
+
+/// Throws Exception(text(args...)) when the condition does not hold; the text is only made then. A module in it stands
+/// for its name.
 template <class Exception = ValueError, class... Args>
 void require(bool condition, const Args&... args) {
-  if (!condition) throw Exception(text(args...));
+  if (!condition) fail<Exception>(args...);
 }
 
 }  // namespace detail

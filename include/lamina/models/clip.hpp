@@ -9,6 +9,7 @@
 #include "lamina/nn/contrastive_loss.hpp"
 #include "lamina/nn/flatten.hpp"
 #include "lamina/nn/identity.hpp"
+#include "lamina/nn/stack.hpp"
 #include "lamina/nn/sum.hpp"
 
 /// A compact CLIP (Radford et al. 2021): an encoder of images and one of texts, each with a projection head into one
@@ -21,7 +22,7 @@ namespace lamina {
 /// is kept as it is. Shapes: x [N, channels, H, W], y [N, C]; state_dict keys "model.KEY" with the network's own keys.
 /// Throws ValueError for a network that gives no images at all, ShapeError when it does not take `image`.
 template <class Scalar = float>
-class ImageEncoder : public Layer<ImageEncoder<Scalar>, Scalar> {
+class ImageEncoder : public Block<ImageEncoder<Scalar>, Scalar> {
  public:
   Sequential<Scalar> model;
 
@@ -47,94 +48,79 @@ class ImageEncoder : public Layer<ImageEncoder<Scalar>, Scalar> {
   /// C.
   Index features() const { return features_; }
 
-  Shape output_shape(const Shape& images) const override { return model.output_shape(images); }
-  Members<Scalar> members() override { return {{"model", &model}}; }
-  std::string name() const override { return detail::text("ImageEncoder(", model.name(), ")"); }
-  Index multiply_adds(const Shape& images) const override { return model.multiply_adds(images); }
-  void trace(const Shape& images, const std::string& path, int depth,
-             std::vector<TraceStep<Scalar>>& steps) const override {
-    steps.push_back({path, depth, this, images, output_shape(images)});
-    model.trace(images, path.empty() ? "model" : path + ".model", depth + 1, steps);
-  }
+  Value<Scalar> flow(Flow<Scalar>& run, Value<Scalar> images) const { return run(model, std::move(images)); }
+  Members<Scalar> members() override { return {{"model", model}}; }
 
  private:
-  Tensor<Scalar> do_infer(Tensor<Scalar> x) const override { return model.infer(std::move(x)); }
-  Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override { return model.forward(std::move(x), tape); }
-  Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad input_grad) override {
-    return model.backward(std::move(dy), tape, input_grad);
+  Index features_;
+};
+
+/// The state of each sequence's first token, [CLS]: packed x [tokens, features] or dense x [N, L, features] -> [N,
+/// features]. Throws ShapeError for another shape.
+template <class Scalar = float>
+class FirstToken : public JointLayer<FirstToken<Scalar>, Scalar> {
+ public:
+  Few<Shape> output_shapes(const Values<Scalar>& x) const override {
+    return Shape{sequences(x).size(), x[0].shape()[-1]};
+  }
+  std::string name() const override { return "FirstToken()"; }
+
+ private:
+  Sequences sequences(const Values<Scalar>& x) const {
+    const Shape& shape = x[0].shape();
+    detail::require<ShapeError>(shape.rank() == (x[0].sequences ? 2 : 3), *this,
+                                ": expected states [N, L, features], got shape ", shape);
+    return detail::sequences_of(*this, x[0], shape[-1]);
   }
 
-  Index features_;
+  Value<Scalar> do_infer(Values<Scalar> x) const override {
+    const Sequences division = sequences(x);
+    const Tensor<Scalar>& states = std::as_const(x)[0].tensor;
+    const Index features = states.dim(-1);
+    Tensor<Scalar> y({division.size(), features});
+    Scalar* const out = y.data();
+    for (Index i = 0; i < division.size(); ++i)
+      std::copy_n(states.data() + division.begin(i) * features, features, out + i * features);
+    return y;
+  }
+  Value<Scalar> do_forward(Values<Scalar> x, Tape& tape) override {
+    tape.push(x[0].shape(), sequences(x));
+    return do_infer(std::move(x));
+  }
+  Few<Tensor<Scalar>> do_backward(Tensor<Scalar> dy, Tape& tape, const Few<InputGrad>&) override {
+    const auto [shape, division] = tape.template pop<Shape, Sequences>();
+    Tensor<Scalar> dx = Tensor<Scalar>::zeros(shape);
+    Scalar* const out = dx.data();
+    const Index features = shape[-1];
+    for (Index i = 0; i < division.size(); ++i)
+      std::copy_n(std::as_const(dy).data() + i * features, features, out + division.begin(i) * features);
+    return dx;
+  }
 };
 
 /// DistilBERT's last hidden state of each sequence's first token, [CLS].
 ///
-/// Shapes: N packed sequences -> [N, features]; as a Module ids as numbers [N, L]. State_dict keys "model.KEY" with
-/// DistilBert's. Errors are DistilBert's.
+/// Shapes: N packed sequences, or ids [N, L] -> [N, features]. State_dict keys "model.KEY" with DistilBert's. Errors are
+/// DistilBert's.
 template <class Scalar = float>
-class TextEncoder : public Layer<TextEncoder<Scalar>, Scalar> {
+class TextEncoder : public Block<TextEncoder<Scalar>, Scalar> {
  public:
   DistilBert<Scalar> model;
 
   explicit TextEncoder(const DistilBertOptions& options = {}) : model(options) {}
   explicit TextEncoder(DistilBert<Scalar> distilbert) : model(std::move(distilbert)) {}
 
-  using Module<Scalar>::infer;
-  using Module<Scalar>::forward;
-
-  Tensor<Scalar> infer(const PackedTokens& tokens) const { return first_rows(model.infer(tokens), tokens.sequences); }
-  Tensor<Scalar> forward(const PackedTokens& tokens, Tape& tape) {
-    return this->recorded(tape, [&] { return run_forward(tokens, tape); });
-  }
-
   Index features() const { return model.features(); }
 
-  Shape output_shape(const Shape& ids) const override {
-    detail::require<ShapeError>(ids.rank() == 2, name(), ": expected ids [N, L], got shape ", ids);
-    model.output_shape(ids);
-    return {ids[0], features()};
+  Value<Scalar> flow(Flow<Scalar>& run, Value<Scalar> ids) const {
+    detail::require<ShapeError>(ids.sequences || ids.shape().rank() == 2, *this, ": expected ids [N, L], got shape ",
+                                ids.shape());
+    return run(first_, run(model, std::move(ids)));
   }
-  Members<Scalar> members() override { return {{"model", &model}}; }
-  std::string name() const override { return detail::text("TextEncoder(", model.name(), ")"); }
-  Index multiply_adds(const Shape& ids) const override { return model.multiply_adds(ids); }
-  void trace(const Shape& ids, const std::string& path, int depth,
-             std::vector<TraceStep<Scalar>>& steps) const override {
-    steps.push_back({path, depth, this, ids, output_shape(ids)});
-    model.trace(ids, path.empty() ? "model" : path + ".model", depth + 1, steps);
-  }
+  Members<Scalar> members() override { return {{"model", model}}; }
 
  private:
-  Tensor<Scalar> first_rows(const Tensor<Scalar>& states, const Sequences& sequences) const {
-    Tensor<Scalar> y({sequences.size(), features()});
-    for (Index i = 0; i < sequences.size(); ++i)
-      std::copy_n(states.data() + sequences.begin(i) * features(), features(), y.data() + i * features());
-    return y;
-  }
-  PackedTokens tokens_of(const Tensor<Scalar>& x) const {
-    output_shape(x.shape());
-    return {detail::ids_of(name(), x).reshape({-1}), Sequences(x.dim(0), x.dim(1))};
-  }
-  Tensor<Scalar> do_infer(Tensor<Scalar> x) const override { return infer(tokens_of(x)); }
-  Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override { return run_forward(tokens_of(x), tape); }
-
-  Tensor<Scalar> run_forward(const PackedTokens& tokens, Tape& tape) {
-    Tensor<Scalar> y = first_rows(model.forward(tokens, tape), tokens.sequences);
-    tape.push(tokens.sequences);
-    return y;
-  }
-
-  Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad) override {
-    const auto [sequences] = tape.pop<Sequences>();
-    if (!trainable(model)) {
-      model.discard(tape);
-      return {};
-    }
-    auto dstates = Tensor<Scalar>::zeros({sequences.tokens(), features()});
-    for (Index i = 0; i < sequences.size(); ++i)
-      std::copy_n(std::as_const(dy).data() + i * features(), features(),
-                  dstates.data() + sequences.begin(i) * features());
-    return model.backward(std::move(dstates), tape, InputGrad::skip);
-  }
+  FirstToken<Scalar> first_;
 };
 
 /// The listing's projection head: p = projection(x), y = layer_norm(p + dropout(fc(GELU(p)))).
@@ -165,7 +151,7 @@ struct ClipOptions {
 /// tensor it is its image half: images -> [N, projection]. Nothing is computed backwards through a frozen encoder.
 /// Throws ValueError for sequences of another number than the images.
 template <class Scalar = float>
-class ClipModel : public Layer<ClipModel<Scalar>, Scalar> {
+class ClipModel : public Block<ClipModel<Scalar>, Scalar> {
  public:
   ImageEncoder<Scalar> image_encoder;
   TextEncoder<Scalar> text_encoder;
@@ -179,65 +165,33 @@ class ClipModel : public Layer<ClipModel<Scalar>, Scalar> {
         image_projection(projection_head<Scalar>(image_encoder.features(), options.projection, options.dropout)),
         text_projection(projection_head<Scalar>(text_encoder.features(), options.projection, options.dropout)) {}
 
-  using Module<Scalar>::infer;
-  using Module<Scalar>::forward;
+  Value<Scalar> flow(Flow<Scalar>& run, Value<Scalar> images) const {
+    return run(image_projection, run(image_encoder, std::move(images)));
+  }
+  Value<Scalar> flow(Flow<Scalar>& run, Value<Scalar> images, Value<Scalar> tokens) const {
+    const Index texts = tokens.sequences ? tokens.sequences->size() : tokens.shape()[0];
+    detail::require(images.shape().rank() > 0 && images.shape()[0] == texts, *this,
+                    ": expected a text for each image, got ", texts, " texts for images of shape ", images.shape());
+    Value<Scalar> image = flow(run, std::move(images));
+    return run(stack_, std::move(image), run(text_projection, run(text_encoder, std::move(tokens))));
+  }
+
+  Members<Scalar> members() override {
+    return {{"image_encoder", image_encoder},
+            {"text_encoder", text_encoder},
+            {"image_projection", image_projection},
+            {"text_projection", text_projection},
+            {"logit_scale", logit_scale}};
+  }
 
   /// [N, projection], not normalised.
-  Tensor<Scalar> embed_images(Tensor<Scalar> images) const {
-    return image_projection.infer(image_encoder.infer(std::move(images)));
-  }
+  Tensor<Scalar> embed_images(Tensor<Scalar> images) const { return this->infer(std::move(images)); }
   Tensor<Scalar> embed_texts(const PackedTokens& tokens) const {
     return text_projection.infer(text_encoder.infer(tokens));
   }
 
-  Tensor<Scalar> forward(Tensor<Scalar> images, const PackedTokens& tokens, Tape& tape) {
-    return this->recorded(tape, [&] {
-      detail::require(images.rank() > 0 && images.dim(0) == tokens.sequences.size(), name(),
-                      ": expected a text for each image, got ", tokens.sequences.size(), " texts for images of shape ",
-                      images.shape());
-      const Tensor<Scalar> image = do_forward(std::move(images), tape);
-      const Tensor<Scalar> text = text_projection.forward(text_encoder.forward(tokens, tape), tape);
-      Tensor<Scalar> both(image.shape().batch(2));
-      std::copy_n(text.data(), text.numel(), std::copy_n(image.data(), image.numel(), both.data()));
-      return both;
-    });
-  }
-
-  Shape output_shape(const Shape& images) const override {
-    return image_projection.output_shape(image_encoder.output_shape(images));
-  }
-  Members<Scalar> members() override {
-    return {{"image_encoder", &image_encoder},
-            {"text_encoder", &text_encoder},
-            {"image_projection", &image_projection},
-            {"text_projection", &text_projection},
-            {"logit_scale", &logit_scale}};
-  }
-  std::string name() const override {
-    return detail::text("ClipModel(", image_encoder.name(), ", ", text_encoder.name(), ")");
-  }
-  Index multiply_adds(const Shape& images) const override {
-    return image_encoder.multiply_adds(images) + image_projection.multiply_adds(image_encoder.output_shape(images));
-  }
-
  private:
-  Tensor<Scalar> do_infer(Tensor<Scalar> images) const override { return embed_images(std::move(images)); }
-  Tensor<Scalar> do_forward(Tensor<Scalar> images, Tape& tape) override {
-    return image_projection.forward(image_encoder.forward(std::move(images), tape), tape);
-  }
-  Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad input_grad) override {
-    if (dy.rank() == 2) return backward_half(image_encoder, image_projection, std::move(dy), tape, input_grad);
-    backward_half(text_encoder, text_projection, dy[1], tape, InputGrad::skip);
-    return backward_half(image_encoder, image_projection, dy[0], tape, input_grad);
-  }
-  static Tensor<Scalar> backward_half(Module<Scalar>& encoder, Module<Scalar>& projection, Tensor<Scalar> dy,
-                                      Tape& tape, InputGrad input_grad) {
-    const bool needed = input_grad == InputGrad::compute || trainable(encoder);
-    dy = projection.backward(std::move(dy), tape, needed ? InputGrad::compute : InputGrad::skip);
-    if (needed) return encoder.backward(std::move(dy), tape, input_grad);
-    encoder.discard(tape);
-    return {};
-  }
+  Stack<Scalar> stack_;
 };
 
 }  // namespace lamina

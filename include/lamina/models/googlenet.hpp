@@ -1,6 +1,5 @@
 #pragma once
 
-#include <array>
 #include <string>
 #include <utility>
 #include <vector>
@@ -18,15 +17,9 @@ struct GoogLeNetOptions {
   Index classes = 1000;
   Form form = Form::published;
   double width = 1;                ///< factor of all channels
-  bool auxiliary = false;          ///< the two auxiliary heads; see GoogLeNet::forward_all
+  bool auxiliary = false;          ///< the two auxiliary heads; in training; see GoogLeNet
   double dropout = 0.2;            ///< before the last layer; none in the listing
   double auxiliary_dropout = 0.7;  ///< in the auxiliary heads
-};
-
-/// What the three heads of a GoogLeNet say, or the gradients with respect to that: [N, classes] each.
-template <class Scalar = float>
-struct GoogLeNetLogits {
-  Tensor<Scalar> main, aux2, aux1;  ///< of the last features; of inception4d's; of inception4a's
 };
 
 /// GoogLeNet (Szegedy et al. 2015, table 1): images [N, in_channels, H, W] of at least 15 x 15, made for 224 x 224 ->
@@ -52,20 +45,16 @@ struct GoogLeNetLogits {
 /// what hangs over the edge; 6,624,904 parameters, 13,004,888 with the auxiliary heads, N(0, 0.01^2) weights. The
 /// listing of "Dive into Deep Learning" has biases, 5x5 convolutions, padded 3x3 pools and no dropout.
 ///
-/// infer, forward and backward are those of the main head alone. To train with the auxiliary heads (section 5; their
-/// losses count 0.3):
+/// With auxiliary heads (section 5; their losses count 0.3) forward has three results, of the last features, of
+/// inception4d's and of inception4a's; fit's option auxiliary_weight counts them. By hand:
 ///
-///   const auto logits = net.forward_all(images, tape);
-///   auto main = cross_entropy(logits.main, labels), aux2 = cross_entropy(logits.aux2, labels), aux1 = ...;
-///   net.backward_all({main.grad, aux2.grad *= 0.3f, aux1.grad *= 0.3f}, tape);
+///   auto logits = net.forward(Values<>(images), tape);       // main, aux2, aux1
+///   net.backward({main.grad, aux2.grad, aux1.grad}, tape);   // or net.backward(main.grad, tape)
 ///
-/// With fit, wrap the net in a module whose forward joins the three to [3, N, classes] and whose backward splits them,
-/// and give fit a loss and a metric that take such outputs.
+/// infer gives those of the main head.
 template <class Scalar = float>
-class GoogLeNet : public Layer<GoogLeNet<Scalar>, Scalar> {
+class GoogLeNet : public Block<GoogLeNet<Scalar>, Scalar> {
  public:
-  using Logits = GoogLeNetLogits<Scalar>;
-
   explicit GoogLeNet(const GoogLeNetOptions& options = {}) : options_(options) {
     const bool listing = options_.form == Form::listing;
     Index in = options_.in_channels;
@@ -107,66 +96,30 @@ class GoogLeNet : public Layer<GoogLeNet<Scalar>, Scalar> {
     });
   }
 
-  /// Training with all three heads; for nets with {.auxiliary = true}, StateError otherwise.
-  Logits forward_all(Tensor<Scalar> x, Tape& tape) {
-    require_heads();
-    output_shape(x.shape());
-    Logits logits;
-    x = early_.forward(std::move(x), tape);
-    logits.aux1 = aux1_.forward(x, tape);
-    x = middle_.forward(std::move(x), tape);
-    logits.aux2 = aux2_.forward(x, tape);
-    x = late_.forward(std::move(x), tape);
-    logits.main = head_.forward(std::move(x), tape);
-    return logits;
-  }
-
-  /// The backward of the last forward_all on the tape: the gradients with respect to its three results.
-  Tensor<Scalar> backward_all(Logits grads, Tape& tape, InputGrad input_grad = InputGrad::compute) {
-    require_heads();
-    Tensor<Scalar> dx = head_.backward(std::move(grads.main), tape);
-    dx = late_.backward(std::move(dx), tape);
-    dx = detail::add(std::move(dx), aux2_.backward(std::move(grads.aux2), tape));
-    dx = middle_.backward(std::move(dx), tape);
-    dx = detail::add(std::move(dx), aux1_.backward(std::move(grads.aux1), tape));
-    return early_.backward(std::move(dx), tape, input_grad);
-  }
-
-  Shape output_shape(const Shape& input) const override {
-    Shape shape = input;
-    for (const auto* part : main_path()) shape = part->output_shape(shape);
-    return shape;
-  }
-  Index multiply_adds(const Shape& input) const override {
-    Index total = 0;
-    Shape shape = input;
-    for (const auto* part : main_path()) {
-      total += part->multiply_adds(shape);
-      shape = part->output_shape(shape);
-    }
-    return total;
+  /// The logits, and in training with auxiliary heads theirs behind them: main, aux2, aux1.
+  Values<Scalar> flow(Flow<Scalar>& run, Value<Scalar> x) const {
+    const bool auxiliary = options_.auxiliary && run.training();
+    Value<Scalar> aux1, aux2;
+    x = run(early_, std::move(x));
+    if (auxiliary) aux1 = run(aux1_, x);
+    x = run(middle_, std::move(x));
+    if (auxiliary) aux2 = run(aux2_, x);
+    x = run(head_, run(late_, std::move(x)));
+    if (auxiliary) return {std::move(x), std::move(aux2), std::move(aux1)};
+    return std::move(x);
   }
   Members<Scalar> members() override {
-    Members<Scalar> result{{"", &early_}, {"", &middle_}, {"", &late_}};
+    Members<Scalar> result{{"", early_}, {"", middle_}, {"", late_}};
     if (options_.auxiliary) {
-      result.push_back({"aux1", &aux1_});
-      result.push_back({"aux2", &aux2_});
+      result.push_back({"aux1", aux1_});
+      result.push_back({"aux2", aux2_});
     }
-    result.push_back({"", &head_});
+    result.push_back({"", head_});
     return result;
   }
   std::string name() const override {
     return detail::text("GoogLeNet(", options_.in_channels, ", ", options_.classes,
                         options_.auxiliary ? ", auxiliary=true)" : ")");
-  }
-  void trace(const Shape& input, const std::string& path, int depth,
-             std::vector<TraceStep<Scalar>>& steps) const override {
-    steps.push_back({path, depth, this, input, output_shape(input)});
-    Shape shape = input;
-    for (const auto* part : main_path()) {
-      part->trace(shape, path, depth + 1, steps);
-      shape = part->output_shape(shape);
-    }
   }
 
  private:
@@ -211,25 +164,6 @@ class GoogLeNet : public Layer<GoogLeNet<Scalar>, Scalar> {
             {"", ReLU<Scalar>()},
             {"dropout", Dropout<Scalar>(options_.auxiliary_dropout)},
             {"fc2", Linear<Scalar>(1024, options_.classes)}};
-  }
-
-  void require_heads() const {
-    detail::require<StateError>(options_.auxiliary, name(), ": has no auxiliary heads; make it with .auxiliary = true");
-  }
-
-  std::array<const Sequential<Scalar>*, 4> main_path() const { return {&early_, &middle_, &late_, &head_}; }
-
-  Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
-    for (const auto* part : main_path()) x = part->infer(std::move(x));
-    return x;
-  }
-  Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {
-    for (auto* part : {&early_, &middle_, &late_, &head_}) x = part->forward(std::move(x), tape);
-    return x;
-  }
-  Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad input_grad) override {
-    for (auto* part : {&head_, &late_, &middle_}) dy = part->backward(std::move(dy), tape);
-    return early_.backward(std::move(dy), tape, input_grad);
   }
 
   GoogLeNetOptions options_;

@@ -33,11 +33,6 @@ class AtInputSize : public Layer<AtInputSize<Scalar>, Scalar> {
   Members<Scalar> members() override { return {{"", &net}}; }
   std::string name() const override { return detail::text("AtInputSize(", detail::interpolation(options_), ")"); }
   Index multiply_adds(const Shape& input) const override { return net.multiply_adds(input); }
-  void trace(const Shape& input, const std::string& path, int depth,
-             std::vector<TraceStep<Scalar>>& steps) const override {
-    steps.push_back({path, depth, this, input, output_shape(input)});
-    net.trace(input, path, depth + 1, steps);
-  }
 
  private:
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {

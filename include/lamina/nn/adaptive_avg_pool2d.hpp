@@ -17,7 +17,7 @@ namespace lamina {
 /// Throws ValueError for an output size that is neither positive nor -1, ShapeError for an input that is not
 /// [N, C, H, W].
 template <class Scalar = float>
-class AdaptiveAvgPool2d : public Layer<AdaptiveAvgPool2d<Scalar>, Scalar, detail::AveragePool<Scalar>> {
+class AdaptiveAvgPool2d : public detail::AveragePool<AdaptiveAvgPool2d<Scalar>, Scalar> {
  public:
   explicit AdaptiveAvgPool2d(Size2 output_size) : size_(output_size) {
     detail::require((size_.h >= 1 || size_.h == -1) && (size_.w >= 1 || size_.w == -1), name(),

@@ -1,33 +1,119 @@
 #pragma once
 
 #include <array>
+#include <span>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "lamina/kernels/attention.hpp"
-#include "lamina/nn/branches.hpp"
+#include "lamina/nn/block.hpp"
 #include "lamina/nn/linear.hpp"
 #include "lamina/nn/sequences.hpp"
 
 namespace lamina {
+
+struct ScaledDotProductAttentionOptions {
+  double dropout = 0;  ///< of the probabilities, in training
+};
+
+/// The core of multi-head attention (Vaswani et al. 2017, equation 1): with queries, keys and values each cut into
+/// `heads` parts of size d = features / heads,
+///
+///   y = [head_1, ..., head_h],   head_i = dropout(softmax(q_i k_iᵀ / sqrt(d))) v_i
+///
+/// within each sequence of a packed batch [tokens, features], or of a dense one, [L, features] or [N, L, features]. The
+/// matrix of probabilities is never held as a whole. Takes the three values, of one shape, and gives one. Throws
+/// ValueError when heads does not divide features or dropout is not in [0, 1], ShapeError for other shapes.
+template <class Scalar = float>
+class ScaledDotProductAttention : public JointLayer<ScaledDotProductAttention<Scalar>, Scalar> {
+ public:
+  ScaledDotProductAttention(Index features, Index heads, const ScaledDotProductAttentionOptions& options = {})
+      : features_(features), heads_(heads), options_(options) {
+    detail::require(heads >= 1 && features % heads == 0, *this, ": ", heads, " heads do not divide ", features,
+                    " features");
+    detail::require(options_.dropout >= 0 && options_.dropout <= 1, *this, ": dropout must be in [0, 1], got ",
+                    options_.dropout);
+  }
+
+  Few<Shape> output_shapes(const Values<Scalar>& x) const override {
+    sequences(x);
+    return x[0].shape();
+  }
+  std::string name() const override {
+    return detail::text("ScaledDotProductAttention(", features_, ", ", heads_) +
+           (options_.dropout > 0 ? detail::text(", dropout=", options_.dropout, ")") : ")");
+  }
+  Index multiply_adds_of(const Values<Scalar>& x) const override {
+    const Sequences division = sequences(x);
+    Index pairs = 0;
+    for (Index i = 0; i < division.size(); ++i) pairs += division.length(i) * division.length(i);
+    return 2 * features_ * pairs;
+  }
+
+ private:
+  Sequences sequences(const Values<Scalar>& x) const {
+    detail::require(x.size() == 3, *this, ": takes queries, keys and values, got ", x.size(), " values");
+    detail::require<ShapeError>(x[1].shape() == x[0].shape() && x[2].shape() == x[0].shape(), *this,
+                                ": expected three values of one shape, got ", x[0].shape(), ", ", x[1].shape(), " and ",
+                                x[2].shape());
+    return detail::sequences_of(*this, x[0], features_);
+  }
+
+  kernels::AttentionInput<Scalar> input(std::span<const Index> offsets, const Tensor<Scalar>& queries,
+                                        const Tensor<Scalar>& keys, const Tensor<Scalar>& values) const {
+    return {offsets, heads_, features_ / heads_, queries.data(), keys.data(), values.data()};
+  }
+
+  Value<Scalar> do_infer(Values<Scalar> x) const override {
+    const Sequences division = sequences(x);
+    Tensor<Scalar> y(x[0].shape());
+    kernels::attention(
+        input(division.offsets(), std::as_const(x)[0].tensor, std::as_const(x)[1].tensor, std::as_const(x)[2].tensor),
+        y.data());
+    x[0].tensor = std::move(y);
+    return std::move(x[0]);
+  }
+
+  Value<Scalar> do_forward(Values<Scalar> x, Tape& tape) override {
+    Sequences division = sequences(x);
+    const Tensor<Scalar> queries = std::move(x[0].tensor), keys = std::move(x[1].tensor),
+                         values = std::move(x[2].tensor);
+    auto in = input(division.offsets(), queries, keys, values);
+    if (options_.dropout > 0) {
+      in.dropout = options_.dropout;
+      in.draws = tape.random().split(tape.random().position());
+      tape.random().uniform();  // the next split is another
+    }
+    x[0].tensor = Tensor<Scalar>(queries.shape());
+    kernels::attention(in, x[0].tensor.data());
+    tape.push(queries, keys, values, std::move(division), in.draws);
+    return std::move(x[0]);
+  }
+
+  Few<Tensor<Scalar>> do_backward(Tensor<Scalar> dy, Tape& tape, const Few<InputGrad>&) override {
+    const auto [queries, keys, values, division, draws] =
+        tape.template pop<Tensor<Scalar>, Tensor<Scalar>, Tensor<Scalar>, Sequences, Random>();
+    auto in = input(division.offsets(), queries, keys, values);
+    in.dropout = options_.dropout;
+    in.draws = draws;
+    Tensor<Scalar> dq(queries.shape()), dk(queries.shape()), dv(queries.shape());
+    kernels::attention_backward(in, std::as_const(dy).data(), dq.data(), dk.data(), dv.data());
+    return {std::move(dq), std::move(dk), std::move(dv)};
+  }
+
+  Index features_, heads_;
+  ScaledDotProductAttentionOptions options_;
+};
 
 struct MultiHeadAttentionOptions {
   double dropout = 0;                                                         ///< of the probabilities, in training
   std::array<const char*, 4> keys{"q_proj", "k_proj", "v_proj", "out_proj"};  ///< names of the four linear maps
 };
 
-/// Multi-head self-attention (Vaswani et al. 2017, section 3.2.2): with q, k, v linear maps of x, each cut into `heads`
-/// parts of size d = features / heads,
-///
-///   y = out([head_1, ..., head_h]),   head_i = dropout(softmax(q_i k_iᵀ / sqrt(d))) v_i
-///
-/// within each sequence of a packed batch x [tokens, features]; y has x's shape. As a Module it takes sequences of one
-/// length, [L, features] or [N, L, features]. The matrix of probabilities is never held as a whole. Throws ValueError
-/// when heads does not divide features or dropout is not in [0, 1], ShapeError when x does not have the sequences'
-/// tokens.
+/// Multi-head self-attention (Vaswani et al. 2017, section 3.2.2): y = out(attention(q(x), k(x), v(x))) with linear maps
+/// and ScaledDotProductAttention. Shapes and errors are those of its parts; y has x's shape.
 template <class Scalar = float>
-class MultiHeadAttention : public Layer<MultiHeadAttention<Scalar>, Scalar> {
+class MultiHeadAttention : public Block<MultiHeadAttention<Scalar>, Scalar> {
  public:
   Linear<Scalar> q, k, v, out;
 
@@ -36,94 +122,19 @@ class MultiHeadAttention : public Layer<MultiHeadAttention<Scalar>, Scalar> {
         k(features, features),
         v(features, features),
         out(features, features),
-        features_(features),
-        heads_(heads),
-        options_(options) {
-    detail::require(heads >= 1 && features % heads == 0, name(), ": ", heads, " heads do not divide ", features,
-                    " features");
-    detail::require(options_.dropout >= 0 && options_.dropout <= 1, name(), ": dropout must be in [0, 1], got ",
-                    options_.dropout);
+        attend_(features, heads, {.dropout = options.dropout}),
+        keys_(options.keys) {}
+
+  Value<Scalar> flow(Flow<Scalar>& run, Value<Scalar> x) const {
+    Value<Scalar> queries = run(q, x), keys = run(k, x), values = run(v, std::move(x));
+    return run(out, run(attend_, std::move(queries), std::move(keys), std::move(values)));
   }
 
-  using Module<Scalar>::infer;
-  using Module<Scalar>::forward;
-
-  Tensor<Scalar> infer(Tensor<Scalar> x, const Sequences& sequences) const {
-    detail::check_packed(name(), x.shape(), features_, sequences);
-    const Tensor<Scalar> queries = q.infer(x), keys = k.infer(x), values = v.infer(std::move(x));
-    return out.infer(attend(input(sequences.offsets(), queries, keys, values)));
-  }
-  Tensor<Scalar> forward(Tensor<Scalar> x, const Sequences& sequences, Tape& tape) {
-    return this->recorded(tape, [&] { return run_forward(std::move(x), sequences, tape); });
-  }
-
-  Shape output_shape(const Shape& x) const override {
-    detail::dense_sequences(name(), x, features_);
-    return x;
-  }
-  Members<Scalar> members() override {
-    return {{options_.keys[0], &q}, {options_.keys[1], &k}, {options_.keys[2], &v}, {options_.keys[3], &out}};
-  }
-  std::string name() const override {
-    return detail::text("MultiHeadAttention(", features_, ", ", heads_) +
-           (options_.dropout > 0 ? detail::text(", dropout=", options_.dropout, ")") : ")");
-  }
-  Index multiply_adds(const Shape& x) const override { return output_shape(x).numel() * (4 * features_ + 2 * x[-2]); }
+  Members<Scalar> members() override { return {{keys_[0], q}, {keys_[1], k}, {keys_[2], v}, {keys_[3], out}}; }
 
  private:
-  kernels::AttentionInput<Scalar> input(std::span<const Index> offsets, const Tensor<Scalar>& queries,
-                                        const Tensor<Scalar>& keys, const Tensor<Scalar>& values) const {
-    return {offsets, heads_, features_ / heads_, queries.data(), keys.data(), values.data()};
-  }
-  Tensor<Scalar> attend(const kernels::AttentionInput<Scalar>& in) const {
-    Tensor<Scalar> y({in.offsets.back(), features_});
-    kernels::attention(in, y.data());
-    return y;
-  }
-
-  Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
-    const Shape shape = x.shape();
-    const Sequences sequences = detail::dense_sequences(name(), shape, features_);
-    return infer(std::move(x), sequences).reshape(shape);
-  }
-  Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {
-    const Sequences sequences = detail::dense_sequences(name(), x.shape(), features_);
-    return run_forward(std::move(x), sequences, tape);
-  }
-
-  Tensor<Scalar> run_forward(Tensor<Scalar> x, const Sequences& sequences, Tape& tape) {
-    const Shape shape = x.shape();
-    detail::check_packed(name(), shape, features_, sequences);
-    Tensor<Scalar> queries = q.forward(x, tape), keys = k.forward(x, tape), values = v.forward(std::move(x), tape);
-    auto in = input(sequences.offsets(), queries, keys, values);
-    if (options_.dropout > 0) {
-      in.dropout = options_.dropout;
-      in.draws = tape.random().split(tape.random().position());
-      tape.random().uniform();  // the next split is another
-    }
-    Tensor<Scalar> heads = attend(in).reshape(shape);
-    tape.push(std::move(queries), std::move(keys), std::move(values), sequences, in.draws);
-    return out.forward(std::move(heads), tape);
-  }
-
-  Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad input_grad) override {
-    const Tensor<Scalar> dheads = out.backward(std::move(dy), tape);
-    const auto [queries, keys, values, sequences, draws] =
-        tape.pop<Tensor<Scalar>, Tensor<Scalar>, Tensor<Scalar>, Sequences, Random>();
-    auto in = input(sequences.offsets(), queries, keys, values);
-    in.dropout = options_.dropout;
-    in.draws = draws;
-    Tensor<Scalar> dq(queries.shape()), dk(queries.shape()), dv(queries.shape());
-    kernels::attention_backward(in, dheads.data(), dq.data(), dk.data(), dv.data());
-    Tensor<Scalar> dx = v.backward(std::move(dv), tape, input_grad);
-    Tensor<Scalar> from_k = k.backward(std::move(dk), tape, input_grad);
-    Tensor<Scalar> from_q = q.backward(std::move(dq), tape, input_grad);
-    if (input_grad == InputGrad::skip) return {};
-    return detail::add(detail::add(std::move(dx), std::move(from_k)), std::move(from_q));
-  }
-
-  Index features_, heads_;
-  MultiHeadAttentionOptions options_;
+  ScaledDotProductAttention<Scalar> attend_;
+  std::array<const char*, 4> keys_;
 };
 
 }  // namespace lamina

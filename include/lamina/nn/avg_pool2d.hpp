@@ -26,7 +26,7 @@ struct AvgPool2dOptions {
 /// a padding of more than half of the kernel or a divisor of 0, ShapeError for an input that is not [N, C, H, W] or too
 /// small.
 template <class Scalar = float>
-class AvgPool2d : public Layer<AvgPool2d<Scalar>, Scalar, detail::AveragePool<Scalar>> {
+class AvgPool2d : public detail::AveragePool<AvgPool2d<Scalar>, Scalar> {
  public:
   explicit AvgPool2d(Size2 kernel_size, const AvgPool2dOptions& options = {})
       : window_{kernel_size, options.stride == kernel_sized ? kernel_size : options.stride, options.padding, 1,

@@ -24,7 +24,7 @@ namespace detail {
 
 /// What BatchNorm1d and BatchNorm2d share: everything but the accepted ranks and the name.
 template <class Derived, class Scalar>
-class BatchNorm : public Layer<Derived, Scalar, Fusible<Scalar>> {
+class BatchNorm : public Layer<Derived, Scalar> {
  public:
   Parameter<Scalar> weight;                  ///< [C], starts as ones; empty with {.affine = false}
   Parameter<Scalar> bias;                    ///< [C], starts as zeros; likewise
@@ -55,9 +55,8 @@ class BatchNorm : public Layer<Derived, Scalar, Fusible<Scalar>> {
     return out + ")";
   }
 
-  Index multiply_adds(const Shape&) const override { return 0; }
 
-  bool applies(const Module<Scalar>& next) const override { return known(&next).index() != 0; }
+  bool applies(Activation activation) const override { return activation != Activation::none; }
 
   // The pieces of forward and backward, for a module that computes them together with something else (DenseBlock).
 
@@ -134,11 +133,11 @@ class BatchNorm : public Layer<Derived, Scalar, Fusible<Scalar>> {
 
  private:
   /// What it can apply to its own result.
-  using Activation = std::variant<kernels::NoActivation, ReLU<Scalar>, ReLU6<Scalar>>;
+  using Applied = std::variant<kernels::NoActivation, ReLU<Scalar>, ReLU6<Scalar>>;
 
-  static Activation known(const Module<Scalar>* activation) {
-    if (dynamic_cast<const ReLU<Scalar>*>(activation)) return ReLU<Scalar>();
-    if (dynamic_cast<const ReLU6<Scalar>*>(activation)) return ReLU6<Scalar>();
+  static Applied applied(Activation activation) {
+    if (activation == Activation::relu) return ReLU<Scalar>();
+    if (activation == Activation::relu6) return ReLU6<Scalar>();
     return kernels::NoActivation();
   }
 
@@ -165,7 +164,7 @@ class BatchNorm : public Layer<Derived, Scalar, Fusible<Scalar>> {
   /// y = the batch normalised by its own moments, activated; calls moments(c, mean, variance) for every channel.
   /// Returns the coefficients.
   template <class F>
-  Tensor<Scalar> normalize_batch(const Tensor<Scalar>& x, const Activation& activation, F moments, Scalar* y) const {
+  Tensor<Scalar> normalize_batch(const Tensor<Scalar>& x, const Applied& activation, F moments, Scalar* y) const {
     const kernels::ChannelShape s = sizes(x.shape());
     Tensor<Scalar> result({4, channels_});
     const auto write = [&, out = result.data()](Index c, double mean, double variance) {
@@ -181,9 +180,14 @@ class BatchNorm : public Layer<Derived, Scalar, Fusible<Scalar>> {
                         ": expected more than 1 value per channel when training, got shape ", shape);
   }
 
-  Tensor<Scalar> do_infer_with(Tensor<Scalar> x, const Module<Scalar>* next) const override {
+  Tensor<Scalar> do_infer(Tensor<Scalar> x) const override { return do_infer_with(std::move(x), Activation::none); }
+  Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {
+    return do_forward_with(std::move(x), tape, Activation::none);
+  }
+
+  Tensor<Scalar> do_infer_with(Tensor<Scalar> x, Activation next) const override {
     this->output_shape(x.shape());
-    const Activation activation = known(next);
+    const Applied activation = applied(next);
     if (!options_.track_running_stats) {
       check_batch(x.shape());
       const Tensor<Scalar> in = x;
@@ -201,10 +205,10 @@ class BatchNorm : public Layer<Derived, Scalar, Fusible<Scalar>> {
     return y;
   }
 
-  Tensor<Scalar> do_forward_with(Tensor<Scalar> x, Tape& tape, const Module<Scalar>* next) override {
+  Tensor<Scalar> do_forward_with(Tensor<Scalar> x, Tape& tape, Activation next) override {
     Tensor<Scalar> y(this->output_shape(x.shape()));
     check_batch(x.shape());
-    const Activation activation = known(next);
+    const Applied activation = applied(next);
     Tensor<Scalar> coefficients = normalize_batch(x, activation, tracking(sizes(x.shape()).count()), y.data());
     tape.push(std::move(x), std::move(coefficients), activation);
     return y;
@@ -213,7 +217,7 @@ class BatchNorm : public Layer<Derived, Scalar, Fusible<Scalar>> {
   /// With g = dy (times the activation's derivative), m values to a channel and n(x) = (x - mean) / deviation:
   ///   d bias = sum g, d weight = sum g n(x), dx = weight / deviation * (g - (d bias + n(x) * d weight) / m).
   Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad input_grad) override {
-    auto [x, coefficients, activation] = tape.pop<Tensor<Scalar>, Tensor<Scalar>, Activation>();
+    auto [x, coefficients, activation] = tape.pop<Tensor<Scalar>, Tensor<Scalar>, Applied>();
     const kernels::ChannelShape s = sizes(x.shape());
     const bool learns = options_.affine && (weight.requires_grad || bias.requires_grad);
     if (input_grad == InputGrad::skip && !learns) return {};

@@ -1,7 +1,11 @@
 #pragma once
 
-#include "lamina/nn/axis.hpp"
+#include <initializer_list>
+#include <string>
+#include <utility>
+
 #include "lamina/nn/branches.hpp"
+#include "lamina/nn/cat.hpp"
 
 namespace lamina {
 
@@ -21,65 +25,29 @@ class Concat : public Branches<Concat<Scalar>, Scalar> {
   static constexpr const char* type_name = "Concat";
   using Branches<Concat<Scalar>, Scalar>::Branches;
   Concat(std::initializer_list<Child<Scalar>> children, const ConcatOptions& options)
-      : Branches<Concat<Scalar>, Scalar>(children), dim_(options.dim) {}
+      : Branches<Concat<Scalar>, Scalar>(children), cat_(options.dim) {}
 
   std::string name() const override {
     std::string out = Branches<Concat<Scalar>, Scalar>::name();
-    if (dim_ != 1) out.insert(out.size() - 1, detail::text(", dim=", dim_));
+    if (cat_.dim() != 1) out.insert(out.size() - 1, detail::text(", dim=", cat_.dim()));
     return out;
   }
 
+  Value<Scalar> flow(Flow<Scalar>& run, Value<Scalar> x) const {
+    typename Concat::Results results(*this, run, std::move(x));
+    Values<Scalar> parts;
+    while (!results.done()) {
+      parts.push_back(results.take());
+      const auto& shapes = results.shapes();
+      const int axis = detail::axis_position(cat_.dim(), shapes[0], type_name);
+      if (!cat_.fit(shapes[0], shapes.back()))
+        this->mismatch(shapes, 0, shapes.size() - 1, detail::text("branches may differ in axis ", axis, " only"));
+    }
+    return std::move(run.all(cat_, std::move(parts))[0]);
+  }
+
  private:
-  friend class Branches<Concat<Scalar>, Scalar>;
-
-  Shape joined_shape(const std::vector<Shape>& shapes) const {
-    const int axis = detail::axis_position(dim_, shapes[0], this->name());
-    Index total = shapes[0][axis];
-    for (std::size_t i = 1; i < shapes.size(); ++i) {
-      if (shapes[i].rank() != shapes[0].rank() || shapes[i].with(axis, 1) != shapes[0].with(axis, 1))
-        throw this->mismatch(shapes, 0, i, detail::text("branches may differ in axis ", axis, " only"));
-      total += shapes[i][axis];
-    }
-    return shapes[0].with(axis, total);
-  }
-
-  template <class Branch>
-  Tensor<Scalar> join(const std::vector<Shape>& shapes, Branch branch) const {
-    Tensor<Scalar> y(joined_shape(shapes));
-    const auto [outer, n, inner] = around(y.shape());
-    Scalar* out = y.data();
-    for (Index i = 0; i < this->size(); ++i) {
-      const Tensor<Scalar> part = branch(i);
-      const Index columns = part.dim(dim_) * inner;
-      kernels::copy_rows(outer, columns, part.data(), columns, out, n * inner);
-      out += columns;
-    }
-    return y;
-  }
-  template <class Branch>
-  Tensor<Scalar> join_saving(const std::vector<Shape>& shapes, Branch branch, Tape& tape) const {
-    Tensor<Scalar> y = join(shapes, branch);
-    tape.push(shapes);
-    return y;
-  }
-
-  auto split(Tensor<Scalar> dy, Tape& tape) const {
-    auto [shapes] = tape.template pop<std::vector<Shape>>();
-    const auto around_axis = around(dy.shape());
-    return [this, dy = std::as_const(dy), shapes = std::move(shapes), around_axis](Index i) {
-      Tensor<Scalar> part(shapes[static_cast<std::size_t>(i)]);
-      Index before = 0;
-      for (Index j = 0; j < i; ++j) before += shapes[static_cast<std::size_t>(j)][dim_];
-      const auto [outer, n, inner] = around_axis;
-      const Index columns = part.dim(dim_) * inner;
-      kernels::copy_rows(outer, columns, dy.data() + before * inner, n * inner, part.data(), columns);
-      return part;
-    };
-  }
-
-  detail::AroundAxis around(const Shape& shape) const { return {shape, dim_, type_name}; }
-
-  int dim_ = 1;
+  Cat<Scalar> cat_;
 };
 
 template <class M, class... Rest>

@@ -72,12 +72,6 @@ class DenseBlock : public Layer<DenseBlock<Scalar>, Scalar> {
     return total;
   }
 
-  void trace(const Shape& input, const std::string& path, int depth,
-             std::vector<TraceStep<Scalar>>& steps) const override {
-    steps.push_back({path, depth, this, input, output_shape(input)});
-    for (Index i = 0; i < size_; ++i)
-      layer(i).trace(input.with(1, channels(i)), path + (path.empty() ? "" : ".") + layer_name(i), depth + 1, steps);
-  }
 
  private:
   Sequential<Scalar>& layer(Index i) { return layers_[static_cast<std::size_t>(i)]; }

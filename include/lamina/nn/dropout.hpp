@@ -14,7 +14,7 @@ namespace detail {
 /// tape's generator and repeated along the axes where Derived's noise_shape has extent 1. The tape keeps the
 /// generator as it was, from which backward draws the same noise again. Nothing is drawn for p = 0.
 template <class Derived, class Scalar>
-class DropoutLayer : public ShapePreserving<Derived, Scalar> {
+class DropoutLayer : public Layer<Derived, Scalar> {
  public:
   explicit DropoutLayer(double p) : p_(p) { require(p >= 0 && p <= 1, name(), ": p must be in [0, 1], got ", p); }
   std::string name() const override { return text(Derived::type_name, "(", p_, ")"); }

@@ -18,7 +18,7 @@ enum class Saved { input, output };
 ///
 /// The output is the better thing to keep: x may then be overwritten, and the next layer keeps the same storage.
 template <class Derived, class Scalar>
-class Elementwise : public ShapePreserving<Derived, Scalar> {
+class Elementwise : public Layer<Derived, Scalar> {
  public:
   std::unique_ptr<Incremental<Scalar>> incremental(Scan& scan) const override { return pointwise<Scalar>(*this, scan); }
 

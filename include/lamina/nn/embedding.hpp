@@ -15,8 +15,8 @@ namespace lamina {
 namespace detail {
 
 /// Ids that come as numbers. Throws ValueError for one that is not a whole number, naming its place.
-template <class Scalar>
-Labels ids_of(const std::string& caller, const Tensor<Scalar>& x) {
+template <class Caller, class Scalar>
+Labels ids_of(const Caller& caller, const Tensor<Scalar>& x) {
   Labels ids = x.template cast<std::int32_t>();
   for (Index i = 0; i < x.numel(); ++i)
     require(static_cast<Scalar>(std::as_const(ids).data()[i]) == x.data()[i], caller, ": ", x.data()[i],
@@ -33,8 +33,8 @@ struct EmbeddingOptions {
 /// y = weight[id]: a learned vector for each of `entries` ids, words or positions.
 ///
 /// Shapes: ids of any shape [...], weight [entries, features], y [..., features]. Weight starts from N(0, 1). Backward
-/// touches the gradient's rows of the ids that occur, and there is no dx: it is empty. As a Module an Embedding takes
-/// the ids as numbers. Throws ValueError for sizes below 1, a padding index or an id that is not an entry, naming it
+/// touches the gradient's rows of the ids that occur, and there is no dx: it is empty. Ids are Labels, or numbers in a
+/// tensor. Throws ValueError for sizes below 1, a padding index or an id that is not an entry, naming it
 /// and its place.
 template <class Scalar = float>
 class Embedding : public Layer<Embedding<Scalar>, Scalar> {
@@ -47,30 +47,6 @@ class Embedding : public Layer<Embedding<Scalar>, Scalar> {
     detail::require(padding_ < entries_, name(), ": padding_index must be below ", entries_);
     weight = default_random().normal<Scalar>({entries_, features_});
     if (padding_ >= 0) std::fill_n(weight.value.data() + padding_ * features_, features_, Scalar(0));
-  }
-
-  using Module<Scalar>::infer;
-  using Module<Scalar>::forward;
-
-  Tensor<Scalar> infer(const Labels& ids) const {
-    const std::int32_t* const id = ids.data();
-    for (Index i = 0; i < ids.numel(); ++i)
-      detail::require(id[i] >= 0 && id[i] < entries_, name(), ": id ", id[i], " at position ", i, " is not one of the ",
-                      entries_, " entries 0 to ", entries_ - 1);
-    Tensor<Scalar> y(output_shape(ids.shape()));
-    Scalar* const out = y.data();
-    const Scalar* const rows = weight.value.data();
-    parallel_for(0, ids.numel(), std::max<Index>(1, (1 << 15) / features_), [&](Index first, Index last) {
-      for (Index i = first; i < last; ++i) std::copy_n(rows + id[i] * features_, features_, out + i * features_);
-    });
-    return y;
-  }
-  Tensor<Scalar> forward(const Labels& ids, Tape& tape) {
-    return this->recorded(tape, [&] {
-      Tensor<Scalar> y = infer(ids);
-      tape.push(ids);
-      return y;
-    });
   }
 
   Shape output_shape(const Shape& ids) const override {
@@ -86,14 +62,27 @@ class Embedding : public Layer<Embedding<Scalar>, Scalar> {
     return detail::text("Embedding(", entries_, ", ", features_) +
            (padding_ < 0 ? ")" : detail::text(", padding_index=", padding_, ")"));
   }
-  Index multiply_adds(const Shape&) const override { return 0; }
 
  private:
-  Tensor<Scalar> do_infer(Tensor<Scalar> x) const override { return infer(detail::ids_of(name(), x)); }
+  Tensor<Scalar> do_infer(Tensor<Scalar> x) const override { return rows_of(detail::ids_of(*this, x)); }
   Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {
-    const Labels ids = detail::ids_of(name(), x);
-    Tensor<Scalar> y = infer(ids);
+    const Labels ids = detail::ids_of(*this, x);
+    Tensor<Scalar> y = rows_of(ids);
     tape.push(ids);
+    return y;
+  }
+
+  Tensor<Scalar> rows_of(const Labels& ids) const {
+    const std::int32_t* const id = ids.data();
+    for (Index i = 0; i < ids.numel(); ++i)
+      detail::require(id[i] >= 0 && id[i] < entries_, *this, ": id ", id[i], " at position ", i, " is not one of the ",
+                      entries_, " entries 0 to ", entries_ - 1);
+    Tensor<Scalar> y(output_shape(ids.shape()));
+    Scalar* const out = y.data();
+    const Scalar* const rows = weight.value.data();
+    parallel_for(0, ids.numel(), std::max<Index>(1, (1 << 15) / features_), [&](Index first, Index last) {
+      for (Index i = first; i < last; ++i) std::copy_n(rows + id[i] * features_, features_, out + i * features_);
+    });
     return y;
   }
 

@@ -6,7 +6,7 @@ namespace lamina {
 
 /// y = x. The shortcut of a residual sum.
 template <class Scalar = float>
-class Identity : public ShapePreserving<Identity<Scalar>, Scalar> {
+class Identity : public Layer<Identity<Scalar>, Scalar> {
  public:
   std::string name() const override { return "Identity()"; }
   std::unique_ptr<Incremental<Scalar>> incremental(Scan& scan) const override { return pointwise<Scalar>(*this, scan); }

@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <string>
+#include <typeinfo>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -9,6 +10,7 @@
 #include "lamina/core/tensor.hpp"
 #include "lamina/nn/incremental.hpp"
 #include "lamina/nn/tape.hpp"
+#include "lamina/nn/value.hpp"
 
 namespace lamina {
 
@@ -49,6 +51,11 @@ template <class Scalar>
 struct Member {
   std::string name;
   std::variant<Parameter<Scalar>*, Tensor<Scalar>*, Tensor<std::int64_t>*, Module<Scalar>*> part;
+
+  template <class Part>
+  Member(std::string member_name, Part* member) : name(std::move(member_name)), part(member) {}
+  template <class Part>
+  Member(std::string member_name, Part& member) : Member(std::move(member_name), &member) {}
 };
 template <class Scalar>
 using Members = std::vector<Member<Scalar>>;
@@ -56,59 +63,36 @@ using Members = std::vector<Member<Scalar>>;
 /// Whether backward must compute the gradient with respect to the module's input.
 enum class InputGrad { compute, skip };
 
-/// One line of a module's trace: who saw which shape. See Module::trace.
-template <class Scalar>
-struct TraceStep {
-  std::string path;  ///< as in state_dict keys; "" for the module itself
-  int depth;
-  const Module<Scalar>* module;
-  Shape input, output;
-};
-
-/// A differentiable function of one tensor, with parameters.
+/// A differentiable function with parameters: usually of one tensor, giving one.
 ///
 ///   infer(x)            evaluation semantics; saves nothing; safe from any number of threads at once
 ///   forward(x, tape)    training semantics; saves on the tape what backward needs
 ///   backward(dy, tape)  takes what its forward saved, adds to every Parameter::grad, returns dx
 ///
-/// To write a layer, derive from Layer<Derived, Scalar> and override the private do_ functions, output_shape,
-/// members, name and multiply_adds.
+/// There are two kinds. A Layer computes: it has a hand-written infer, forward and backward. A Block says how values
+/// flow through its children, and everything else follows from that. An error says where in the module it happened:
+/// "features.3.conv1: Conv2d(3, 64, 7): expected ...".
 template <class Scalar>
 class Module : public ModuleBase {
  public:
-  Tensor<Scalar> operator()(Tensor<Scalar> x) const { return infer(std::move(x)); }
-  Tensor<Scalar> infer(Tensor<Scalar> x) const { return do_infer(std::move(x)); }
+  /// The (first) result. A Value is made of a Tensor, of token ids, or of packed tokens.
+  Tensor<Scalar> operator()(Value<Scalar> x) const { return infer(std::move(x)); }
+  Tensor<Scalar> infer(Value<Scalar> x) const;
+  /// Of several values, all results.
+  Few<Tensor<Scalar>> infer(Values<Scalar> inputs) const;
 
   /// If it throws, the tape is as it was before.
-  Tensor<Scalar> forward(Tensor<Scalar> x, Tape& tape) {
-    return recorded(tape, [&] { return do_forward(std::move(x), tape); });
-  }
+  Tensor<Scalar> forward(Value<Scalar> x, Tape& tape);
+  Few<Tensor<Scalar>> forward(Values<Scalar> inputs, Tape& tape);
 
   /// dy is d(loss)/d(y) for the y of the last forward on the tape that has not been taken back yet; the result is
-  /// d(loss)/d(x), or an empty tensor with InputGrad::skip (the first layer of a network need not compute it).
-  /// Throws StateError when the tape's last forward was of another module or the module takes back more or less than
-  /// it saved, ShapeError when dy is not of y's shape; the tape then forgets that forward.
-  Tensor<Scalar> backward(Tensor<Scalar> dy, Tape& tape, InputGrad input_grad = InputGrad::compute) {
-    const Tape::Frame frame = tape.take_frame(*this);
-    const auto caller = std::pair(tape.floor_, tape.current_);
-    try {
-      detail::require<ShapeError>(dy.shape() == frame.output, name(), ": backward expected a gradient of shape ",
-                                  frame.output, ", got shape ", dy.shape());
-      tape.floor_ = frame.begin.entries;
-      tape.current_ = this;
-      Tensor<Scalar> dx = do_backward(std::move(dy), tape, input_grad);
-      detail::require<StateError>(
-          tape.entries_.size() == frame.begin.entries && tape.frames_.size() == frame.begin.frames, "Tape: ", name(),
-          " pops less in backward than it pushed in forward");
-      std::tie(tape.floor_, tape.current_) = caller;
-      if (input_grad == InputGrad::skip) return {};
-      return dx;
-    } catch (...) {
-      std::tie(tape.floor_, tape.current_) = caller;
-      tape.rewind(frame.begin);
-      throw;
-    }
-  }
+  /// d(loss)/d(x), or an empty tensor with InputGrad::skip (the first layer of a network need not compute it). What
+  /// nobody needs is not computed: below the lowest trainable layer, and in branches whose result was not used.
+  /// Throws StateError when the tape's last forward was of another module or a layer takes back more or less than it
+  /// saved, ShapeError when dy is not of y's shape; the tape then forgets that forward.
+  Tensor<Scalar> backward(Tensor<Scalar> dy, Tape& tape, InputGrad input_grad = InputGrad::compute);
+  /// For all results, or the first of them; the gradients of all inputs.
+  Few<Tensor<Scalar>> backward(Few<Tensor<Scalar>> dy, Tape& tape, InputGrad input_grad = InputGrad::compute);
 
   /// Drops what the last forward saved, for a module none of whose gradients anybody needs.
   void discard(Tape& tape) const { tape.rewind(tape.take_frame(*this).begin); }
@@ -127,36 +111,43 @@ class Module : public ModuleBase {
   /// as none, as in torchinfo and the papers' tables).
   virtual Index multiply_adds(const Shape& input) const = 0;
 
+  /// This module as the type that it is, or null: `if (auto* conv = module.template as<Conv2d<float>>())`.
+  template <class M>
+  M* as() {
+    return typeid(*this) == typeid(M) ? static_cast<M*>(this) : nullptr;
+  }
+  template <class M>
+  const M* as() const {
+    return typeid(*this) == typeid(M) ? static_cast<const M*>(this) : nullptr;
+  }
+
   /// How this module advances by one pixel, or null if it has no such form; see incremental.hpp. The result refers to
   /// the module, which must neither move nor change while it is used.
   virtual std::unique_ptr<Incremental<Scalar>> incremental(Scan&) const { return nullptr; }
 
-  /// Appends this module and, for a container, its children, with the shapes they see.
-  virtual void trace(const Shape& input, const std::string& path, int depth,
-                     std::vector<TraceStep<Scalar>>& steps) const {
-    steps.push_back({path, depth, this, input, output_shape(input)});
-  }
-
- protected:
-  /// What forward() gives, recorded on the tape as this module's forward.
-  template <class F>
-  Tensor<Scalar> recorded(Tape& tape, F forward) {
-    const Tape::Mark begin = tape.mark();
-    try {
-      Tensor<Scalar> y = forward();
-      tape.frames_.push_back({this, begin, y.shape()});
-      return y;
-    } catch (...) {
-      tape.rewind(begin);
-      throw;
-    }
-  }
-
  private:
-  virtual Tensor<Scalar> do_infer(Tensor<Scalar> x) const = 0;
-  virtual Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) = 0;
-  virtual Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad input_grad) = 0;
+  friend class Flow<Scalar>;
+
+  /// Its results in a flow.
+  virtual Values<Scalar> run(Flow<Scalar>& flow, Values<Scalar> inputs) const = 0;
 };
+
+/// The members of a module that is only read; the enumeration hands out pointers for writing.
+template <class Scalar>
+Members<Scalar> members_of(const Module<Scalar>& module) {
+  return const_cast<Module<Scalar>&>(module).members();
+}
+
+/// Whether anything in this module is learned.
+template <class Scalar>
+bool trainable(const Module<Scalar>& module) {
+  for (const auto& member : members_of(module)) {
+    if (auto* parameter = std::get_if<Parameter<Scalar>*>(&member.part); parameter && (*parameter)->requires_grad)
+      return true;
+    if (auto* child = std::get_if<Module<Scalar>*>(&member.part); child && trainable(**child)) return true;
+  }
+  return false;
+}
 
 namespace detail {
 /// The scalar type of a module type, for deduction: Sequential{Conv2d<double>(...)} is a Sequential<double>.
@@ -166,37 +157,166 @@ template <class M>
 using ScalarOf = decltype(scalar_of(std::declval<const M&>()));
 }  // namespace detail
 
-/// A module that can apply an activation which follows it to its own result, as it stores it: a pass over memory less,
-/// and nothing is saved for the activation. Sequential asks neighbours for it; the results are those of the two modules
-/// one after the other. The tape sees one forward, of this module, and one backward.
-template <class Scalar>
-class Fusible : public Module<Scalar> {
+/// Who runs a flow, and so what its values are: tensors in infer and forward, shapes in output_shape and record.
+template <class Scalar = float>
+class Flow {
  public:
-  /// Whether it can apply `next`.
-  virtual bool applies(const Module<Scalar>& next) const = 0;
+  virtual ~Flow() = default;
 
-  /// As infer and forward, then those of `next`, which is null or one that it can apply.
-  Tensor<Scalar> infer_with(Tensor<Scalar> x, const Module<Scalar>* next) const {
-    return do_infer_with(std::move(x), next);
+  /// What a module makes of values: `y = run(conv, x)`, `y = run(add, x, y)`. A value that is handed over (std::move)
+  /// may be overwritten by a layer that works in place.
+  template <class... V>
+  Value<Scalar> operator()(const Module<Scalar>& module, V&&... values) {
+    return std::move(all(module, Values<Scalar>(Value<Scalar>(std::forward<V>(values))...))[0]);
   }
-  Tensor<Scalar> forward_with(Tensor<Scalar> x, Tape& tape, const Module<Scalar>* next) {
-    return this->recorded(tape, [&] { return do_forward_with(std::move(x), tape, next); });
+  /// The same with any number of inputs and results.
+  Values<Scalar> all(const Module<Scalar>& module, Values<Scalar> inputs) {
+    try {
+      return module.run(*this, std::move(inputs));
+    } catch (Error&) {
+      failed_at(module);
+      throw;
+    }
   }
+
+  /// Whether this is forward: for what only training has, such as auxiliary heads.
+  virtual bool training() const { return false; }
+
+  /// The modules that an error came through, the innermost first.
+  const std::vector<const Module<Scalar>*>& failed() const { return failed_; }
+
+ protected:
+  friend class Primitive<Scalar>;
+  template <class, class>
+  friend class Block;
+
+  virtual Values<Scalar> layer(const Primitive<Scalar>& layer, Values<Scalar> inputs) = 0;
+  virtual void enter(const Module<Scalar>&, const Values<Scalar>&) {}
+  virtual void leave(const Module<Scalar>&, const Values<Scalar>&) {}
+  void failed_at(const Module<Scalar>& module) { failed_.push_back(&module); }
 
  private:
-  Tensor<Scalar> do_infer(Tensor<Scalar> x) const final { return do_infer_with(std::move(x), nullptr); }
-  Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) final { return do_forward_with(std::move(x), tape, nullptr); }
-  virtual Tensor<Scalar> do_infer_with(Tensor<Scalar> x, const Module<Scalar>* next) const = 0;
-  virtual Tensor<Scalar> do_forward_with(Tensor<Scalar> x, Tape& tape, const Module<Scalar>* next) = 0;
+  std::vector<const Module<Scalar>*> failed_;
 };
 
-/// Base of a concrete module: gives clone() through Derived's copy constructor.
-template <class Derived, class Scalar, class Base = Module<Scalar>>
-class Layer : public Base {
+/// An activation that a layer may apply to its own result, as it stores it: a pass over memory less, and nothing is
+/// saved for it.
+enum class Activation { none, relu, relu6 };
+
+/// A module that computes, of any number of values. To write a layer of one value, derive from Layer.
+template <class Scalar>
+class Primitive : public Module<Scalar> {
+ public:
+  /// The shapes of the results; see output_shape.
+  virtual Few<Shape> output_shapes(const Values<Scalar>& inputs) const = 0;
+  virtual Index multiply_adds(const Shape&) const override { return 0; }
+  /// The same for the inputs of a flow.
+  virtual Index multiply_adds_of(const Values<Scalar>& inputs) const { return this->multiply_adds(inputs[0].shape()); }
+
+  /// What this layer is, if another can apply it; and whether this one can apply another.
+  virtual Activation activation() const { return Activation::none; }
+  virtual bool applies(Activation) const { return false; }
+
+  // As Module's, of this layer alone; run by a Flow. `activation` is one that the layer applies, or none. dx is empty
+  // where it is not needed.
+  virtual Values<Scalar> infer_values(Values<Scalar> x, Activation activation) const = 0;
+  virtual Values<Scalar> forward_values(Values<Scalar> x, Tape& tape, Activation activation) = 0;
+  virtual Few<Tensor<Scalar>> backward_values(Few<Tensor<Scalar>> dy, Tape& tape, const Few<InputGrad>& needs) = 0;
+
+ private:
+  Values<Scalar> run(Flow<Scalar>& flow, Values<Scalar> inputs) const override {
+    return flow.layer(*this, std::move(inputs));
+  }
+};
+
+namespace detail {
+/// Gives clone() through Derived's copy constructor.
+template <class Derived, class Scalar, class Base>
+class Cloned : public Base {
  public:
   std::unique_ptr<Module<Scalar>> clone() const override {
     return std::make_unique<Derived>(static_cast<const Derived&>(*this));
   }
+};
+}  // namespace detail
+
+/// Base of a layer of one value. Derived overrides
+///
+///   do_infer(x) const, do_forward(x, tape), do_backward(dy, tape, input_grad)    private
+///   output_shape(input) const      if the result has another shape than x
+///   members()                      if it has parameters or buffers
+///   name() const
+///   multiply_adds(input) const     if there are any
+///
+/// do_backward pops what do_forward pushed, adds to the gradient() of every parameter that requires_grad, and returns
+/// dx, which it need not compute with InputGrad::skip.
+template <class Derived, class Scalar>
+class Layer : public detail::Cloned<Derived, Scalar, Primitive<Scalar>> {
+ public:
+  Shape output_shape(const Shape& input) const override { return input; }
+  Members<Scalar> members() override { return {}; }
+
+  Few<Shape> output_shapes(const Values<Scalar>& inputs) const override {
+    return this->output_shape(only(inputs).shape());
+  }
+  Values<Scalar> infer_values(Values<Scalar> x, Activation activation) const final {
+    only(x);
+    x[0].tensor = do_infer_with(std::move(x[0].tensor), activation);
+    return x;
+  }
+  Values<Scalar> forward_values(Values<Scalar> x, Tape& tape, Activation activation) final {
+    only(x);
+    x[0].tensor = do_forward_with(std::move(x[0].tensor), tape, activation);
+    return x;
+  }
+  Few<Tensor<Scalar>> backward_values(Few<Tensor<Scalar>> dy, Tape& tape, const Few<InputGrad>& needs) final {
+    return do_backward(std::move(dy[0]), tape, needs[0]);
+  }
+
+ private:
+  const Value<Scalar>& only(const Values<Scalar>& inputs) const {
+    detail::require(inputs.size() == 1, *this, ": takes one value, got ", inputs.size());
+    return inputs[0];
+  }
+
+  virtual Tensor<Scalar> do_infer(Tensor<Scalar> x) const = 0;
+  virtual Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) = 0;
+  virtual Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad input_grad) = 0;
+
+  // For a layer that applies an activation.
+  virtual Tensor<Scalar> do_infer_with(Tensor<Scalar> x, Activation) const { return do_infer(std::move(x)); }
+  virtual Tensor<Scalar> do_forward_with(Tensor<Scalar> x, Tape& tape, Activation) {
+    return do_forward(std::move(x), tape);
+  }
+};
+
+/// Base of a layer of several values, which are tensors with their sequences, giving one. Derived overrides name(),
+/// output_shapes and
+///
+///   do_infer(values) const, do_forward(values, tape), do_backward(dy, tape, needs)    private
+///
+/// where do_backward gives a gradient for each value, empty where needs says skip.
+template <class Derived, class Scalar>
+class JointLayer : public detail::Cloned<Derived, Scalar, Primitive<Scalar>> {
+ public:
+  /// Of one value alone.
+  Shape output_shape(const Shape& input) const override {
+    return this->output_shapes(Value<Scalar>::of_shape(input))[0];
+  }
+  Members<Scalar> members() override { return {}; }
+
+  Values<Scalar> infer_values(Values<Scalar> x, Activation) const final { return do_infer(std::move(x)); }
+  Values<Scalar> forward_values(Values<Scalar> x, Tape& tape, Activation) final {
+    return do_forward(std::move(x), tape);
+  }
+  Few<Tensor<Scalar>> backward_values(Few<Tensor<Scalar>> dy, Tape& tape, const Few<InputGrad>& needs) final {
+    return do_backward(std::move(dy[0]), tape, needs);
+  }
+
+ private:
+  virtual Value<Scalar> do_infer(Values<Scalar> x) const = 0;
+  virtual Value<Scalar> do_forward(Values<Scalar> x, Tape& tape) = 0;
+  virtual Few<Tensor<Scalar>> do_backward(Tensor<Scalar> dy, Tape& tape, const Few<InputGrad>& needs) = 0;
 };
 
 /// The incremental form of a module whose results depend on its input at the same pixel and in the same channel.
@@ -206,13 +326,6 @@ std::unique_ptr<Incremental<Scalar>> pointwise(const Module<Scalar>& module, Sca
   return std::make_unique<detail::Pointwise<Scalar, Module<Scalar>>>(module);
 }
 
-/// Base of a layer without parameters that keeps the shape of its input.
-template <class Derived, class Scalar>
-class ShapePreserving : public Layer<Derived, Scalar> {
- public:
-  Shape output_shape(const Shape& input) const override { return input; }
-  Members<Scalar> members() override { return {}; }
-  Index multiply_adds(const Shape&) const override { return 0; }
-};
-
 }  // namespace lamina
+
+#include "lamina/nn/run.hpp"

@@ -88,8 +88,8 @@ struct PoolWindow {
 };
 
 /// Averages over windows: a layer says where they lie along each axis of the image.
-template <class Scalar>
-class AveragePool : public Module<Scalar> {
+template <class Derived, class Scalar>
+class AveragePool : public Layer<Derived, Scalar> {
  public:
   Members<Scalar> members() override { return {}; }
   Index multiply_adds(const Shape&) const override { return 0; }

@@ -39,16 +39,23 @@ class Sequences {
 
 namespace detail {
 
-/// The sequences of a dense batch: x [L, D] is one, [N, L, D] are N. Throws ShapeError for another shape.
-inline Sequences dense_sequences(const std::string& caller, const Shape& x, Index features) {
+/// The sequences of a dense batch: x [L, D] is one, [N, L, D] are N. Throws ShapeError, naming the caller, for another
+/// shape.
+template <class Caller>
+Sequences dense_sequences(const Caller& caller, const Shape& x, Index features) {
   require<ShapeError>((x.rank() == 2 || x.rank() == 3) && x[-1] == features && x.numel() > 0, caller,
                       ": expected shape [L, ", features, "] or [N, L, ", features, "], got shape ", x);
   return {x.rank() == 3 ? x[0] : 1, x[-2]};
 }
-/// Throws ShapeError unless x has `features` values for each of the tokens.
-inline void check_packed(const std::string& caller, const Shape& x, Index features, const Sequences& sequences) {
-  require<ShapeError>(x.rank() >= 1 && x[-1] == features && x.numel() == features * sequences.tokens(), caller,
-                      ": expected ", sequences.tokens(), " tokens of ", features, " features, got shape ", x);
+/// Those of a value: its own, or those of a dense batch. Throws ShapeError unless it has `features` values for each of
+/// their tokens.
+template <class Caller, class V>
+Sequences sequences_of(const Caller& caller, const V& value, Index features) {
+  const Shape& x = value.shape();
+  if (!value.sequences) return dense_sequences(caller, x, features);
+  require<ShapeError>(x.rank() >= 1 && x[-1] == features && x.numel() == features * value.sequences->tokens(), caller,
+                      ": expected ", value.sequences->tokens(), " tokens of ", features, " features, got shape ", x);
+  return *value.sequences;
 }
 
 }  // namespace detail

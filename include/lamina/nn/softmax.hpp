@@ -22,7 +22,7 @@ Tensor<Scalar> softmax(Tensor<Scalar> x, int dim, const std::string& caller) {
 
 /// What Softmax and LogSoftmax share; they keep y for backward.
 template <class Derived, class Scalar, bool logarithm>
-class SoftmaxLayer : public ShapePreserving<Derived, Scalar> {
+class SoftmaxLayer : public Layer<Derived, Scalar> {
  public:
   explicit SoftmaxLayer(int dim) : dim_(dim) {}
 

@@ -13,9 +13,10 @@ namespace lamina {
 namespace detail {
 
 /// Calls f(path, owner, member) for everything below a module that is not a child, in the order of enumeration.
-template <class Scalar, class F>
-void for_each_member(Module<Scalar>& module, const std::string& prefix, F& f) {
-  for (const Member<Scalar>& member : module.members()) {
+template <class M, class F>
+void for_each_member(M& module, const std::string& prefix, F& f) {
+  using Scalar = ScalarOf<M>;
+  for (const Member<Scalar>& member : members_of(module)) {
     const std::string separator = prefix.empty() || member.name.empty() ? "" : ".";
     const std::string path = prefix + separator + member.name;
     if (auto* child = std::get_if<Module<Scalar>*>(&member.part))
@@ -51,7 +52,7 @@ std::vector<NamedParameter<Scalar>> parameters(Module<Scalar>& module) {
 /// `for_each<Linear<float>>(net, [&](auto& linear) { linear.bias.value.fill(0); })`.
 template <class L, class Scalar, class F>
 void for_each(Module<Scalar>& module, F&& f) {
-  if (auto* layer = dynamic_cast<L*>(&module)) f(*layer);
+  if (auto* layer = module.template as<L>()) f(*layer);
   for (const Member<Scalar>& member : module.members())
     if (auto* child = std::get_if<Module<Scalar>*>(&member.part)) for_each<L>(**child, f);
 }
@@ -92,8 +93,7 @@ StateDict<Scalar> state_dict(const Module<Scalar>& module) {
     else
       result.emplace_back(path, *std::get<Tensor<std::int64_t>*>(member.part));
   };
-  // The enumeration hands out pointers for writing as well; this function only reads.
-  detail::for_each_member(const_cast<Module<Scalar>&>(module), "", collect);
+  detail::for_each_member(module, "", collect);
   return result;
 }
 

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <utility>
+
+#include "lamina/nn/add.hpp"
 #include "lamina/nn/branches.hpp"
 
 namespace lamina {
@@ -12,29 +15,21 @@ class Sum : public Branches<Sum<Scalar>, Scalar> {
   static constexpr const char* type_name = "Sum";
   using Branches<Sum<Scalar>, Scalar>::Branches;
 
- private:
-  friend class Branches<Sum<Scalar>, Scalar>;
-
-  Shape joined_shape(const std::vector<Shape>& shapes) const {
-    for (std::size_t i = 1; i < shapes.size(); ++i)
-      if (shapes[i] != shapes[0]) throw this->mismatch(shapes, 0, i, "branches must give the same shape");
-    return shapes[0];
-  }
-
-  template <class Branch>
-  Tensor<Scalar> join(const std::vector<Shape>& shapes, Branch branch) const {
-    joined_shape(shapes);
-    Tensor<Scalar> y = branch(0);
-    for (Index i = 1; i < this->size(); ++i) y = detail::add(std::move(y), branch(i));
+  Value<Scalar> flow(Flow<Scalar>& run, Value<Scalar> x) const {
+    typename Sum::Results results(*this, run, std::move(x));
+    Value<Scalar> y = results.take();
+    while (!results.done()) {
+      Value<Scalar> next = results.take();
+      const auto& shapes = results.shapes();
+      if (shapes.back() != shapes[0])
+        this->mismatch(shapes, 0, shapes.size() - 1, "branches must give the same shape");
+      y = run(add_, std::move(y), std::move(next));
+    }
     return y;
   }
-  template <class Branch>
-  Tensor<Scalar> join_saving(const std::vector<Shape>& shapes, Branch branch, Tape&) const {
-    return join(shapes, branch);
-  }
-  auto split(Tensor<Scalar> dy, Tape&) const {
-    return [dy = std::move(dy)](Index i) mutable { return i == 0 ? std::move(dy) : dy; };
-  }
+
+ private:
+  Add<Scalar> add_;
 };
 
 template <class M, class... Rest>

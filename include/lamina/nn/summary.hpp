@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "lamina/nn/container.hpp"
 #include "lamina/nn/state.hpp"
 
 namespace lamina {
@@ -17,11 +18,13 @@ struct ParameterCount {
 template <class Scalar>
 ParameterCount count_parameters(const Module<Scalar>& module) {
   ParameterCount count;
-  // parameters() hands out pointers for writing; this function only reads.
-  for (const auto& [name, parameter, owner] : parameters(const_cast<Module<Scalar>&>(module))) {
-    count.total += parameter->value.numel();
-    if (parameter->requires_grad) count.trainable += parameter->value.numel();
-  }
+  auto add = [&](const std::string&, const Module<Scalar>&, const Member<Scalar>& member) {
+    if (auto* const* parameter = std::get_if<Parameter<Scalar>*>(&member.part)) {
+      count.total += (*parameter)->value.numel();
+      if ((*parameter)->requires_grad) count.trainable += (*parameter)->value.numel();
+    }
+  };
+  detail::for_each_member(module, "", add);
   return count;
 }
 
@@ -49,31 +52,29 @@ inline std::string megabytes(Index bytes) {
 /// model does not take the shape.
 template <class Scalar>
 std::string summary(const Module<Scalar>& module, const Shape& input) {
-  std::vector<TraceStep<Scalar>> steps;
-  module.trace(input, "", 0, steps);
+  const Graph<Scalar> graph = record(module, input);
 
   std::vector<std::vector<std::string>> rows{{"Name", "Layer", "Output shape", "Parameters", "Multiply-adds"}};
   Index result_values = 0;
-  std::vector<std::string> paths;     // of the modules around a step, the step's last
+  std::vector<std::string> paths;     // of the modules around a scope, the scope's last
   std::vector<std::size_t> indented;  // and how far their children are
-  for (std::size_t i = 0; i < steps.size(); ++i) {
-    const TraceStep<Scalar>& step = steps[i];
-    const bool container = i + 1 < steps.size() && steps[i + 1].depth > step.depth;
-    const std::string layer = step.module->name();
-    const auto depth = static_cast<std::size_t>(step.depth);
+  for (const Scope<Scalar>& scope : graph.scopes) {
+    const bool container = scope.node < 0;
+    const auto depth = static_cast<std::size_t>(scope.depth);
     paths.resize(depth);
     indented.resize(depth);
-    const bool nameless = depth > 0 && step.path == paths.back();
+    const bool nameless = depth > 0 && scope.path == paths.back();
     const std::size_t indent = depth > 0 ? indented.back() : 0;
-    const bool hidden = nameless && container && layer.starts_with("Sequential(");
-    paths.push_back(step.path);
+    const bool hidden = nameless && container && scope.module->template as<Sequential<Scalar>>();
+    paths.push_back(scope.path);
     indented.push_back(hidden ? indent : indent + 2);
     if (hidden) continue;
-    const Index parameters = container ? 0 : count_parameters(*step.module).total;
-    const Index multiply_adds = container ? 0 : step.module->multiply_adds(step.input);
-    if (!container) result_values += step.output.numel();
-    rows.push_back({std::string(indent, ' ') + (nameless ? "" : step.path),
-                    container ? layer.substr(0, layer.find('(')) : layer, step.output.to_string(),
+    const std::string layer = scope.module->name();
+    const Index parameters = container ? 0 : count_parameters(*scope.module).total;
+    const Index multiply_adds = container ? 0 : graph.nodes[static_cast<std::size_t>(scope.node)].multiply_adds;
+    if (!container) result_values += scope.output.numel();
+    rows.push_back({std::string(indent, ' ') + (nameless ? "" : scope.path),
+                    container ? layer.substr(0, layer.find('(')) : layer, scope.output.to_string(),
                     parameters ? detail::grouped(parameters) : "-",
                     multiply_adds ? detail::grouped(multiply_adds) : "-"});
   }
@@ -99,7 +100,7 @@ std::string summary(const Module<Scalar>& module, const Shape& input) {
   out += rule;
   out +=
       detail::text("Parameters: ", detail::grouped(count.total), " (", detail::grouped(count.trainable),
-                   " trainable)\nMultiply-adds: ", detail::grouped(module.multiply_adds(input)), "\nMegabytes: input ",
+                   " trainable)\nMultiply-adds: ", detail::grouped(graph.multiply_adds()), "\nMegabytes: input ",
                    detail::megabytes(input.numel() * bytes), ", results ", detail::megabytes(result_values * bytes),
                    ", parameters ", detail::megabytes(count.total * bytes), "\n");
   return out + rule;

@@ -8,8 +8,12 @@
 #include <vector>
 
 #include "lamina/core/random.hpp"
+#include "lamina/nn/value.hpp"
 
 namespace lamina {
+
+template <class>
+class Checkpoint;
 
 /// The part of a module that does not depend on its scalar type.
 class ModuleBase {
@@ -17,6 +21,8 @@ class ModuleBase {
   virtual ~ModuleBase() = default;
   /// The layer and its options as in its constructor, for messages and summaries: "Conv2d(3, 64, 7, stride=2)".
   virtual std::string name() const = 0;
+  /// The same, for detail::require.
+  std::string to_string() const { return name(); }
 
  protected:
   ModuleBase() = default;
@@ -24,11 +30,12 @@ class ModuleBase {
   ModuleBase& operator=(const ModuleBase&) = default;
 };
 
-/// What forward saves for backward: a stack of values, and the generator from which forward draws (dropout).
+/// What forward saves for backward: which layer ran on which values, what it keeps for its gradient, and the generator
+/// from which it draws (dropout).
 ///
-/// Each module pops in backward exactly what it pushed in forward; Module's forward and backward check that and name
-/// the module that does not. Several forwards may run on one tape before their backwards, which then run in reverse
-/// order. One tape belongs to one thread at a time; different tapes are independent.
+/// Each layer pops in backward exactly what it pushed in forward; that is checked, and a layer that does not is named.
+/// Several forwards may run on one tape before their backwards, which then run in reverse order. One tape belongs to
+/// one thread at a time; different tapes are independent.
 class Tape {
  public:
   /// The seed of random(). Two runs of the same model over tapes of the same seed drop the same units.
@@ -36,6 +43,9 @@ class Tape {
   explicit Tape(const Random& random) : random_(random) {}
 
   Random& random() { return random_; }
+
+  /// True while a Checkpoint runs a forward again: statistics have been counted the first time.
+  bool replays() const { return replays_; }
 
   /// Saves values, as one entry.
   template <class... T>
@@ -46,10 +56,10 @@ class Tape {
   /// Takes the last entry back; T are the types that were pushed. Throws StateError when there is none, or another.
   template <class... T>
   std::tuple<T...> pop() {
-    detail::require<StateError>(entries_.size() > floor_, "Tape: ", current(),
-                                " pops more in backward than it pushed in forward");
+    if (entries_.size() <= floor_)
+      throw StateError(detail::text("Tape: ", current(), " pops more in backward than it pushed in forward"));
     auto* values = std::any_cast<std::tuple<T...>>(&entries_.back());
-    detail::require<StateError>(values, "Tape: ", current(), " pops values of other types than it pushed");
+    if (!values) throw StateError(detail::text("Tape: ", current(), " pops values of other types than it pushed"));
     std::tuple<T...> result = std::move(*values);
     entries_.pop_back();
     return result;
@@ -59,8 +69,7 @@ class Tape {
 
   /// Forgets everything saved; the generator stays where it is.
   void clear() {
-    entries_.clear();
-    frames_.clear();
+    rewind({});
     floor_ = 0;
     current_ = nullptr;
   }
@@ -68,39 +77,56 @@ class Tape {
  private:
   template <class>
   friend class Module;
+  template <class>
+  friend class detail::Training;
+  template <class>
+  friend class Checkpoint;
 
-  /// The height of both stacks.
+  /// The heights of the stacks.
   struct Mark {
-    std::size_t entries, frames;
+    std::size_t entries = 0, nodes = 0, frames = 0;
   };
-  /// One finished forward: who, from where, and the shape that its gradient must have.
+  /// A layer that ran within a forward, on values by number.
+  struct Node {
+    ModuleBase* layer;
+    Mark begin;
+    Few<Index> inputs, outputs;
+    Few<Shape> shapes;  // of the outputs, where there are several
+  };
+  /// A finished forward: of whom, from where, its values, and the shapes that its gradients must have.
   struct Frame {
     const ModuleBase* module;
     Mark begin;
-    Shape output;
+    Index values;
+    Few<Index> inputs, outputs;
+    Few<Shape> shapes;
   };
 
-  Mark mark() const { return {entries_.size(), frames_.size()}; }
-  void rewind(Mark mark) {
+  Mark mark() const { return {entries_.size(), nodes_.size(), frames_.size()}; }
+  void rewind(const Mark& mark) {
     entries_.resize(mark.entries);
+    nodes_.resize(mark.nodes);
     frames_.resize(mark.frames);
   }
   std::string current() const { return current_ ? current_->name() : "the caller"; }
 
   /// Takes the last forward's frame, which must be this module's.
   Frame take_frame(const ModuleBase& module) {
-    detail::require<StateError>(!frames_.empty(), "Tape: backward of ", module.name(),
-                                " without a forward on this tape");
-    detail::require<StateError>(frames_.back().module == &module, "Tape: backward of ", module.name(),
-                                ", but the last forward was of ", frames_.back().module->name());
-    Frame frame = frames_.back();
+    if (frames_.empty())
+      throw StateError(detail::text("Tape: backward of ", module.name(), " without a forward on this tape"));
+    if (frames_.back().module != &module)
+      throw StateError(detail::text("Tape: backward of ", module.name(), ", but the last forward was of ",
+                                    frames_.back().module->name()));
+    Frame frame = std::move(frames_.back());
     frames_.pop_back();
     return frame;
   }
 
   std::vector<std::any> entries_;
+  std::vector<Node> nodes_;
   std::vector<Frame> frames_;
   std::size_t floor_ = 0;                // entries below belong to somebody else
+  bool replays_ = false;
   const ModuleBase* current_ = nullptr;  // whose backward runs
   Random random_;
 };

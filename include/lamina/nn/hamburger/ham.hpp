@@ -100,7 +100,7 @@ void outer(const kernels::DecompositionShape& s, Index item, const Tensor<Scalar
 ///   found(factors, item)             the bases that online_update averages
 ///   one_step_backward(saved, item, dy, dx), full_backward(saved, history, item, dy, dx)
 template <class Derived, class Scalar>
-class Ham : public ShapePreserving<Derived, Scalar> {
+class Ham : public Layer<Derived, Scalar> {
  public:
   Tensor<Scalar> bases;  ///< [S, D, R] if kept, else empty
 

@@ -1,0 +1,90 @@
+#pragma once
+
+#include <cstdlib>
+#include <cxxabi.h>
+#include <memory>
+#include <string>
+#include <typeinfo>
+#include <utility>
+
+#include "lamina/nn/graph.hpp"
+#include "lamina/nn/module.hpp"
+
+namespace lamina {
+
+namespace detail {
+
+/// A type's name without namespaces and template arguments.
+inline std::string type_name_of(const std::type_info& type) {
+  const std::unique_ptr<char, void (*)(void*)> demangled(abi::__cxa_demangle(type.name(), nullptr, nullptr, nullptr),
+                                                         std::free);
+  std::string name = demangled ? demangled.get() : type.name();
+  name = name.substr(0, name.find('<'));
+  const std::size_t colon = name.rfind(':');
+  return colon == std::string::npos ? name : name.substr(colon + 1);
+}
+
+}  // namespace detail
+
+/// Base of a module that says how values flow through its children, once:
+///
+///   /// x + down(gelu(up(norm(x)))).
+///   template <class Scalar = float>
+///   class FeedForward : public Block<FeedForward<Scalar>, Scalar> {
+///    public:
+///     LayerNorm<Scalar> norm;
+///     Linear<Scalar> up, down;
+///     GELU<Scalar> gelu;
+///     Add<Scalar> add;
+///
+///     Members<Scalar> members() override { return {{"norm", norm}, {"up", up}, {"down", down}}; }
+///     Value<Scalar> flow(Flow<Scalar>& run, Value<Scalar> x) const {
+///       return run(add, x, run(down, run(gelu, run(up, run(norm, x)))));
+///     }
+///   };
+///
+/// infer, forward, backward, output_shape, summary and counts follow. `flow` takes the run and one, two or three
+/// values, or Values of any number; it may be overloaded. It gives a Value or Values. It only looks at values' shapes,
+/// and calls no module but through the run. Throws ValueError when it is given another number of values than it takes.
+template <class Derived, class Scalar = float>
+class Block : public detail::Cloned<Derived, Scalar, Module<Scalar>> {
+ public:
+  Shape output_shape(const Shape& input) const override {
+    detail::Shaping<Scalar> flow;
+    try {
+      return flow.all(*this, Value<Scalar>::of_shape(input))[0].shape();
+    } catch (Error& error) {
+      detail::locate(error, *this, flow.failed());
+      throw;
+    }
+  }
+
+  Index multiply_adds(const Shape& input) const override { return record(*this, input).multiply_adds(); }
+
+  std::string name() const override { return detail::type_name_of(typeid(Derived)) + "()"; }
+
+ private:
+  Values<Scalar> run(Flow<Scalar>& flow, Values<Scalar> inputs) const override {
+    flow.enter(*this, inputs);
+    Values<Scalar> results = flow_of(flow, std::move(inputs));
+    flow.leave(*this, results);
+    return results;
+  }
+
+  Values<Scalar> flow_of(Flow<Scalar>& run, Values<Scalar> in) const {
+    using V = Value<Scalar>;
+    const auto& self = static_cast<const Derived&>(*this);
+    if constexpr (requires(V v) { self.flow(run, v); })
+      if (in.size() == 1) return self.flow(run, std::move(in[0]));
+    if constexpr (requires(V v) { self.flow(run, v, v); })
+      if (in.size() == 2) return self.flow(run, std::move(in[0]), std::move(in[1]));
+    if constexpr (requires(V v) { self.flow(run, v, v, v); })
+      if (in.size() == 3) return self.flow(run, std::move(in[0]), std::move(in[1]), std::move(in[2]));
+    if constexpr (requires(Values<Scalar> v) { self.flow(run, v); })
+      return self.flow(run, std::move(in));
+    else
+      detail::fail<ValueError>(*this, ": does not take ", in.size(), " values");
+  }
+};
+
+}  // namespace lamina

@@ -1,0 +1,86 @@
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "lamina/kernels/elementwise.hpp"
+#include "lamina/nn/axis.hpp"
+#include "lamina/nn/module.hpp"
+
+namespace lamina {
+
+/// Values one after the other along an axis, as torch.cat; negative axes count from the end. Throws ShapeError for
+/// shapes that differ in another axis.
+template <class Scalar = float>
+class Cat : public JointLayer<Cat<Scalar>, Scalar> {
+ public:
+  explicit Cat(int dim = 1) : dim_(dim) {}
+
+  int dim() const { return dim_; }
+
+  Few<Shape> output_shapes(const Values<Scalar>& x) const override {
+    detail::require(!x.empty(), *this, ": takes at least one value");
+    const Shape& first = x[0].shape();
+    const int axis = detail::axis_position(dim_, first, Cat::type_name);
+    Index total = first[axis];
+    for (std::size_t i = 1; i < x.size(); ++i) {
+      detail::require<ShapeError>(fit(first, x[i].shape()), *this, ": shapes may differ in axis ", axis, " only, got ",
+                                  first, " and ", x[i].shape());
+      total += x[i].shape()[axis];
+    }
+    return first.with(axis, total);
+  }
+  std::string name() const override { return detail::text("Cat(", dim_, ")"); }
+
+  /// Whether two shapes differ along the axis at most.
+  bool fit(const Shape& a, const Shape& b) const {
+    const int axis = detail::axis_position(dim_, a, type_name);
+    return a.rank() == b.rank() && a.with(axis, 1) == b.with(axis, 1);
+  }
+
+ private:
+  static constexpr const char* type_name = "Cat";
+
+  Value<Scalar> do_infer(Values<Scalar> x) const override {
+    Tensor<Scalar> y(output_shapes(x)[0]);
+    const auto [outer, n, inner] = around(y.shape());
+    Scalar* out = y.data();
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      const Tensor<Scalar> part = std::move(x[i].tensor);
+      const Index columns = part.dim(dim_) * inner;
+      kernels::copy_rows(outer, columns, part.data(), columns, out, n * inner);
+      out += columns;
+    }
+    return y;
+  }
+  Value<Scalar> do_forward(Values<Scalar> x, Tape& tape) override {
+    std::vector<Shape> shapes;
+    for (std::size_t i = 0; i < x.size(); ++i) shapes.push_back(x[i].shape());
+    tape.push(std::move(shapes));
+    return do_infer(std::move(x));
+  }
+  Few<Tensor<Scalar>> do_backward(Tensor<Scalar> dy, Tape& tape, const Few<InputGrad>& needs) override {
+    const auto [shapes] = tape.template pop<std::vector<Shape>>();
+    const auto [outer, n, inner] = around(dy.shape());
+    const Scalar* from = std::as_const(dy).data();
+    Few<Tensor<Scalar>> parts;
+    for (std::size_t i = 0; i < shapes.size(); ++i) {
+      const Index columns = shapes[i][dim_] * inner;
+      Tensor<Scalar> part;
+      if (needs[i] == InputGrad::compute) {
+        part = Tensor<Scalar>(shapes[i]);
+        kernels::copy_rows(outer, columns, from, n * inner, part.data(), columns);
+      }
+      parts.push_back(std::move(part));
+      from += columns;
+    }
+    return parts;
+  }
+
+  detail::AroundAxis around(const Shape& shape) const { return {shape, dim_, type_name}; }
+
+  int dim_;
+};
+
+}  // namespace lamina

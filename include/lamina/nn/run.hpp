@@ -1,0 +1,330 @@
+#pragma once
+
+// Module's infer, forward and backward: the flows that compute, and the one reverse sweep. Included by module.hpp.
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "lamina/kernels/elementwise.hpp"
+#include "lamina/nn/module.hpp"
+
+namespace lamina {
+
+namespace detail {
+
+/// a + b of the same shape, in the storage of whichever nobody else holds.
+template <class Scalar>
+Tensor<Scalar> add(Tensor<Scalar> a, Tensor<Scalar> b) {
+  using Pack = simd::Pack<Scalar>;
+  if (!a.exclusive()) std::swap(a, b);
+  return kernels::transform(
+      std::move(a), [](Pack left, Pack right) { return left + right; }, b);
+}
+
+/// Finds a module below (and at) another by its members: whether it is there, and its path.
+template <class Scalar>
+bool find_path(const Module<Scalar>& root, const Module<Scalar>* wanted, std::string& path) {
+  if (&root == wanted) return true;
+  for (const auto& member : members_of(root)) {
+    auto* const* child = std::get_if<Module<Scalar>*>(&member.part);
+    if (!child) continue;
+    const std::size_t before = path.size();
+    if (!path.empty() && !member.name.empty()) path += '.';
+    path += member.name;
+    if (find_path(**child, wanted, path)) return true;
+    path.resize(before);
+  }
+  return false;
+}
+
+/// Says in an error where below `root` it happened: at the first of the modules that is there.
+template <class Scalar>
+void locate(Error& error, const Module<Scalar>& root, const std::vector<const Module<Scalar>*>& failed) {
+  for (const Module<Scalar>* module : failed) {
+    std::string path;
+    if (!find_path(root, module, path)) continue;
+    error.locate(path);
+    return;
+  }
+}
+
+/// A layer that waits for an activation which it can apply.
+template <class Scalar>
+struct Pending {
+  const Primitive<Scalar>* layer;
+  Values<Scalar> inputs;
+  Value<Scalar> result = {};
+  bool done = false;
+};
+
+/// A flow of tensors. A layer that can apply an activation waits until its value is used: the activation that comes
+/// next, if nobody else has the value, is then computed with it.
+template <class Scalar>
+class Computing : public Flow<Scalar> {
+ public:
+  /// The values, with all that waits computed.
+  Values<Scalar> settled(Values<Scalar> values) {
+    for (std::size_t i = 0; i < values.size(); ++i) settle(values[i]);
+    return values;
+  }
+
+ protected:
+  virtual Values<Scalar> compute(const Primitive<Scalar>& layer, Values<Scalar> inputs, Activation activation) = 0;
+
+ private:
+  Values<Scalar> layer(const Primitive<Scalar>& layer, Values<Scalar> inputs) final {
+    const Activation activation = layer.activation();
+    if (activation != Activation::none) {
+      const auto pending = std::move(inputs[0].pending_);
+      if (pending && pending.use_count() == 1 && !pending->done && pending->layer->applies(activation))
+        return run(*pending->layer, std::move(pending->inputs), activation);
+      inputs[0].pending_ = std::move(pending);
+    }
+    inputs = settled(std::move(inputs));
+    if (!layer.applies(Activation::relu)) return run(layer, std::move(inputs), Activation::none);
+    Value<Scalar> waiting = Value<Scalar>::of_shape(layer.output_shapes(inputs)[0], inputs[0].sequences);
+    waiting.pending_ = std::make_shared<Pending<Scalar>>(&layer, std::move(inputs));
+    return waiting;
+  }
+
+  void settle(Value<Scalar>& value) {
+    const auto pending = std::move(value.pending_);
+    if (!pending) return;
+    if (!pending->done) {
+      pending->result = std::move(run(*pending->layer, std::move(pending->inputs), Activation::none)[0]);
+      pending->done = true;
+    }
+    if (pending.use_count() == 1)
+      value = std::move(pending->result);
+    else
+      value = pending->result;
+  }
+
+  Values<Scalar> run(const Primitive<Scalar>& layer, Values<Scalar> inputs, Activation activation) {
+    try {
+      return compute(layer, std::move(inputs), activation);
+    } catch (Error&) {
+      this->failed_at(layer);
+      throw;
+    }
+  }
+};
+
+template <class Scalar>
+class Inference final : public Computing<Scalar> {
+ private:
+  Values<Scalar> compute(const Primitive<Scalar>& layer, Values<Scalar> inputs, Activation activation) override {
+    return layer.infer_values(std::move(inputs), activation);
+  }
+};
+
+/// A flow of shapes.
+template <class Scalar>
+class Shaping final : public Flow<Scalar> {
+ private:
+  Values<Scalar> layer(const Primitive<Scalar>& layer, Values<Scalar> inputs) override {
+    const Few<Shape> shapes = layer.output_shapes(inputs);
+    Values<Scalar> results;
+    for (std::size_t i = 0; i < shapes.size(); ++i)
+      results.push_back(Value<Scalar>::of_shape(shapes[i], inputs[0].sequences));
+    return results;
+  }
+};
+
+/// The flow of forward, which numbers the values and notes the layers on the tape; and the sweep back over them.
+template <class Scalar>
+class Training final : public Computing<Scalar> {
+ public:
+  static Values<Scalar> forward(Module<Scalar>& module, Values<Scalar> inputs, Tape& tape) {
+    const Tape::Mark begin = tape.mark();
+    Training flow(tape);
+    try {
+      const Few<Index> in = flow.numbered(inputs);
+      Values<Scalar> results = flow.settled(flow.all(module, std::move(inputs)));
+      Few<Shape> shapes;
+      for (std::size_t i = 0; i < results.size(); ++i) shapes.push_back(results[i].shape());
+      tape.frames_.push_back({&module, begin, flow.count_, in, numbers(results), std::move(shapes)});
+      return results;
+    } catch (Error& error) {
+      tape.rewind(begin);
+      locate(error, module, flow.failed());
+      throw;
+    } catch (...) {
+      tape.rewind(begin);
+      throw;
+    }
+  }
+
+  static Few<Tensor<Scalar>> backward(Module<Scalar>& module, Few<Tensor<Scalar>> dy, Tape& tape,
+                                      Few<InputGrad> needs) {
+    const Tape::Frame frame = tape.take_frame(module);
+    while (needs.size() < frame.inputs.size()) needs.push_back(needs[0]);
+    const auto caller = std::pair(tape.floor_, tape.current_);
+    std::vector<const Module<Scalar>*> failed;
+    const auto restore = [&] {
+      std::tie(tape.floor_, tape.current_) = caller;
+      tape.rewind(frame.begin);
+    };
+    try {
+      require(dy.size() <= frame.outputs.size(), module, ": has ", frame.outputs.size(), " results, got ", dy.size(),
+              " gradients");
+      for (std::size_t i = 0; i < dy.size(); ++i)
+        require<ShapeError>(dy[i].shape() == frame.shapes[i], module, ": backward expected a gradient of shape ",
+                            frame.shapes[i], ", got shape ", dy[i].shape());
+      Few<Tensor<Scalar>> dx = sweep(frame, std::move(dy), tape, needs, failed);
+      restore();
+      return dx;
+    } catch (Error& error) {
+      restore();
+      locate(error, module, failed);
+      throw;
+    } catch (...) {
+      restore();
+      throw;
+    }
+  }
+
+  bool training() const override { return true; }
+
+ private:
+  explicit Training(Tape& tape) : tape_(tape) {}
+
+  Values<Scalar> compute(const Primitive<Scalar>& layer, Values<Scalar> inputs, Activation activation) override {
+    // A flow is said for const modules; forward() was called on one that is not, and this layer is a part of it.
+    auto& own = const_cast<Primitive<Scalar>&>(layer);
+    Tape::Node node{&own, tape_.mark(), numbers(inputs), {}, {}};
+    Values<Scalar> results = own.forward_values(std::move(inputs), tape_, activation);
+    node.outputs = numbered(results);
+    for (std::size_t i = 0; results.size() > 1 && i < results.size(); ++i) node.shapes.push_back(results[i].shape());
+    tape_.nodes_.push_back(std::move(node));
+    return results;
+  }
+
+  Few<Index> numbered(Values<Scalar>& values) {
+    for (std::size_t i = 0; i < values.size(); ++i) values[i].id_ = count_++;
+    return numbers(values);
+  }
+  static Few<Index> numbers(const Values<Scalar>& values) {
+    Few<Index> result;
+    for (std::size_t i = 0; i < values.size(); ++i) result.push_back(values[i].id_);
+    return result;
+  }
+
+  /// Which values of a forward need a gradient: those that follow from an input that does, or from something learned.
+  static std::vector<char> needed_values(const Tape::Frame& frame, const Tape& tape, const Few<InputGrad>& needs) {
+    std::vector<char> needed(static_cast<std::size_t>(frame.values));
+    const auto at = [&](Index id) -> char& { return needed[static_cast<std::size_t>(id)]; };
+    for (std::size_t i = 0; i < frame.inputs.size(); ++i) at(frame.inputs[i]) = needs[i] == InputGrad::compute;
+    std::vector<const Tape::Node*> nodes;  // of this forward, not of those that ran inside a layer of it
+    for (std::size_t i = tape.nodes_.size(); i > frame.begin.nodes; i = nodes.back()->begin.nodes)
+      nodes.push_back(&tape.nodes_[i - 1]);
+    for (std::size_t i = nodes.size(); i-- > 0;) {
+      const Tape::Node& node = *nodes[i];
+      bool any = false;
+      for (std::size_t j = 0; j < node.inputs.size(); ++j) any |= node.inputs[j] >= 0 && at(node.inputs[j]);
+      any = any || trainable(*static_cast<const Primitive<Scalar>*>(node.layer));
+      for (std::size_t j = 0; j < node.outputs.size(); ++j) at(node.outputs[j]) = any;
+    }
+    return needed;
+  }
+
+  /// Whether a gradient has been given; that of an empty batch has a shape of its own.
+  static bool given(const Tensor<Scalar>& gradient) { return gradient.shape() != Tensor<Scalar>().shape(); }
+
+  static Few<Tensor<Scalar>> sweep(const Tape::Frame& frame, Few<Tensor<Scalar>> dy, Tape& tape,
+                                   const Few<InputGrad>& needs, std::vector<const Module<Scalar>*>& failed) {
+    const std::vector<char> needed = needed_values(frame, tape, needs);
+    std::vector<Tensor<Scalar>> gradients(needed.size());
+    const auto gradient = [&](Index id) -> Tensor<Scalar>& { return gradients[static_cast<std::size_t>(id)]; };
+    const auto accumulate = [&](Index id, Tensor<Scalar> part) {
+      if (id < 0 || !needed[static_cast<std::size_t>(id)] || !given(part)) return;
+      Tensor<Scalar>& sum = gradient(id);
+      sum = given(sum) ? add(std::move(sum), std::move(part)) : std::move(part);
+    };
+    for (std::size_t i = 0; i < dy.size(); ++i) accumulate(frame.outputs[i], std::move(dy[i]));
+
+    while (tape.nodes_.size() > frame.begin.nodes) {
+      const Tape::Node node = std::move(tape.nodes_.back());
+      tape.nodes_.pop_back();
+      bool used = false;
+      for (std::size_t i = 0; i < node.outputs.size(); ++i) used |= given(gradient(node.outputs[i]));
+      if (!used) {
+        tape.rewind(node.begin);
+        continue;
+      }
+      auto& layer = *static_cast<Primitive<Scalar>*>(node.layer);
+      failed.assign(1, &layer);
+      Few<Tensor<Scalar>> results;
+      for (std::size_t i = 0; i < node.outputs.size(); ++i) {
+        Tensor<Scalar>& result = gradient(node.outputs[i]);
+        results.push_back(given(result) ? std::exchange(result, {}) : Tensor<Scalar>::zeros(node.shapes[i]));
+      }
+      Few<InputGrad> wanted;
+      for (std::size_t i = 0; i < node.inputs.size(); ++i)
+        wanted.push_back(node.inputs[i] >= 0 && needed[static_cast<std::size_t>(node.inputs[i])] ? InputGrad::compute
+                                                                                                : InputGrad::skip);
+      tape.floor_ = node.begin.entries;
+      tape.current_ = &layer;
+      Few<Tensor<Scalar>> parts = layer.backward_values(std::move(results), tape, wanted);
+      require<StateError>(
+          tape.entries_.size() == node.begin.entries && tape.frames_.size() == node.begin.frames, "Tape: ", layer,
+          " pops less in backward than it pushed in forward");
+      for (std::size_t i = 0; i < parts.size(); ++i) accumulate(node.inputs[i], std::move(parts[i]));
+    }
+    failed.clear();
+    Few<Tensor<Scalar>> dx;
+    for (std::size_t i = 0; i < frame.inputs.size(); ++i)
+      dx.push_back(needs[i] == InputGrad::compute ? std::move(gradient(frame.inputs[i])) : Tensor<Scalar>());
+    return dx;
+  }
+
+  Tape& tape_;
+  Index count_ = 0;
+};
+
+template <class Scalar>
+Few<Tensor<Scalar>> tensors_of(Values<Scalar> values) {
+  Few<Tensor<Scalar>> result;
+  for (std::size_t i = 0; i < values.size(); ++i) result.push_back(std::move(values[i].tensor));
+  return result;
+}
+
+}  // namespace detail
+
+template <class Scalar>
+Few<Tensor<Scalar>> Module<Scalar>::infer(Values<Scalar> inputs) const {
+  detail::Inference<Scalar> flow;
+  try {
+    return detail::tensors_of(flow.settled(flow.all(*this, std::move(inputs))));
+  } catch (Error& error) {
+    detail::locate(error, *this, flow.failed());
+    throw;
+  }
+}
+template <class Scalar>
+Tensor<Scalar> Module<Scalar>::infer(Value<Scalar> x) const {
+  return std::move(infer(Values<Scalar>(std::move(x)))[0]);
+}
+
+template <class Scalar>
+Few<Tensor<Scalar>> Module<Scalar>::forward(Values<Scalar> inputs, Tape& tape) {
+  return detail::tensors_of(detail::Training<Scalar>::forward(*this, std::move(inputs), tape));
+}
+template <class Scalar>
+Tensor<Scalar> Module<Scalar>::forward(Value<Scalar> x, Tape& tape) {
+  return std::move(forward(Values<Scalar>(std::move(x)), tape)[0]);
+}
+
+template <class Scalar>
+Few<Tensor<Scalar>> Module<Scalar>::backward(Few<Tensor<Scalar>> dy, Tape& tape, InputGrad input_grad) {
+  return detail::Training<Scalar>::backward(*this, std::move(dy), tape, input_grad);
+}
+template <class Scalar>
+Tensor<Scalar> Module<Scalar>::backward(Tensor<Scalar> dy, Tape& tape, InputGrad input_grad) {
+  return std::move(backward(Few<Tensor<Scalar>>(std::move(dy)), tape, input_grad)[0]);
+}
+
+}  // namespace lamina
