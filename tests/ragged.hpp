@@ -1,9 +1,10 @@
 #pragma once
 
+#include <memory>
 #include <string>
 #include <utility>
 
-#include "lamina/nn/module.hpp"
+#include "lamina/nn/block.hpp"
 #include "lamina/nn/sequences.hpp"
 
 namespace lamina::testing {
@@ -11,26 +12,21 @@ namespace lamina::testing {
 /// A layer of packed sequences that keeps their shape as a Module of one tensor [tokens, D], for the suites that check
 /// modules.
 template <class L, class Scalar>
-class Ragged : public Layer<Ragged<L, Scalar>, Scalar> {
+class Ragged : public Block<Ragged<L, Scalar>, Scalar> {
  public:
-  Ragged(L layer, Sequences sequences) : layer_(std::move(layer)), sequences_(std::move(sequences)) {}
+  Ragged(L layer, Sequences sequences)
+      : layer_(std::move(layer)), sequences_(std::make_shared<const Sequences>(std::move(sequences))) {}
 
-  Shape output_shape(const Shape& x) const override { return x; }
-  Members<Scalar> members() override { return {{"", &layer_}}; }
+  Value<Scalar> flow(Flow<Scalar>& run, Value<Scalar> x) const {
+    x.sequences = sequences_;
+    return run(layer_, std::move(x));
+  }
+  Members<Scalar> members() override { return {{"", layer_}}; }
   std::string name() const override { return "Ragged " + layer_.name(); }
-  Index multiply_adds(const Shape&) const override { return 0; }
 
  private:
-  Tensor<Scalar> do_infer(Tensor<Scalar> x) const override { return layer_.infer(std::move(x), sequences_); }
-  Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {
-    return layer_.forward(std::move(x), sequences_, tape);
-  }
-  Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad input_grad) override {
-    return layer_.backward(std::move(dy), tape, input_grad);
-  }
-
   L layer_;
-  Sequences sequences_;
+  std::shared_ptr<const Sequences> sequences_;
 };
 
 /// `layer` on sequences of these lengths.

@@ -26,7 +26,7 @@ namespace {
 
 constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN();
 constexpr float infinity = std::numeric_limits<float>::infinity();
-using Values = std::vector<float>;
+using Inputs = std::vector<float>;
 using Function = double (*)(double);
 
 /// The largest |got - f(x)| / (1 + |f(x)|).
@@ -58,7 +58,7 @@ void check_accuracy(L layer, Function f, Function slope, double tolerance) {
   CHECK(worst(layer.backward(Tensor<Scalar>::ones(x.shape()), tape), x, slope) < 2.5 * tolerance);
 }
 
-/// Values and derivatives against the textbook's in both precisions, and the conformance suite over drawn shapes.
+/// Inputs and derivatives against the textbook's in both precisions, and the conformance suite over drawn shapes.
 template <template <class> class L, class... Options>
 void check(Function f, Function slope, const Options&... options) {
   check_accuracy<float>(L<float>(options...), f, slope, 4e-7);
@@ -81,7 +81,7 @@ double clamp6(double x) { return std::min(std::max(x, 0.0), 6.0); }
 
 /// y and, for dy = 1, dx.
 template <class L>
-std::pair<Values, Values> run(L layer, const Values& values) {
+std::pair<Inputs, Inputs> run(L layer, const Inputs& values) {
   Tape tape;
   const Tensor<float> x({static_cast<Index>(values.size())}, values);
   const Tensor<float> y = layer.forward(x, tape), dx = layer.backward(Tensor<float>::ones(x.shape()), tape);
@@ -128,21 +128,21 @@ TEST_CASE("activations with options") {
 }
 
 TEST_CASE("where the pieces meet, values and derivatives are PyTorch's") {
-  const Values x{-3, 0, 3, 6};
-  CHECK(run(ReLU(), x).second == Values{0, 0, 1, 1});
-  CHECK(run(ReLU6(), x).second == Values{0, 0, 1, 0});
-  CHECK(run(LeakyReLU(0.25), x) == std::pair(Values{-0.75, 0, 3, 6}, Values{0.25, 0.25, 1, 1}));
-  CHECK(run(Hardsigmoid(), x) == std::pair(Values{0, 0.5, 1, 1}, Values{0, 1.0f / 6, 0, 0}));
-  CHECK(run(Hardswish(), x) == std::pair(Values{0, 0, 3, 6}, Values{-0.5, 0.5, 1.5, 1}));
+  const Inputs x{-3, 0, 3, 6};
+  CHECK(run(ReLU(), x).second == Inputs{0, 0, 1, 1});
+  CHECK(run(ReLU6(), x).second == Inputs{0, 0, 1, 0});
+  CHECK(run(LeakyReLU(0.25), x) == std::pair(Inputs{-0.75, 0, 3, 6}, Inputs{0.25, 0.25, 1, 1}));
+  CHECK(run(Hardsigmoid(), x) == std::pair(Inputs{0, 0.5, 1, 1}, Inputs{0, 1.0f / 6, 0, 0}));
+  CHECK(run(Hardswish(), x) == std::pair(Inputs{0, 0, 3, 6}, Inputs{-0.5, 0.5, 1.5, 1}));
 }
 
 TEST_CASE("infinite inputs saturate") {
-  const Values x{-infinity, infinity};
-  CHECK(run(Sigmoid(), x) == std::pair(Values{0, 1}, Values{0, 0}));
-  CHECK(run(Tanh(), x) == std::pair(Values{-1, 1}, Values{0, 0}));
-  CHECK(run(ReLU(), x) == std::pair(Values{0, infinity}, Values{0, 1}));
-  CHECK(run(ReLU6(), x) == std::pair(Values{0, 6}, Values{0, 0}));
-  CHECK(run(Hardsigmoid(), x) == std::pair(Values{0, 1}, Values{0, 0}));
+  const Inputs x{-infinity, infinity};
+  CHECK(run(Sigmoid(), x) == std::pair(Inputs{0, 1}, Inputs{0, 0}));
+  CHECK(run(Tanh(), x) == std::pair(Inputs{-1, 1}, Inputs{0, 0}));
+  CHECK(run(ReLU(), x) == std::pair(Inputs{0, infinity}, Inputs{0, 1}));
+  CHECK(run(ReLU6(), x) == std::pair(Inputs{0, 6}, Inputs{0, 0}));
+  CHECK(run(Hardsigmoid(), x) == std::pair(Inputs{0, 1}, Inputs{0, 0}));
 }
 
 TEST_CASE("NaN comes through, and no gradient is made finite from it but where PyTorch does") {

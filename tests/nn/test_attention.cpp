@@ -92,15 +92,15 @@ TEST_CASE("a token's result depends on its own sequence alone, and on nothing of
   Random random(4);
   const auto x = random.normal<double>({9, 6});
   Tape tape;
-  layer.forward(x, sequences, tape);
+  layer.forward({x, sequences}, tape);
   auto dy = Tensor<double>::zeros({9, 6});
   dy(4, 1) = 1;  // of the second sequence
   const Tensor<double> dx = layer.backward(dy, tape);
   for (Index i = 0; i < 9; ++i) CHECK((dx[i].array().abs().maxCoeff() == 0) == (i < 3 || i >= 7));
 
   // Packed together or alone: the same.
-  const Tensor<double> together = layer.infer(x, sequences);
-  const Tensor<double> alone = layer.infer(x.slice(3, 7), Sequences(1, 4));
+  const Tensor<double> together = layer.infer({x, sequences});
+  const Tensor<double> alone = layer.infer({x.slice(3, 7), Sequences(1, 4)});
   CHECK(testing::worst_difference(together.slice(3, 7), alone).error < 1e-13);
 }
 
@@ -113,7 +113,7 @@ TEST_CASE("attention gives the same bits for any number of threads, with dropout
     TransformerBlock<float> block(16, 4, 32, {.dropout = 0.1, .attention = {.dropout = 0.3}});
     const Sequences sequences(std::vector<Index>{30, 2, 17});
     Tape tape(5);
-    results.push_back(block.forward(Random(2).normal<float>({49, 16}), sequences, tape));
+    results.push_back(block.forward({Random(2).normal<float>({49, 16}), sequences}, tape));
     results.push_back(block.backward(Random(3).normal<float>({49, 16}), tape));
   }
   set_num_threads(before);
@@ -169,21 +169,21 @@ TEST_CASE("sequence layers name what does not fit") {
   CHECK(message([] { Embedding<float>(4, 3).infer(Tensor<float>({1}, {1.5f})); }) ==
         "Embedding(4, 3): 1.5 at position 0 is not an id");
   CHECK(message([] {
-          LearnedPositions<float>(4, 2).infer(Tensor<float>({6, 2}), Sequences(std::vector<Index>{1, 5}));
+          LearnedPositions<float>(4, 2).infer({Tensor<float>({6, 2}), Sequences(std::vector<Index>{1, 5})});
         }) == "LearnedPositions(4, 2): sequence 1 has 5 tokens, but there are 4 positions");
   CHECK(message([] {
           LearnedPositions<float>(4, 2).output_shape({3, 5, 2});
-        }) == "LearnedPositions(4, 2): sequences of 5 tokens, but there are 4 positions");
+        }) == "LearnedPositions(4, 2): sequence 0 has 5 tokens, but there are 4 positions");
   CHECK(message([] { MultiHeadAttention<float>(6, 4); }) ==
-        "MultiHeadAttention(6, 4): 4 heads do not divide 6 features");
+        "ScaledDotProductAttention(6, 4): 4 heads do not divide 6 features");
   CHECK(message([] { MultiHeadAttention<float>(6, 2, {.dropout = 2}); }) ==
-        "MultiHeadAttention(6, 2, dropout=2): dropout must be in [0, 1], got 2");
+        "ScaledDotProductAttention(6, 2, dropout=2): dropout must be in [0, 1], got 2");
   CHECK(message([] {
           MultiHeadAttention<float>(6, 2).infer(Tensor<float>({3, 5}));
-        }) == "MultiHeadAttention(6, 2): expected shape [L, 6] or [N, L, 6], got shape [3, 5]");
+        }) == "q_proj: Linear(6, 6): expected 6 features in the last axis, got shape [3, 5]");
   CHECK(message([] {
-          MultiHeadAttention<float>(6, 2).infer(Tensor<float>({3, 6}), Sequences(2, 2));
-        }) == "MultiHeadAttention(6, 2): expected 4 tokens of 6 features, got shape [3, 6]");
+          MultiHeadAttention<float>(6, 2).infer({Tensor<float>({3, 6}), Sequences(2, 2)});
+        }) == "ScaledDotProductAttention(6, 2): expected 4 tokens of 6 features, got shape [3, 6]");
   CHECK(message([] {
           Sequences(std::vector<Index>{2, 0});
         }) == "Sequences: sequence 1 has 0 tokens, expected at least 1");

@@ -21,7 +21,7 @@ using namespace lamina;
 namespace {
 
 /// Remembers the order in which its copies run, and that they ran at all.
-class Probe : public ShapePreserving<Probe, float> {
+class Probe : public Layer<Probe, float> {
  public:
   Probe(std::string label, std::vector<std::string>& log) : label_(std::move(label)), log_(&log) {}
   std::string name() const override { return "Probe(" + label_ + ")"; }
@@ -100,17 +100,18 @@ TEST_CASE("Product conforms") {
   CHECK(conforms(Product<double>{Linear<double>(4, 1), Linear<double>(4, 3), Linear<double>(4, 1)}, {5, 4}));
 }
 
-TEST_CASE("output shapes, multiply-adds and traces of branches") {
+TEST_CASE("output shapes, multiply-adds and scopes of branches") {
   const Concat net{Conv2d(3, 2, 1), Sequential{Conv2d(3, 4, 3, {.padding = 1}), ReLU()}, Identity()};
   CHECK(net.output_shape({2, 3, 8, 8}) == Shape{2, 9, 8, 8});
   CHECK(net.multiply_adds({2, 3, 8, 8}) == 2 * 64 * (2 * 3 + 4 * 3 * 9));
   CHECK(squeeze_excitation(4).output_shape({2, 4, 7, 9}) == Shape{2, 4, 7, 9});
-  std::vector<TraceStep<float>> steps;
-  Sequential<float>{{"block", net}}.trace({2, 3, 8, 8}, "", 0, steps);
+  const Sequential<float> model{{"block", net}};
+  const Graph<float> graph = record(model, {2, 3, 8, 8});
   Keys paths;
-  for (const auto& step : steps) paths.push_back(step.path + " " + step.output.to_string());
+  for (const auto& scope : graph.scopes) paths.push_back(scope.path + " " + scope.output.to_string());
   CHECK(paths == Keys{" [2, 9, 8, 8]", "block [2, 9, 8, 8]", "block.0 [2, 2, 8, 8]", "block.1 [2, 4, 8, 8]",
-                      "block.1.0 [2, 4, 8, 8]", "block.1.1 [2, 4, 8, 8]", "block.2 [2, 3, 8, 8]"});
+                      "block.1.0 [2, 4, 8, 8]", "block.1.1 [2, 4, 8, 8]", "block.2 [2, 3, 8, 8]",
+                      "block [2, 9, 8, 8]"});
 }
 
 TEST_CASE("branches are named as Sequential's children are") {

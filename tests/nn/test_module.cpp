@@ -15,7 +15,7 @@ using namespace lamina;
 namespace {
 
 /// Pushes and pops as it is told, to show what the tape says.
-class Sloppy : public ShapePreserving<Sloppy, float> {
+class Sloppy : public Layer<Sloppy, float> {
  public:
   Sloppy(int pushes, int pops) : pushes_(pushes), pops_(pops) {}
   std::string name() const override { return "Sloppy()"; }
@@ -34,7 +34,7 @@ class Sloppy : public ShapePreserving<Sloppy, float> {
 };
 
 /// Throws in the middle of forward or backward.
-class Faulty : public ShapePreserving<Faulty, float> {
+class Faulty : public Layer<Faulty, float> {
  public:
   explicit Faulty(bool in_forward) : in_forward_(in_forward) {}
   std::string name() const override { return "Faulty()"; }
@@ -84,8 +84,8 @@ TEST_CASE("the tape names the module that does not take back what it pushed") {
     net.backward(x, tape);
   };
   CHECK_NOTHROW(run(Sloppy(2, 2)));
-  CHECK_THROWS_WITH_AS(run(Sloppy(2, 1)), "Tape: Sloppy() pops less in backward than it pushed in forward", StateError);
-  CHECK_THROWS_WITH_AS(run(Sloppy(1, 2)), "Tape: Sloppy() pops more in backward than it pushed in forward", StateError);
+  CHECK_THROWS_WITH_AS(run(Sloppy(2, 1)), "1: Tape: Sloppy() pops less in backward than it pushed in forward", StateError);
+  CHECK_THROWS_WITH_AS(run(Sloppy(1, 2)), "1: Tape: Sloppy() pops more in backward than it pushed in forward", StateError);
 
   Tape tape;
   tape.push(1);

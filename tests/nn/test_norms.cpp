@@ -320,9 +320,7 @@ TEST_CASE("a fused activation shows in nothing but speed") {
   CHECK(conforms(S{S{BatchNorm1d<double>(3), ReLU6<double>(), BatchNorm1d<double>(3)}, ReLU<double>()}, {5, 3, 2},
                  training_differs));
   Sequential net{BatchNorm2d(3), ReLU(), Sequential{BatchNorm2d(3)}, ReLU()};
-  std::vector<TraceStep<float>> steps;
-  net.trace({2, 3, 4, 4}, "", 0, steps);
-  CHECK(steps.size() == 6);
+  CHECK(record(net, {2, 3, 4, 4}).scopes.size() == 6);
   CHECK(net.get<ReLU<float>>(1).name() == "ReLU()");
   // The tape's errors: in the order of the forwards that it saw.
   const auto x = Random(seed).normal({2, 3, 4, 4});

@@ -7,7 +7,8 @@
 namespace lamina::detail {
 
 /// The axis that `dim`, which may count from the end, means. Throws ShapeError naming the caller if there is none.
-inline int axis_position(int dim, const Shape& shape, const std::string& caller) {
+template <class Caller>
+int axis_position(int dim, const Shape& shape, const Caller& caller) {
   const int position = dim < 0 ? dim + shape.rank() : dim;
   require<ShapeError>(position >= 0 && position < shape.rank(), caller, ": no axis ", dim, " in shape ", shape);
   return position;
@@ -17,7 +18,8 @@ inline int axis_position(int dim, const Shape& shape, const std::string& caller)
 struct AroundAxis {
   Index outer, n, inner;
 
-  AroundAxis(const Shape& shape, int dim, const std::string& caller) {
+  template <class Caller>
+  AroundAxis(const Shape& shape, int dim, const Caller& caller) {
     const int axis = axis_position(dim, shape, caller);
     outer = shape.product(0, axis);
     n = shape[axis];

@@ -39,7 +39,7 @@ class Concat : public Branches<Concat<Scalar>, Scalar> {
     while (!results.done()) {
       parts.push_back(results.take());
       const auto& shapes = results.shapes();
-      const int axis = detail::axis_position(cat_.dim(), shapes[0], type_name);
+      const int axis = detail::axis_position(cat_.dim(), shapes[0], *this);
       if (!cat_.fit(shapes[0], shapes.back()))
         this->mismatch(shapes, 0, shapes.size() - 1, detail::text("branches may differ in axis ", axis, " only"));
     }

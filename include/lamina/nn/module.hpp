@@ -223,7 +223,7 @@ class Primitive : public Module<Scalar> {
   virtual Values<Scalar> forward_values(Values<Scalar> x, Tape& tape, Activation activation) = 0;
   virtual Few<Tensor<Scalar>> backward_values(Few<Tensor<Scalar>> dy, Tape& tape, const Few<InputGrad>& needs) = 0;
 
- private:
+ protected:
   Values<Scalar> run(Flow<Scalar>& flow, Values<Scalar> inputs) const override {
     return flow.layer(*this, std::move(inputs));
   }
