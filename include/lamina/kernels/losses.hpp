@@ -203,15 +203,13 @@ double cross_entropy(const CrossEntropyTargets<T>& t, T scale, const T* x, T* gr
   const Index grain = std::max<Index>(1, (1 << 14) / (t.classes * block));
   std::vector<double> parts(static_cast<std::size_t>((units + grain - 1) / grain));
   const Index scratch_size = rows ? 0 : t.classes * block;
-  Tensor<T> scratch({num_threads(), scratch_size});
-  T* const all_scratch = scratch.data();
-  parallel_for(0, units, grain, [&](Index first, Index last) {
+  parallel_for(0, units, grain, Scratch<T>{scratch_size}, [&](Index first, Index last, T* scratch) {
     double sum = 0;
     for (Index unit = first; unit < last; ++unit) {
       const Index sample = unit / blocks, place = unit % blocks * block;
       sum += rows ? detail::cross_entropy_row(t, sample, scale, x + sample * t.classes, gradient + sample * t.classes)
                   : detail::cross_entropy_places(t, sample, place, std::min(block, t.inner - place), scale, x, gradient,
-                                                 all_scratch + worker() * scratch_size, block);
+                                                 scratch, block);
     }
     parts[static_cast<std::size_t>(first / grain)] = sum;
   });
