@@ -125,6 +125,18 @@ inline Conformance check_layer(const Module<double>& original, const Shape& shap
   const Tensor<double> dx = layer->backward(dy, tape);
   if (!tape.empty()) return fail("the tape is not empty after backward");
   if (!(dy == dy_before) || !(y == y_before) || !(x == x_before)) return fail("backward wrote to what it was given");
+  // Memory that somebody else owns.
+  std::vector<double> xs(x.values().begin(), x.values().end()), dys(dy.values().begin(), dy.values().end());
+  const auto guest = original.clone();
+  Tape guest_tape(draws);
+  if (!(guest->infer(Tensor<double>::wrap(xs.data(), shape)) == inferred))
+    return fail("infer differs on wrapped memory");
+  guest->forward(Tensor<double>::wrap(xs.data(), shape), guest_tape);
+  if (!(guest->backward(Tensor<double>::wrap(dys.data(), dy.shape()), guest_tape) == dx))
+    return fail("backward differs on wrapped memory");
+  if (!std::ranges::equal(xs, x.values()) || !std::ranges::equal(dys, dy.values()))
+    return fail("memory that somebody else owns was written to");
+
   const auto fresh = original.clone();
   Tensor<double> probe = x;
   if (auto reason =

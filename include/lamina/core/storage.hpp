@@ -192,19 +192,23 @@ class Storage {
   /// Uninitialised memory for `bytes` bytes, aligned to 64.
   explicit Storage(std::size_t bytes) : block_(make(bytes)) { block_->data = block_->end_of_header(); }
 
-  /// Foreign memory; `keep_alive` is released with the last reference. Not writable: writers copy first.
-  Storage(void* foreign, bool writable, std::shared_ptr<const void> keep_alive) : block_(make(0)) {
+  /// Foreign memory, constant or not; `keep_alive` is released with the last reference. Only this object may write to
+  /// it, if it is not constant: copies and what it is moved to copy the memory first.
+  Storage(void* foreign, bool constant, std::shared_ptr<const void> keep_alive)
+      : block_(make(0)), writes_through_(!constant) {
     block_->data = static_cast<std::byte*>(foreign);
-    block_->writable = writable;
+    block_->foreign = true;
+    block_->constant = constant;
     block_->keep_alive = std::move(keep_alive);
   }
 
   Storage(const Storage& other) noexcept : block_(other.block_) {
     if (block_) block_->references.fetch_add(1, std::memory_order_relaxed);
   }
-  Storage(Storage&& other) noexcept : block_(std::exchange(other.block_, nullptr)) {}
+  Storage(Storage&& other) noexcept : block_(std::exchange(other.block_, nullptr)) { other.writes_through_ = false; }
   Storage& operator=(Storage other) noexcept {
     std::swap(block_, other.block_);
+    writes_through_ = false;
     return *this;
   }
   ~Storage() {
@@ -217,13 +221,14 @@ class Storage {
 
   std::byte* data() const { return block_ ? block_->data : nullptr; }
 
-  /// True when a write would be seen by nobody else.
-  bool exclusive() const {
-    return !block_ || (block_->writable && block_->references.load(std::memory_order_acquire) == 1);
-  }
+  /// Whether a write would be seen by nobody else.
+  bool exclusive() const { return !block_ || (!block_->foreign && unshared()); }
+
+  /// Whether this object may write to the memory as it is.
+  bool writable() const { return exclusive() || (writes_through_ && unshared()); }
 
   /// False for foreign memory that may be written to, by others too.
-  bool stable() const { return !block_ || !block_->writable || block_->data == block_->end_of_header(); }
+  bool stable() const { return !block_ || !block_->foreign || block_->constant; }
 
   friend bool operator==(const Storage& a, const Storage& b) { return a.block_ == b.block_; }
 
@@ -232,11 +237,13 @@ class Storage {
     std::atomic<std::int64_t> references{1};
     std::size_t bytes = 0;
     std::byte* data = nullptr;
-    bool writable = true;
+    bool foreign = false, constant = false;
     std::shared_ptr<const void> keep_alive;
 
     std::byte* end_of_header() { return reinterpret_cast<std::byte*>(this) + sizeof(Block); }
   };
+
+  bool unshared() const { return block_->references.load(std::memory_order_acquire) == 1; }
 
   static Block* make(std::size_t bytes) {
     std::size_t size = StorageCache::round_up(sizeof(Block) + bytes);
@@ -246,6 +253,7 @@ class Storage {
   }
 
   Block* block_ = nullptr;
+  bool writes_through_ = false;
 };
 
 }  // namespace detail

@@ -65,9 +65,9 @@ class DirectConvolution {
       for (Index q = 0; q < s.sw; ++q) {
         Lattice lattice{p - s.top,
                         q - s.left,
-                        std::max<Index>(0, parts_of(s.top - p, s.sh)),
+                        parts_of(s.top - p, s.sh),
                         parts_of(s.h + s.top - p, s.sh),
-                        std::max<Index>(0, parts_of(s.left - q, s.sw)),
+                        parts_of(s.left - q, s.sw),
                         parts_of(s.w + s.left - q, s.sw),
                         {},
                         {}};

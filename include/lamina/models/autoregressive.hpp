@@ -36,8 +36,9 @@ template <class Scalar>
 Tensor<Scalar> quantize(Tensor<Scalar> images, Index levels) {
   detail::require(levels >= 2, "quantize: expected at least 2 levels, got ", levels);
   const auto scale = static_cast<Scalar>(levels - 1);
-  for (Scalar& value : images.values()) value = std::round(std::clamp(value, Scalar(0), Scalar(1)) * scale) / scale;
-  return images;
+  Tensor<Scalar> result = std::move(images);
+  for (Scalar& value : result.values()) value = std::round(std::clamp(value, Scalar(0), Scalar(1)) * scale) / scale;
+  return result;
 }
 
 /// The negative log-likelihood of a batch and its gradient with respect to the logits [N, C levels, H, W], in nats for

@@ -51,6 +51,7 @@ class Concat : public Branches<Concat<Scalar>, Scalar> {
     for (Index i = 0; i < this->size(); ++i) {
       const Tensor<Scalar> part = branch(i);
       const Index columns = part.dim(dim_) * inner;
+      if (part.empty()) continue;
       kernels::copy_rows(outer, columns, part.data(), columns, out, n * inner);
       out += columns;
     }
@@ -68,6 +69,7 @@ class Concat : public Branches<Concat<Scalar>, Scalar> {
     const auto around_axis = around(dy.shape());
     return [this, dy = std::as_const(dy), shapes = std::move(shapes), around_axis](Index i) {
       Tensor<Scalar> part(shapes[static_cast<std::size_t>(i)]);
+      if (part.empty()) return part;
       Index before = 0;
       for (Index j = 0; j < i; ++j) before += shapes[static_cast<std::size_t>(j)][dim_];
       const auto [outer, n, inner] = around_axis;

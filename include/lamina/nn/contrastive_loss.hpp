@@ -87,11 +87,12 @@ template <class Scalar>
 Tensor<Scalar> l2_normalize(Tensor<Scalar> x) {
   if (x.empty()) return x;
   const Index n = x.dim(-1);
-  for (Scalar *row = x.data(), *end = row + x.numel(); row != end; row += n) {
+  Tensor<Scalar> y = std::move(x);
+  for (Scalar *row = y.data(), *end = row + y.numel(); row != end; row += n) {
     const Scalar scale = detail::inverse_norm(row, n);
     for (Index i = 0; i < n; ++i) row[i] *= scale;
   }
-  return x;
+  return y;
 }
 
 namespace detail {

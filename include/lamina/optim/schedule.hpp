@@ -78,7 +78,7 @@ class Schedule {
 
  private:
   void advance(double metric) {
-    ++steps_;
+    detail::count_up(steps_);
     update(steps_, metric);
   }
   virtual void update(Index t, double metric) = 0;
@@ -317,7 +317,7 @@ class ReduceLROnPlateau : public Schedule {
       best_ = metric;
       bad_ = 0;
     } else {
-      ++bad_;
+      detail::count_up(bad_);
     }
     if (resting_ > 0) {
       --resting_;
