@@ -10,7 +10,6 @@
 #include <algorithm>
 #include <cstdio>
 #include <numeric>
-#include <sstream>
 #include <string>
 #include <vector>
 
@@ -78,16 +77,6 @@ void add_options(CLI::App& app, Settings& s) {
   app.footer([] { return "\n" + table_of(colour_networks()); });
 }
 
-/// The lines of a file.
-std::vector<std::string> read_labels(const std::string& path) {
-  const Bytes bytes = read_file(path);
-  std::istringstream text(std::string(bytes.begin(), bytes.end()));
-  std::vector<std::string> labels;
-  for (std::string line; std::getline(text, line); labels.push_back(line))
-    if (line.ends_with('\r')) line.pop_back();
-  return labels;
-}
-
 std::unique_ptr<Module<float>> load(const Settings& s, Index classes) {
   const Network& network = examples::find_network(s.model);
   auto net = network.make({.channels = 3,
@@ -124,7 +113,7 @@ void print(const std::string& title, const Tensor<float>& probabilities, const s
 
 void run(const Settings& s) {
   set_num_threads(s.threads);
-  const std::vector<std::string> labels = s.labels.empty() ? std::vector<std::string>{} : read_labels(s.labels);
+  const std::vector<std::string> labels = s.labels.empty() ? std::vector<std::string>{} : read_lines(s.labels);
   const auto names = static_cast<Index>(labels.size());
   detail::require(s.labels.empty() || names > 0, s.labels, ": there are no labels");
   const Index classes = s.classes.value_or(names ? names : examples::find_network(s.model).classes);

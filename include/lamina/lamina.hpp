@@ -12,6 +12,7 @@
 #include "lamina/data/dataset.hpp"
 #include "lamina/data/digits.hpp"
 #include "lamina/data/idx.hpp"
+#include "lamina/data/lines.hpp"
 #include "lamina/data/loader.hpp"
 #include "lamina/data/scenes.hpp"
 #include "lamina/data/segmentation.hpp"

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <concepts>
+#include <functional>
 #include <limits>
 #include <memory>
 #include <numbers>
@@ -48,14 +49,20 @@ class Schedule {
     save(result);
     return result;
   }
-  /// Continues from a state. Throws StateError listing what does not fit; then nothing has changed.
-  void load_state(const TrainingState& state) {
+  /// Continues from a state. Throws StateError listing what does not fit or is impossible; then nothing has changed.
+  void load_state(const TrainingState& state) { prepare_load(state)(); }
+
+  /// Checks a state as load_state does. What it returns puts the state in, and cannot fail; the schedule must still be
+  /// there.
+  std::function<void()> prepare_load(const TrainingState& state) {
     detail::StateReader reader(name(), state);
-    const auto steps = reader.take<std::int64_t>("steps", {});
-    const auto base = reader.take<double>("base_lr", {static_cast<Index>(base_.size())});
-    load(reader);  // throws by reader.finish() before it changes anything
-    steps_ = steps.item();
-    base_.assign(base.values().begin(), base.values().end());
+    const Index steps = reader.take_count("steps");
+    const auto base = reader.take_rates("base_lr", static_cast<Index>(base_.size()));
+    return [this, steps, base, apply = prepare(reader)] {
+      apply();
+      steps_ = steps;
+      base_.assign(base.values().begin(), base.values().end());
+    };
   }
 
  protected:
@@ -83,7 +90,11 @@ class Schedule {
   }
   virtual void update(Index t, double metric) = 0;
   virtual void save(TrainingState&) const {}
-  virtual void load(detail::StateReader& reader) { reader.finish(); }
+  /// Takes and checks what save() gave, and finishes the reader; returns what puts it in.
+  virtual std::function<void()> prepare(detail::StateReader& reader) {
+    reader.finish();
+    return [] {};
+  }
 
   OptimizerBase* optimizer_;
   std::vector<double> base_;  // lr(0)
@@ -257,10 +268,10 @@ class LinearWarmup : public Schedule {
     if (!then_) return;
     for (auto& [name, value] : then_->state()) state.emplace_back("then." + name, std::move(value));
   }
-  void load(detail::StateReader& reader) override {
+  std::function<void()> prepare(detail::StateReader& reader) override {
     const TrainingState inner = then_ ? reader.take_all("then.") : TrainingState{};
     reader.finish();
-    if (then_) then_->load_state(inner);
+    return then_ ? then_->prepare_load(inner) : [] {};
   }
 
   LinearWarmupOptions options_;
@@ -338,14 +349,16 @@ class ReduceLROnPlateau : public Schedule {
     state.emplace_back("bad_steps", Tensor<std::int64_t>({}, {bad_}));
     state.emplace_back("cooldown_steps", Tensor<std::int64_t>({}, {resting_}));
   }
-  void load(detail::StateReader& reader) override {
-    const auto best = reader.take<double>("best", {});
-    const auto bad = reader.take<std::int64_t>("bad_steps", {}),
-               resting = reader.take<std::int64_t>("cooldown_steps", {});
+  std::function<void()> prepare(detail::StateReader& reader) override {
+    const double best = reader.take<double>("best", {}).item();
+    const Index bad = reader.take_count("bad_steps"), resting = reader.take_count("cooldown_steps");
+    reader.check(!std::isnan(best), "best: expected a number, got ", best);
     reader.finish();
-    best_ = best.item();
-    bad_ = bad.item();
-    resting_ = resting.item();
+    return [=, this] {
+      best_ = best;
+      bad_ = bad;
+      resting_ = resting;
+    };
   }
 
   ReduceLROnPlateauOptions options_;
