@@ -135,7 +135,7 @@ class SweptMatrix {
   template <class Update>
   void sweep(Index pitch, const T* other, T* sums, Index statistic, Update update) const {
     const Index size = sums ? (depth_ + statistic) * pitch : 0;
-    const Index pieces = std::clamp<Index>(16 / items_, 1, parts_of(blocks_, 4));
+    const Index pieces = std::min<Index>(16, parts_of(blocks_, 4));  // of an item, whatever their number: same bits
     Tensor<T> memory({num_threads(), 2 * block * pitch});
     T* const scratch = memory.data();
     sum_of_pieces(items_, pieces, size, sums, [&](Index item, Index piece, T* totals) {
