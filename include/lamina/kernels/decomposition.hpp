@@ -135,7 +135,7 @@ class SweptMatrix {
   template <class Update>
   void sweep(Index pitch, const T* other, T* sums, Index statistic, Update update) const {
     const Index size = sums ? (depth_ + statistic) * pitch : 0;
-    const Index pieces = std::clamp<Index>(16 / items_, 1, parts_of(blocks_, 4));
+    const Index pieces = std::min<Index>(16, parts_of(blocks_, 4));  // of an item, whatever their number: same bits
     const Scratch<T> each{2 * block * pitch};
     sum_of_pieces(items_, pieces, size, sums, each, [&](Index item, Index piece, T* totals, T* products) {
       for (Index b = blocks_ * piece / pieces; b < blocks_ * (piece + 1) / pieces; ++b) {

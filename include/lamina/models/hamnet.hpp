@@ -1,9 +1,11 @@
 #pragma once
 
+#include <algorithm>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "lamina/kernels/elementwise.hpp"
 #include "lamina/models/resnet.hpp"
 #include "lamina/nn/context/context.hpp"
 #include "lamina/nn/dropout2d.hpp"
@@ -12,52 +14,94 @@
 
 namespace lamina {
 
+/// The smallest size not below this one whose sides are k stride + 1: pixels 0, stride, ... reach the border.
+inline Size2 aligned_size(Size2 size, Index stride) {
+  const auto aligned = [stride](Index side) { return (side + stride - 2) / stride * stride + 1; };
+  return {aligned(size.h), aligned(size.w)};
+}
+
 /// y = net(x), brought to the height and width of x: a network whose features are coarser than its images gives a
 /// value for every pixel. Shapes: x [N, C, H, W], y [N, K, H, W]. The net is transparent in state_dict keys.
+///
+/// The features of a network of stride s are those of pixels 0, s, 2 s, ... With align_corners they come back to where
+/// they were only if the last one is that of the last pixel, that is for sides of k s + 1. So with `stride` s > 1 the
+/// images get zeros below and to the right up to their aligned_size, and y is cut to the size of x.
+/// Throws ValueError for a stride below 1, ShapeError for an input that is not [N, C, H, W] with a pixel.
 template <class Scalar = float>
 class AtInputSize : public Layer<AtInputSize<Scalar>, Scalar> {
  public:
   Sequential<Scalar> net;
 
-  explicit AtInputSize(Sequential<Scalar> network, const InterpolateOptions& options = {})
-      : net(std::move(network)), options_(options) {
+  explicit AtInputSize(Sequential<Scalar> network, const InterpolateOptions& options = {}, Index stride = 1)
+      : net(std::move(network)), options_(options), stride_(stride) {
     detail::check_interpolation("AtInputSize", options);
+    detail::require(stride >= 1, "AtInputSize: stride must be at least 1, got ", stride);
+  }
+
+  /// The images as the net sees them.
+  Tensor<Scalar> padded(Tensor<Scalar> x) const {
+    const Shape shape = padded_shape(x.shape());
+    return framed(std::move(x), shape);
   }
 
   Shape output_shape(const Shape& input) const override {
-    detail::check_interpolated(name(), input);
-    const Shape coarse = net.output_shape(input);
+    const Shape coarse = net.output_shape(padded_shape(input));
     detail::check_interpolated(name(), coarse);
     return coarse.with(2, input[2]).with(3, input[3]);
   }
   Members<Scalar> members() override { return {{"", &net}}; }
-  std::string name() const override { return detail::text("AtInputSize(", detail::interpolation(options_), ")"); }
-  Index multiply_adds(const Shape& input) const override { return net.multiply_adds(input); }
+  std::string name() const override {
+    const std::string padding = stride_ > 1 ? detail::text(", stride=", stride_) : "";
+    return detail::text("AtInputSize(", detail::interpolation(options_), padding, ")");
+  }
+  Index multiply_adds(const Shape& input) const override { return net.multiply_adds(padded_shape(input)); }
   void trace(const Shape& input, const std::string& path, int depth,
              std::vector<TraceStep<Scalar>>& steps) const override {
     steps.push_back({path, depth, this, input, output_shape(input)});
-    net.trace(input, path, depth + 1, steps);
+    net.trace(padded_shape(input), path, depth + 1, steps);
   }
 
  private:
+  Shape padded_shape(const Shape& input) const {
+    detail::check_interpolated(name(), input);
+    const Size2 size = aligned_size({input[2], input[3]}, stride_);
+    return input.with(2, size.h).with(3, size.w);
+  }
+  /// x in the upper left corner of images of another height and width, zeros beyond it.
+  static Tensor<Scalar> framed(Tensor<Scalar> x, const Shape& shape) {
+    const Index planes = x.dim(0) * x.dim(1), h = x.dim(2), w = x.dim(3), to_h = shape[2], to_w = shape[3];
+    if (h == to_h && w == to_w) return x;
+    Tensor<Scalar> y = Tensor<Scalar>::zeros({x.dim(0), x.dim(1), to_h, to_w});
+    Scalar* const to = y.data();
+    for (Index plane = 0; plane < planes; ++plane)
+      kernels::copy_rows(std::min(h, to_h), std::min(w, to_w), std::as_const(x).data() + plane * h * w, w,
+                         to + plane * to_h * to_w, to_w);
+    return y;
+  }
+
+  Tensor<Scalar> at_size(const Shape& size, const Tensor<Scalar>& coarse) const {
+    return framed(detail::interpolate(coarse, aligned_size({size[2], size[3]}, stride_), options_), size);
+  }
+
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
-    detail::check_interpolated(name(), x.shape());
-    const Size2 size(x.dim(2), x.dim(3));
-    return detail::interpolate(net.infer(std::move(x)), size, options_);
+    const Shape size = x.shape();
+    return at_size(size, net.infer(padded(std::move(x))));
   }
   Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {
-    detail::check_interpolated(name(), x.shape());
-    const Size2 size(x.dim(2), x.dim(3));
-    const Tensor<Scalar> coarse = net.forward(std::move(x), tape);
-    tape.push(coarse.shape());
-    return detail::interpolate(coarse, size, options_);
+    const Shape size = x.shape();
+    const Tensor<Scalar> coarse = net.forward(padded(std::move(x)), tape);
+    tape.push(size, coarse.shape());
+    return at_size(size, coarse);
   }
   Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad input_grad) override {
-    const auto [shape] = tape.pop<Shape>();
-    return net.backward(detail::interpolate_backward(std::move(dy), shape, options_), tape, input_grad);
+    const auto [size, coarse] = tape.pop<Shape, Shape>();
+    dy = framed(std::move(dy), padded_shape(size));
+    Tensor<Scalar> dx = net.backward(detail::interpolate_backward(std::move(dy), coarse, options_), tape, input_grad);
+    return input_grad == InputGrad::skip ? dx : framed(std::move(dx), size);
   }
 
   InterpolateOptions options_;
+  Index stride_;
 };
 
 /// What HamNet has between squeeze and align.
@@ -131,7 +175,8 @@ Child<Scalar> context_module(const HamNetOptions& options) {
 ///   fc           Dropout2d, 1x1, classes
 ///   bilinear to H x W with align_corners
 ///
-/// Keys of the state are the listing's. Errors are those of the parts.
+/// Images whose sides are not k S + 1, where S is the output stride, are padded to the next such size, see AtInputSize;
+/// the recipe trains with crops of such a size. Keys of the state are the listing's. Errors are those of the parts.
 template <class Scalar = float>
 AtInputSize<Scalar> hamnet(const HamNetOptions& options = {}) {
   auto [features, width] = detail::resnet_features<Scalar>(options.depth, options.backbone);
@@ -144,7 +189,7 @@ AtInputSize<Scalar> hamnet(const HamNetOptions& options = {}) {
        {"align", detail::conv_bn_relu<Scalar>(options.channels, options.aligned, options.backbone.norm)},
        {"fc",
         Sequential<Scalar>{Dropout2d<Scalar>(options.dropout), Conv2d<Scalar>(options.aligned, options.classes, 1)}}},
-      {.mode = InterpolateMode::bilinear, .align_corners = true});
+      {.mode = InterpolateMode::bilinear, .align_corners = true}, options.backbone.output_stride);
 }
 
 struct PixelCrossEntropyOptions {
