@@ -8,6 +8,7 @@
 // the two directions; its middle 224 x 224 pixels, in [0, 1]; ImageNet's mean and standard deviation.
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <numeric>
 #include <sstream>
@@ -115,7 +116,10 @@ void print(const std::string& title, const Tensor<float>& probabilities, const s
   std::iota(classes.begin(), classes.end(), Index{0});
   const auto end = classes.begin() + std::min(top, probabilities.numel());
   const float* p = probabilities.data();
-  std::partial_sort(classes.begin(), end, classes.end(), [p](Index a, Index b) { return p[a] > p[b]; });
+  detail::require<NumericalError>(std::none_of(p, p + probabilities.numel(), [](float x) { return std::isnan(x); }),
+                                  title, ": the network gives NaN: its weights are damaged, or of another network");
+  std::partial_sort(classes.begin(), end, classes.end(),
+                    [p](Index a, Index b) { return std::pair(-p[a], a) < std::pair(-p[b], b); });
   std::printf("%s\n  probability  class\n", title.c_str());
   for (auto k = classes.begin(); k != end; ++k)
     std::printf("  %11.6f  %5td%s%s\n", static_cast<double>(p[*k]), *k, labels.empty() ? "" : "  ",

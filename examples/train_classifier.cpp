@@ -265,7 +265,7 @@ std::unique_ptr<Schedule> make_main_schedule(const Settings& s, OptimizerBase& o
   if (s.schedule == "step") return std::make_unique<StepLR>(optimizer, StepLROptions{.step_size = (epochs + 2) / 3});
   if (s.schedule == "multistep") {
     std::vector<Index> milestones = s.milestones;  // counted from the end of the warm-up
-    for (Index& epoch : milestones) epoch = std::max<Index>(epoch - s.warmup, 0);
+    for (Index& epoch : milestones) epoch = std::max<Index>(epoch - s.warmup, 1);
     return std::make_unique<MultiStepLR>(optimizer, MultiStepLROptions{.milestones = std::move(milestones)});
   }
   if (s.schedule == "cosine")

@@ -92,8 +92,9 @@ SCHEDULES = {
 }
 
 
-def plateau(mode, threshold_mode):
-    return lambda o: schedules.ReduceLROnPlateau(o, mode=mode, threshold_mode=threshold_mode, factor=0.5, patience=2)
+def plateau(mode, threshold_mode, threshold=1e-4):
+    options = dict(mode=mode, factor=0.5, patience=2, threshold=threshold, threshold_mode=threshold_mode)
+    return lambda o: schedules.ReduceLROnPlateau(o, **options)
 
 
 def start(p):
@@ -160,6 +161,7 @@ def listing(values):
 def header():
     cases = {name: trajectory(*case) for name, case in OPTIMIZERS.items()}
     cases |= {"schedule " + name: rates(make) for name, make in SCHEDULES.items()}
+    cases |= {f"schedule plateau {mode} no threshold flat": rates(plateau(mode, "rel", 0), "flat") for mode in ("min", "max")}
     cases |= {
         f"schedule plateau {mode} {threshold_mode} {metrics}": rates(plateau(mode, threshold_mode), metrics)
         for mode in ("min", "max")

@@ -121,8 +121,7 @@ struct MultiStepLROptions {
 /// lr(t) = lr(0) gamma^(number of milestones <= t).
 class MultiStepLR : public Schedule {
  public:
-  /// Throws ValueError unless the milestones are at least 1 and in increasing order, equal ones allowed, and gamma >=
-  /// 0.
+  /// Throws ValueError unless the milestones are at least 1 and increase (equal ones are allowed) and gamma >= 0.
   MultiStepLR(OptimizerBase& optimizer, const MultiStepLROptions& options) : Schedule(optimizer), options_(options) {
     detail::require(std::is_sorted(options_.milestones.begin(), options_.milestones.end()),
                     "MultiStepLR: milestones must be in increasing order");
