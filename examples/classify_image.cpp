@@ -8,6 +8,7 @@
 // the two directions; its middle 224 x 224 pixels, in [0, 1]; ImageNet's mean and standard deviation.
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdio>
 #include <numeric>
@@ -43,7 +44,7 @@ struct Settings {
   std::optional<Index> classes, hidden;
   Index resize = 256, crop = 224, top = 5;
   double width = 1;
-  std::vector<double> mean = {0.485, 0.456, 0.406}, std = {0.229, 0.224, 0.225};
+  std::array<double, 3> mean = {0.485, 0.456, 0.406}, std = {0.229, 0.224, 0.225};  // of fixed size: images follow
   int threads = num_threads();
 };
 
@@ -66,10 +67,8 @@ void add_options(CLI::App& app, Settings& s) {
       ->capture_default_str();
   app.add_option("--crop", s.crop, "Side of the middle that the network sees")->check(positive)->capture_default_str();
   app.add_option("--mean", s.mean, "Subtracted from red, green, blue in [0, 1]; torchvision's googlenet: 0.5 0.5 0.5")
-      ->expected(3)
       ->capture_default_str();
   app.add_option("--std", s.std, "What they are divided by; torchvision's googlenet: 0.5 0.5 0.5")
-      ->expected(3)
       ->capture_default_str();
   app.add_option("--top", s.top, "How many classes to print")->check(positive)->capture_default_str();
   app.add_option("--threads", s.threads, "Threads; results do not depend on them")
@@ -106,7 +105,8 @@ std::unique_ptr<Module<float>> load(const Settings& s, Index classes) {
 Tensor<float> prepare(const Settings& s, const std::string& path) {
   Tensor<float> image = to_float(read_image(path, {.channels = 3}));
   image = CenterCrop(s.crop)(Resize(s.resize)(std::move(image)));
-  return Normalize(s.mean, s.std)(std::move(image)).reshape({1, 3, s.crop, s.crop});
+  return Normalize({s.mean.begin(), s.mean.end()}, {s.std.begin(), s.std.end()})(std::move(image))
+      .reshape({1, 3, s.crop, s.crop});
 }
 
 /// The classes with the largest probabilities, a line each.
@@ -117,7 +117,7 @@ void print(const std::string& title, const Tensor<float>& probabilities, const s
   const auto end = classes.begin() + std::min(top, probabilities.numel());
   const float* p = probabilities.data();
   detail::require<NumericalError>(std::none_of(p, p + probabilities.numel(), [](float x) { return std::isnan(x); }),
-                                  title, ": the network gives NaN: its weights are damaged, or of another network");
+                                  title, ": the network gives NaN; are its weights whole?");
   std::partial_sort(classes.begin(), end, classes.end(),
                     [p](Index a, Index b) { return std::pair(-p[a], a) < std::pair(-p[b], b); });
   std::printf("%s\n  probability  class\n", title.c_str());

@@ -3,6 +3,8 @@
 #include "conformance.hpp"
 #include "lamina/models/clip.hpp"
 #include "lamina/models/resnet.hpp"
+#include "lamina/nn/batch_norm.hpp"
+#include "lamina/nn/dropout.hpp"
 #include "lamina/nn/linear.hpp"
 #include "lamina/nn/relu.hpp"
 #include "lamina/nn/summary.hpp"
@@ -173,7 +175,13 @@ TEST_CASE("the learned scale is clamped at 100") {
 
 TEST_CASE("frozen encoders stay as they are while the heads learn") {
   manual_seed(1);
-  ClipModel<float> clip = small_clip();
+  DistilBertOptions text = small;
+  text.dropout = text.attention_dropout = 0.5;
+  ClipModel<float> clip{
+      ImageEncoder<float>({Conv2d<float>(3, 8, 3), BatchNorm2d<float>(8), ReLU<float>(), Dropout<float>(0.5)},
+                          {3, 8, 8}),
+      TextEncoder<float>(text),
+      {.projection = 8}};
   const auto images = Random(2).normal<float>({6, 3, 8, 8});
   const PackedTokens texts = small_texts(6);
   freeze(clip.image_encoder);
