@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "common/interruption.hpp"
 #include "common/program.hpp"
 #include "lamina/data/loader.hpp"
 #include "lamina/data/scenes.hpp"
@@ -371,6 +372,7 @@ Tensor<std::uint8_t> draw_features(const Around& features, const Tensor<float>& 
 }
 
 void run(const Settings& s) {
+  examples::Interruption interruption;  // it keeps no checkpoint
   set_num_threads(s.threads);
   examples::prepare_folder(s.out);
   const Data data = load(s);
@@ -413,6 +415,7 @@ void run(const Settings& s) {
     std::fflush(stdout);
   };
   fit(net, optimizer, train, options);
+  save_state_dict(s.file("model.safetensors"), state_dict(net), {{"model", "hamnet"}, {"dataset", s.dataset}});
   if (scores.empty()) scores.push_back(judge(net, test, data));
 
   write_metrics(s, net, data, scores);
@@ -429,7 +432,6 @@ void run(const Settings& s) {
   const Around features = around_context(net, s, normalized);
   write_png(s.file("spectrum.png"), draw_spectrum(features, s.rank));
   write_png(s.file("features.png"), draw_features(features, images));
-  save_state_dict(s.file("model.safetensors"), state_dict(net), {{"model", "hamnet"}, {"dataset", s.dataset}});
 
   std::printf("\nmean IoU %.4f\n\n", scores.back().mean_iou);
   examples::print_outputs(s.out, {{"metrics.json", "settings and every epoch's numbers"},

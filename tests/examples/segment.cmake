@@ -26,6 +26,12 @@ foreach(file model.safetensors segmentations.png features.png)
   expect_equal(one/${file} two/${file})
 endforeach()
 
+file(MAKE_DIRECTORY "${DIR}/blocked/curves.png")
+expect_failure("blocked/curves.png" --batch-size 4 --width 16 --rank 4 --epochs 0 --out blocked)
+expect_files(blocked model.safetensors)
+expect_interrupted(TERM stopped "stopped; there is no checkpoint to resume from" --width 16 --rank 4 --epochs 100000 --out
+                   stopped)
+
 train(none --epochs 1 --context none --stride 16)
 train(bptt --epochs 1 --version v2+ --gradient bptt)
 foreach(context vq cd self-attention danet double-attention)

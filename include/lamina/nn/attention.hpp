@@ -96,22 +96,22 @@ class MultiHeadAttention : public Layer<MultiHeadAttention<Scalar>, Scalar> {
     detail::check_packed(name(), shape, features_, sequences);
     Tensor<Scalar> queries = q.forward(x, tape), keys = k.forward(x, tape), values = v.forward(std::move(x), tape);
     auto in = input(sequences.offsets(), queries, keys, values);
-    if (options_.dropout > 0) {
+    if (options_.dropout > 0 && !this->frozen()) {
       in.dropout = options_.dropout;
       in.draws = tape.random().split(tape.random().position());
       tape.random().uniform();  // the next split is another
     }
     Tensor<Scalar> heads = attend(in).reshape(shape);
-    tape.push(std::move(queries), std::move(keys), std::move(values), sequences, in.draws);
+    tape.push(std::move(queries), std::move(keys), std::move(values), sequences, in.dropout, in.draws);
     return out.forward(std::move(heads), tape);
   }
 
   Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad input_grad) override {
     const Tensor<Scalar> dheads = out.backward(std::move(dy), tape);
-    const auto [queries, keys, values, sequences, draws] =
-        tape.pop<Tensor<Scalar>, Tensor<Scalar>, Tensor<Scalar>, Sequences, Random>();
+    const auto [queries, keys, values, sequences, dropout, draws] =
+        tape.pop<Tensor<Scalar>, Tensor<Scalar>, Tensor<Scalar>, Sequences, double, Random>();
     auto in = input(sequences.offsets(), queries, keys, values);
-    in.dropout = options_.dropout;
+    in.dropout = dropout;
     in.draws = draws;
     Tensor<Scalar> dq(queries.shape()), dk(queries.shape()), dv(queries.shape());
     kernels::attention_backward(in, dheads.data(), dq.data(), dk.data(), dv.data());

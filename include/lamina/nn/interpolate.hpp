@@ -63,8 +63,10 @@ inline void check_interpolated(const std::string& who, const Shape& input) {
 }  // namespace detail
 
 /// Images [N, C, H, W] resampled to the given height and width, as torch.nn.functional.interpolate does: `nearest`
-/// takes pixel floor(i H / OH), `bilinear` weighs the four neighbours (no antialiasing). Throws ValueError for a size
-/// below 1 and for align_corners with nearest, ShapeError for another input.
+/// takes pixel floor(i H / OH), `bilinear` weighs the four neighbours (no antialiasing). The floor is that of the exact
+/// quotient; PyTorch takes floor(i s) with s = H / OH rounded to float, which for 1.2 % of the pairs of sizes up to 128
+/// is another pixel somewhere. Throws ValueError for a size below 1 and for align_corners with nearest, ShapeError for
+/// another input.
 template <class Scalar>
 Tensor<Scalar> interpolate(const Tensor<Scalar>& x, Size2 size, const InterpolateOptions& options = {}) {
   detail::check_interpolation("interpolate", options);

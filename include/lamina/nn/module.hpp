@@ -17,7 +17,7 @@ template <class Scalar = float>
 struct Parameter {
   Tensor<Scalar> value;
   Tensor<Scalar> grad;        ///< d(loss)/d(value), summed over backwards; empty before the first
-  bool requires_grad = true;  ///< false: frozen; its gradient is not computed and optimisers leave it alone
+  bool requires_grad = true;  ///< false: its gradient is not computed and optimisers leave it alone
 
   Parameter() = default;
   Parameter(Tensor<Scalar> initial) : value(std::move(initial)) {}
@@ -68,7 +68,7 @@ struct TraceStep {
 /// A differentiable function of one tensor, with parameters.
 ///
 ///   infer(x)            evaluation semantics; saves nothing; safe from any number of threads at once
-///   forward(x, tape)    training semantics; saves on the tape what backward needs
+///   forward(x, tape)    training semantics (of a frozen module those of infer); saves on the tape what backward needs
 ///   backward(dy, tape)  takes what its forward saved, adds to every Parameter::grad, returns dx
 ///
 /// To write a layer, derive from Layer<Derived, Scalar> and override the private do_ functions, output_shape,
@@ -141,12 +141,15 @@ class Module : public ModuleBase {
   /// What forward() gives, recorded on the tape as this module's forward.
   template <class F>
   Tensor<Scalar> recorded(Tape& tape, F forward) {
+    tape.enter(*this);
     const Tape::Mark begin = tape.mark();
     try {
       Tensor<Scalar> y = forward();
-      tape.frames_.push_back({this, begin, y.shape()});
+      tape.push_frame(*this, begin, y.shape());
+      tape.leave();
       return y;
     } catch (...) {
+      tape.leave();
       tape.rewind(begin);
       throw;
     }

@@ -59,10 +59,38 @@ void for_each(Module<Scalar>& module, F&& f) {
     if (auto* child = std::get_if<Module<Scalar>*>(&member.part)) for_each<L>(**child, f);
 }
 
-/// Freezes (false) or unfreezes all parameters of a module: `set_requires_grad(net[0], false)`.
+/// Whether all parameters of a module are learned: `set_requires_grad(net[0], false)`. As in PyTorch that is about the
+/// parameters alone: in training the module still moves its running statistics and drops units; freeze() stops that.
 template <class Scalar>
 void set_requires_grad(Module<Scalar>& module, bool requires_grad) {
   for (auto& [name, parameter, owner] : parameters(module)) parameter->requires_grad = requires_grad;
+}
+
+namespace detail {
+
+template <class Scalar>
+void set_frozen(Module<Scalar>& module, bool frozen) {
+  module.set_frozen(frozen);
+  for (const Member<Scalar>& member : module.members())
+    if (auto* child = std::get_if<Module<Scalar>*>(&member.part)) set_frozen(**child, frozen);
+  set_requires_grad(module, !frozen);
+}
+
+}  // namespace detail
+
+/// Leaves a module, with all below it, as it is: its parameters are not learned, and its forward computes as infer does
+/// (batch norm by the running statistics, which stand still; nothing is dropped; a ham takes the steps and bases of
+/// inference). Gradients still go through it where something before it is learned. A module that is put into it later
+/// is not frozen.
+template <class Scalar>
+void freeze(Module<Scalar>& module) {
+  detail::set_frozen(module, true);
+}
+
+/// Takes freeze() back for a module, or for a part of a frozen one: `unfreeze(net[3])`. All its parameters are learned.
+template <class Scalar>
+void unfreeze(Module<Scalar>& module) {
+  detail::set_frozen(module, false);
 }
 
 /// Zeroes all gradients, keeping their storage.

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 #include <tuple>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -18,17 +19,26 @@ class ModuleBase {
   /// The layer and its options as in its constructor, for messages and summaries: "Conv2d(3, 64, 7, stride=2)".
   virtual std::string name() const = 0;
 
+  /// Whether forward computes as infer does: statistics stand still, nothing is dropped. See freeze(), which sets it
+  /// for a module and all below it; layers that differ in training ask for it.
+  bool frozen() const { return frozen_; }
+  void set_frozen(bool frozen) { frozen_ = frozen; }
+
  protected:
   ModuleBase() = default;
   ModuleBase(const ModuleBase&) = default;
   ModuleBase& operator=(const ModuleBase&) = default;
+
+ private:
+  bool frozen_ = false;
 };
 
 /// What forward saves for backward: a stack of values, and the generator from which forward draws (dropout).
 ///
 /// Each module pops in backward exactly what it pushed in forward; Module's forward and backward check that and name
 /// the module that does not. Several forwards may run on one tape before their backwards, which then run in reverse
-/// order. One tape belongs to one thread at a time; different tapes are independent.
+/// order; a thousand of one module that wait for their backwards are taken for a mistake (see set_limit). One tape
+/// belongs to one thread at a time; different tapes are independent.
 class Tape {
  public:
   /// The seed of random(). Two runs of the same model over tapes of the same seed drop the same units.
@@ -57,10 +67,18 @@ class Tape {
 
   bool empty() const { return entries_.empty() && frames_.empty(); }
 
+  /// How many forwards of one module may wait for their backwards, 1000 at first; the next throws StateError. Throws
+  /// ValueError for less than 1.
+  void set_limit(Index forwards) {
+    detail::require(forwards >= 1, "Tape: the limit must be at least 1, got ", forwards);
+    limit_ = forwards;
+  }
+
   /// Forgets everything saved; the generator stays where it is.
   void clear() {
     entries_.clear();
     frames_.clear();
+    waiting_.clear();
     floor_ = 0;
     current_ = nullptr;
   }
@@ -73,17 +91,45 @@ class Tape {
   struct Mark {
     std::size_t entries, frames;
   };
-  /// One finished forward: who, from where, and the shape that its gradient must have.
+  /// One finished forward: who, from where, the shape that its gradient must have, and whether the caller ran it
+  /// (another module's forward otherwise).
   struct Frame {
     const ModuleBase* module;
     Mark begin;
     Shape output;
+    bool outermost;
   };
 
   Mark mark() const { return {entries_.size(), frames_.size()}; }
   void rewind(Mark mark) {
     entries_.resize(mark.entries);
-    frames_.resize(mark.frames);
+    while (frames_.size() > mark.frames) pop_frame();
+  }
+
+  /// Begins a forward, inside of `depth_` others.
+  void enter(const ModuleBase& module) {
+    if (depth_ == 0) {
+      const auto waiting = waiting_.find(&module);
+      if (waiting != waiting_.end() && waiting->second >= limit_)
+        throw StateError(detail::text("Tape: ", waiting->second, " forwards of ", module.name(),
+                                      " wait for their backwards, and what they saved is kept: to evaluate, call the "
+                                      "module (infer), which needs no tape; to forget them, clear() the tape; if so "
+                                      "many are meant, set_limit()"));
+    }
+    ++depth_;
+  }
+  void leave() { --depth_; }
+
+  void push_frame(const ModuleBase& module, Mark begin, const Shape& output) {
+    const bool outermost = depth_ == 1;
+    frames_.push_back({&module, begin, output, outermost});
+    if (outermost) ++waiting_[&module];
+  }
+  Frame pop_frame() {
+    Frame frame = std::move(frames_.back());
+    frames_.pop_back();
+    if (frame.outermost) --waiting_[frame.module];
+    return frame;
   }
   std::string current() const { return current_ ? current_->name() : "the caller"; }
 
@@ -93,13 +139,13 @@ class Tape {
                                 " without a forward on this tape");
     detail::require<StateError>(frames_.back().module == &module, "Tape: backward of ", module.name(),
                                 ", but the last forward was of ", frames_.back().module->name());
-    Frame frame = frames_.back();
-    frames_.pop_back();
-    return frame;
+    return pop_frame();
   }
 
   std::vector<std::any> entries_;
   std::vector<Frame> frames_;
+  std::unordered_map<const ModuleBase*, Index> waiting_;  // the outermost frames of each module
+  Index limit_ = 1000, depth_ = 0;
   std::size_t floor_ = 0;                // entries below belong to somebody else
   const ModuleBase* current_ = nullptr;  // whose backward runs
   Random random_;

@@ -132,10 +132,13 @@ struct MultiStepLROptions {
 /// lr(t) = lr(0) gamma^(number of milestones <= t).
 class MultiStepLR : public Schedule {
  public:
-  /// Throws ValueError unless the milestones are in increasing order, equal ones allowed, and gamma >= 0.
+  /// Throws ValueError unless the milestones are at least 1 and increase (equal ones are allowed) and gamma >= 0.
   MultiStepLR(OptimizerBase& optimizer, const MultiStepLROptions& options) : Schedule(optimizer), options_(options) {
     detail::require(std::is_sorted(options_.milestones.begin(), options_.milestones.end()),
                     "MultiStepLR: milestones must be in increasing order");
+    detail::require(options_.milestones.empty() || options_.milestones.front() >= 1,
+                    "MultiStepLR: milestones must be at least 1, got ",
+                    options_.milestones.empty() ? 0 : options_.milestones.front());
     detail::require(options_.gamma >= 0, "MultiStepLR: gamma must not be negative, got ", options_.gamma);
   }
   std::string name() const override { return "MultiStepLR"; }
@@ -283,13 +286,18 @@ struct ReduceLROnPlateauOptions {
   double factor = 0.1;
   Index patience = 10;                 ///< steps without improvement that are let pass
   double threshold = 1e-4;             ///< smallest change that is an improvement
-  std::string threshold_mode = "rel";  ///< "rel": relative to the best value; "abs": absolute
+  std::string threshold_mode = "rel";  ///< "rel": as a share of the best value; "abs": absolute
   Index cooldown = 0;                  ///< steps after a reduction that do not count
   double min_lr = 0;
   double eps = 1e-8;  ///< smaller changes of the rate are not made
 };
 
-/// Multiplies the rates by `factor` when the metric has not improved for more than `patience` steps.
+/// Multiplies the rates by `factor` when the metric has not improved for more than `patience` steps. What improves:
+///
+///   "min", "rel"  metric < best (1 - threshold)       "min", "abs"  metric < best - threshold
+///   "max", "rel"  metric > best (1 + threshold)       "max", "abs"  metric > best + threshold
+///
+/// As in PyTorch "rel" is meant for metrics above zero: below, the same value again counts as better.
 class ReduceLROnPlateau : public Schedule {
  public:
   /// Throws ValueError unless 0 < factor < 1, patience, threshold, cooldown, min_lr and eps are not negative and the
@@ -308,19 +316,19 @@ class ReduceLROnPlateau : public Schedule {
     check(options_.cooldown >= 0, "cooldown must not be negative", options_.cooldown);
     check(options_.min_lr >= 0, "min_lr must not be negative", options_.min_lr);
     check(options_.eps >= 0, "eps must not be negative", options_.eps);
-    best_ = sign() * std::numeric_limits<double>::infinity();
+    best_ = options_.mode == "min" ? infinity : -infinity;
   }
   std::string name() const override { return "ReduceLROnPlateau"; }
   bool needs_metric() const override { return true; }
 
  private:
-  /// 1 where smaller is better, else -1.
-  double sign() const { return options_.mode == "min" ? 1 : -1; }
-
+  /// The first value beats the infinite best, to which no margin applies.
   bool better(double metric) const {
-    const double margin = options_.threshold * (options_.threshold_mode == "abs" ? 1 : best_ * sign());
-    // The first value beats the infinite best, from which no margin can be subtracted.
-    return std::isinf(best_) ? sign() * metric < sign() * best_ : sign() * metric < sign() * best_ - margin;
+    const bool falls = options_.mode == "min", relative = options_.threshold_mode == "rel";
+    const double sign = falls ? -1 : 1;
+    if (std::isinf(best_)) return sign * metric > sign * best_;
+    const double bar = relative ? best_ * (1 + sign * options_.threshold) : best_ + sign * options_.threshold;
+    return falls ? metric < bar : metric > bar;
   }
 
   void update(Index, double metric) override {
@@ -361,6 +369,7 @@ class ReduceLROnPlateau : public Schedule {
     };
   }
 
+  static constexpr double infinity = std::numeric_limits<double>::infinity();
   ReduceLROnPlateauOptions options_;
   double best_;
   Index bad_ = 0, resting_ = 0;

@@ -289,16 +289,18 @@ class Ham : public ShapePreserving<Derived, Scalar> {
   Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {
     const Shapes s = sizes(x.shape());
     self().check(x);
-    Factors factors{Tensor<Scalar>({s.items, s.n, s.pitch}), first_bases(s, tape.random())};
+    Factors factors{Tensor<Scalar>({s.items, s.n, s.pitch}),
+                    this->frozen() ? first_bases(s) : first_bases(s, tape.random())};
     const bool full = options_.gradient == HamGradient::bptt;
     History history;
     if (full) history = {x, copy(factors.bases), {}};
     typename Derived::Algorithm algorithm(options_, s, std::as_const(x).data(), true);
-    kernels::decompose(s, std::as_const(x).data(), options_.train_steps, algorithm, factors, [&](const Factors& f) {
+    const Index steps = this->frozen() ? options_.eval_steps : options_.train_steps;
+    kernels::decompose(s, std::as_const(x).data(), steps, algorithm, factors, [&](const Factors& f) {
       if (full) history.steps.push_back({copy(f.coefficients), copy(f.bases)});
     });
-    if (!options_.random_bases && options_.online_update == OnlineUpdate::training && s.items > 0)
-      online_update(found(s, factors));
+    const bool updates = options_.online_update == OnlineUpdate::training && !this->frozen();
+    if (!options_.random_bases && updates && s.items > 0) online_update(found(s, factors));
     if (full) tape.push(std::move(history));
     tape.push(Saved{s, factors, std::move(algorithm.saved)});
     return reconstruct(s, factors, std::move(x));

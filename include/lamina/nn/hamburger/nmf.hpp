@@ -39,13 +39,14 @@ struct MultiplicativeUpdates {
   }
   void finish_coefficients(bool first, const Rows& rows, const Scalar* gram, Scalar* c) const {
     if (first) start(rows, c);
-    if (!ratios) return update_bases(rows, gram, c);
-    Scalar* ratio = ratios + (rows.item * n + rows.first) * pitch;
+    Scalar* ratio = ratios ? ratios + (rows.item * n + rows.first) * pitch : nullptr;
     update(rows, gram, c, [&ratio](Pack value, Pack products, Pack denominator) {
       const Pack quotient = value / denominator;
-      quotient.store(ratio);
-      ratio += simd::width<Scalar>;
-      return quotient * products;
+      if (ratio) {
+        quotient.store(ratio);
+        ratio += simd::width<Scalar>;
+      }
+      return quotient * products;  // the same bits with and without ratios
     });
   }
 
