@@ -1,6 +1,7 @@
 #pragma once
 
 #include <Eigen/Core>
+#include <concepts>
 #include <cstdint>
 #include <cstring>
 #include <initializer_list>
@@ -256,7 +257,9 @@ class Tensor {
       if (!valid) break;
       position = position * shape_[axis++] + i;
     }
-    if (!valid) throw ShapeError(detail::text("Tensor: no element ", Shape(std::span(indices)), " in ", shape_));
+    if (!valid)
+      throw ShapeError(detail::text("Tensor: no element ",
+                                    Shape(std::span<const Index>(indices.begin(), indices.size())), " in ", shape_));
     return position;
   }
 
