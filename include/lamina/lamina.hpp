@@ -3,6 +3,7 @@
 /// All of Lamina that needs only Eigen: tensors, layers, losses, optimisers, models, datasets and the training loop.
 /// Files (images, weights, checkpoints) are in lamina/io.hpp.
 #include "lamina/core/error.hpp"
+#include "lamina/core/numbers.hpp"
 #include "lamina/core/parallel.hpp"
 #include "lamina/core/random.hpp"
 #include "lamina/core/shape.hpp"

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "lamina/core/numbers.hpp"
 #include "lamina/optim/optimizer.hpp"
 
 namespace lamina {
@@ -309,7 +310,7 @@ class ReduceLROnPlateau : public Schedule {
   bool better(double metric) const {
     const double margin = options_.threshold * (options_.threshold_mode == "abs" ? 1 : best_ * sign());
     // The first value beats the infinite best, from which no margin can be subtracted.
-    return std::isinf(best_) ? sign() * metric < sign() * best_ : sign() * metric < sign() * best_ - margin;
+    return is_infinite(best_) ? sign() * metric < sign() * best_ : sign() * metric < sign() * best_ - margin;
   }
 
   void update(Index, double metric) override {
