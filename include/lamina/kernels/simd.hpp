@@ -16,6 +16,12 @@
 #include <emmintrin.h>  // a fifth of immintrin.h's compile time, and Eigen includes it anyway
 #endif
 
+// With -ffast-math Clang leaves this header's arithmetic and comparisons as they stand; what GCC needs is at rounded(),
+// detail::as_it_stands() and is_nan().
+#if defined(__clang__)
+#pragma float_control(precise, on, push)
+#endif
+
 /// Vectors at the width of the compile target, through GCC's and Clang's vector extensions. The only header that knows
 /// about SIMD: AVX-512, AVX2, SSE2 and NEON come from the same source, and where the target has none the compiler
 /// emits scalar code.
@@ -503,3 +509,7 @@ template <class T>
 }
 
 }  // namespace lamina::simd
+
+#if defined(__clang__)
+#pragma float_control(pop)
+#endif
