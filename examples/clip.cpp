@@ -562,7 +562,7 @@ EpochRecord train_epoch(Clip& clip, DataLoader<float>& loader, const CaptionData
     const Tensor<float> embeddings = clip.net.forward(std::move(pixels), tokens, tape);
     average.count += count_matches(embeddings);
     auto [loss, grad] = batch_loss(embeddings, clip.net.logit_scale, s);
-    if (!std::isfinite(loss)) throw NumericalError(detail::text("train: the loss is not finite in epoch ", epoch + 1));
+    if (!is_finite(loss)) throw NumericalError(detail::text("train: the loss is not finite in epoch ", epoch + 1));
     clip.net.backward(std::move(grad), tape, InputGrad::skip);
     optimizer.step();
     clamp_logit_scale(clip.net.logit_scale);

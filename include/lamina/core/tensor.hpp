@@ -282,7 +282,9 @@ class Tensor {
       if (!valid) break;
       position = position * shape_[axis++] + i;
     }
-    if (!valid) throw ShapeError(detail::text("Tensor: no element ", Shape(std::span(indices)), " in ", shape_));
+    if (!valid)
+      throw ShapeError(detail::text("Tensor: no element ",
+                                    Shape(std::span<const Index>(indices.begin(), indices.size())), " in ", shape_));
     return position;
   }
 

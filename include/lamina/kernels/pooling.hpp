@@ -145,7 +145,7 @@ void max_pool(Index planes, const WindowAxis& rows, const WindowAxis& columns, c
             const T* row = image + (rows.start(oy) + ky * rows.dilation - top) * row_size + ox;
             for (Index kx = 0; kx < columns.kernel; ++kx) {
               const Pack v = Pack::load(row + offsets[static_cast<std::size_t>(kx)]);
-              const Mask wins = (v > best) | (v.v != v.v);
+              const Mask wins = (v > best) | is_nan(v);
               best = select(wins, v, best);
               if (taps) best_tap = wins ? Mask{} + static_cast<Int>(ky * columns.kernel + kx) : best_tap;
             }

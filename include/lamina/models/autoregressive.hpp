@@ -7,6 +7,7 @@
 #include <numbers>
 #include <vector>
 
+#include "lamina/core/numbers.hpp"
 #include "lamina/nn/losses.hpp"
 #include "lamina/nn/module.hpp"
 
@@ -82,7 +83,7 @@ template <class Scalar>
 Index draw(const Scalar* logits, const SampleOptions& options, double u, std::vector<double>& p) {
   p.assign(logits, logits + options.levels);
   const double largest = *std::max_element(p.begin(), p.end());
-  if (!std::isfinite(largest) || std::any_of(p.begin(), p.end(), [](double x) { return std::isnan(x); })) return -1;
+  if (!is_finite(largest) || std::any_of(p.begin(), p.end(), [](double x) { return is_nan(x); })) return -1;
   if (options.top_k > 0 && options.top_k < options.levels) {
     std::vector<double> sorted = p;
     std::nth_element(sorted.begin(), sorted.begin() + options.top_k - 1, sorted.end(), std::greater<>());

@@ -22,6 +22,8 @@ class Concat : public Branches<Concat<Scalar>, Scalar> {
   using Branches<Concat<Scalar>, Scalar>::Branches;
   Concat(std::initializer_list<Child<Scalar>> children, const ConcatOptions& options)
       : Branches<Concat<Scalar>, Scalar>(children), dim_(options.dim) {}
+  Concat(std::initializer_list<Concat> children)  // one is copied with its axis, see Container
+      : Branches<Concat<Scalar>, Scalar>(children), dim_(children.size() == 1 ? children.begin()->dim_ : 1) {}
 
   std::string name() const override {
     std::string out = Branches<Concat<Scalar>, Scalar>::name();

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "lamina/core/numbers.hpp"
 #include "lamina/kernels/update.hpp"
 #include "lamina/nn/state.hpp"
 #include "lamina/optim/state.hpp"
@@ -68,8 +69,7 @@ class OptimizerBase {
   OptimizerBase& operator=(const OptimizerBase&) = default;
 
   static void check(const std::string& who, const char* option, double value) {
-    detail::require(std::isfinite(value) && value >= 0, who, ": ", option, " must be finite and not negative, got ",
-                    value);
+    detail::require(is_finite(value) && value >= 0, who, ": ", option, " must be finite and not negative, got ", value);
   }
   static void check_fraction(const std::string& who, const char* option, double value) {
     detail::require(value >= 0 && value < 1, who, ": ", option, " must be in [0, 1), got ", value);

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "lamina/core/numbers.hpp"
 #include "lamina/optim/optimizer.hpp"
 
 namespace lamina {
@@ -326,7 +327,7 @@ class ReduceLROnPlateau : public Schedule {
   bool better(double metric) const {
     const bool falls = options_.mode == "min", relative = options_.threshold_mode == "rel";
     const double sign = falls ? -1 : 1;
-    if (std::isinf(best_)) return sign * metric > sign * best_;
+    if (is_infinite(best_)) return sign * metric > sign * best_;
     const double bar = relative ? best_ * (1 + sign * options_.threshold) : best_ + sign * options_.threshold;
     return falls ? metric < bar : metric > bar;
   }
@@ -360,7 +361,7 @@ class ReduceLROnPlateau : public Schedule {
   std::function<void()> prepare(detail::StateReader& reader) override {
     const double best = reader.take<double>("best", {}).item();
     const Index bad = reader.take_count("bad_steps"), resting = reader.take_count("cooldown_steps");
-    reader.check(!std::isnan(best), "best: expected a number, got ", best);
+    reader.check(!is_nan(best), "best: expected a number, got ", best);
     reader.finish();
     return [=, this] {
       best_ = best;

@@ -8,6 +8,7 @@
 #include <variant>
 #include <vector>
 
+#include "lamina/core/numbers.hpp"
 #include "lamina/core/tensor.hpp"
 
 namespace lamina {
@@ -74,7 +75,7 @@ class StateReader {
   Tensor<double> take_rates(const std::string& name, Index count) {
     const Tensor<double> rates = take<double>(name, {count});
     for (const double rate : rates.values())
-      check(std::isfinite(rate) && rate >= 0, name, ": must be finite and not negative, got ", rate);
+      check(is_finite(rate) && rate >= 0, name, ": must be finite and not negative, got ", rate);
     return rates;
   }
 

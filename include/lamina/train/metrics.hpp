@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <limits>
 
+#include "lamina/core/numbers.hpp"
 #include "lamina/nn/losses.hpp"
 
 namespace lamina {
@@ -17,9 +18,9 @@ void for_each_prediction(const ClassShape& s, const Scalar* logits, F f) {
   for (Index i = 0; i < s.outer * s.inner; ++i) {
     const Scalar* values = logits + i / s.inner * s.classes * s.inner + i % s.inner;
     Index best = 0;
-    for (Index k = 1; k < s.classes && !std::isnan(values[best * s.inner]); ++k)
+    for (Index k = 1; k < s.classes && !is_nan(values[best * s.inner]); ++k)
       if (!(values[k * s.inner] <= values[best * s.inner])) best = k;
-    f(i, static_cast<std::int32_t>(std::isnan(values[best * s.inner]) ? -1 : best));
+    f(i, static_cast<std::int32_t>(is_nan(values[best * s.inner]) ? -1 : best));
   }
 }
 

@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "lamina/core/numbers.hpp"
 #include "lamina/nn/interpolate.hpp"
 #include "lamina/nn/softmax.hpp"
 #include "lamina/optim/optimizer.hpp"
@@ -109,7 +110,7 @@ inline double intersection_over_union(const ConfusionMatrix& confusion, Index la
 inline double mean_intersection_over_union(const ConfusionMatrix& confusion) {
   double sum = 0, classes = 0;
   for (Index k = 0; k < confusion.classes(); ++k)
-    if (const double value = intersection_over_union(confusion, k); !std::isnan(value)) sum += value, ++classes;
+    if (const double value = intersection_over_union(confusion, k); !is_nan(value)) sum += value, ++classes;
   return sum / classes;
 }
 
