@@ -16,8 +16,8 @@ endfunction()
 function(lamina_find_io_libraries missing)
   lamina_find(nlohmann_json::nlohmann_json nlohmann_json 3.10)
   lamina_find(ZLIB::ZLIB ZLIB)
-  find_path(LAMINA_STB_INCLUDE_DIR stb_image_write.h PATH_SUFFIXES stb
-            DOC "The directory of stb_image.h and stb_image_write.h")
+  find_path(LAMINA_STB_INCLUDE_DIR stb_image.h PATH_SUFFIXES stb
+            DOC "The directory of stb_image.h")
   set(absent)
   if(NOT TARGET nlohmann_json::nlohmann_json)
     list(APPEND absent "nlohmann-json (nlohmann-json3-dev)")

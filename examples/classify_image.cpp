@@ -8,9 +8,10 @@
 // the two directions; its middle 224 x 224 pixels, in [0, 1]; ImageNet's mean and standard deviation.
 
 #include <algorithm>
+#include <array>
+#include <cmath>
 #include <cstdio>
 #include <numeric>
-#include <sstream>
 #include <string>
 #include <vector>
 
@@ -42,7 +43,7 @@ struct Settings {
   std::optional<Index> classes, hidden;
   Index resize = 256, crop = 224, top = 5;
   double width = 1;
-  std::vector<double> mean = {0.485, 0.456, 0.406}, std = {0.229, 0.224, 0.225};
+  std::array<double, 3> mean = {0.485, 0.456, 0.406}, std = {0.229, 0.224, 0.225};  // of fixed size: images follow
   int threads = num_threads();
 };
 
@@ -65,10 +66,8 @@ void add_options(CLI::App& app, Settings& s) {
       ->capture_default_str();
   app.add_option("--crop", s.crop, "Side of the middle that the network sees")->check(positive)->capture_default_str();
   app.add_option("--mean", s.mean, "Subtracted from red, green, blue in [0, 1]; torchvision's googlenet: 0.5 0.5 0.5")
-      ->expected(3)
       ->capture_default_str();
   app.add_option("--std", s.std, "What they are divided by; torchvision's googlenet: 0.5 0.5 0.5")
-      ->expected(3)
       ->capture_default_str();
   app.add_option("--top", s.top, "How many classes to print")->check(positive)->capture_default_str();
   app.add_option("--threads", s.threads, "Threads; results do not depend on them")
@@ -76,16 +75,6 @@ void add_options(CLI::App& app, Settings& s) {
       ->capture_default_str();
   app.add_option("IMAGE", s.images, "PNG or JPEG files")->required();
   app.footer([] { return "\n" + table_of(colour_networks()); });
-}
-
-/// The lines of a file.
-std::vector<std::string> read_labels(const std::string& path) {
-  const Bytes bytes = read_file(path);
-  std::istringstream text(std::string(bytes.begin(), bytes.end()));
-  std::vector<std::string> labels;
-  for (std::string line; std::getline(text, line); labels.push_back(line))
-    if (line.ends_with('\r')) line.pop_back();
-  return labels;
 }
 
 std::unique_ptr<Module<float>> load(const Settings& s, Index classes) {
@@ -105,7 +94,8 @@ std::unique_ptr<Module<float>> load(const Settings& s, Index classes) {
 Tensor<float> prepare(const Settings& s, const std::string& path) {
   Tensor<float> image = to_float(read_image(path, {.channels = 3}));
   image = CenterCrop(s.crop)(Resize(s.resize)(std::move(image)));
-  return Normalize(s.mean, s.std)(std::move(image)).reshape({1, 3, s.crop, s.crop});
+  return Normalize({s.mean.begin(), s.mean.end()}, {s.std.begin(), s.std.end()})(std::move(image))
+      .reshape({1, 3, s.crop, s.crop});
 }
 
 /// The classes with the largest probabilities, a line each.
@@ -115,7 +105,10 @@ void print(const std::string& title, const Tensor<float>& probabilities, const s
   std::iota(classes.begin(), classes.end(), Index{0});
   const auto end = classes.begin() + std::min(top, probabilities.numel());
   const float* p = probabilities.data();
-  std::partial_sort(classes.begin(), end, classes.end(), [p](Index a, Index b) { return p[a] > p[b]; });
+  detail::require<NumericalError>(std::none_of(p, p + probabilities.numel(), [](float x) { return std::isnan(x); }),
+                                  title, ": the network gives NaN; are its weights whole?");
+  std::partial_sort(classes.begin(), end, classes.end(),
+                    [p](Index a, Index b) { return std::pair(-p[a], a) < std::pair(-p[b], b); });
   std::printf("%s\n  probability  class\n", title.c_str());
   for (auto k = classes.begin(); k != end; ++k)
     std::printf("  %11.6f  %5td%s%s\n", static_cast<double>(p[*k]), *k, labels.empty() ? "" : "  ",
@@ -124,7 +117,7 @@ void print(const std::string& title, const Tensor<float>& probabilities, const s
 
 void run(const Settings& s) {
   set_num_threads(s.threads);
-  const std::vector<std::string> labels = s.labels.empty() ? std::vector<std::string>{} : read_labels(s.labels);
+  const std::vector<std::string> labels = s.labels.empty() ? std::vector<std::string>{} : read_lines(s.labels);
   const auto names = static_cast<Index>(labels.size());
   detail::require(s.labels.empty() || names > 0, s.labels, ": there are no labels");
   const Index classes = s.classes.value_or(names ? names : examples::find_network(s.model).classes);

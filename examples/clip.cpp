@@ -19,6 +19,7 @@
 #include <string>
 #include <vector>
 
+#include "common/interruption.hpp"
 #include "common/program.hpp"
 #include "lamina/data/captions.hpp"
 #include "lamina/data/loader.hpp"
@@ -69,11 +70,13 @@ struct Data {
   CaptionDataset<float> train, validation, held_out;
   std::string folder;  // of the image files; empty: drawn
 
-  const CaptionDataset<float>& part(const std::string& name) const { return name == "train" ? train : held_out; }
+  const CaptionDataset<float>& part(const std::string& name) const {
+    return name == "train" ? train : name == "validation" ? validation : held_out;
+  }
 };
 
 /// Drawn scenes are judged by arrangements that neither training nor validation has; of photographs some are held out,
-/// for both.
+/// and as many others are for validation.
 Data load(const Settings& s) {
   if (s.dataset == "figures") {
     constexpr Index many = 1 << 30;
@@ -84,8 +87,12 @@ Data load(const Settings& s) {
   const std::string dir = s.dataset == "flickr8k" ? data_directory(s.data) + "/flickr8k" : s.dataset;
   const std::string folder = detail::find_images(dir);
   const auto all = load_captions(dir, {.captions = s.captions, .images = folder, .skip_unmatched = s.skip_unmatched});
-  const auto [train, held_out] = split(all, s.held_out ? s.held_out : std::max<Index>(1, all.size() / 10));
-  return {train, held_out, held_out, folder};
+  const Index judged = s.held_out ? s.held_out : std::max<Index>(1, all.size() / 10);
+  detail::require(2 * judged < all.size(), dir, ": of ", all.size(), " images ", judged, " cannot be held out and ",
+                  judged, " be for validation");
+  const auto [others, held_out] = split(all, judged);
+  const auto [train, validation] = split(others, judged, 1);
+  return {train, validation, held_out, folder};
 }
 
 /// All images below a folder, of which nothing is said.
@@ -146,6 +153,13 @@ void for_each_number(Architecture& network, F f) {
   f("projection", network.projection);
 }
 
+/// Embeddings as they are. Throws NumericalError for NaN, which is like nothing and unlike nothing.
+Tensor<float> checked(Tensor<float> embeddings) {
+  detail::require<NumericalError>(embeddings.array().isFinite().all(),
+                                  "the model's embeddings are not finite; are its weights whole?");
+  return embeddings;
+}
+
 /// Embeddings [N, projection], not normalised.
 Tensor<float> embed(const Clip& clip, const CaptionDataset<float>& images, const Settings& s, const char* what) {
   DataLoader<float> loader = make_loader(images, s, false);
@@ -158,7 +172,7 @@ Tensor<float> embed(const Clip& clip, const CaptionDataset<float>& images, const
     out = std::copy_n(embeddings.data(), embeddings.numel(), out);
     progress.advance(numbers.numel(), "");
   }
-  return all;
+  return checked(std::move(all));
 }
 Tensor<float> embed(const Clip& clip, const std::vector<std::string>& texts) {
   Tensor<float> all({static_cast<Index>(texts.size()), clip.network.projection});
@@ -169,7 +183,7 @@ Tensor<float> embed(const Clip& clip, const std::vector<std::string>& texts) {
     const Tensor<float> embeddings = clip.net.embed_texts(clip.tokens({begin, end}));
     out = std::copy_n(embeddings.data(), embeddings.numel(), out);
   }
-  return all;
+  return checked(std::move(all));
 }
 
 ClipModel<float> make_network(const Architecture& n, Index vocabulary, double dropout) {
@@ -196,8 +210,8 @@ void prepare_encoders(ClipModel<float>& net, const Settings& s) {
     load_state_dict(net.text_encoder.model, distilbert_state(load_safetensors(s.text_weights)));
   else  // BERT's deviation of 0.02 is for its 768 features; with few it would be slow to start
     init::weights<Linear<float>>(net.text_encoder, [](Tensor<float>& weight) { init::xavier_uniform(weight); });
-  if (s.freeze_image) set_requires_grad(net.image_encoder, false);
-  if (s.freeze_text) set_requires_grad(net.text_encoder, false);
+  if (s.freeze_image) freeze(net.image_encoder);
+  if (s.freeze_text) freeze(net.text_encoder);
 }
 
 /// The projection heads, the image encoder, the text encoder and the scale. Only the heads' weights decay.
@@ -548,9 +562,10 @@ EpochRecord train_epoch(Clip& clip, DataLoader<float>& loader, const CaptionData
     const Tensor<float> embeddings = clip.net.forward(std::move(pixels), tokens, tape);
     average.count += count_matches(embeddings);
     auto [loss, grad] = batch_loss(embeddings, clip.net.logit_scale, s);
-    if (!std::isfinite(loss)) throw NumericalError(detail::text("train: the loss is not finite in epoch ", epoch + 1));
+    if (!is_finite(loss)) throw NumericalError(detail::text("train: the loss is not finite in epoch ", epoch + 1));
     clip.net.backward(std::move(grad), tape, InputGrad::skip);
     optimizer.step();
+    clamp_logit_scale(clip.net.logit_scale);
     average.add(loss, numbers.numel());
     char note[64];
     std::snprintf(note, sizeof note, "loss %.4f  matches %.3f", average.loss(), average.count.fraction());
@@ -584,6 +599,7 @@ void validate(const Clip& clip, const CaptionDataset<float>& data, const Setting
 }
 
 void run_training(Settings s) {
+  examples::Interruption interruption(s.resume);
   examples::prepare_folder(s.out);
   if (s.dataset.empty()) s.dataset = "figures";
   s.network.positions = s.text_weights.empty() ? s.network.max_length : 512;
@@ -628,13 +644,15 @@ void run_training(Settings s) {
       save(clip, s.file("model.safetensors"));
     }
     schedule.step(record.test_loss);
+    interruption.save_checkpoint(s.file("checkpoint.safetensors"), [&] {
+      save_checkpoint(s.file("checkpoint.safetensors"), state, clip.net, optimizer, &schedule);
+    });
     char line[128];
     std::snprintf(line, sizeof line, "%7s %11.4f %9.3f %16.4f %12.3f %14.2e %9.1f",
                   detail::text(record.epoch, "/", s.epochs).c_str(), record.train_loss, record.train_accuracy,
                   record.test_loss, record.test_accuracy, record.lr, record.seconds);
     progress.line(line);
     write_metrics(s, clip, state.history, {});
-    save_checkpoint(s.file("checkpoint.safetensors"), state, clip.net, optimizer, &schedule);
   }
   progress.clear();
   if (!state.best_weights.empty()) load_state_dict(clip.net, state.best_weights);
@@ -672,15 +690,17 @@ void add_options(CLI::App& app, Settings& s) {
                                  otherwise, ")"));
     sub->add_option("--captions", s.captions, "The file of captions, if it is not in that folder");
     sub->add_flag("--skip-unmatched", s.skip_unmatched, "Leave out images without captions, captions without images");
-    sub->add_option("--held-out", s.held_out, "Images that are not learned from (default: 200 figures; a tenth)")
+    sub->add_option("--held-out", s.held_out,
+                    "Images for the final figures (default: 200 figures; a tenth); of a dataset as many others are for "
+                    "validation")
         ->check(CLI::PositiveNumber);
   };
   const auto model = [&](CLI::App* sub) {
     sub->add_option("--model", s.model, "model.safetensors of a training run")->required();
   };
   const auto part = [&](CLI::App* sub) {
-    sub->add_option("--split", s.split, "Which images: held-out or train")
-        ->check(CLI::IsMember({"held-out", "train"}))
+    sub->add_option("--split", s.split, "Which images: held-out, validation or train")
+        ->check(CLI::IsMember({"held-out", "validation", "train"}))
         ->capture_default_str();
   };
   const auto results = [&](CLI::App* sub) {
@@ -722,8 +742,8 @@ void add_options(CLI::App& app, Settings& s) {
   train->add_option("--image-weights", s.image_weights, "Weights of the ResNet, under torchvision's names");
   train->add_option("--text-weights", s.text_weights, "Weights of the DistilBERT, under Hugging Face's names");
   train->add_option("--vocabulary", s.vocabulary, "A vocab.txt (default: learned from the captions)");
-  train->add_flag("--freeze-image", s.freeze_image, "Leave the image encoder as it is");
-  train->add_flag("--freeze-text", s.freeze_text, "Leave the text encoder as it is");
+  train->add_flag("--freeze-image", s.freeze_image, "Leave the image encoder as it is, and use it as in inference");
+  train->add_flag("--freeze-text", s.freeze_text, "Leave the text encoder as it is, and use it as in inference");
   train->add_option("--resume", s.resume, "Continue from this checkpoint");
 
   CLI::App* embedded = verb("embed", "Fills the cache of embeddings beside the model", run_embedding);
@@ -747,7 +767,8 @@ void add_options(CLI::App& app, Settings& s) {
   zero->add_option("--classes", s.classes,
                    "figures (drawn, one alone), cifar10, or a folder with a folder for each class")
       ->capture_default_str();
-  zero->add_option("--prompt", s.prompts, "The sentence, {} for the class; several are averaged");
+  zero->add_option("--prompt", s.prompts, "The sentence, {} for the class; of several --prompt the mean is taken")
+      ->allow_extra_args(false);
   zero->add_option("--limit", s.limit, "Use only the first images")->check(CLI::PositiveNumber)->capture_default_str();
   app.require_subcommand(1);
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Trains each family of networks with train_classifier and with PyTorch, by one recipe, and prints the table of both.
 
-    examples/compare_learning.py build/release/examples/train_classifier [--only resnet18] [--seeds 0 1] [--threads 2]
+    examples/compare_learning.py build/release/examples/train_classifier [--only resnet18,nin] [--seeds 0,1] [--threads 2]
 
 The first 10,000 training and 2,000 test images of Fashion-MNIST in LAMINA_DATA, two epochs. RECIPES has train_classifier's
 options; torch_accuracy does by PyTorch what they say. Initial values and the order of images are drawn by each side for
@@ -184,10 +184,13 @@ def lamina_accuracy(program, name, text, seed, threads):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program")
-    parser.add_argument("--only", nargs="+", choices=RECIPES, default=list(RECIPES), metavar="MODEL")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--only", type=lambda text: text.split(","), default=list(RECIPES), metavar="MODEL,...")
+    parser.add_argument("--seeds", type=lambda text: [int(seed) for seed in text.split(",")], default=[0], metavar="N,...")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
+    for name in options.only:
+        if name not in RECIPES:
+            parser.error(f"--only: {name} is none of {', '.join(RECIPES)}")
     if "LAMINA_DATA" not in os.environ:
         sys.exit("set LAMINA_DATA to the folder with fashion-mnist/")
     torch.set_num_threads(options.threads)

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "common/interruption.hpp"
 #include "common/program.hpp"
 #include "lamina/data/digits.hpp"
 #include "lamina/data/loader.hpp"
@@ -195,6 +196,7 @@ Tensor<std::uint8_t> draw_kernels(const Sequential<float>& net, const Tensor<flo
 }
 
 void run(const Settings& s) {
+  examples::Interruption interruption;  // it keeps no checkpoint
   set_num_threads(s.threads);
   examples::prepare_folder(s.out);
   const Subset<float> train_set = load(s, true), test_set = load(s, false);

@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "common/interruption.hpp"
 #include "common/program.hpp"
 #include "lamina/data/digits.hpp"
 #include "lamina/data/loader.hpp"
@@ -184,6 +185,7 @@ void write_metrics(const Settings& s, const Module<float>& net, const History& h
 }
 
 void run_training(Settings s) {
+  examples::Interruption interruption(s.resume);
   examples::prepare_folder(s.out);
   s.network.norm = !s.no_norm;
   s.network.channels = s.dataset == "cifar10" ? 3 : 1;
@@ -207,8 +209,9 @@ void run_training(Settings s) {
   options.schedule_per_batch = true;
   options.seed = s.seed;
   options.on_epoch = [&](const FitState<float>& now) {
-    write_metrics(s, net, now.history, image.numel());
-    save_checkpoint(s.file("checkpoint.safetensors"), now, net, optimizer, &schedule);
+    interruption.save_checkpoint(s.file("checkpoint.safetensors"), [&] {
+      save_checkpoint(s.file("checkpoint.safetensors"), now, net, optimizer, &schedule);
+    });
     const auto number = [](Index value) { return std::to_string(value); };
     save_state_dict(s.file("model.safetensors"), state_dict(std::as_const(net)),
                     {{"channels", number(s.network.channels)},
@@ -220,6 +223,7 @@ void run_training(Settings s) {
                      {"conditional", number(s.conditional)},
                      {"height", number(image[1])},
                      {"width", number(image[2])}});
+    write_metrics(s, net, now.history, image.numel());
     char name[32];
     std::snprintf(name, sizeof name, "samples_epoch%02td.png", now.epoch);
     char title[64];

@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "common/interruption.hpp"
 #include "common/program.hpp"
 #include "lamina/data/loader.hpp"
 #include "lamina/data/scenes.hpp"
@@ -48,7 +49,7 @@ const std::map<std::string, Index> backbones = {
 
 struct Settings {
   std::string dataset = "shapes", data, backbone = "resnet18", context = "nmf", version = "v1", gradient = "one-step",
-              out = "out";
+              bases, out = "out";
   Index stride = 8, steps = 6, rank = 16, width = 128, epochs = 20, batch_size = 8, limit_train = no_limit,
         limit_test = no_limit;
   double lr = 0.02;
@@ -92,6 +93,11 @@ void add_options(CLI::App& app, Settings& s) {
   choice("--context", s.context, names_of(contexts), "What gives every pixel the context of all");
   choice("--version", s.version, names_of(versions), "Of the Hamburger, for nmf, vq and cd");
   choice("--gradient", s.gradient, names_of(gradients), "Through the last step of the decomposition, or all");
+  app.add_option(
+         "--bases", s.bases,
+         "Of the decomposition: random, new ones for every image, or kept, which move in training (default: kept "
+         "for cd, else random)")
+      ->check(CLI::IsMember(std::vector<std::string>{"random", "kept"}));
   count("--steps", s.steps, 0, "Of the decomposition")->capture_default_str();
   count("--rank", s.rank, 1, "Of the decomposition")->capture_default_str();
   count("--width", s.width, 8, "Channels that the context module sees")->capture_default_str();
@@ -143,7 +149,15 @@ Data load(const Settings& s) {
            {0, 140, 160}}};
 }
 
+bool decomposes(const Settings& s) { return s.context == "nmf" || s.context == "vq" || s.context == "cd"; }
+
+bool keeps_bases(const Settings& s) { return s.bases.empty() ? s.context == "cd" : s.bases == "kept"; }
+
+/// The size of the training crops, and of the test images when HamNet has padded them.
+Size2 crop_size(const Settings& s, const Shape& image) { return aligned_size({image[1], image[2]}, s.stride); }
+
 HamNetOptions network(const Settings& s, Index classes, const Shape& image) {
+  detail::require(s.bases.empty() || decomposes(s), "--bases is for the contexts nmf, vq and cd, not for ", s.context);
   HamNetOptions options{.classes = classes,
                         .depth = backbones.at(s.backbone),
                         .channels = s.width,
@@ -154,12 +168,14 @@ HamNetOptions network(const Settings& s, Index classes, const Shape& image) {
   options.backbone.deep_stem = options.depth >= 50;
   options.backbone.norm.momentum = 0.1;  // the paper's 3e-4 is for sixty thousand steps
   options.hamburger.D = options.version == HamburgerVersion::v2_plus ? s.width / 2 : s.width;
-  options.hamburger.pixels = ((image[1] + s.stride - 1) / s.stride) * ((image[2] + s.stride - 1) / s.stride);
+  const Size2 crop = crop_size(s, image);
+  options.hamburger.pixels = ((crop.h - 1) / s.stride + 1) * ((crop.w - 1) / s.stride + 1);
   options.hamburger.ham = {.rank = s.rank,
                            .train_steps = s.steps,
                            .eval_steps = s.steps,
                            .gradient = gradients.at(s.gradient),
-                           .seed = s.seed};
+                           .seed = s.seed,
+                           .random_bases = !keeps_bases(s)};
   return options;
 }
 
@@ -201,8 +217,8 @@ void write_metrics(const Settings& s, Module<float>& net, const Data& data, cons
       s.file("metrics.json"),
       detail::text("{\"dataset\": \"", s.dataset, "\", \"backbone\": \"", s.backbone, "\", \"stride\": ", s.stride,
                    ", \"context\": \"", s.context, "\", \"version\": \"", s.version, "\", \"gradient\": \"", s.gradient,
-                   "\",\n\"steps\": ", s.steps, ", \"rank\": ", s.rank, ", \"width\": ", s.width,
-                   ", \"seed\": ", s.seed, ", \"threads\": ", num_threads(),
+                   "\", \"bases\": \"", keeps_bases(s) ? "kept" : "random", "\",\n\"steps\": ", s.steps, ", \"rank\": ",
+                   s.rank, ", \"width\": ", s.width, ", \"seed\": ", s.seed, ", \"threads\": ", num_threads(),
                    ", \"parameters\": ", count_parameters(net).total, ",\n\"epochs\": [\n", epochs, "]}\n"));
 }
 
@@ -278,10 +294,9 @@ struct Around {
 };
 Around around_context(AtInputSize<float>& net, const Settings& s, const Tensor<float>& images) {
   Around result;
-  result.before = net.net[1](net.net[0](images));
+  result.before = net.net[1](net.net[0](net.padded(images)));
   result.after = net.net[2](result.before);
-  const Context context = contexts.at(s.context);
-  if ((context == Context::nmf || context == Context::vq || context == Context::cd) && s.version != "v2+") {
+  if (decomposes(s) && s.version != "v2+") {
     auto& burger = net.net.get<Sequential<float>>(2).get<Sum<float>>(0).get<Sequential<float>>(0);
     result.ham_before = burger[0](result.before);
     result.ham_after = burger[1](result.ham_before);
@@ -357,6 +372,7 @@ Tensor<std::uint8_t> draw_features(const Around& features, const Tensor<float>& 
 }
 
 void run(const Settings& s) {
+  examples::Interruption interruption;  // it keeps no checkpoint
   set_num_threads(s.threads);
   examples::prepare_folder(s.out);
   const Data data = load(s);
@@ -367,7 +383,7 @@ void run(const Settings& s) {
   training.seed = s.seed;
   SegmentationAugmentOptions augment{.ignore_index = data.ignored};
   if (s.dataset == "shapes") augment.scales = {1};  // the signal must not be cut off
-  training.augment = SegmentationAugment({image[1], image[2]}, augment);
+  training.augment = SegmentationAugment(crop_size(s, image), augment);
   training.batch_size = std::min(s.batch_size, data.train.size());
   DataLoader<float> train(data.train, training), test(data.test, testing);
 
@@ -399,6 +415,7 @@ void run(const Settings& s) {
     std::fflush(stdout);
   };
   fit(net, optimizer, train, options);
+  save_state_dict(s.file("model.safetensors"), state_dict(net), {{"model", "hamnet"}, {"dataset", s.dataset}});
   if (scores.empty()) scores.push_back(judge(net, test, data));
 
   write_metrics(s, net, data, scores);
@@ -415,7 +432,6 @@ void run(const Settings& s) {
   const Around features = around_context(net, s, normalized);
   write_png(s.file("spectrum.png"), draw_spectrum(features, s.rank));
   write_png(s.file("features.png"), draw_features(features, images));
-  save_state_dict(s.file("model.safetensors"), state_dict(net), {{"model", "hamnet"}, {"dataset", s.dataset}});
 
   std::printf("\nmean IoU %.4f\n\n", scores.back().mean_iou);
   examples::print_outputs(s.out, {{"metrics.json", "settings and every epoch's numbers"},

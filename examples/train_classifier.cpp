@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "common/interruption.hpp"
 #include "common/networks.hpp"
 #include "common/options.hpp"
 #include "common/program.hpp"
@@ -265,7 +266,7 @@ std::unique_ptr<Schedule> make_main_schedule(const Settings& s, OptimizerBase& o
   if (s.schedule == "step") return std::make_unique<StepLR>(optimizer, StepLROptions{.step_size = (epochs + 2) / 3});
   if (s.schedule == "multistep") {
     std::vector<Index> milestones = s.milestones;  // counted from the end of the warm-up
-    for (Index& epoch : milestones) epoch = std::max<Index>(epoch - s.warmup, 0);
+    for (Index& epoch : milestones) epoch = std::max<Index>(epoch - s.warmup, 1);
     return std::make_unique<MultiStepLR>(optimizer, MultiStepLROptions{.milestones = std::move(milestones)});
   }
   if (s.schedule == "cosine")
@@ -333,6 +334,7 @@ void write_metrics(const Settings& s, const Module<float>& net, const History& h
 void run(Settings& s) {
   if (s.summary) return print_summary(s);
   if (s.dataset.empty()) s.dataset = "digits";
+  examples::Interruption interruption(s.resume);
   set_num_threads(s.threads);
   examples::prepare_folder(s.out);
   const Data& data = find_dataset(s.dataset);
@@ -375,9 +377,12 @@ void run(Settings& s) {
                             .seed = s.seed};
   options.on_epoch = [&](const FitState<float>& now) {
     if (s.checkpoint_every > 0 && (now.epoch % s.checkpoint_every == 0 || now.epoch == s.epochs))
-      save_checkpoint(s.file("checkpoint.safetensors"), now, net, *optimizer, schedule.get());
+      interruption.save_checkpoint(s.file("checkpoint.safetensors"), [&] {
+        save_checkpoint(s.file("checkpoint.safetensors"), now, net, *optimizer, schedule.get());
+      });
   };
   const History history = fit(net, *optimizer, train, options, state);
+  save_state_dict(s.file("model.safetensors"), state_dict(net), {{"model", s.model}, {"dataset", s.dataset}});
 
   const Verdict verdict = judge(net, test, static_cast<Index>(data.classes.size()));
   const double accuracy = verdict.confusion.accuracy();
@@ -389,7 +394,6 @@ void run(Settings& s) {
   write_png(s.file("curves.png"), plot_history(history));
   write_png(s.file("predictions.png"), draw_predictions(verdict, test_set, data.classes));
   write_png(s.file("confusion.png"), plot_confusion(verdict.confusion, data.classes, title));
-  save_state_dict(s.file("model.safetensors"), state_dict(net), {{"model", s.model}, {"dataset", s.dataset}});
 
   std::printf("\n%s\n\n", title);
   examples::print_outputs(s.out, {{"metrics.json", "settings and every epoch's numbers"},

@@ -16,7 +16,9 @@
 /// 2. gradients accumulate; two forwards on one tape, then their backwards in reverse, give the sum;
 /// 3. infer leaves the layer as it was and, unless training differs, equals forward;
 /// 4. output_shape tells the truth; a clone is equal and independent; the state_dict round-trips;
-/// 5. with InputGrad::skip the parameter gradients stay the same and no dx comes back.
+/// 5. with InputGrad::skip the parameter gradients stay the same and no dx comes back;
+/// 6. a sample's bits are the same alone and anywhere in a batch, in inference and, unless training differs, in forward
+///    and backward; and a batch may be empty.
 namespace lamina::testing {
 
 struct ConformanceOptions {
@@ -24,6 +26,7 @@ struct ConformanceOptions {
   double tolerance = 1e-6;
   double step = 1e-5;
   bool training_differs = false;  ///< dropout, batch normalisation
+  bool batched = true;            ///< the first axis is that of the samples
   double scale = 1;               ///< standard deviation of the input
   double offset = 0;              ///< mean of the input
 };
@@ -85,6 +88,60 @@ std::string compare(const std::string& what, const Tensor<double>& gradient, Ten
   return text("gradient of ", what, ", entry ", worst.at, " of ", value.shape(), ": backward gives ",
               gradient.data()[worst.at], ", differences give ", numeric.data()[worst.at], " (error ", worst.error, ")");
 }
+
+/// `count` samples: x's first one at every second place, the others random.
+template <class Scalar>
+Tensor<Scalar> among_others(const Tensor<Scalar>& x, Index count, const ConformanceOptions& options) {
+  const Shape sample = x.shape().tail(1);
+  Tensor<Scalar> batch =
+      Random(options.seed + 1)
+          .normal<Scalar>(sample.batch(count), static_cast<Scalar>(options.offset), static_cast<Scalar>(options.scale));
+  for (Index b = 0; b < count; b += 2) std::copy_n(x.data(), sample.numel(), batch.data() + b * sample.numel());
+  return batch;
+}
+/// Why what was computed among_others is not, bit for bit, what was computed for the first sample alone; or "".
+template <class Scalar>
+std::string differs_in_batch(const std::string& what, const Tensor<Scalar>& alone, const Tensor<Scalar>& batch) {
+  for (Index b = 0; b < batch.dim(0); b += 2)
+    if (!(batch[b] == alone[0])) {
+      const Worst worst = worst_difference(batch[b], alone[0]);
+      return text(what, " of a sample differs between alone and place ", b, " of ", batch.dim(0), " (error ",
+                  worst.error, ")");
+    }
+  return "";
+}
+
+/// Why a sample's bits depend on its batch, or an empty batch is not computed; or "".
+template <class Scalar>
+std::string check_batches(const Module<Scalar>& original, const Tensor<Scalar>& x, const ConformanceOptions& options) {
+  const auto layer = original.clone();
+  const Tensor<Scalar> one = among_others(x, 1, options);
+  const Tensor<Scalar> alone = layer->infer(one);
+  for (const Index count : {2, 5, 17})
+    if (auto reason = differs_in_batch("infer", alone, layer->infer(among_others(x, count, options))); !reason.empty())
+      return reason;
+  Tape tape;
+  if (!options.training_differs) {
+    const Tensor<Scalar> y = layer->forward(one, tape), dx = layer->backward(y, tape);
+    for (const Index count : {2, 17}) {
+      const Tensor<Scalar> ys = layer->forward(among_others(x, count, options), tape), dxs = layer->backward(ys, tape);
+      for (auto reason : {differs_in_batch("forward", y, ys), differs_in_batch("backward", dx, dxs)})
+        if (!reason.empty()) return reason;
+    }
+  }
+  const Shape empty = x.shape().with(0, 0);
+  const Tensor<Scalar> nothing = layer->infer(Tensor<Scalar>(empty));
+  if (nothing.shape() != layer->output_shape(empty) || nothing.numel() != 0)
+    return text("infer of an empty batch ", empty, " gives ", nothing.shape());
+  try {
+    Tensor<Scalar> y = layer->forward(Tensor<Scalar>(empty), tape);
+    const Tensor<Scalar> dx = layer->backward(std::move(y), tape);
+    if (dx.shape() != empty) return text("backward of an empty batch ", empty, " gives ", dx.shape());
+  } catch (const ShapeError&) {  // batch normalisation has nothing to average
+    if (!options.training_differs) throw;
+  }
+  return "";
+}
 }  // namespace detail
 
 /// A parameter's gradient, zeros if none was computed.
@@ -125,6 +182,18 @@ inline Conformance check_layer(const Module<double>& original, const Shape& shap
   const Tensor<double> dx = layer->backward(dy, tape);
   if (!tape.empty()) return fail("the tape is not empty after backward");
   if (!(dy == dy_before) || !(y == y_before) || !(x == x_before)) return fail("backward wrote to what it was given");
+  // Memory that somebody else owns.
+  std::vector<double> xs(x.values().begin(), x.values().end()), dys(dy.values().begin(), dy.values().end());
+  const auto guest = original.clone();
+  Tape guest_tape(draws);
+  if (!(guest->infer(Tensor<double>::wrap(xs.data(), shape)) == inferred))
+    return fail("infer differs on wrapped memory");
+  guest->forward(Tensor<double>::wrap(xs.data(), shape), guest_tape);
+  if (!(guest->backward(Tensor<double>::wrap(dys.data(), dy.shape()), guest_tape) == dx))
+    return fail("backward differs on wrapped memory");
+  if (!std::ranges::equal(xs, x.values()) || !std::ranges::equal(dys, dy.values()))
+    return fail("memory that somebody else owns was written to");
+
   const auto fresh = original.clone();
   Tensor<double> probe = x;
   if (auto reason =
@@ -180,6 +249,8 @@ inline Conformance check_layer(const Module<double>& original, const Shape& shap
   if (!(layer->infer(x) == copy->infer(x))) return fail("the same state infers differently");
   if (worst_difference(original.infer(x), inferred).error != 0)
     return fail("a training step on a copy changed the original");
+  if (options.batched)
+    if (auto reason = detail::check_batches(original, x, options); !reason.empty()) return fail(reason);
   return {};
 }
 

@@ -2,6 +2,10 @@
 
 /// Files: the opt-in part of Lamina, which needs nlohmann-json, stb and zlib (CMake target lamina::io). Text is here
 /// too: its vocabularies and captions come from files, and its headers cost compile time.
+// clang-format off: this include is the first one
+#include "lamina/core/detail/macros_hide.inc"
+// clang-format on
+
 #include "lamina/data/captions.hpp"
 #include "lamina/data/wordpiece.hpp"
 #include "lamina/io/captions.hpp"
@@ -15,3 +19,6 @@
 #include "lamina/train/canvas.hpp"
 #include "lamina/train/checkpoint.hpp"
 #include "lamina/train/plots.hpp"
+
+// clang-format off: and this the last
+#include "lamina/core/detail/macros_restore.inc"

@@ -2,7 +2,12 @@
 
 /// All of Lamina that needs only Eigen: tensors, layers, losses, optimisers, models, datasets and the training loop.
 /// Files (images, weights, checkpoints) are in lamina/io.hpp.
+// clang-format off: this include is the first one
+#include "lamina/core/detail/macros_hide.inc"
+// clang-format on
+
 #include "lamina/core/error.hpp"
+#include "lamina/core/numbers.hpp"
 #include "lamina/core/parallel.hpp"
 #include "lamina/core/random.hpp"
 #include "lamina/core/shape.hpp"
@@ -12,6 +17,7 @@
 #include "lamina/data/dataset.hpp"
 #include "lamina/data/digits.hpp"
 #include "lamina/data/idx.hpp"
+#include "lamina/data/lines.hpp"
 #include "lamina/data/loader.hpp"
 #include "lamina/data/scenes.hpp"
 #include "lamina/data/segmentation.hpp"
@@ -102,3 +108,6 @@
 #include "lamina/train/progress.hpp"
 #include "lamina/train/retrieval.hpp"
 #include "lamina/train/segmentation.hpp"
+
+// clang-format off: and this the last
+#include "lamina/core/detail/macros_restore.inc"

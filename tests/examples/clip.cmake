@@ -23,6 +23,15 @@ expect_output("held out" train ${small} ${batch} --epochs 2 --threads 1 --out re
 expect_equal(straight/model.safetensors resumed/model.safetensors)
 expect_output("held out" train ${small} ${batch} --epochs 1 --loss soft --freeze-image --seed 1 --out soft)
 
+# Frozen encoders are used and left as they are: with heads that stand still, too, an epoch changes no bit of the model.
+set(still --freeze-image --freeze-text --lr-heads 0 --weight-decay 0)
+run(train ${small} ${batch} ${still} --epochs 0 --out untrained)
+run(train ${small} ${batch} ${still} --epochs 1 --out still)
+expect_equal(untrained/model.safetensors still/model.safetensors)
+
+expect_interrupted(TERM stopped/checkpoint.safetensors "stopped; to go on: --resume stopped/checkpoint.safetensors" train
+                   ${small} ${batch} --epochs 100000 --out stopped)
+
 # The cache is used, and made anew for another model, other images, and when it is damaged.
 set(model --model straight/model.safetensors)
 expect_output("embeddings of 200 images written to" embed ${model})
@@ -52,8 +61,11 @@ expect_output("sheet" find --model from_folder/model.safetensors --query "a shee
 file(APPEND "${DIR}/folder/captions.csv" "21.png,missing\n")
 expect_failure("1 of 21 images are not in folder/images, the first is 21.png"
                train --dataset folder ${small} --out from_folder)
-expect_output("18 images to learn from" train --dataset folder --skip-unmatched ${small} --batch-size 6 --epochs 0 --out skipped)
+expect_output("16 images to learn from, 2 to validate, 2 held out" train --dataset folder --skip-unmatched ${small} --batch-size 6 --epochs 0 --out skipped)
 
+expect_output("2 images, 2 captions" evaluate --model from_folder/model.safetensors --split validation --out judged)
+expect_failure("of 20 images 10 cannot be held out and 10 be for validation"
+               train --dataset folder --skip-unmatched ${small} --held-out 10 --out skipped)
 expect_failure("find: the query is empty" find ${model} --query "  " --out found)
 expect_failure("has no {} for the class" zero-shot ${model} --prompt "a photo")
 expect_failure("nothing.safetensors" evaluate --model nothing.safetensors)

@@ -39,6 +39,23 @@ function(expect_failure text)
   endif()
 endfunction()
 
+# expect_interrupted(INT|TERM file text argument...): ended by the signal as soon as there is DIR/file, it says the text.
+function(expect_interrupted signal file text)
+  set(script [[
+    signal=$1 file=$2; shift 2
+    env --default-signal=$signal "$@" & program=$!
+    until [ -e "$file" ] || ! kill -0 $program; do sleep 0.02; done
+    kill -$signal $program; wait $program]])
+  execute_process(COMMAND sh -c "${script}" sh ${signal} "${file}" "${PROGRAM}" ${ARGN} ${always} WORKING_DIRECTORY "${DIR}"
+                  RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE errors TIMEOUT 120)
+  set(codes_INT 130)
+  set(codes_TERM 143)
+  string(FIND "${errors}" "${text}" at)
+  if(NOT result EQUAL "${codes_${signal}}" OR at LESS 0)
+    message(FATAL_ERROR "${program} ${ARGN}, ended by SIG${signal}, should say '${text}', got ${result}:\n${output}${errors}")
+  endif()
+endfunction()
+
 # expect_files(folder name...): they are in DIR/folder.
 function(expect_files folder)
   foreach(file IN LISTS ARGN)

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Compares classify_image with torchvision: drawn weights through convert_weights.py, photographs through both.
 
-    tests/examples/compare_torchvision.py build/release/examples/classify_image PHOTO... [--models resnet18 ...]
+    tests/examples/compare_torchvision.py build/release/examples/classify_image PHOTO... [--models resnet18,...]
 
 Photographs reach both as PNG files, since JPEG decoders differ by a bit. Fails if the five largest probabilities differ
 by more than 1e-4. Beside that prints how far torchvision's results are from its own on PIL images, whose resized pixels
@@ -36,7 +36,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program")
     parser.add_argument("photos", nargs="+")
-    parser.add_argument("--models", nargs="+", default=["resnet18", "mobilenet_v2", "densenet121"])
+    parser.add_argument("--models", type=lambda text: text.split(","), default=["resnet18", "mobilenet_v2", "densenet121"])
     options = parser.parse_args()
     sys.path.insert(0, str(CONVERT.parent))
     from convert_weights import drawn

@@ -25,6 +25,12 @@ run(complete --model gated/model.safetensors --count 4 --out gated)
 run(evaluate --model gated/model.safetensors --limit-test 16)
 run(train ${small} --resume one/checkpoint.safetensors --epochs 3 --out resumed)
 
+expect_interrupted(TERM stopped/checkpoint.safetensors "stopped; to go on: --resume stopped/checkpoint.safetensors" train
+                   ${small} --epochs 100000 --out stopped)
+file(MAKE_DIRECTORY "${DIR}/blocked/samples_epoch01.png")
+expect_failure("blocked/samples_epoch01.png" train ${small} --epochs 1 --out blocked)
+expect_files(blocked model.safetensors checkpoint.safetensors metrics.json)
+
 expect_failure("nothing.safetensors" sample --model nothing.safetensors)
 expect_failure("--levels" train --levels 3)
 expect_failure("--rows" complete --model one/model.safetensors --rows 40)

@@ -82,6 +82,18 @@ foreach(row IN LISTS rows)
   endif()
 endforeach()
 
+# Ended by a signal it says how to go on, and it goes on; weights are written before what is less needed.
+expect_interrupted(TERM stopped/checkpoint.safetensors "stopped; to go on: --resume stopped/checkpoint.safetensors"
+                   --epochs 100000 --out stopped)
+run(--epochs 0 --resume stopped/checkpoint.safetensors --out stopped)
+expect_interrupted(INT goes_on "stopped; to go on: --resume stopped/checkpoint.safetensors"
+                   --epochs 100000 --resume stopped/checkpoint.safetensors --checkpoint-every 0 --out goes_on)
+expect_interrupted(INT early "stopped; there is no checkpoint to resume from" --epochs 100000 --checkpoint-every 0 --out
+                   early)
+file(MAKE_DIRECTORY "${DIR}/blocked/curves.png")
+expect_failure("blocked/curves.png" --epochs 1 --checkpoint-every 0 --out blocked)
+expect_files(blocked model.safetensors metrics.json)
+
 expect_failure("cifar100" --dataset cifar100)
 expect_failure("resnet19" --model resnet19)
 expect_failure("alexnet: images of 28 x 28 do not fit" --model alexnet --width 0.1 --hidden 4 --resize 28)

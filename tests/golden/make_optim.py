@@ -41,7 +41,18 @@ OPTIMIZERS = {
     "rmsprop all": (RMSprop, dict(alpha=0.9, momentum=0.8, centered=True, weight_decay=0.1)),
 }
 
-METRICS = [1.0, 0.9, 0.8, 0.8, 0.79999, 0.81, 0.7, 0.7, 0.7, 0.7, 0.7, 0.69, 0.69, 0.69, 0.69, 0.69, 0.5, 0.5, 0.5, 0.5]
+# The learning rate of step t is the option's times this: what the momentum holds must show the rate it was made with.
+RATE_FACTORS = [1.0, 0.5, 2.0]
+
+METRICS = {
+    "falling": [1.0, 0.9, 0.8, 0.8, 0.79999, 0.81, 0.7, 0.7, 0.7, 0.7, 0.7, 0.69, 0.69, 0.69, 0.69, 0.69, 0.5, 0.5, 0.5, 0.5],
+    "flat": [0.9] * 20,
+    "rising": [0.1 + 0.04 * i for i in range(20)],
+    # Changes of about the threshold of 1e-4, up and down again: two steps are enough for 1e-4 of 0.9, three for 1e-4.
+    "nearly flat": [0.9 + 4.7e-5 * i for i in [*range(10), *range(9, -1, -1)]],
+    "negative": [-0.9] * 4 + [-0.9 + 4.7e-5 * i for i in range(4)] + [-1.0, -1.0, -1.2, -1.2, -0.5] + [-0.4] * 7,
+    "undefined": [0.9, math.nan, math.nan, 0.8, math.nan, 0.7, math.inf, -math.inf, 0.7, 0.7, -math.inf, 0.6] + [math.inf] * 8,
+}
 
 
 def warmup(then, start, total):
@@ -59,20 +70,31 @@ SCHEDULES = {
     "step gamma": lambda o: schedules.StepLR(o, 2, gamma=0.5),
     "multistep": lambda o: schedules.MultiStepLR(o, [2, 5, 5, 11], gamma=0.3),
     "exponential": lambda o: schedules.ExponentialLR(o, 0.9),
+    "exponential growth": lambda o: schedules.ExponentialLR(o, 1.1),
     "cosine": lambda o: schedules.CosineAnnealingLR(o, 7),
     "cosine floor": lambda o: schedules.CosineAnnealingLR(o, 7, eta_min=0.01),
+    "cosine between": lambda o: schedules.CosineAnnealingLR(o, 7, eta_min=0.3),
     "polynomial": lambda o: schedules.PolynomialLR(o),
     "polynomial power": lambda o: schedules.PolynomialLR(o, 12, 0.9),
     "warmup": warmup(None, 1 / 3, 5),
     "warmup cosine": warmup(lambda o: schedules.CosineAnnealingLR(o, 10), 0.1, 4),
     "warmup step": warmup(lambda o: schedules.StepLR(o, 3), 0.5, 2),
+    "warmup multistep": warmup(lambda o: schedules.MultiStepLR(o, [1, 4], gamma=0.3), 0.5, 3),
+    "warmup polynomial": warmup(lambda o: schedules.PolynomialLR(o, 12, 0.9), 0.2, 3),
     "plateau": lambda o: schedules.ReduceLROnPlateau(o, patience=2),
     "plateau cooldown": lambda o: schedules.ReduceLROnPlateau(o, factor=0.5, patience=1, cooldown=2, min_lr=0.1),
     "plateau absolute": lambda o: schedules.ReduceLROnPlateau(
         o, factor=0.5, patience=1, threshold=0.15, threshold_mode="abs"
     ),
     "plateau max": lambda o: schedules.ReduceLROnPlateau(o, mode="max", factor=0.5, patience=3, threshold=0.01),
+    "plateau eps": lambda o: schedules.ReduceLROnPlateau(o, factor=0.5, patience=1, eps=0.03),
+    "plateau no patience": lambda o: schedules.ReduceLROnPlateau(o, factor=0.9, patience=0, threshold=0),
 }
+
+
+def plateau(mode, threshold_mode, threshold=1e-4):
+    options = dict(mode=mode, factor=0.5, patience=2, threshold=threshold, threshold_mode=threshold_mode)
+    return lambda o: schedules.ReduceLROnPlateau(o, **options)
 
 
 def start(p):
@@ -91,6 +113,7 @@ def trajectory(kind, options):
     optimizer = kind(parameters, **options)
     values = []
     for t in range(STEPS):
+        optimizer.param_groups[0]["lr"] = optimizer.defaults["lr"] * RATE_FACTORS[t % len(RATE_FACTORS)]
         for p, parameter in enumerate(parameters):
             parameter.grad = None if p == 1 and t < 2 else gradient(p, t)
         optimizer.step()
@@ -98,13 +121,13 @@ def trajectory(kind, options):
     return values
 
 
-def rates(make):
+def rates(make, metrics="falling"):
     """The rates of two groups at the start and after each step."""
     groups = [{"params": [torch.zeros(1, requires_grad=True)], "lr": lr} for lr in (0.5, 0.2)]
     optimizer = SGD(groups, lr=0.1)
     schedule = make(optimizer)
     values = [group["lr"] for group in optimizer.param_groups]
-    for metric in METRICS:
+    for metric in METRICS[metrics]:
         optimizer.step()
         if isinstance(schedule, schedules.ReduceLROnPlateau):
             schedule.step(metric)
@@ -126,7 +149,8 @@ def clipped(max_norm):
 def listing(values):
     lines, line = [], ""
     for value in values:
-        text = repr(value) + ", "
+        name = "infinity" if math.isinf(value) else "not_a_number" if math.isnan(value) else repr(value)
+        text = ("-" if value == -math.inf else "") + name + ", "
         if len(line) + len(text) > 112:
             lines.append(line.rstrip())
             line = ""
@@ -137,10 +161,22 @@ def listing(values):
 def header():
     cases = {name: trajectory(*case) for name, case in OPTIMIZERS.items()}
     cases |= {"schedule " + name: rates(make) for name, make in SCHEDULES.items()}
+    cases |= {f"schedule plateau {mode} no threshold flat": rates(plateau(mode, "rel", 0), "flat") for mode in ("min", "max")}
+    cases |= {
+        f"schedule plateau {mode} {threshold_mode} {metrics}": rates(plateau(mode, threshold_mode), metrics)
+        for mode in ("min", "max")
+        for threshold_mode in ("rel", "abs")
+        for metrics in METRICS
+    }
     cases |= {f"clip {max_norm}": clipped(max_norm) for max_norm in (0.5, 100.0)}
     out = "#pragma once\n\n// Made by tests/golden/make_optim.py with PyTorch " + torch.__version__.split("a")[0] + ".\n"
-    out += "// clang-format off\n\n#include <map>\n#include <string>\n#include <vector>\n\n"
-    out += "inline const std::vector<double> metrics = {\n" + listing(METRICS) + "};\n\n"
+    out += "// clang-format off\n\n#include <limits>\n#include <map>\n#include <string>\n#include <vector>\n\n"
+    out += "inline constexpr double infinity = std::numeric_limits<double>::infinity();\n"
+    out += "inline constexpr double not_a_number = std::numeric_limits<double>::quiet_NaN();\n\n"
+    out += f"inline const std::vector<double> rate_factors = {{{str(RATE_FACTORS)[1:-1]}}};\n\n"
+    out += "inline const std::map<std::string, std::vector<double>> metrics = {\n"
+    out += ",\n".join('    {"' + name + '", {\n' + listing(values) + "}}" for name, values in METRICS.items())
+    out += "};\n\n"
     out += "inline const std::map<std::string, std::vector<double>> expected = {\n"
     out += ",\n".join('    {"' + name + '", {\n' + listing(values) + "}}" for name, values in cases.items())
     return out + "};\n"

@@ -26,8 +26,8 @@ TEST_CASE_TEMPLATE("Interpolate and the context modules as in PyTorch", S, float
   CHECK(golden.layer("pixel_attention_blocks", PixelAttention<S>(2)));
   CHECK(golden.layer("channel_attention", ChannelAttention<S>(), 10));
   CHECK(golden.layer("gather_distribute", GatherDistribute<S>(4)));
-  CHECK(golden.layer("self_attention", self_attention<S>(6), 10));
-  CHECK(golden.layer("double_attention", double_attention<S>(6), 10));
-  CHECK(golden.layer("dual_attention", dual_attention<S>(8), 10));
+  CHECK(golden.layer("self_attention", self_attention<S>(6, 3e-4), 10));
+  CHECK(golden.layer("double_attention", double_attention<S>(6, 3e-4), 10));
+  CHECK(golden.layer("dual_attention", dual_attention<S>(8, 3e-4), 10));
   CHECK(golden.untested() == "");
 }

@@ -55,7 +55,7 @@ void check_ham(Golden<S>& golden, HamKind kind, const std::string& name) {
   ham("online_evaluation", 6, {.train_steps = 3, .eval_steps = 4, .online_update = OnlineUpdate::evaluation});
 
   const auto options = [&](Index d, bool full = false) {
-    HamburgerOptions result{.kind = kind, .D = d, .pixels = 12};
+    HamburgerOptions result{.kind = kind, .D = d, .pixels = 12, .norm_momentum = 3e-4};
     result.ham = {.rank = 3, .train_steps = 3, .eval_steps = 4, .inverse_temperature = 10, .random_bases = false};
     if (full) result.ham.gradient = HamGradient::bptt;
     return result;

@@ -101,7 +101,7 @@ TEST_CASE("Flickr8k's photographs and captions") {
   }
   const std::string all = dir + "/text/Flickr8k.token.txt";
   if (!std::filesystem::exists(all)) return;
-  CHECK(decode_captions(detail::read_text(all), all).size() == 8092);
+  CHECK(decode_captions(read_text(all), all).size() == 8092);
   const auto known = load_captions(dir + "/flickr8k", {.captions = all, .skip_unmatched = true});
   CHECK(known.size() == some.size());
   CHECK(known.captions(known.size() - 1) == some.captions(some.size() - 1));

@@ -3,6 +3,8 @@
 #include "conformance.hpp"
 #include "lamina/models/clip.hpp"
 #include "lamina/models/resnet.hpp"
+#include "lamina/nn/batch_norm.hpp"
+#include "lamina/nn/dropout.hpp"
 #include "lamina/nn/linear.hpp"
 #include "lamina/nn/relu.hpp"
 #include "lamina/nn/summary.hpp"
@@ -163,6 +165,47 @@ TEST_CASE("the learned scale is clamped at 100") {
   CHECK(scale.value.item() == std::log(100.0f));
   Parameter<float> most(Tensor<float>::full({}, std::log(100.0f)));
   CHECK(contrastive_loss(embeddings, most).value == loss);
+  scale.value.fill(5);
+  clamp_logit_scale(scale);
+  CHECK(scale.value.item() == std::log(100.0f));
+  scale.value.fill(4);
+  clamp_logit_scale(scale);
+  CHECK(scale.value.item() == 4);
+}
+
+TEST_CASE("frozen encoders stay as they are while the heads learn") {
+  manual_seed(1);
+  DistilBertOptions text = small;
+  text.dropout = text.attention_dropout = 0.5;
+  ClipModel<float> clip{
+      ImageEncoder<float>({Conv2d<float>(3, 8, 3), BatchNorm2d<float>(8), ReLU<float>(), Dropout<float>(0.5)},
+                          {3, 8, 8}),
+      TextEncoder<float>(text),
+      {.projection = 8}};
+  const auto images = Random(2).normal<float>({6, 3, 8, 8});
+  const PackedTokens texts = small_texts(6);
+  freeze(clip.image_encoder);
+  freeze(clip.text_encoder);
+  const auto image_state = state_dict(std::as_const(clip.image_encoder)),
+             text_state = state_dict(std::as_const(clip.text_encoder)),
+             head_state = state_dict(std::as_const(clip.image_projection));
+  const Tensor<float> image_features = clip.image_encoder.infer(images), text_features = clip.text_encoder.infer(texts);
+  AdamW optimizer(parameters(clip), {.lr = 5e-3, .weight_decay = 0.1});
+  Tape tape;
+  for (int step = 0; step < 5; ++step) {
+    CHECK(clip.image_encoder.forward(images, tape) == image_features);
+    clip.image_encoder.discard(tape);
+    CHECK(clip.text_encoder.forward(texts, tape) == text_features);
+    clip.text_encoder.discard(tape);
+    const auto [loss, grad] = soft_target_loss(clip.forward(images, texts, tape));
+    clip.backward(grad, tape, InputGrad::skip);
+    optimizer.step();
+  }
+  CHECK(state_dict(std::as_const(clip.image_encoder)) == image_state);
+  CHECK(state_dict(std::as_const(clip.text_encoder)) == text_state);
+  CHECK(clip.image_encoder.infer(images) == image_features);
+  CHECK(clip.text_encoder.infer(texts) == text_features);
+  CHECK(state_dict(std::as_const(clip.image_projection)) != head_state);
 }
 
 TEST_CASE("CLIP names what does not fit") {

@@ -289,6 +289,51 @@ TEST_CASE("temperature and top_k") {
   }
 }
 
+TEST_CASE("top_k takes exactly k of equal logits, the lowest levels first") {
+  // Levels with the logits 1, 2, 2, 1, 2 everywhere.
+  Sequential<float> net{MaskedConv2d(Mask::A, 1, 5, 3)};
+  net.get<MaskedConv2d<float>>(0).weight.value.fill(0);
+  net.get<MaskedConv2d<float>>(0).bias.value = Tensor<float>({5}, {1, 2, 2, 1, 2});
+  const std::vector<std::vector<std::int32_t>> wanted{{1}, {1, 2}, {1, 2, 4}, {0, 1, 2, 4}, {0, 1, 2, 3, 4}};
+  for (const bool incremental : {true, false})
+    for (Index k = 1; k <= 5; ++k) {
+      CAPTURE(k);
+      std::vector<bool> drawn(5, false);
+      const Tensor<float> images =
+          sample(net, {8, 1, 8, 8}, {.levels = 5, .top_k = k, .seed = 3, .incremental = incremental});
+      for (const auto level : pixel_levels(images, 5).values()) drawn[static_cast<std::size_t>(level)] = true;
+      std::vector<std::int32_t> levels;
+      for (std::int32_t level = 0; level < 5; ++level)
+        if (drawn[static_cast<std::size_t>(level)]) levels.push_back(level);
+      CHECK(levels == wanted[static_cast<std::size_t>(k - 1)]);
+    }
+}
+
+TEST_CASE("a model that gives no numbers draws nothing") {
+  Sequential<float> net{MaskedConv2d(Mask::A, 1, 3, 3)};
+  net.get<MaskedConv2d<float>>(0).weight.value.fill(0);
+  auto& bias = net.get<MaskedConv2d<float>>(0).bias.value;
+  constexpr float infinity = std::numeric_limits<float>::infinity(), nan = std::numeric_limits<float>::quiet_NaN();
+  const auto fails = [&](const SampleOptions& options) {
+    CHECK_THROWS_WITH_AS(sample(net, {2, 1, 4, 4}, options),
+                         "complete: the model's logits are not finite for sample 0, channel 0 at row 0, column 0: look "
+                         "for NaN in its weights, or a training run that diverged",
+                         NumericalError);
+  };
+  for (const auto& logits : {std::array{nan, 1.f, 2.f},
+                             {1.f, 2.f, nan},
+                             {1.f, infinity, 2.f},
+                             {nan, nan, nan},
+                             {-infinity, -infinity, -infinity}}) {
+    bias = Tensor<float>({3}, {logits[0], logits[1], logits[2]});
+    fails({.levels = 3});
+    fails({.levels = 3, .top_k = 1});
+    fails({.levels = 3, .incremental = false});
+  }
+  bias = Tensor<float>({3}, {-infinity, 0, -infinity});  // what cannot be is no error
+  CHECK(sample(net, {2, 1, 4, 4}, {.levels = 3}) == Tensor<float>::full({2, 1, 4, 4}, 0.5f));
+}
+
 TEST_CASE("Gated PixelCNN learns what its condition says") {
   manual_seed(8);
   auto net = gated_pixelcnn({.blocks = 1, .hidden = 8, .levels = 2, .classes = 2});

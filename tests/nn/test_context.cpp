@@ -44,6 +44,15 @@ TEST_CASE("self-attention's memory grows linearly in the number of pixels") {
   CHECK(peak(32) <= 5 * peak(16));
 }
 
+TEST_CASE("nearest takes the pixel of the exact quotient") {
+  // Where PyTorch's rounded scale gives the pixel before.
+  for (const auto& [in, out, at, pixel] : {std::array<Index, 4>{14, 46, 23, 7}, {26, 22, 11, 13}, {30, 58, 29, 15}}) {
+    Tensor<float> x({1, 1, in, 1});
+    for (Index i = 0; i < in; ++i) x.data()[i] = static_cast<float>(i);
+    CHECK(interpolate(x, {out, 1})(0, 0, at, 0) == static_cast<float>(pixel));
+  }
+}
+
 TEST_CASE("Interpolate and the attentions name themselves and what is wrong") {
   CHECK(Interpolate({4, 8}).name() == "Interpolate((4, 8), nearest)");
   CHECK(Interpolate(4, {.mode = InterpolateMode::bilinear, .align_corners = true}).name() ==

@@ -124,6 +124,44 @@ TEST_CASE("after an exception the tape holds nothing of the call that threw") {
   CHECK(tape.empty());
 }
 
+TEST_CASE("a thousand forwards without a backward are taken for a mistake") {
+  const Tensor<float> x({2, 2}, {1, 2, 3, 4});
+  Sequential<float> net{Linear(2, 3), ReLU()};
+  Linear<float> other(2, 1);
+  Tape tape;
+  for (int i = 0; i < 1000; ++i) {
+    net.forward(x, tape);
+    if (i % 2) other.forward(x, tape);  // counted by itself
+  }
+  const char* const message =
+      "Tape: 1000 forwards of Sequential(Linear(2, 3), ReLU()) wait for their backwards, and what they saved is kept: "
+      "to evaluate, call the module (infer), which needs no tape; to forget them, clear() the tape; if so many are "
+      "meant, set_limit()";
+  CHECK_THROWS_WITH_AS(net.forward(x, tape), message, StateError);
+  other.backward(other.forward(x, tape), tape);  // the tape is as it was
+  CHECK_THROWS_WITH_AS(net.forward(x, tape), message, StateError);
+
+  tape.set_limit(1001);
+  const Tensor<float> y = net.forward(x, tape);
+  CHECK_THROWS_AS(net.forward(x, tape), StateError);
+  for (int i = 0; i < 3; ++i) {  // what was taken back, thrown away or failed waits no longer
+    net.backward(y, tape);
+    net.forward(x, tape);
+    CHECK_THROWS_AS(net.forward(x, tape), StateError);
+    net.discard(tape);
+    CHECK_THROWS_AS(net.forward(Tensor<float>({2, 5}), tape), ShapeError);
+    net.forward(x, tape);
+  }
+  tape.clear();
+  for (int i = 0; i < 1001; ++i) net.forward(x, tape);
+  CHECK_THROWS_AS(net.forward(x, tape), StateError);
+  CHECK_THROWS_WITH_AS(tape.set_limit(0), "Tape: the limit must be at least 1, got 0", ValueError);
+
+  Tape training;  // a loop that takes back what it runs never meets the limit
+  for (int i = 0; i < 2500; ++i) net.backward(net.forward(x, training), training);
+  CHECK(training.empty());
+}
+
 TEST_CASE("a model run twice before its backwards: a critic on real and fake") {
   Sequential net{Linear(3, 4), ReLU(), Linear(4, 1)};
   Sequential separate = net;

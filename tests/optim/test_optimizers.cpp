@@ -98,7 +98,9 @@ TEST_CASE_TEMPLATE("every optimiser makes PyTorch's steps", S, float, double) {
     Two<S> two;
     const auto optimizer = maker(two.list);
     std::vector<double> values;
+    const double lr = optimizer->lr();
     for (int t = 0; t < steps; ++t) {
+      optimizer->set_lr(lr * rate_factors[static_cast<std::size_t>(t) % rate_factors.size()]);
       two.set_gradients(t);
       optimizer->step();
       two.append(values);

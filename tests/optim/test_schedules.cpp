@@ -27,35 +27,72 @@ Make make(Options options) {
   return [=](OptimizerBase& o) { return std::make_unique<S>(o, options); };
 }
 
-const std::vector<std::pair<std::string, Make>>& cases() {
-  static const std::vector<std::pair<std::string, Make>> list = {
-      {"step", make<StepLR>(StepLROptions{.step_size = 3})},
-      {"step gamma", make<StepLR>(StepLROptions{.step_size = 2, .gamma = 0.5})},
-      {"multistep", make<MultiStepLR>(MultiStepLROptions{.milestones = {2, 5, 5, 11}, .gamma = 0.3})},
-      {"exponential", make<ExponentialLR>(ExponentialLROptions{.gamma = 0.9})},
-      {"cosine", make<CosineAnnealingLR>(CosineAnnealingLROptions{.T_max = 7})},
-      {"cosine floor", make<CosineAnnealingLR>(CosineAnnealingLROptions{.T_max = 7, .eta_min = 0.01})},
-      {"polynomial", make<PolynomialLR>(PolynomialLROptions{})},
-      {"polynomial power", make<PolynomialLR>(PolynomialLROptions{.total_iters = 12, .power = 0.9})},
-      {"warmup", make<LinearWarmup>(LinearWarmupOptions{})},
-      {"warmup cosine",
-       [](OptimizerBase& o) {
-         return std::make_unique<LinearWarmup>(o, LinearWarmupOptions{.total_iters = 4, .start_factor = 0.1},
-                                               CosineAnnealingLR(o, {.T_max = 10}));
-       }},
-      {"warmup step",
-       [](OptimizerBase& o) {
-         return std::make_unique<LinearWarmup>(o, LinearWarmupOptions{.total_iters = 2, .start_factor = 0.5},
-                                               StepLR(o, {.step_size = 3}));
-       }},
-      {"plateau", make<ReduceLROnPlateau>(ReduceLROnPlateauOptions{.patience = 2})},
-      {"plateau cooldown",
-       make<ReduceLROnPlateau>(ReduceLROnPlateauOptions{.factor = 0.5, .patience = 1, .cooldown = 2, .min_lr = 0.1})},
-      {"plateau absolute", make<ReduceLROnPlateau>(ReduceLROnPlateauOptions{
-                               .factor = 0.5, .patience = 1, .threshold = 0.15, .threshold_mode = "abs"})},
-      {"plateau max", make<ReduceLROnPlateau>(
-                          ReduceLROnPlateauOptions{.mode = "max", .factor = 0.5, .patience = 3, .threshold = 0.01})},
-  };
+/// A schedule, its key in `expected`, and that of the metrics it is told.
+struct Case {
+  std::string name;
+  Make make;
+  std::string metrics = "falling";
+};
+
+const std::vector<Case>& cases() {
+  static const std::vector<Case> list = [] {
+    std::vector<Case> result = {
+        {"step", make<StepLR>(StepLROptions{.step_size = 3})},
+        {"step gamma", make<StepLR>(StepLROptions{.step_size = 2, .gamma = 0.5})},
+        {"multistep", make<MultiStepLR>(MultiStepLROptions{.milestones = {2, 5, 5, 11}, .gamma = 0.3})},
+        {"exponential", make<ExponentialLR>(ExponentialLROptions{.gamma = 0.9})},
+        {"exponential growth", make<ExponentialLR>(ExponentialLROptions{.gamma = 1.1})},
+        {"cosine", make<CosineAnnealingLR>(CosineAnnealingLROptions{.T_max = 7})},
+        {"cosine floor", make<CosineAnnealingLR>(CosineAnnealingLROptions{.T_max = 7, .eta_min = 0.01})},
+        {"cosine between", make<CosineAnnealingLR>(CosineAnnealingLROptions{.T_max = 7, .eta_min = 0.3})},
+        {"polynomial", make<PolynomialLR>(PolynomialLROptions{})},
+        {"polynomial power", make<PolynomialLR>(PolynomialLROptions{.total_iters = 12, .power = 0.9})},
+        {"warmup", make<LinearWarmup>(LinearWarmupOptions{})},
+        {"warmup cosine",
+         [](OptimizerBase& o) {
+           return std::make_unique<LinearWarmup>(o, LinearWarmupOptions{.total_iters = 4, .start_factor = 0.1},
+                                                 CosineAnnealingLR(o, {.T_max = 10}));
+         }},
+        {"warmup step",
+         [](OptimizerBase& o) {
+           return std::make_unique<LinearWarmup>(o, LinearWarmupOptions{.total_iters = 2, .start_factor = 0.5},
+                                                 StepLR(o, {.step_size = 3}));
+         }},
+        {"warmup multistep",
+         [](OptimizerBase& o) {
+           return std::make_unique<LinearWarmup>(o, LinearWarmupOptions{.total_iters = 3, .start_factor = 0.5},
+                                                 MultiStepLR(o, {.milestones = {1, 4}, .gamma = 0.3}));
+         }},
+        {"warmup polynomial",
+         [](OptimizerBase& o) {
+           return std::make_unique<LinearWarmup>(o, LinearWarmupOptions{.total_iters = 3, .start_factor = 0.2},
+                                                 PolynomialLR(o, {.total_iters = 12, .power = 0.9}));
+         }},
+        {"plateau", make<ReduceLROnPlateau>(ReduceLROnPlateauOptions{.patience = 2})},
+        {"plateau cooldown",
+         make<ReduceLROnPlateau>(ReduceLROnPlateauOptions{.factor = 0.5, .patience = 1, .cooldown = 2, .min_lr = 0.1})},
+        {"plateau absolute", make<ReduceLROnPlateau>(ReduceLROnPlateauOptions{
+                                 .factor = 0.5, .patience = 1, .threshold = 0.15, .threshold_mode = "abs"})},
+        {"plateau max", make<ReduceLROnPlateau>(
+                            ReduceLROnPlateauOptions{.mode = "max", .factor = 0.5, .patience = 3, .threshold = 0.01})},
+        {"plateau eps", make<ReduceLROnPlateau>(ReduceLROnPlateauOptions{.factor = 0.5, .patience = 1, .eps = 0.03})},
+        {"plateau no patience",
+         make<ReduceLROnPlateau>(ReduceLROnPlateauOptions{.factor = 0.9, .patience = 0, .threshold = 0})},
+    };
+    for (const char* mode : {"min", "max"})
+      result.push_back({detail::text("plateau ", mode, " no threshold flat"),
+                        make<ReduceLROnPlateau>(
+                            ReduceLROnPlateauOptions{.mode = mode, .factor = 0.5, .patience = 2, .threshold = 0}),
+                        "flat"});
+    for (const char* mode : {"min", "max"})
+      for (const char* threshold_mode : {"rel", "abs"})
+        for (const auto& sequence : metrics)
+          result.push_back({detail::text("plateau ", mode, " ", threshold_mode, " ", sequence.first),
+                            make<ReduceLROnPlateau>(ReduceLROnPlateauOptions{
+                                .mode = mode, .factor = 0.5, .patience = 2, .threshold_mode = threshold_mode}),
+                            sequence.first});
+    return result;
+  }();
   return list;
 }
 
@@ -63,20 +100,20 @@ const std::vector<std::pair<std::string, Make>>& cases() {
 
 TEST_CASE("every schedule gives PyTorch's rates") {
   for (const auto& entry : cases()) {
-    const std::string& name = entry.first;
-    const auto& maker = entry.second;
+    const auto& [name, maker, sequence] = entry;
+    const std::vector<double>& told = metrics.at(sequence);
     CAPTURE(name);
     Rates rates;
     const auto schedule = maker(rates.optimizer);
     std::vector<double> values{rates.optimizer.lr(0), rates.optimizer.lr(1)};
-    for (const double metric : metrics) {
+    for (const double metric : told) {
       if (schedule->needs_metric())
         schedule->step(metric);
       else
         schedule->step();
       values.insert(values.end(), {rates.optimizer.lr(0), rates.optimizer.lr(1)});
     }
-    CHECK(schedule->steps() == static_cast<Index>(metrics.size()));
+    CHECK(schedule->steps() == static_cast<Index>(told.size()));
     const auto& wanted = expected.at("schedule " + name);
     REQUIRE(values.size() == wanted.size());
     for (std::size_t i = 0; i < values.size(); ++i) {
@@ -88,23 +125,23 @@ TEST_CASE("every schedule gives PyTorch's rates") {
 
 TEST_CASE("a schedule continues from a saved state with the same bits") {
   for (const auto& entry : cases()) {
-    const std::string& name = entry.first;
-    const auto& maker = entry.second;
+    const auto& [name, maker, sequence] = entry;
+    const std::vector<double>& told = metrics.at(sequence);
     CAPTURE(name);
     Rates whole, before, after;
     const auto uninterrupted = maker(whole.optimizer), first = maker(before.optimizer);
     std::unique_ptr<Schedule> second;
-    for (std::size_t t = 0; t < metrics.size(); ++t) {
+    for (std::size_t t = 0; t < told.size(); ++t) {
       if (t == 7) {
         after.optimizer.load_state(before.optimizer.state());
         second = maker(after.optimizer);  // from rates that are not those of the start
         second->load_state(first->state());
         after.optimizer.load_state(before.optimizer.state());  // the warm-up's constructor has set the rates
       }
-      uninterrupted->step(metrics[t]);
-      if (t < 7) first->step(metrics[t]);
+      uninterrupted->step(told[t]);
+      if (t < 7) first->step(told[t]);
       if (t < 7) continue;
-      second->step(metrics[t]);
+      second->step(told[t]);
       CHECK(after.optimizer.lr(0) == whole.optimizer.lr(0));
       CHECK(after.optimizer.lr(1) == whole.optimizer.lr(1));
     }
@@ -134,6 +171,7 @@ TEST_CASE("schedule options are checked") {
   refuses([&] { StepLR(o, {.step_size = 0}); }, "StepLR: step_size must be at least 1, got 0");
   refuses([&] { StepLR(o, {.step_size = 1, .gamma = -1}); }, "StepLR: gamma must not be negative, got -1");
   refuses([&] { MultiStepLR(o, {.milestones = {3, 2}}); }, "MultiStepLR: milestones must be in increasing order");
+  refuses([&] { MultiStepLR(o, {.milestones = {0, 2}}); }, "MultiStepLR: milestones must be at least 1, got 0");
   refuses([&] { ExponentialLR(o, {.gamma = -1}); }, "ExponentialLR: gamma must not be negative, got -1");
   refuses([&] { CosineAnnealingLR(o, {.T_max = 0}); }, "CosineAnnealingLR: T_max must be at least 1, got 0");
   refuses([&] { PolynomialLR(o, {.total_iters = 0}); }, "PolynomialLR: total_iters must be at least 1, got 0");

@@ -1,6 +1,7 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <limits>
 
 #include "lamina/train/metrics.hpp"
 
@@ -14,6 +15,22 @@ TEST_CASE("predicted classes and accuracy") {
   CHECK(accuracy(logits, Labels({4}, {1, 0, 255, 0}), {.ignore_index = 255}) == 1);
   CHECK(std::isnan(accuracy(logits, Labels::full({4}, -100))));
   CHECK(predicted_classes(logits[0]) == Labels({}, {1}));
+}
+
+TEST_CASE("of logits that are NaN no class is the likeliest") {
+  constexpr float infinity = std::numeric_limits<float>::infinity(), nan = std::numeric_limits<float>::quiet_NaN();
+  for (const Index at : {0, 1, 2}) {
+    Tensor<float> logits({2, 3}, {1, 2, 3, 1, 0, 2});
+    logits(1, at) = nan;
+    CHECK_THROWS_WITH_AS(predicted_classes(logits),
+                         "predicted_classes: a logit of position 1 is NaN, so that no class is the likeliest",
+                         NumericalError);
+    for (const std::int32_t label : {0, 1, 2, -1}) CHECK(accuracy(logits, Labels({2}, {2, label})) == 0.5);
+  }
+  const Tensor<float> pixels({1, 2, 2}, {0, 1, nan, 0});
+  CHECK(count_correct(pixels, Labels({1, 2}, {0, 0})).correct == 1);
+  CHECK(predicted_classes(Tensor<float>({3}, {-infinity, infinity, infinity})) == Labels({}, {1}));
+  CHECK(predicted_classes(Tensor<float>({2}, {-infinity, -infinity})) == Labels({}, {0}));
 }
 
 TEST_CASE("accuracy over pixels") {

@@ -1,9 +1,12 @@
 #pragma once
 
 #include <Eigen/Core>
+#include <cmath>
+#include <concepts>
 #include <cstdint>
 #include <cstring>
 #include <initializer_list>
+#include <limits>
 #include <memory>
 #include <span>
 #include <string>
@@ -69,15 +72,17 @@ class Tensor {
   static Tensor zeros(const Shape& shape) { return full(shape, Scalar(0)); }
   static Tensor ones(const Shape& shape) { return full(shape, Scalar(1)); }
 
-  /// A tensor over memory that somebody else owns, without copying. Writes through this tensor go to that memory as
-  /// long as no other tensor shares it. `keep_alive`, if given, is held until the last tensor over it is gone;
+  /// A tensor over memory that somebody else owns, without copying: after `auto t = Tensor<>::wrap(data, shape)`, what
+  /// is written to t goes to that memory as long as no other tensor shares it. This holds for t alone: its copies and
+  /// what it is moved or assigned to copy the elements before the first write, so no layer or function ever writes to
+  /// memory that was handed to it. `keep_alive`, if given, is held until the last tensor over the memory is gone;
   /// without it the memory must outlive them all.
   static Tensor wrap(Scalar* data, const Shape& shape, std::shared_ptr<const void> keep_alive = nullptr) {
-    return wrap(data, true, shape, std::move(keep_alive));
+    return Tensor(data, false, shape, std::move(keep_alive));
   }
   /// The same over constant memory: the first write makes a copy.
   static Tensor wrap(const Scalar* data, const Shape& shape, std::shared_ptr<const void> keep_alive = nullptr) {
-    return wrap(const_cast<Scalar*>(data), false, shape, std::move(keep_alive));
+    return Tensor(const_cast<Scalar*>(data), true, shape, std::move(keep_alive));
   }
 
   const Shape& shape() const { return shape_; }
@@ -118,14 +123,15 @@ class Tensor {
   /// Throws ShapeError when the counts differ.
   Tensor reshape(std::initializer_list<Index> extents) const& { return Tensor(*this).reshape(extents); }
   Tensor reshape(std::initializer_list<Index> extents) && {
+    constexpr Index largest = std::numeric_limits<Index>::max();
     std::vector<Index> sizes(extents);
     Index known = 1;
     Index* unknown = nullptr;
     for (Index& extent : sizes) {
       if (extent == -1 && !unknown)
         unknown = &extent;
-      else
-        known *= extent;
+      else if (extent >= 0)
+        known = extent > 0 && known > largest / extent ? largest : known * extent;
     }
     if (unknown) *unknown = known > 0 ? numel() / known : 0;
     return std::move(*this).reshape(Shape(std::span<const Index>(sizes)));
@@ -181,14 +187,15 @@ class Tensor {
 
   void fill(Scalar value) { std::fill_n(data(), numel(), value); }
 
-  /// The elements converted one by one.
+  /// The elements converted one by one. From floating point to integers, as static_cast where that is defined; what is
+  /// too large or too small becomes the largest or smallest integer, and NaN 0.
   template <class Other>
   Tensor<Other> cast() const {
     if constexpr (std::is_same_v<Other, Scalar>) {
       return *this;
     } else {
       Tensor<Other> result(shape_);
-      std::transform(data_, data_ + numel(), result.data(), [](Scalar value) { return static_cast<Other>(value); });
+      std::transform(data_, data_ + numel(), result.data(), &converted<Other>);
       return result;
     }
   }
@@ -198,7 +205,8 @@ class Tensor {
   /// Whether a copy keeps its elements whatever happens to this tensor: not over memory that its owner may write to.
   bool copies_are_stable() const { return storage_.stable(); }
 
-  /// Whether nobody else holds the elements, so that writing to them copies nothing.
+  /// Whether nobody else holds the elements, other tensors or the owner of wrapped memory: what takes a tensor by value
+  /// may then put its result there.
   bool exclusive() const { return storage_.exclusive(); }
 
   /// Elementwise, in place; the shapes must be equal.
@@ -221,9 +229,19 @@ class Tensor {
     array() *= factor;
     return *this;
   }
-  friend Tensor operator+(Tensor a, const Tensor& b) { return std::move(a += b); }
-  friend Tensor operator-(Tensor a, const Tensor& b) { return std::move(a -= b); }
-  friend Tensor operator*(Tensor a, const Tensor& b) { return std::move(a *= b); }
+  /// In a's storage if nobody else holds it.
+  friend Tensor operator+(Tensor a, const Tensor& b) {
+    Tensor result = std::move(a);
+    return std::move(result += b);
+  }
+  friend Tensor operator-(Tensor a, const Tensor& b) {
+    Tensor result = std::move(a);
+    return std::move(result -= b);
+  }
+  friend Tensor operator*(Tensor a, const Tensor& b) {
+    Tensor result = std::move(a);
+    return std::move(result *= b);
+  }
 
   /// Same shape and the same bits.
   friend bool operator==(const Tensor& a, const Tensor& b) {
@@ -232,16 +250,24 @@ class Tensor {
   }
 
  private:
-  static Tensor wrap(Scalar* data, bool writable, const Shape& shape, std::shared_ptr<const void> keep_alive) {
-    Tensor result;
-    result.shape_ = shape;
-    result.storage_ = detail::Storage(data, writable, std::move(keep_alive));
-    result.data_ = data;
-    return result;
+  Tensor(Scalar* data, bool constant, const Shape& shape, std::shared_ptr<const void> keep_alive)
+      : shape_(shape), storage_(data, constant, std::move(keep_alive)), data_(data) {}
+
+  template <class Other>
+  static Other converted(Scalar value) {
+    using Limits = std::numeric_limits<Other>;
+    if constexpr (std::is_floating_point_v<Scalar> && std::is_integral_v<Other> && !std::is_same_v<Other, bool>) {
+      if (!(value == value)) return Other(0);
+      // As powers of two, which Scalar holds exactly: max() + 1, and min() or 0.
+      const Scalar beyond = std::ldexp(Scalar(1), Limits::digits), least = Limits::is_signed ? -beyond : Scalar(0);
+      if (value >= beyond) return Limits::max();
+      if (value <= least) return Limits::min();
+    }
+    return static_cast<Other>(value);
   }
 
   void detach() {
-    if (storage_.exclusive()) return;
+    if (storage_.writable()) return;
     Tensor copy(shape_);
     if (copy.data_) std::memcpy(copy.data_, data_, static_cast<std::size_t>(numel()) * sizeof(Scalar));
     *this = std::move(copy);
@@ -256,13 +282,16 @@ class Tensor {
       if (!valid) break;
       position = position * shape_[axis++] + i;
     }
-    if (!valid) throw ShapeError(detail::text("Tensor: no element ", Shape(std::span(indices)), " in ", shape_));
+    if (!valid)
+      throw ShapeError(detail::text("Tensor: no element ",
+                                    Shape(std::span<const Index>(indices.begin(), indices.size())), " in ", shape_));
     return position;
   }
 
   void check_matrix(Index rows, Index cols) const {
-    detail::require<ShapeError>(rows >= 0 && cols >= 0 && rows * cols == numel(), "Tensor::matrix: cannot view ",
-                                shape_, " as ", rows, " x ", cols);
+    detail::require<ShapeError>(
+        rows >= 0 && cols >= 0 && (cols == 0 ? numel() == 0 : numel() % cols == 0 && rows == numel() / cols),
+        "Tensor::matrix: cannot view ", shape_, " as ", rows, " x ", cols);
   }
   void check_same(const Tensor& other, const char* operation) const {
     detail::require<ShapeError>(shape_ == other.shape_, "Tensor ", operation, ": shapes ", shape_, " and ",

@@ -5,7 +5,6 @@
 #include <cmath>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -14,6 +13,7 @@
 
 #include "lamina/core/random.hpp"
 #include "lamina/data/dataset.hpp"
+#include "lamina/data/lines.hpp"
 
 namespace lamina {
 
@@ -84,94 +84,156 @@ std::pair<CaptionDataset<Scalar>, CaptionDataset<Scalar>> split(const CaptionDat
 
 namespace detail {
 
-/// Takes a line off a text, without its end.
-inline std::string_view take_line(std::string_view& text) {
-  const std::size_t end = std::min(text.find('\n'), text.size());
-  std::string_view line = text.substr(0, end);
-  text.remove_prefix(std::min(end + 1, text.size()));
-  if (line.ends_with('\r')) line.remove_suffix(1);
-  return line;
-}
-
 inline std::string_view trimmed(std::string_view text) {
-  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
-  while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
-  return text;
+  constexpr std::string_view spaces = " \t\r\n";
+  const std::size_t begin = std::min(text.find_first_not_of(spaces), text.size());
+  return text.substr(begin, text.find_last_not_of(spaces) + 1 - begin);
 }
 
-/// The fields of a line of comma-separated values; quoted ones may contain commas, and quotes twice.
-inline std::vector<std::string> split_csv(std::string_view line) {
-  std::vector<std::string> fields{""};
-  bool quoted = false;
-  for (std::size_t i = 0; i < line.size(); ++i) {
-    const char c = line[i];
-    if (c == '"' && (quoted || fields.back().empty())) {
-      if (quoted && i + 1 < line.size() && line[i + 1] == '"')
-        fields.back() += line[++i];
-      else
-        quoted = !quoted;
-    } else if (c == ',' && !quoted) {
-      fields.emplace_back();
-    } else {
-      fields.back() += c;
-    }
+/// The parts of a line between bars, without the spaces around them; the last one is the rest, at most `most` of them.
+inline std::vector<std::string> split_bars(std::string_view line, std::size_t most) {
+  std::vector<std::string> fields;
+  while (fields.size() + 1 < most && line.find('|') != std::string_view::npos) {
+    fields.emplace_back(trimmed(line.substr(0, line.find('|'))));
+    line.remove_prefix(line.find('|') + 1);
   }
+  fields.emplace_back(trimmed(line));
   return fields;
 }
 
+/// Reads captions; see decode_captions.
+class CaptionReader {
+ public:
+  CaptionReader(std::string_view text, const std::string& source)
+      : rest_(without_byte_order_mark(text)), source_(source) {}
+
+  std::vector<ImageCaptions> read() {
+    if (more()) {
+      const std::string_view first = peek();
+      if (first.find('\t') != std::string_view::npos)
+        read_tokens();
+      else
+        read_table(first.find('|') != std::string_view::npos);
+    }
+    require<FileError>(!entries_.empty(), source_, ": there are no captions in it");
+    return std::move(entries_);
+  }
+
+ private:
+  template <class... Parts>
+  void check(bool condition, Index line, const Parts&... parts) const {
+    if (!condition) throw FileError(text(source_, ": line ", line, ": ", parts...));
+  }
+  std::string_view peek() const {
+    std::string_view copy = rest_;
+    return take_line(copy);
+  }
+  std::string_view line() {
+    ++line_;
+    return take_line(rest_);
+  }
+  /// Whether there is another line with something in it, which is then the next.
+  bool more() {
+    while (!rest_.empty() && trimmed(peek()).empty()) line();
+    return !rest_.empty();
+  }
+
+  void read_tokens() {
+    while (more()) {
+      const std::string_view found = line();
+      const std::size_t tab = found.find('\t'), hash = found.substr(0, std::min(tab, found.size())).rfind('#');
+      check(tab != std::string_view::npos && hash != std::string_view::npos, line_,
+            "expected name#number, a tab and a caption, found '", found, "'");
+      add(line_, found.substr(0, hash), found.substr(tab + 1));
+    }
+  }
+
+  void read_table(bool bars) {
+    const std::string_view header = peek();
+    const std::vector<std::string> names = bars ? split_bars(line(), header.size()) : comma_separated();
+    const auto column = [&](const char* name, const char* other) {
+      const auto is_it = [&](const std::string& each) { return trimmed(each) == name || trimmed(each) == other; };
+      return static_cast<std::size_t>(std::find_if(names.begin(), names.end(), is_it) - names.begin());
+    };
+    const std::size_t image = column("image", "image_name"), caption = column("caption", "comment");
+    check(std::max(image, caption) < names.size(), line_,
+          "expected name#number, a tab and a caption, or a table with columns image and caption, found '", header, "'");
+    while (more()) {
+      const Index first_line = line_ + 1;
+      const std::string_view found = peek();
+      const std::vector<std::string> fields = bars ? barred(names.size()) : comma_separated();
+      check(std::max(image, caption) < fields.size(), first_line, "expected at least ", std::max(image, caption) + 1,
+            " fields, found '", found, "'");
+      add(first_line, fields[image], fields[caption]);
+    }
+  }
+
+  /// A line of Flickr30k. One of the published file's, "2199200615.jpg| 4   A dog runs ...", lacks the second bar.
+  std::vector<std::string> barred(std::size_t columns) {
+    std::vector<std::string> fields = split_bars(line(), columns);
+    const std::size_t digits = std::min(fields.back().find_first_not_of("0123456789"), fields.back().size());
+    if (fields.size() + 1 == columns && digits > 0 && fields.back().substr(digits).starts_with(' ')) {
+      fields.emplace_back(trimmed(fields.back().substr(digits)));
+      fields[columns - 2].resize(digits);
+    }
+    return fields;
+  }
+
+  /// The fields of the next record of comma-separated values; quoted ones may contain commas, line ends, and quotes
+  /// twice.
+  std::vector<std::string> comma_separated() {
+    const Index first_line = ++line_;
+    std::vector<std::string> fields{""};
+    bool quoted = false;
+    std::size_t i = 0;
+    for (; i < rest_.size() && (quoted || rest_[i] != '\n'); ++i) {
+      const char c = rest_[i];
+      if (c == '"' && quoted && rest_.substr(i + 1).starts_with('"')) {
+        fields.back() += rest_[++i];
+      } else if (c == '"' && (quoted || fields.back().empty())) {
+        quoted = !quoted;
+      } else if (c == ',' && !quoted) {
+        fields.emplace_back();
+      } else {
+        fields.back() += c;
+        line_ += c == '\n';
+      }
+    }
+    check(!quoted, first_line, "a quote without end");
+    if (fields.back().ends_with('\r')) fields.back().pop_back();
+    rest_.remove_prefix(std::min(i + 1, rest_.size()));
+    return fields;
+  }
+
+  void add(Index line, std::string_view image, std::string_view caption) {
+    check(!image.empty(), line, "there is no image");
+    check(!trimmed(caption).empty(), line, "the caption of ", image, " is empty");
+    const auto [place, added] = places_.emplace(std::string(image), entries_.size());
+    if (added) entries_.push_back({std::string(image), {}});
+    entries_[place->second].captions.emplace_back(trimmed(caption));
+  }
+
+  std::string_view rest_;
+  const std::string& source_;
+  Index line_ = 0;  // the last one taken
+  std::vector<ImageCaptions> entries_;
+  std::unordered_map<std::string, std::size_t> places_;
+};
+
 }  // namespace detail
 
-/// Captions in one of the two forms in which Flickr8k is found, images in the order of their first caption:
+/// Captions in one of the forms in which Flickr8k and Flickr30k are found, images in the order of their first caption:
 ///
 ///   1000268201_693b08cb0e.jpg#0<tab>A child in a pink dress is climbing up a set of stairs .      a token file
 ///   image,caption                                              a table, whose first line names its columns; others
 ///   1000268201_693b08cb0e.jpg,"A child , climbing stairs ."    than these two are ignored
+///   image_name| comment_number| comment                        a table with bars, without quotes
+///   1000092795.jpg| 0| Two young guys with shaggy hair look at their hands .
 ///
-/// `source` is the file's path, for messages. Throws FileError, with the line, for what is neither, and for a caption
-/// without words.
+/// A quoted field may go on over several lines; a byte order mark before the text is ignored. `source` is the file's
+/// path, for messages. Throws FileError, with the line, for what is none of these, and for a caption without words.
 inline std::vector<ImageCaptions> decode_captions(std::string_view text, const std::string& source) {
-  using detail::require;
-  std::vector<ImageCaptions> entries;
-  std::unordered_map<std::string, std::size_t> places;
-  const auto add = [&](Index line, std::string_view image, std::string_view caption) {
-    require<FileError>(!image.empty(), source, ": line ", line, ": there is no image");
-    require<FileError>(!detail::trimmed(caption).empty(), source, ": line ", line, ": the caption of ", image,
-                       " is empty");
-    const auto [place, added] = places.emplace(std::string(image), entries.size());
-    if (added) entries.push_back({std::string(image), {}});
-    entries[place->second].captions.emplace_back(detail::trimmed(caption));
-  };
-  Index number = 0;
-  std::optional<std::pair<std::size_t, std::size_t>> columns;  // of image and caption in a table
-  while (!text.empty()) {
-    const std::string_view line = detail::take_line(text);
-    ++number;
-    if (detail::trimmed(line).empty()) continue;
-    if (entries.empty() && !columns && line.find('\t') == std::string_view::npos) {
-      const std::vector<std::string> names = detail::split_csv(line);
-      const auto column = [&](const char* name) {
-        return static_cast<std::size_t>(std::find(names.begin(), names.end(), name) - names.begin());
-      };
-      columns = {column("image"), column("caption")};
-      require<FileError>(std::max(columns->first, columns->second) < names.size(), source, ": line ", number,
-                         ": expected name#number, a tab and a caption, or a table with columns image and caption, "
-                         "found '",
-                         line, "'");
-    } else if (columns) {
-      const std::vector<std::string> fields = detail::split_csv(line);
-      require<FileError>(std::max(columns->first, columns->second) < fields.size(), source, ": line ", number,
-                         ": expected at least ", std::max(columns->first, columns->second) + 1, " fields, found '",
-                         line, "'");
-      add(number, fields[columns->first], fields[columns->second]);
-    } else {
-      const std::size_t tab = line.find('\t'), hash = line.substr(0, std::min(tab, line.size())).rfind('#');
-      require<FileError>(tab != std::string_view::npos && hash != std::string_view::npos, source, ": line ", number,
-                         ": expected name#number, a tab and a caption, found '", line, "'");
-      add(number, line.substr(0, hash), line.substr(tab + 1));
-    }
-  }
-  require<FileError>(!entries.empty(), source, ": there are no captions in it");
-  return entries;
+  return detail::CaptionReader(text, source).read();
 }
 
 namespace detail {

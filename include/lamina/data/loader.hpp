@@ -42,7 +42,7 @@ class Epoch {
       : dataset_(std::move(dataset)), options_(std::move(options)), epoch_(epoch), samples_(dataset_->size()) {
     // The transform of sample i draws from split(epoch, i); the order takes a key that no sample has.
     if (options_.shuffle) order_ = Random(options_.seed).split(epoch, ~std::uint64_t{0}).permutation(samples_);
-    batches_ = (samples_ + (options_.drop_last ? 0 : options_.batch_size - 1)) / options_.batch_size;
+    batches_ = options_.drop_last ? samples_ / options_.batch_size : parts_of(samples_, options_.batch_size);
     if (options_.prefetch > 0) worker_ = std::thread([this] { work(); });
   }
   Epoch(const Epoch&) = delete;
@@ -175,7 +175,9 @@ class DataLoader {
   }
 
   /// Batches in an epoch.
-  Index size() const { return (samples() + (options_.drop_last ? 0 : options_.batch_size - 1)) / options_.batch_size; }
+  Index size() const {
+    return options_.drop_last ? samples() / options_.batch_size : parts_of(samples(), options_.batch_size);
+  }
   /// Samples in the dataset.
   Index samples() const { return dataset_->size(); }
   const LoaderOptions<Scalar>& options() const { return options_; }
@@ -213,7 +215,10 @@ class DataLoader {
 
   /// Starts an epoch, and counts it.
   Iterator begin() {
-    return Iterator(std::make_unique<detail::Epoch<Scalar>>(dataset_, options_, static_cast<std::uint64_t>(epoch_++)));
+    const auto epoch = static_cast<std::uint64_t>(epoch_);
+    Iterator first(std::make_unique<detail::Epoch<Scalar>>(dataset_, options_, epoch));
+    detail::count_up(epoch_);
+    return first;
   }
   std::default_sentinel_t end() const { return {}; }
 

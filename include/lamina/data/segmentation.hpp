@@ -1,7 +1,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 #include <vector>
 
 #include "lamina/data/dataset.hpp"
@@ -17,8 +16,9 @@ struct SegmentationAugmentOptions {
 };
 
 /// The augmentation of Geng et al. 2021, appendix E.1, of an image [C, H, W] and its labels [H, W] together: a random
-/// scale (bilinear; labels take the nearest), padding below and to the right where that is smaller than the crop, a
-/// random window of the crop's size, a random mirror image. Used as LoaderOptions::augment.
+/// scale (bilinear; labels take the nearest; sizes are rounded down), padding below and to the right where that is
+/// smaller than the crop, a random window of the crop's size, a random mirror image. For HamNet the crop's sides should
+/// be k S + 1, where S is its output stride, see aligned_size. Used as LoaderOptions::augment.
 class SegmentationAugment {
  public:
   /// Throws ValueError for a size below 1, no scales, or one that is not positive.
@@ -40,7 +40,7 @@ class SegmentationAugment {
     const double scale =
         options_.scales[static_cast<std::size_t>(random.below(static_cast<Index>(options_.scales.size())))];
     const auto scaled = [scale](Index side) {
-      return std::max<Index>(1, static_cast<Index>(std::lround(scale * static_cast<double>(side))));
+      return std::max<Index>(1, static_cast<Index>(scale * static_cast<double>(side)));
     };
     const Index h = scaled(size[0]), w = scaled(size[1]);
     const Index top = random.below(std::max<Index>(0, h - crop_.h) + 1);

@@ -128,13 +128,14 @@ class Normalize {
     const Index channels = image.dim(0), plane = image.numel() / channels;
     if (channels != static_cast<Index>(mean_.size()))
       throw ShapeError(detail::text("Normalize: expected ", mean_.size(), " channels, got shape ", image.shape()));
-    Scalar* x = image.data();
+    Tensor<Scalar> result = std::move(image);
+    Scalar* x = result.data();
     for (Index c = 0; c < channels; ++c) {
       const auto mean = static_cast<Scalar>(mean_[static_cast<std::size_t>(c)]);
       const auto std = static_cast<Scalar>(std_[static_cast<std::size_t>(c)]);
       for (Index i = 0; i < plane; ++i, ++x) *x = (*x - mean) / std;
     }
-    return image;
+    return result;
   }
   template <class Scalar>
   Tensor<Scalar> operator()(Tensor<Scalar> image, Random&) const {
@@ -257,9 +258,10 @@ class RandomHorizontalFlip {
     detail::require_image("RandomHorizontalFlip", image);
     if (random.uniform() >= p_) return image;
     const Index columns = image.dim(2);
-    Scalar* end = image.data() + image.numel();
-    for (Scalar* row = image.data(); row != end; row += columns) std::reverse(row, row + columns);
-    return image;
+    Tensor<Scalar> result = std::move(image);
+    Scalar* end = result.data() + result.numel();
+    for (Scalar* row = result.data(); row != end; row += columns) std::reverse(row, row + columns);
+    return result;
   }
 
  private:
@@ -293,13 +295,14 @@ class Lighting {
     for (std::size_t k = 0; k < 3; ++k)
       amount[k] = options_.standard_deviation * random.normal() * options_.eigenvalues[k];
     const Index plane = image.numel() / 3;
-    Scalar* x = image.data();
+    Tensor<Scalar> result = std::move(image);
+    Scalar* x = result.data();
     for (std::size_t c = 0; c < 3; ++c) {
       const auto& row = options_.eigenvectors[c];
       const auto shift = static_cast<Scalar>(row[0] * amount[0] + row[1] * amount[1] + row[2] * amount[2]);
       for (Index i = 0; i < plane; ++i) *x++ += shift;
     }
-    return image;
+    return result;
   }
 
  private:

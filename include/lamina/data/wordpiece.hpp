@@ -14,6 +14,7 @@
 
 #include "lamina/core/tensor.hpp"
 #include "lamina/data/detail/unicode.hpp"
+#include "lamina/data/lines.hpp"
 
 namespace lamina {
 
@@ -298,13 +299,7 @@ class WordPiece {
 inline WordPiece decode_vocabulary(std::string_view text, const std::string& source,
                                    const WordPieceOptions& options = {}) {
   std::vector<std::string> tokens;
-  while (!text.empty()) {
-    const std::size_t end = std::min(text.find('\n'), text.size());
-    std::string_view line = text.substr(0, end);
-    if (line.ends_with('\r')) line.remove_suffix(1);
-    tokens.emplace_back(line);
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
+  for (text = without_byte_order_mark(text); !text.empty();) tokens.emplace_back(take_line(text));
   detail::require<FileError>(!tokens.empty(), source, ": expected a vocabulary, one token a line; the file is empty");
   try {
     return WordPiece(std::move(tokens), options);

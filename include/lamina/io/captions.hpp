@@ -17,18 +17,9 @@
 
 namespace lamina {
 
-namespace detail {
-
-inline std::string read_text(const std::string& path) {
-  const Bytes bytes = read_file(path);
-  return {bytes.begin(), bytes.end()};
-}
-
-}  // namespace detail
-
 /// Reads a vocab.txt, one token a line; see decode_vocabulary. Throws FileError when it cannot be read.
 inline WordPiece load_vocabulary(const std::string& path, const WordPieceOptions& options = {}) {
-  return decode_vocabulary(detail::read_text(path), path, options);
+  return decode_vocabulary(read_text(path), path, options);
 }
 
 /// Image files, decoded when asked for; their targets are their numbers.
@@ -63,34 +54,37 @@ inline std::string find_captions(const std::string& dir) {
   std::vector<std::string> found;
   for (const auto& entry : std::filesystem::directory_iterator(dir)) {
     const std::string name = entry.path().filename().string();
-    if (entry.is_regular_file() && (name == "captions.csv" || name == "captions.txt" || name.ends_with(".token.txt")))
+    const bool known = name == "captions.csv" || name == "captions.txt" || name == "results.csv";
+    if (entry.is_regular_file() && (known || name.ends_with(".token.txt") || name.ends_with(".token")))
       found.push_back(entry.path().string());
   }
   std::sort(found.begin(), found.end());
-  require<FileError>(!found.empty(), dir, ": no captions: expected a captions.csv, captions.txt or *.token.txt");
+  require<FileError>(!found.empty(), dir,
+                     ": no captions: expected a captions.csv, captions.txt, results.csv, *.token.txt or *.token");
   require<FileError>(found.size() == 1, dir, ": several files of captions, ", found[0], " and ",
                      found.size() > 1 ? found[1] : "", ": say which");
   return found[0];
 }
 
 inline std::string find_images(const std::string& dir) {
-  for (const char* name : {"images", "Images", "Flicker8k_Dataset", "Flickr8k_Dataset"})
+  for (const char* name :
+       {"images", "Images", "Flicker8k_Dataset", "Flickr8k_Dataset", "flickr30k_images", "flickr30k-images"})
     if (std::filesystem::is_directory(std::filesystem::path(dir) / name)) return text(dir, "/", name);
-  throw FileError(text(dir, ": no folder images, Images or Flicker8k_Dataset"));
+  throw FileError(text(dir, ": no folder images, Images, Flicker8k_Dataset or flickr30k_images"));
 }
 
 }  // namespace detail
 
-/// Images with captions in the layout of Flickr8k (Hodosh, Young, Hockenmaier 2013): in `dir` a folder of images and a
-/// file of captions (see decode_captions). Throws FileError for what is missing or damaged; for captions of images that
-/// are not there and for images without captions, unless asked to leave them out: their number and the first of them.
-/// (Flickr8k itself has captions for one image that it has not.)
+/// Images with captions in the layout of Flickr8k (Hodosh, Young, Hockenmaier 2013) and Flickr30k (Young et al. 2014):
+/// in `dir` a folder of images and a file of captions (see decode_captions). Throws FileError for what is missing or
+/// damaged; for captions of images that are not there and for images without captions, unless asked to leave them out:
+/// their number and the first of them. (Flickr8k itself has captions for one image that it has not.)
 template <class Scalar = float>
 CaptionDataset<Scalar> load_captions(const std::string& dir, const LoadCaptionsOptions& options = {}) {
   try {
     const std::string source = options.captions.empty() ? detail::find_captions(dir) : options.captions;
     const std::string folder = options.images.empty() ? detail::find_images(dir) : options.images;
-    std::vector<ImageCaptions> entries = decode_captions(detail::read_text(source), source);
+    std::vector<ImageCaptions> entries = decode_captions(read_text(source), source);
     std::vector<std::string> present;
     for (const auto& entry : std::filesystem::directory_iterator(folder))
       if (entry.is_regular_file() && detail::is_image(entry.path().extension().string()))

@@ -28,19 +28,28 @@ inline std::string data_directory(std::string given = "") {
 
 namespace detail {
 
-/// The path itself, or with .gz behind it, whichever exists.
-inline std::string find_data(const std::string& path, const std::string& dir, bool compressed) {
-  if (file_exists(path)) return path;
-  if (compressed && file_exists(path + ".gz")) return path + ".gz";
-  throw FileError(text(path, ": no such file", compressed ? ", nor with .gz" : "", "; looked in the data folder '", dir,
-                       "', which --data DIR or LAMINA_DATA sets"));
+/// The first of these files that is there; one that may not be read is. (Archives of MNIST are often unpacked into
+/// folders that have the files' names.)
+inline std::string find_data(const std::vector<std::string>& paths, const std::string& dir) {
+  for (const std::string& path : paths) {
+    std::error_code error;
+    if (file_exists(path) && !std::filesystem::is_directory(path, error)) return path;
+  }
+  throw FileError(text(paths[0], ": no such file", paths.size() > 1 ? ", nor with .gz" : "",
+                       "; looked in the data folder '", dir, "', which --data DIR or LAMINA_DATA sets"));
+}
+
+/// MNIST's file of this name, as it was first published or with a dot, raw or compressed.
+inline std::string find_idx(const std::string& dir, const std::string& part, const std::string& type) {
+  const std::string path = text(dir, "/", part, "-", type), dotted = text(dir, "/", part, ".", type);
+  return find_data({path, path + ".gz", dotted, dotted + ".gz"}, dir);
 }
 
 template <class Scalar>
 TensorDataset<Scalar> load_idx(const std::string& dir, const std::string& name, bool train) {
-  const std::string stem = text(dir, "/", name, "/", train ? "train" : "t10k");
-  const std::string image_path = find_data(stem + "-images-idx3-ubyte", dir, true);
-  const std::string label_path = find_data(stem + "-labels-idx1-ubyte", dir, true);
+  const std::string stem = text(name, "/", train ? "train" : "t10k");
+  const std::string image_path = find_idx(dir, stem + "-images", "idx3-ubyte");
+  const std::string label_path = find_idx(dir, stem + "-labels", "idx1-ubyte");
   const Tensor<std::uint8_t> images = decode_idx(read_file(image_path), image_path);
   const Tensor<std::uint8_t> labels = decode_idx(read_file(label_path), label_path);
   require<FileError>(images.rank() == 3, image_path, ": expected images [N, H, W], found shape ", images.shape());
@@ -59,7 +68,7 @@ TensorDataset<Scalar> load_cifar(const std::vector<std::string>& files, const st
   std::vector<CifarRecords> parts;
   Index count = 0;
   for (const std::string& file : files) {
-    const std::string path = find_data(text(dir, "/", file), dir, false);
+    const std::string path = find_data({text(dir, "/", file)}, dir);
     parts.push_back(decode_cifar(read_file(path), classes, path));
     count += parts.back().labels.dim(0);
   }
@@ -82,7 +91,8 @@ inline bool is_image(std::string extension) {
 }  // namespace detail
 
 /// MNIST (LeCun, Cortes, Burges): 60,000 training or 10,000 test images [1, 28, 28], classes digit_classes, from the
-/// IDX files, raw or .gz. Throws FileError, naming the file, when one is missing or damaged.
+/// IDX files, raw or .gz, named as they were published or with a dot (train-images.idx3-ubyte). Throws FileError,
+/// naming the file, when one is missing or damaged.
 template <class Scalar = float>
 TensorDataset<Scalar> load_mnist(const std::string& dir, bool train = true) {
   return detail::load_idx<Scalar>(dir, "mnist", train);

@@ -24,31 +24,45 @@ using AnyTensor =
 /// Names and tensors, in order.
 using NamedTensors = std::vector<std::pair<std::string, AnyTensor>>;
 
-/// An element type in a file.
-enum class DType { BOOL, U8, I8, F8_E5M2, F8_E4M3, I16, U16, F16, BF16, I32, U32, F32, I64, U64, F64 };
+/// An element type in a file: all that safetensors has. Those from F8_E5M2 on are named only, Lamina does not read
+/// them.
+enum class DType {
+  BOOL,
+  U8,
+  I8,
+  I16,
+  U16,
+  F16,
+  BF16,
+  I32,
+  U32,
+  F32,
+  I64,
+  U64,
+  F64,
+  F8_E5M2,
+  F8_E4M3,
+  F8_E8M0,
+  F8_E4M3FNUZ,
+  F8_E5M2FNUZ,
+  F4,
+  F6_E2M3,
+  F6_E3M2,
+  C64
+};
 
 namespace detail {
 
 struct DTypeInfo {
   std::string_view name;  // safetensors'
-  std::size_t size;       // bytes
+  std::size_t bits;
 };
 
-inline constexpr std::array<DTypeInfo, 15> dtypes{{{"BOOL", 1},
-                                                   {"U8", 1},
-                                                   {"I8", 1},
-                                                   {"F8_E5M2", 1},
-                                                   {"F8_E4M3", 1},
-                                                   {"I16", 2},
-                                                   {"U16", 2},
-                                                   {"F16", 2},
-                                                   {"BF16", 2},
-                                                   {"I32", 4},
-                                                   {"U32", 4},
-                                                   {"F32", 4},
-                                                   {"I64", 8},
-                                                   {"U64", 8},
-                                                   {"F64", 8}}};
+inline constexpr std::array<DTypeInfo, 22> dtypes{
+    {{"BOOL", 8},  {"U8", 8},      {"I8", 8},      {"I16", 16},    {"U16", 16},        {"F16", 16},
+     {"BF16", 16}, {"I32", 32},    {"U32", 32},    {"F32", 32},    {"I64", 64},        {"U64", 64},
+     {"F64", 64},  {"F8_E5M2", 8}, {"F8_E4M3", 8}, {"F8_E8M0", 8}, {"F8_E4M3FNUZ", 8}, {"F8_E5M2FNUZ", 8},
+     {"F4", 4},    {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"C64", 64}}};
 
 inline const DTypeInfo& info(DType dtype) { return dtypes[static_cast<std::size_t>(dtype)]; }
 
@@ -97,7 +111,7 @@ Tensor<T> convert(const std::uint8_t* bytes, const Shape& shape) {
   return result;
 }
 
-/// Whether tensor<T> reads elements of this type: a floating-point T reads every floating-point type but F8 (F64 is
+/// Whether tensor<T> reads elements of this type: a floating-point T reads F16, BF16, F32 and F64 (which is
 /// rounded to a float), an integer T every integer type whose values it holds.
 template <class T>
 bool readable_as(DType dtype) {
@@ -162,7 +176,8 @@ Tensor<T> to_tensor(const std::uint8_t* bytes, DType dtype, const Shape& shape,
   }
 }
 
-/// The type of AnyTensor nearest to a file's, as a value: f(float{}), f(std::int64_t{}), ... U64 and F8 have none.
+/// The type of AnyTensor nearest to a file's, as a value: f(float{}), f(std::int64_t{}), ... U64 has none, nor has
+/// what is named only.
 template <class F>
 AnyTensor nearest(DType dtype, F f) {
   switch (dtype) {

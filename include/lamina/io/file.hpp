@@ -1,17 +1,20 @@
 #pragma once
 
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
 
-#include <atomic>
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <new>
 #include <span>
 #include <string>
 #include <string_view>
@@ -19,6 +22,7 @@
 #include <vector>
 
 #include "lamina/core/error.hpp"
+#include "lamina/data/lines.hpp"
 
 namespace lamina {
 
@@ -61,14 +65,42 @@ inline Descriptor open_to_read(const std::string& path) {
   return file;
 }
 
-inline Bytes read_all(const std::string& path) {
+/// f(), in which memory that ends is an error of this file.
+template <class F>
+auto within_memory(const std::string& path, F&& f) {
+  try {
+    return f();
+  } catch (const std::bad_alloc&) {
+    fail(path, "read", ENOMEM);
+  } catch (const OutOfMemory& error) {
+    throw FileError(text(path, ": cannot read: ", error.what()));
+  }
+}
+
+}  // namespace detail
+
+struct ReadOptions {
+  /// Most bytes that compressed data may become, or that come from what has no size of its own (a pipe, a device).
+  std::size_t max_bytes = std::size_t{1} << 30;
+};
+
+namespace detail {
+
+/// The bytes of a file as they are.
+inline Bytes read_all(const std::string& path, const ReadOptions& options = {}) {
   const Descriptor file = open_to_read(path);
   struct stat status;
   if (::fstat(file.get(), &status) != 0) fail(path, "read", errno);
+  const std::size_t expected = S_ISREG(status.st_mode) ? static_cast<std::size_t>(status.st_size) : 0;
+  const auto memory = static_cast<std::size_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<std::size_t>(::getpagesize());
+  require<FileError>(expected < memory, path, ": cannot read: the file has ", expected, " bytes, this machine ", memory,
+                     " of memory");
+  const std::size_t most = std::max(expected, options.max_bytes);
   // One byte more than a regular file has shows its end without another reallocation.
-  Bytes bytes(static_cast<std::size_t>(status.st_size) + 1);
+  Bytes bytes(expected + 1);
   std::size_t size = 0;
   while (true) {
+    require<FileError>(size <= most, path, ": exceeds the limit of ", most, " bytes (ReadOptions::max_bytes)");
     if (size == bytes.size()) bytes.resize(2 * size + 4096);
     const ssize_t got = ::read(file.get(), bytes.data() + size, bytes.size() - size);
     if (got < 0 && errno == EINTR) continue;
@@ -80,15 +112,27 @@ inline Bytes read_all(const std::string& path) {
   return bytes;
 }
 
-/// Inflates data from offset `begin` of a file. `window` is zlib's windowBits: 31 for gzip, -15 for raw deflate.
-/// Returns where the compressed data ended.
-inline std::size_t inflate_into(const std::string& path, std::span<const std::uint8_t> bytes, std::size_t begin,
-                                int window, Bytes& out) {
+inline bool is_gzip(std::span<const std::uint8_t> bytes) {
+  return bytes.size() >= 2 && bytes[0] == 0x1f && bytes[1] == 0x8b;
+}
+
+/// Decompressed data, and the offset at which the compressed data ended.
+struct Inflated {
+  Bytes data;
+  std::size_t end;
+};
+
+/// Inflates bytes from an offset on: gzip, one or more members, or raw deflate. More than `most` bytes are an error:
+/// "SOURCE: the decompressed data exceeds BOUND".
+enum class Deflated { gzip, raw };
+inline Inflated inflated(const std::string& source, std::span<const std::uint8_t> bytes, std::size_t begin,
+                         Deflated form, std::size_t most, std::string_view bound) {
   z_stream stream{};
-  require<FileError>(inflateInit2(&stream, window) == Z_OK, path, ": cannot start zlib");
+  require<FileError>(inflateInit2(&stream, form == Deflated::gzip ? 31 : -15) == Z_OK, source, ": cannot start zlib");
   const std::unique_ptr<z_stream, int (*)(z_stream*)> guard(&stream, inflateEnd);
-  constexpr std::size_t largest = 1u << 30;  // zlib counts in 32 bits
-  std::size_t used = out.size(), position = begin;
+  constexpr std::size_t largest = 1u << 30;                          // zlib counts in 32 bits
+  Bytes out(std::min(most, 4 * (bytes.size() - begin) + 1024) + 1);  // one more shows what is too much
+  std::size_t used = 0, position = begin;
   while (true) {
     if (stream.avail_in == 0) {
       const std::size_t piece = std::min(bytes.size() - position, largest);
@@ -96,55 +140,163 @@ inline std::size_t inflate_into(const std::string& path, std::span<const std::ui
       stream.avail_in = static_cast<uInt>(piece);
       position += piece;
     }
-    if (used == out.size()) out.resize(std::max<std::size_t>(2 * used, 4 * bytes.size() + 1024));
+    if (used == out.size()) out.resize(std::min(most, 2 * used) + 1);
     const std::size_t room = std::min(out.size() - used, largest);
     stream.next_out = out.data() + used;
     stream.avail_out = static_cast<uInt>(room);
     const int result = inflate(&stream, Z_NO_FLUSH);
     used += room - stream.avail_out;
+    require<FileError>(used <= most, source, ": the decompressed data exceeds ", bound);
     const std::size_t at = position - stream.avail_in;
     if (result == Z_STREAM_END) {
+      if (form == Deflated::gzip && is_gzip(bytes.subspan(at)) && inflateReset(&stream) == Z_OK) continue;
       out.resize(used);
-      return at;
+      return {std::move(out), at};
     }
     if (result == Z_BUF_ERROR && at == bytes.size())
-      throw FileError(text(path, ": the compressed data is cut short at offset ", at));
+      throw FileError(text(source, ": the compressed data is cut short at offset ", at));
     if (result != Z_OK && result != Z_BUF_ERROR)
-      throw FileError(text(path, ": the compressed data is damaged at offset ", at, ": ",
+      throw FileError(text(source, ": the compressed data is damaged at offset ", at, ": ",
                            stream.msg ? stream.msg : zError(result)));
   }
 }
 
 }  // namespace detail
 
-/// Whether the path names something that can be opened for reading.
-inline bool file_exists(const std::string& path) { return ::access(path.c_str(), R_OK) == 0; }
-
-/// All bytes of a file; one that begins as gzip does is decompressed. Throws FileError, with the system's reason, when
-/// it cannot be read, and with the offset when the compressed data is damaged, cut short, or followed by other data.
-inline Bytes read_file(const std::string& path) {
-  Bytes bytes = detail::read_all(path);
-  const auto is_gzip = [&](std::size_t at) {
-    return bytes.size() >= at + 2 && bytes[at] == 0x1f && bytes[at + 1] == 0x8b;
-  };
-  if (!is_gzip(0)) return bytes;
-  Bytes out;
-  std::size_t end = 0;
-  do {  // a gzip file is one or more members
-    end = detail::inflate_into(path, bytes, end, 31, out);
-  } while (is_gzip(end));
-  detail::require<FileError>(end == bytes.size(), path, ": ", bytes.size() - end,
-                             " bytes of other data after the end of the gzip data, at offset ", end);
-  return out;
+/// Whether there is something at this path, readable or not.
+inline bool file_exists(const std::string& path) {
+  struct stat status;
+  return ::stat(path.c_str(), &status) == 0 || (errno != ENOENT && errno != ENOTDIR);
 }
 
+/// Bytes that begin as gzip does, one or more members, decompressed; others as they are. `source` is the file's path,
+/// for messages. Throws FileError, with the offset, when the compressed data is damaged, cut short, or followed by
+/// other data, and when it is larger than options.max_bytes.
+inline Bytes decompress(Bytes bytes, const std::string& source, const ReadOptions& options = {}) {
+  if (!detail::is_gzip(bytes)) return bytes;
+  const std::string bound = detail::text("the limit of ", options.max_bytes, " bytes (ReadOptions::max_bytes)");
+  auto [data, end] = detail::inflated(source, bytes, 0, detail::Deflated::gzip, options.max_bytes, bound);
+  detail::require<FileError>(end == bytes.size(), source, ": ", bytes.size() - end,
+                             " bytes of other data after the end of the gzip data, at offset ", end);
+  return std::move(data);
+}
+
+/// All bytes of a file, decompressed if it is gzip; see decompress. Throws FileError, with the system's reason, when it
+/// cannot be read or memory does not hold it.
+inline Bytes read_file(const std::string& path, const ReadOptions& options = {}) {
+  return detail::within_memory(path, [&] { return decompress(detail::read_all(path, options), path, options); });
+}
+
+/// A text file, decompressed as by read_file, without the UTF-8 byte order mark that some editors write before it.
+inline std::string read_text(const std::string& path, const ReadOptions& options = {}) {
+  const Bytes bytes = read_file(path, options);
+  return std::string(without_byte_order_mark({reinterpret_cast<const char*>(bytes.data()), bytes.size()}));
+}
+
+/// The lines of a text file, whether they end as on Unix or on Windows.
+inline std::vector<std::string> read_lines(const std::string& path, const ReadOptions& options = {}) {
+  const std::string text = read_text(path, options);
+  std::vector<std::string> lines;
+  for (std::string_view rest = text; !rest.empty();) lines.emplace_back(take_line(rest));
+  return lines;
+}
+
+namespace detail {
+
+/// What writing to a path writes: the path, or what a symbolic link there leads to, be it there yet or not.
+inline std::string behind_links(const std::string& path) {
+  std::string target = path;
+  for (int links = 0; links < 40; ++links) {
+    std::array<char, 4096> to;
+    const ssize_t size = ::readlink(target.c_str(), to.data(), to.size());
+    if (size < 0) return target;
+    const std::string_view next(to.data(), static_cast<std::size_t>(size));
+    target = next.starts_with('/') ? std::string(next) : target.substr(0, target.rfind('/') + 1) + std::string(next);
+  }
+  fail(path, "write", ELOOP);
+}
+
+/// Keeps a signal from the calling thread while it lives; one that this thread causes meanwhile is forgotten.
+class WithoutSignal {
+ public:
+  explicit WithoutSignal(int signal) : signal_(signal), pending_before_(pending()) {
+    sigemptyset(&set_);
+    sigaddset(&set_, signal);
+    ::pthread_sigmask(SIG_BLOCK, &set_, &old_);
+  }
+  WithoutSignal(const WithoutSignal&) = delete;
+  WithoutSignal& operator=(const WithoutSignal&) = delete;
+  ~WithoutSignal() {
+    int taken;
+    if (!pending_before_ && pending()) ::sigwait(&set_, &taken);
+    ::pthread_sigmask(SIG_SETMASK, &old_, nullptr);
+  }
+
+ private:
+  bool pending() const {
+    sigset_t now;
+    return ::sigpending(&now) == 0 && sigismember(&now, signal_) == 1;
+  }
+  int signal_;
+  bool pending_before_;
+  sigset_t set_, old_;
+};
+
+/// A new file "TARGET.tmp-NUMBER" to write, with the smallest number that nobody uses. Who writes one holds a lock on
+/// it, which ends with the process however that ends: so one that exists without a lock was left by a writer that died,
+/// and is removed. Neither process numbers nor machines that share the folder can be confused.
+class TemporaryFile {
+ public:
+  /// Throws FileError, of `path`, when the folder cannot be written.
+  TemporaryFile(const std::string& path, const std::string& target, mode_t mode) {
+    int number = 0;
+    while (!create(text(target, ".tmp-", number), mode)) {
+      if (errno != EEXIST) fail(path, "write", errno);
+      number += !remove_leftover(text(target, ".tmp-", number));
+    }
+    for (int other = number + 1; other < number + 8; ++other) remove_leftover(text(target, ".tmp-", other));
+  }
+
+  Descriptor file;
+  std::string name;
+
+ private:
+  /// Whether a file could be made and locked; else errno says why.
+  bool create(const std::string& candidate, mode_t mode) {
+    while (true) {
+      Descriptor opened(::open(candidate.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode));
+      if (opened.get() < 0) return false;
+      // A file system without locks has no leftovers removed either.
+      while (::flock(opened.get(), LOCK_EX) != 0 && errno == EINTR) continue;
+      struct stat status;
+      if (::fstat(opened.get(), &status) == 0 && status.st_nlink == 0) continue;  // taken for a leftover meanwhile
+      file = std::move(opened);
+      name = candidate;
+      return true;
+    }
+  }
+
+  /// Whether there was a file of a writer that died, which is gone now.
+  static bool remove_leftover(const std::string& name) {
+    const Descriptor file(::open(name.c_str(), O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+    if (file.get() < 0 || ::flock(file.get(), LOCK_EX | LOCK_NB) != 0) return false;
+    struct stat locked, named;  // the name may be another file's since
+    if (::fstat(file.get(), &locked) != 0 || ::lstat(name.c_str(), &named) != 0) return false;
+    if (!S_ISREG(locked.st_mode) || locked.st_ino != named.st_ino || locked.st_dev != named.st_dev) return false;
+    return ::unlink(name.c_str()) == 0;
+  }
+};
+
+}  // namespace detail
+
 /// Writes a file whole or not at all: into a temporary file beside it, which commit() syncs to the disk and renames
-/// over the old one. Without commit(), or after a failure, the temporary file is removed and the old one is as it was.
+/// over the old one. Without commit(), or after a failure, the temporary file is removed and the old one is as it was;
+/// what a writer leaves that is killed, the next one removes. Through a symbolic link the file behind it is written.
 /// What is not a regular file (/dev/stdout, a pipe) is written directly.
 class AtomicFile {
  public:
   /// Throws FileError when the directory cannot be written.
-  explicit AtomicFile(std::string path) : path_(std::move(path)), target_(path_) {
+  explicit AtomicFile(std::string path) : path_(std::move(path)) {
     struct stat old;
     const bool exists = ::stat(path_.c_str(), &old) == 0;
     if (exists && !S_ISREG(old.st_mode)) {
@@ -152,17 +304,10 @@ class AtomicFile {
       if (file_.get() < 0) detail::fail(path_, "write", errno);
       return;
     }
-    if (exists) {  // through a symbolic link, to the file itself
-      const std::unique_ptr<char, void (*)(void*)> real(::realpath(path_.c_str(), nullptr), std::free);
-      if (real) target_ = real.get();
-    }
-    static std::atomic<unsigned> counter{0};
-    temporary_ = detail::text(target_, ".tmp-", ::getpid(), "-", counter++);
-    file_ = detail::Descriptor(::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
-    if (file_.get() < 0) {
-      temporary_.clear();
-      detail::fail(path_, "write", errno);
-    }
+    target_ = detail::behind_links(path_);
+    detail::TemporaryFile temporary(path_, target_, exists ? old.st_mode & 0666 : 0666);
+    temporary_ = std::move(temporary.name);
+    file_ = std::move(temporary.file);
     if (exists && ::fchmod(file_.get(), old.st_mode & 07777) != 0) abandon("write", errno);
   }
   AtomicFile(const AtomicFile&) = delete;
@@ -171,8 +316,10 @@ class AtomicFile {
     if (!temporary_.empty()) ::unlink(temporary_.c_str());
   }
 
-  /// Appends. Throws FileError with the system's reason (a full disk: "No space left on device").
+  /// Appends. Throws FileError with the system's reason (a full disk: "No space left on device"; the limit of a file's
+  /// size, which would otherwise end the program: "File too large").
   void write(std::span<const std::uint8_t> bytes) {
+    const detail::WithoutSignal guard(SIGXFSZ);
     while (!bytes.empty()) {
       const ssize_t put = ::write(file_.get(), bytes.data(), bytes.size());
       if (put < 0 && errno == EINTR) continue;
@@ -191,9 +338,10 @@ class AtomicFile {
       return;
     }
     if (::fsync(file_.get()) != 0) abandon("write", errno);
-    if (::close(file_.release()) != 0) abandon("write", errno);
+    // Closed afterwards, since the lock must last until then; what close could say has been said by fsync.
     if (::rename(temporary_.c_str(), target_.c_str()) != 0) abandon("replace", errno);
     temporary_.clear();
+    file_ = detail::Descriptor();
     // The new name reaches the disk with its directory. The file is complete either way, so a file system that cannot
     // sync directories is no error.
     const std::size_t slash = target_.rfind('/');
@@ -228,7 +376,7 @@ inline void write_file_atomically(const std::string& path, std::string_view char
 
 namespace detail {
 
-/// A file mapped into memory for reading, shared by the tensors over it.
+/// The bytes of a file, mapped into memory for reading or given, shared by the tensors over them.
 class MappedFile {
  public:
   static std::shared_ptr<const MappedFile> open(const std::string& path) {
@@ -236,24 +384,25 @@ class MappedFile {
     struct stat status;
     if (::fstat(file.get(), &status) != 0) fail(path, "read", errno);
     const auto size = static_cast<std::size_t>(status.st_size);
-    void* data = nullptr;
-    if (size > 0) {
-      data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.get(), 0);
-      if (data == MAP_FAILED) fail(path, "map", errno);
-    }
-    return std::shared_ptr<const MappedFile>(new MappedFile(data, size));
+    auto result = std::make_shared<MappedFile>();
+    if (size == 0) return result;
+    void* data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.get(), 0);
+    if (data == MAP_FAILED) fail(path, "map", errno);
+    result->mapped_ = {static_cast<const std::uint8_t*>(data), size};
+    return result;
   }
+  MappedFile() = default;
+  explicit MappedFile(Bytes bytes) : given_(std::move(bytes)) {}
   MappedFile(const MappedFile&) = delete;
   MappedFile& operator=(const MappedFile&) = delete;
   ~MappedFile() {
-    if (data_) ::munmap(data_, size_);
+    if (mapped_.data()) ::munmap(const_cast<std::uint8_t*>(mapped_.data()), mapped_.size());
   }
-  std::span<const std::uint8_t> bytes() const { return {static_cast<const std::uint8_t*>(data_), size_}; }
+  std::span<const std::uint8_t> bytes() const { return mapped_.data() ? mapped_ : given_; }
 
  private:
-  MappedFile(void* data, std::size_t size) : data_(data), size_(size) {}
-  void* data_;
-  std::size_t size_;
+  std::span<const std::uint8_t> mapped_;
+  Bytes given_;
 };
 
 }  // namespace detail

@@ -1,99 +1,94 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
-#include <memory>
+#include <new>
 #include <span>
 #include <string>
-#include <string_view>
+#include <type_traits>
 
 #include "lamina/core/tensor.hpp"
+#include "lamina/io/detail/jpeg.hpp"
+#include "lamina/io/detail/png.hpp"
 #include "lamina/io/detail/stb.hpp"
 #include "lamina/io/file.hpp"
 
 namespace lamina {
 
 struct ImageOptions {
-  int channels = 0;  ///< convert to 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGBA); 0: as in the file
+  int channels = 0;                   ///< convert to 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGBA); 0: as in the file
+  Index max_pixels = Index{1} << 26;  ///< height times width; a few hundred bytes may claim gigabytes
 };
 
 namespace detail {
 
-/// Checks that a PNG file is whole and that each chunk has its checksum, which stb does not.
-inline void check_png(std::span<const std::uint8_t> bytes, const std::string& source) {
-  std::size_t at = 8;
-  for (bool ended = false; !ended;) {
-    const auto left = bytes.subspan(at);
-    require<FileError>(left.size() >= 12, source, ": the PNG image is cut short at offset ", bytes.size());
-    const auto number = [&](std::size_t i) {
-      return std::uint32_t{left[i]} << 24 | std::uint32_t{left[i + 1]} << 16 | std::uint32_t{left[i + 2]} << 8 |
-             left[i + 3];
-    };
-    const std::size_t length = number(0);
-    const std::string_view type(reinterpret_cast<const char*>(left.data()) + 4, 4);
-    require<FileError>(length <= left.size() - 12, source, ": the PNG image is cut short: chunk ", type, " at offset ",
-                       at, " has ", length, " bytes of data, ", left.size() - 12, " are left");
-    require<FileError>(crc32(0, left.data() + 4, static_cast<uInt>(length + 4)) == number(length + 8), source,
-                       ": the PNG image is damaged: chunk ", type, " at offset ", at, " has a wrong checksum");
-    ended = type == "IEND";
-    at += length + 12;
+/// Decodes a file that was looked at: its bytes in the form that stb gets, and how large it says the image is.
+inline Tensor<std::uint8_t> decode_by_stb(std::span<const std::uint8_t> bytes, const std::string& source, Index width,
+                                          Index height, int channels) {
+  // stb holds at most 32 bytes for a pixel, of a JPEG for one in whole blocks of up to 32 x 32, and twice the file.
+  const Index blocks = bytes[0] == 0xff ? 32 * (width + height + 32) : 0;
+  StbMemory memory((1 << 20) + 2 * bytes.size() + 48 * static_cast<std::size_t>(width * height + blocks));
+  int w = 0, h = 0, stored = 0;
+  const std::uint8_t* pixels = nullptr;
+  const char* reason = "contradictory data";
+  try {
+    pixels = stb::stbi_load_from_memory(bytes.data(), static_cast<int>(bytes.size()), &w, &h, &stored, channels);
+    if (!pixels) reason = stb::stbi_failure_reason();
+  } catch (const DamagedImage&) {
+  } catch (const std::bad_alloc&) {
+    if (!memory.exhausted()) throw;
+    reason = "more data than its size needs";
   }
+  require<FileError>(pixels != nullptr, source, ": not a readable PNG or JPEG image: ", reason);
+  Tensor<std::uint8_t> result({channels ? channels : stored, h, w});
+  const Index plane = Index{w} * h, step = result.dim(0);
+  std::uint8_t* out = result.data();
+  for (Index c = 0; c < step; ++c)
+    for (Index i = 0; i < plane; ++i) *out++ = pixels[i * step + c];
+  return result;
 }
 
-/// Checks that a JPEG file reaches its end marker (stb makes up what is missing) and that its Huffman tables have no
-/// more than the 256 codes for which stb has room.
-inline void check_jpeg(std::span<const std::uint8_t> bytes, const std::string& source) {
-  std::size_t at = 2;
-  while (at + 2 <= bytes.size()) {
-    const std::uint8_t marker = bytes[at + 1];
-    if (bytes[at] != 0xff || marker == 0 || marker == 0xff || (marker >= 0xd0 && marker <= 0xd7)) {
-      ++at;  // within compressed data, or padding
-      continue;
-    }
-    if (marker == 0xd9) return;
-    if (at + 4 > bytes.size()) break;
-    const std::size_t end = at + 2 + (std::size_t{bytes[at + 2]} << 8 | bytes[at + 3]);
-    for (std::size_t table = at + 4; marker == 0xc4 && table < end;) {
-      int codes = 0;  // the last table may reach beyond its segment, as far as stb reads
-      for (std::size_t i = table + 1; i < std::min(table + 17, bytes.size()); ++i) codes += bytes[i];
-      require<FileError>(codes <= 256, source, ": the JPEG image is damaged: Huffman table of ", codes,
-                         " codes at offset ", table);
-      table += 17 + static_cast<std::size_t>(codes);
-    }
-    at = end;
+inline Tensor<std::uint8_t> decode_png_or_jpeg(std::span<const std::uint8_t> bytes, const std::string& source,
+                                               const ImageOptions& options) {
+  const auto check_size = [&](Index width, Index height) {
+    require<FileError>(height == 0 || width <= options.max_pixels / height, source, ": the image of ", width, " x ",
+                       height, " pixels exceeds the limit of ", options.max_pixels, " (ImageOptions::max_pixels)");
+  };
+  if (bytes.size() >= 8 && std::equal(png_signature.begin(), png_signature.end(), bytes.begin())) {
+    const auto [width, height] = check_png(bytes, source);
+    check_size(width, height);
+    return decode_by_stb(bytes, source, width, height, options.channels);
   }
-  throw FileError(text(source, ": the JPEG image is cut short at offset ", bytes.size()));
+  require<FileError>(bytes.size() >= 2 && bytes[0] == 0xff && bytes[1] == 0xd8, source,
+                     ": not a readable PNG or JPEG image: unknown image type");
+  const PlainJpeg jpeg = JpegReader(bytes, source).run();
+  check_size(jpeg.width, jpeg.height);
+  // A block of 8 x 8 takes a bit at least, and some component has four blocks or more for 32 x 32 pixels (its factor is
+  // the highest possible, 4, in one direction): 2048 pixels for a byte at most.
+  require<FileError>(jpeg.width * jpeg.height <= 2048 * jpeg.compressed, source,
+                     ": the JPEG image is cut short: ", jpeg.compressed, " bytes of compressed data for ", jpeg.width,
+                     " x ", jpeg.height, " pixels");
+  return decode_by_stb(jpeg.bytes, source, jpeg.width, jpeg.height, options.channels);
 }
 
 }  // namespace detail
 
 /// Decodes a PNG or JPEG image in memory to [C, H, W]. `source` is the file's path, for messages. Throws ValueError for
-/// other channels, FileError, with the decoder's reason, for what is not such an image or is damaged.
+/// other channels, FileError, with the decoder's reason, for what is not such an image, is damaged, or is larger than
+/// the limit, which is found before memory is taken.
 inline Tensor<std::uint8_t> decode_image(std::span<const std::uint8_t> bytes, const std::string& source,
                                          ImageOptions options = {}) {
   detail::require(options.channels >= 0 && options.channels <= 4, "decode_image: channels must be 0 to 4, got ",
                   options.channels);
+  detail::require(options.max_pixels >= 1, "decode_image: max_pixels must be at least 1, got ", options.max_pixels);
   detail::require<FileError>(bytes.size() <= 0x7fffffff, source, ": larger than 2 GB");
-  if (bytes.size() >= 8 && bytes[0] == 0x89 && bytes[1] == 'P' && bytes[2] == 'N' && bytes[3] == 'G')
-    detail::check_png(bytes, source);
-  if (bytes.size() >= 2 && bytes[0] == 0xff && bytes[1] == 0xd8) detail::check_jpeg(bytes, source);
-  int width = 0, height = 0, stored = 0;
-  std::unique_ptr<std::uint8_t, void (*)(void*)> pixels(nullptr, stbi_image_free);
-  const char* reason = "contradictory data";
   try {
-    pixels.reset(stbi_load_from_memory(bytes.data(), static_cast<int>(bytes.size()), &width, &height, &stored,
-                                       options.channels));
-    if (!pixels) reason = stbi_failure_reason();
-  } catch (const detail::DamagedImage&) {
+    return detail::decode_png_or_jpeg(bytes, source, options);
+  } catch (const std::bad_alloc&) {
+    throw FileError(detail::text(source, ": cannot decode the image: out of memory"));
+  } catch (const OutOfMemory& error) {
+    throw FileError(detail::text(source, ": cannot decode the image: ", error.what()));
   }
-  detail::require<FileError>(pixels != nullptr, source, ": not a readable PNG or JPEG image: ", reason);
-  const Index channels = options.channels ? options.channels : stored, plane = Index{width} * height;
-  Tensor<std::uint8_t> result({channels, height, width});
-  std::uint8_t* out = result.data();
-  for (Index c = 0; c < channels; ++c)
-    for (Index i = 0; i < plane; ++i) *out++ = pixels.get()[i * channels + c];
-  return result;
 }
 
 /// Reads a PNG or JPEG file to [C, H, W]; see decode_image.
@@ -109,17 +104,13 @@ inline void write_png(const std::string& path, const Tensor<std::uint8_t>& image
   if ((rank != 2 && rank != 3) || image.empty() || channels > 4 || image.numel() > 0x7fffffff)
     throw ShapeError(
         detail::text("write_png: expected [H, W] or [C, H, W] with 1 to 4 channels, got shape ", image.shape()));
-  const Index height = image.dim(-2), width = image.dim(-1), plane = height * width;
-  Bytes pixels(static_cast<std::size_t>(image.numel()));
-  for (Index c = 0; c < channels; ++c)
-    for (Index i = 0; i < plane; ++i) pixels[static_cast<std::size_t>(i * channels + c)] = image.data()[c * plane + i];
-  int size = 0;
-  const std::unique_ptr<std::uint8_t, void (*)(void*)> png(
-      stbi_write_png_to_mem(pixels.data(), static_cast<int>(width * channels), static_cast<int>(width),
-                            static_cast<int>(height), static_cast<int>(channels), &size),
-      std::free);
-  detail::require<FileError>(png != nullptr, path, ": cannot encode the image: out of memory");
-  write_file_atomically(path, {png.get(), static_cast<std::size_t>(size)});
+  try {
+    write_file_atomically(path, detail::encode_png(image.reshape({channels, image.dim(-2), image.dim(-1)})));
+  } catch (const std::bad_alloc&) {
+    throw FileError(detail::text(path, ": cannot encode the image: out of memory"));
+  } catch (const OutOfMemory& error) {
+    throw FileError(detail::text(path, ": cannot encode the image: ", error.what()));
+  }
 }
 
 /// The same for values in [0, 1], rounded to bytes; smaller and larger values are clamped, NaN is black.

@@ -11,6 +11,8 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -52,7 +54,7 @@ class NpyParser {
     read_dict();
     check(dtype_ && fortran_order_ && shape_, "the .npy header at offset ", begin,
           " must have descr, fortran_order and shape");
-    const std::uint64_t size = static_cast<std::uint64_t>(shape_->numel()) * info(*dtype_).size;
+    const std::uint64_t size = static_cast<std::uint64_t>(shape_->numel()) * info(*dtype_).bits / 8;
     const std::size_t found = bytes_.size() - data_;
     check(found >= size, "cut short: shape ", *shape_, " needs ", size, " bytes from offset ", data_, ", found ",
           found);
@@ -144,6 +146,7 @@ class NpyParser {
         extent = 10 * extent + (header_[at_] - '0');
       }
       check_header(at_ > begin, "expected a number in shape");
+      if (at_ < header_.size() && header_[at_] == 'L') ++at_;  // old Python's long: (2L, 3L)
       extents.push_back(extent);
       if (!accept(",")) {
         expect(")");
@@ -170,7 +173,7 @@ class NpyParser {
 
 /// The elements as little-endian and row-major.
 inline Bytes normalised(const NpyArray& array) {
-  const std::size_t size = info(array.dtype).size;
+  const std::size_t size = info(array.dtype).bits / 8;
   Bytes bytes(array.data.begin(), array.data.end());
   if (array.swapped)
     for (std::size_t i = 0; i < bytes.size(); i += size) std::reverse(&bytes[i], &bytes[i] + size);
@@ -235,14 +238,20 @@ std::string npy_header(const Tensor<T>& tensor) {
 
 }  // namespace detail
 
-/// Reads a .npy file as float or double (from f2, f4 or f8, rounded to nearest), or as std::int64_t, std::int32_t or
+/// Decodes a .npy file as float or double (from f2, f4 or f8, rounded to nearest), or as std::int64_t, std::int32_t or
 /// std::uint8_t (from the integer types whose values it holds). Big-endian and Fortran-order arrays are rearranged.
-/// Throws FileError, naming path, offset and field, for what is not a .npy file, another version, an element type that
-/// T does not read, more than six dimensions, missing or trailing bytes.
+/// `source` is the file's path, for messages. Throws FileError, naming path, offset and field, for what is not a .npy
+/// file, another version, an element type that T does not read, more than six dimensions, missing or trailing bytes.
+template <class T = float>
+Tensor<T> decode_npy(std::span<const std::uint8_t> bytes, const std::string& source) {
+  return detail::within_memory(source,
+                               [&] { return detail::npy_tensor<T>(detail::NpyParser(bytes, source).parse(), source); });
+}
+
+/// Reads a .npy file; see decode_npy.
 template <class T = float>
 Tensor<T> read_npy(const std::string& path) {
-  const Bytes bytes = detail::read_all(path);
-  return detail::npy_tensor<T>(detail::NpyParser(bytes, path).parse(), path);
+  return decode_npy<T>(detail::within_memory(path, [&] { return detail::read_all(path); }), path);
 }
 
 /// Writes a .npy file (format version 1), whole or not at all.
@@ -259,9 +268,11 @@ class NpzFile {
  public:
   /// Reads the archive's directory. Throws FileError for what is not a zip archive, a damaged or encrypted one, zip64
   /// (more than 4 GB), another compression, an entry that is not a .npy file, or a name given twice.
-  explicit NpzFile(std::string path) : path_(std::move(path)), file_(detail::MappedFile::open(path_)) {
-    read_directory();
-  }
+  explicit NpzFile(std::string path, const ReadOptions& options = {})
+      : NpzFile(path, detail::MappedFile::open(path), options) {}
+  /// The same for the bytes of a file; `source` begins messages as a path does.
+  NpzFile(Bytes bytes, std::string source, const ReadOptions& options = {})
+      : NpzFile(std::move(source), std::make_shared<detail::MappedFile>(std::move(bytes)), options) {}
 
   /// The arrays' names, without ".npy".
   std::vector<std::string> keys() const {
@@ -269,22 +280,25 @@ class NpzFile {
     for (const Entry& entry : entries_) result.push_back(entry.name);
     return result;
   }
-  bool contains(const std::string& key) const {
-    return std::any_of(entries_.begin(), entries_.end(), [&](const Entry& entry) { return entry.name == key; });
-  }
+  bool contains(const std::string& key) const { return places_.contains(key); }
 
-  /// One array; as read_npy. Throws FileError for a name that is not there, and for damage (the checksum is verified).
+  /// One array; as read_npy. Throws FileError for a name that is not there, for damage (the checksum is verified), and
+  /// for a deflated array of more than ReadOptions::max_bytes.
   template <class T = float>
   Tensor<T> tensor(const std::string& key) const {
-    const Opened entry = open(key);
-    return detail::npy_tensor<T>(entry.array, entry.source);
+    return detail::within_memory(path_, [&] {
+      const Opened entry = open(key);
+      return detail::npy_tensor<T>(entry.array, entry.source);
+    });
   }
 
   /// An array in the nearest of AnyTensor's types. Throws FileError for u8 (64 bits without sign), which has none.
   AnyTensor any(const std::string& key) const {
-    const Opened entry = open(key);
-    return detail::nearest(entry.array.dtype, [&](auto type) -> AnyTensor {
-      return detail::npy_tensor<decltype(type)>(entry.array, entry.source);
+    return detail::within_memory(path_, [&] {
+      const Opened entry = open(key);
+      return detail::nearest(entry.array.dtype, [&](auto type) -> AnyTensor {
+        return detail::npy_tensor<decltype(type)>(entry.array, entry.source);
+      });
     });
   }
 
@@ -301,6 +315,11 @@ class NpzFile {
     std::string source;
     detail::NpyArray array;
   };
+
+  NpzFile(std::string path, std::shared_ptr<const detail::MappedFile> file, const ReadOptions& options)
+      : path_(std::move(path)), file_(std::move(file)), options_(options) {
+    detail::within_memory(path_, [&] { read_directory(); });
+  }
 
   template <class... Parts>
   void check(bool condition, const Parts&... parts) const {
@@ -349,37 +368,44 @@ class NpzFile {
             "': zip64 archives are not supported");
       check(name.size() > 4 && name.ends_with(".npy"), "'", name, "' is not a .npy file");
       entry.name.resize(name.size() - 4);
-      check(!contains(entry.name), "duplicate entry '", name, "'");
+      check(places_.emplace(entry.name, entries_.size()).second, "duplicate entry '", name, "'");
       entries_.push_back(std::move(entry));
       at = next;
     }
   }
 
   Opened open(const std::string& key) const {
-    const auto entry = std::find_if(entries_.begin(), entries_.end(), [&](const Entry& e) { return e.name == key; });
-    check(entry != entries_.end(), "no array '", key, "'");
+    const auto place = places_.find(key);
+    check(place != places_.end(), "no array '", key, "'");
+    const Entry* const entry = &entries_[place->second];
     const std::string source = detail::text(path_, ": ", key, ".npy");
     const auto bytes = file_->bytes();
     const std::size_t at = entry->header;
     check(at + 30 <= bytes.size() && number(at, 4) == 0x04034b50, "no zip entry at offset ", at);
     const std::size_t data = at + 30 + number(at + 26, 2) + number(at + 28, 2);
     check(data <= bytes.size() && entry->compressed <= bytes.size() - data, "'", key, "' reaches beyond the file");
-    Bytes inflated;
+    detail::Inflated inflated{};
     std::span<const std::uint8_t> content = bytes.subspan(data, entry->compressed);
     if (entry->deflated) {
-      const std::size_t end = detail::inflate_into(source, bytes.first(data + entry->compressed), data, -15, inflated);
-      check(end == data + entry->compressed, "'", key, "': the compressed data ends early, at offset ", end);
-      content = inflated;
+      check(entry->size <= options_.max_bytes, "'", key, "': ", entry->size,
+            " bytes when decompressed exceed the limit of ", options_.max_bytes, " (ReadOptions::max_bytes)");
+      inflated = detail::inflated(source, bytes.first(data + entry->compressed), data, detail::Deflated::raw,
+                                  entry->size, detail::text("the ", entry->size, " bytes that the zip directory says"));
+      check(inflated.end == data + entry->compressed, "'", key, "': the compressed data ends early, at offset ",
+            inflated.end);
+      content = inflated.data;
     }
     check(content.size() == entry->size, "'", key, "': expected ", entry->size, " bytes, found ", content.size());
     check(crc32_z(0, content.data(), content.size()) == entry->checksum, "'", key, "' is damaged: wrong checksum");
     const detail::NpyArray array = detail::NpyParser(content, source).parse();
-    return {std::move(inflated), source, array};
+    return {std::move(inflated.data), source, array};
   }
 
   std::string path_;
   std::shared_ptr<const detail::MappedFile> file_;
+  ReadOptions options_;
   std::vector<Entry> entries_;
+  std::unordered_map<std::string, std::size_t> places_;  // of the entries by name
 };
 
 struct NpzOptions {
@@ -398,10 +424,9 @@ inline void write_npz(const std::string& path, const NamedTensors& tensors, NpzO
   const auto check_size = [&](std::uint64_t bytes) {
     detail::require<FileError>(bytes < 0xffffffff, path, ": a .npz file of more than 4 GB is not supported");
   };
-  for (std::size_t i = 0; i < tensors.size(); ++i) {
-    const auto& [key, tensor] = tensors[i];
-    for (std::size_t j = 0; j < i; ++j)
-      detail::require(tensors[j].first != key, path, ": two arrays are named '", key, "'");
+  std::unordered_set<std::string> keys;
+  for (const auto& [key, tensor] : tensors) {
+    detail::require(keys.insert(key).second, path, ": two arrays are named '", key, "'");
     const std::string name = key + ".npy";
     const std::string header = std::visit([](const auto& t) { return detail::npy_header(t); }, tensor);
     const auto data = std::visit([](const auto& t) { return detail::bytes_of(t); }, tensor);

@@ -7,6 +7,8 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <string>
+#include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -50,6 +52,7 @@ class SafetensorsHeader {
   }
 
   std::vector<TensorInfo> tensors;
+  std::unordered_map<std::string, std::size_t> places;  // of the tensors by name
   Metadata metadata;
 
  private:
@@ -60,36 +63,53 @@ class SafetensorsHeader {
     if (!condition) throw FileError(text(path_, ": ", parts...));
   }
 
+  /// A value of the header as it is written there, the beginning of a long one.
+  struct Excerpt {
+    const Json& value;
+    std::string to_string() const {
+      std::string dump = value.dump();
+      if (dump.size() > 200) dump.replace(200, std::string::npos, "...");
+      return dump;
+    }
+  };
+
+  /// Entries are read, and forgotten, as they come: however many there are, little is kept. The parser would take any
+  /// depth, and keep the last of equal keys.
   void parse(std::span<const std::uint8_t> header) {
-    // The parser would keep the last of equal keys, so keys are compared as they come.
-    std::vector<std::vector<std::string>> open;
-    const auto watch = [&](int, Json::parse_event_t event, Json& value) {
-      if (event == Json::parse_event_t::object_start) {
-        open.emplace_back();
-      } else if (event == Json::parse_event_t::object_end) {
-        auto& keys = open.back();
-        std::sort(keys.begin(), keys.end());
-        const auto twice = std::adjacent_find(keys.begin(), keys.end());
-        if (twice != keys.end()) throw FileError(text(path_, ": header: duplicate key '", *twice, "'"));
-        open.pop_back();
-      } else if (event == Json::parse_event_t::key) {
-        open.back().push_back(value.get<std::string>());
+    constexpr int deepest = 8;  // three are used
+    std::string entry;
+    std::unordered_set<std::string> keys;  // of the entry
+    const auto watch = [&](int depth, Json::parse_event_t event, Json& value) {
+      using Event = Json::parse_event_t;
+      const bool begins = event == Event::object_start || event == Event::array_start;
+      check(!begins || depth < deepest, "header at offset 8: nested more than ", deepest, " deep");
+      if (event == Event::key) {
+        const auto& name = value.get_ref<const std::string&>();
+        if (depth == 1) entry = name;
+        if (depth == 1) keys.clear();
+        check(depth != 2 || keys.insert(name).second, "header: duplicate key '", name, "'");
+      } else if (!begins && depth == 1) {
+        read_entry(entry, value);
+        return false;
       }
       return true;
     };
     check(!header.empty() && header[0] == '{', "header at offset 8: expected '{' of a JSON object");
-    Json root;
     try {
-      root = Json::parse(header.begin(), header.end(), watch);
+      const Json rest = Json::parse(header.begin(), header.end(), watch);
     } catch (const Json::exception& error) {
       throw FileError(text(path_, ": header at offset 8 is not JSON: ", error.what()));
     }
-    for (const auto& [name, value] : root.items()) {
-      if (name == "__metadata__")
-        read_metadata(value);
-      else
-        read_tensor(name, value);
-    }
+  }
+
+  void read_entry(const std::string& name, const Json& value) {
+    const bool is_metadata = name == "__metadata__";
+    const bool is_new = is_metadata ? !std::exchange(has_metadata_, true) : places.emplace(name, tensors.size()).second;
+    check(is_new, "header: duplicate key '", name, "'");
+    if (is_metadata)
+      read_metadata(value);
+    else
+      read_tensor(name, value);
   }
 
   void read_metadata(const Json& value) {
@@ -114,22 +134,26 @@ class SafetensorsHeader {
     check(dtype < dtypes.size(), where, "unknown dtype '", dtype_name, "'");
 
     const Shape shape = shape_of(where, value["shape"]);
-    const std::uint64_t size = static_cast<std::uint64_t>(shape.numel()) * dtypes[dtype].size;
-    const std::vector<std::uint64_t> offsets = numbers(where, "data_offsets", value["data_offsets"]);
+    const std::uint64_t bits = static_cast<std::uint64_t>(shape.numel()) * dtypes[dtype].bits;
+    check(bits % 8 == 0, where, "shape ", shape, " of dtype ", dtype_name, " does not fill whole bytes");
+    const Json& places_in_data = value["data_offsets"];
+    const std::vector<std::uint64_t> offsets = numbers(where, "data_offsets", places_in_data);
     check(offsets.size() == 2, where, "data_offsets must be two numbers");
-    check(offsets[0] <= offsets[1], where, "data_offsets ", value["data_offsets"].dump(), " end before they begin");
-    check(offsets[1] - offsets[0] == size, where, "data_offsets ", value["data_offsets"].dump(), " span ",
-          offsets[1] - offsets[0], " bytes, but dtype ", dtype_name, " and shape ", value["shape"].dump(), " need ",
-          size);
+    check(offsets[0] <= offsets[1], where, "data_offsets ", Excerpt{places_in_data}, " end before they begin");
+    check(offsets[1] - offsets[0] == bits / 8, where, "data_offsets ", Excerpt{places_in_data}, " span ",
+          offsets[1] - offsets[0], " bytes, but dtype ", dtype_name, " and shape ", Excerpt{value["shape"]}, " need ",
+          bits / 8);
     check(offsets[1] <= std::numeric_limits<std::uint64_t>::max() - data_, where, "data_offsets ",
-          value["data_offsets"].dump(), " are beyond the end of the file");
+          Excerpt{places_in_data}, " are beyond the end of the file");
     tensors.push_back({name, static_cast<DType>(dtype), shape, data_ + offsets[0], data_ + offsets[1]});
   }
 
   Shape shape_of(const std::string& where, const Json& value) const {
     std::vector<Index> shape;
+    check(!value.is_array() || value.size() <= Shape::max_rank, where, "Shape: at most ", Shape::max_rank,
+          " dimensions, got ", value.size());
     for (const std::uint64_t extent : numbers(where, "shape", value)) {
-      check(extent <= std::numeric_limits<Index>::max(), where, "shape ", value.dump(), " cannot be addressed");
+      check(extent <= std::numeric_limits<Index>::max(), where, "shape ", Excerpt{value}, " cannot be addressed");
       shape.push_back(static_cast<Index>(extent));
     }
     try {
@@ -147,7 +171,7 @@ class SafetensorsHeader {
         valid = valid && entry.is_number_unsigned();
         if (valid) result.push_back(entry.get<std::uint64_t>());
       }
-    check(valid, where, field, " must be an array of non-negative integers, found ", value.dump());
+    check(valid, where, field, " must be an array of non-negative integers, found ", Excerpt{value});
     return result;
   }
 
@@ -161,13 +185,14 @@ class SafetensorsHeader {
     std::size_t at = data_;
     const TensorInfo* before = nullptr;
     for (const TensorInfo* tensor : order) {
-      const std::string place = text("data_offsets [", tensor->begin - data_, ",", tensor->end - data_, "]");
-      check(tensor->end <= file_size, "tensor '", tensor->name, "': ", place, " end beyond the file's ",
-            file_size - data_, " bytes of data (cut short?)");
-      check(tensor->begin >= at, "tensor '", tensor->name, "': ", place, " overlap those of '",
-            before ? before->name : "", "'");
-      check(tensor->begin == at, "tensor '", tensor->name, "': ", place, " leave a gap of ", tensor->begin - at,
-            " bytes at offset ", at);
+      if (tensor->begin != at || tensor->end > file_size) {
+        const std::string where =
+            text("tensor '", tensor->name, "': data_offsets [", tensor->begin - data_, ",", tensor->end - data_, "]");
+        check(tensor->end <= file_size, where, " end beyond the file's ", file_size - data_,
+              " bytes of data (cut short?)");
+        check(tensor->begin >= at, where, " overlap those of '", before ? before->name : "", "'");
+        check(false, where, " leave a gap of ", tensor->begin - at, " bytes at offset ", at);
+      }
       at = tensor->end;
       before = tensor;
     }
@@ -176,6 +201,7 @@ class SafetensorsHeader {
 
   const std::string& path_;
   std::size_t data_ = 0;  // offset of the tensors' bytes
+  bool has_metadata_ = false;
 };
 
 }  // namespace detail
@@ -188,8 +214,10 @@ class SafetensorsFile {
   /// Opens and checks the whole header: its length, JSON, duplicate keys, types, shapes, and that the tensors' places
   /// match their shapes and fill the file without holes or overlap. Throws FileError, naming the path and the tensor
   /// and field or the offset.
-  explicit SafetensorsFile(std::string path)
-      : path_(std::move(path)), file_(detail::MappedFile::open(path_)), header_(read_header(path_, *file_)) {}
+  explicit SafetensorsFile(std::string path) : SafetensorsFile(path, detail::MappedFile::open(path)) {}
+  /// The same for the bytes of a file; `source` begins messages as a path does.
+  SafetensorsFile(Bytes bytes, std::string source)
+      : SafetensorsFile(std::move(source), std::make_shared<detail::MappedFile>(std::move(bytes))) {}
 
   const std::string& path() const { return path_; }
   const Metadata& metadata() const { return header_.metadata; }
@@ -209,7 +237,8 @@ class SafetensorsFile {
   }
 
   /// A tensor as float or double (from F16, BF16, F32 or F64, rounded to nearest), or as std::int64_t, std::int32_t or
-  /// std::uint8_t (from the integer types whose values it holds). Throws FileError for another stored type or key.
+  /// std::uint8_t (from the integer types whose values it holds). Throws FileError for another stored type, which it
+  /// names, or key. Tensors of types that Lamina does not read (F8, F4, C64, ...) stand in the way of no other.
   template <class T = float>
   Tensor<T> tensor(const std::string& key) const {
     const TensorInfo& tensor = info(key);
@@ -217,10 +246,13 @@ class SafetensorsFile {
       throw FileError(detail::text(path_, ": tensor '", key, "': expected a dtype that reads as ",
                                    detail::info(detail::dtype_of<T>()).name, ", found ",
                                    detail::info(tensor.dtype).name));
-    return detail::to_tensor<T>(file_->bytes().data() + tensor.begin, tensor.dtype, tensor.shape, file_);
+    return detail::within_memory(path_, [&] {
+      return detail::to_tensor<T>(file_->bytes().data() + tensor.begin, tensor.dtype, tensor.shape, file_);
+    });
   }
 
-  /// A tensor in the nearest of AnyTensor's types. Throws FileError for U64 and F8, which have none.
+  /// A tensor in the nearest of AnyTensor's types. Throws FileError for U64 and for the types that are
+  /// named only, which have none.
   AnyTensor any(const std::string& key) const {
     return detail::nearest(info(key).dtype, [&](auto type) -> AnyTensor { return tensor<decltype(type)>(key); });
   }
@@ -228,16 +260,17 @@ class SafetensorsFile {
  private:
   struct Header {
     std::vector<TensorInfo> tensors;
+    std::unordered_map<std::string, std::size_t> places;
     Metadata metadata;
   };
-  static Header read_header(const std::string& path, const detail::MappedFile& file) {
-    detail::SafetensorsHeader header(path, file.bytes());
-    return {std::move(header.tensors), std::move(header.metadata)};
-  }
+  SafetensorsFile(std::string path, std::shared_ptr<const detail::MappedFile> file)
+      : path_(std::move(path)), file_(std::move(file)), header_(detail::within_memory(path_, [&] {
+          detail::SafetensorsHeader header(path_, file_->bytes());
+          return Header{std::move(header.tensors), std::move(header.places), std::move(header.metadata)};
+        })) {}
   const TensorInfo* find(const std::string& key) const {
-    for (const TensorInfo& tensor : header_.tensors)
-      if (tensor.name == key) return &tensor;
-    return nullptr;
+    const auto place = header_.places.find(key);
+    return place == header_.places.end() ? nullptr : &header_.tensors[place->second];
   }
 
   std::string path_;
@@ -249,9 +282,6 @@ class SafetensorsFile {
 /// the file, which keeps every one aligned; the header lists them as given. Throws ValueError for a name given twice,
 /// FileError when the file cannot be written.
 inline void write_safetensors(const std::string& path, const NamedTensors& tensors, const Metadata& metadata = {}) {
-  nlohmann::ordered_json header = nlohmann::ordered_json::object();
-  if (!metadata.empty()) header["__metadata__"] = metadata;
-
   std::vector<std::size_t> order(tensors.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
   const auto element = [&](std::size_t i) {
@@ -267,24 +297,27 @@ inline void write_safetensors(const std::string& path, const NamedTensors& tenso
     begin[i] = at;
     at += bytes(i).size();
   }
-  for (std::size_t i = 0; i < tensors.size(); ++i) {
-    const std::string& name = tensors[i].first;
-    detail::require(name != "__metadata__" && !header.contains(name), path, ": tensor name '", name,
-                    "' is taken already");
-    std::visit(
-        [&]<class T>(const Tensor<T>& tensor) {
-          header[name] = {{"dtype", detail::info(detail::dtype_of<T>()).name},
-                          {"shape", std::vector<Index>(tensor.shape().begin(), tensor.shape().end())},
-                          {"data_offsets", {begin[i], begin[i] + bytes(i).size()}}};
-        },
-        tensors[i].second);
-  }
-  std::string text;
+  std::unordered_set<std::string> names{"__metadata__"};
+  std::string text = "{";
   try {
-    text = header.dump();
+    if (!metadata.empty()) text += "\"__metadata__\":" + nlohmann::json(metadata).dump();
+    for (std::size_t i = 0; i < tensors.size(); ++i) {
+      const auto& [name, any] = tensors[i];
+      detail::require(names.insert(name).second, path, ": tensor name '", name, "' is taken already");
+      std::visit(
+          [&]<class T>(const Tensor<T>& tensor) {
+            const nlohmann::ordered_json entry{
+                {"dtype", detail::info(detail::dtype_of<T>()).name},
+                {"shape", std::vector<Index>(tensor.shape().begin(), tensor.shape().end())},
+                {"data_offsets", {begin[i], begin[i] + bytes(i).size()}}};
+            text += (text.size() > 1 ? "," : "") + nlohmann::json(name).dump() + ":" + entry.dump();
+          },
+          any);
+    }
   } catch (const nlohmann::json::exception& error) {
     throw ValueError(detail::text(path, ": names and metadata must be UTF-8: ", error.what()));
   }
+  text += "}";
   text.resize((text.size() + 7) / 8 * 8, ' ');
 
   AtomicFile file(path);
@@ -306,17 +339,22 @@ void save_state_dict(const std::string& path, const StateDict<Scalar>& state, co
   write_safetensors(path, tensors, metadata);
 }
 
+struct LoadSafetensorsOptions {
+  bool skip_unreadable = false;  ///< leave out tensors of types that Lamina does not read (F8, F4, C64, U64, ...)
+};
+
 /// Reads a model's parameters and buffers: `load_state_dict(net, load_safetensors("model.safetensors"))`.
 /// Floating-point tensors become Scalar, integers std::int64_t. Tensors of the file's own type lie over the mapped
-/// file.
+/// file. Throws FileError, naming the tensor and its type, for one of a type that Lamina does not read, unless such
+/// tensors are to be left out.
 template <class Scalar = float>
-StateDict<Scalar> load_safetensors(const std::string& path) {
+StateDict<Scalar> load_safetensors(const std::string& path, const LoadSafetensorsOptions& options = {}) {
   const SafetensorsFile file(path);
   StateDict<Scalar> state;
   for (const TensorInfo& tensor : file.tensors()) {
     if (detail::readable_as<Scalar>(tensor.dtype))
       state.emplace_back(tensor.name, file.tensor<Scalar>(tensor.name));
-    else
+    else if (!options.skip_unreadable || detail::readable_as<std::int64_t>(tensor.dtype))
       state.emplace_back(tensor.name, file.tensor<std::int64_t>(tensor.name));
   }
   return state;

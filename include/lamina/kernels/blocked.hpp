@@ -244,25 +244,22 @@ void block_outers(Index lines, Index count, const BlockLines<T>& a, Index lanes,
 template <class T, class Prepare, class Compute>
 void in_groups(Index groups, Index inputs, Index outputs, Index prepared_size, Index scratch_size, Prepare prepare,
                Compute compute) {
-  const Index threads = num_threads();
-  const bool apart = threads == 1 || groups >= 2 * threads;
-  Tensor<T> memory({threads * scratch_size + (apart ? threads : 1) * prepared_size});
-  T* const scratches = memory.data();
-  T* const prepared = scratches + threads * scratch_size;
-  if (apart) {
-    parallel_for(0, groups, 1, [&](Index group, Index) {
-      T* const mine = prepared + worker() * prepared_size;
-      T* const scratch = scratches + worker() * scratch_size;
-      for (Index i = 0; i < inputs; ++i) prepare(group, i, mine, scratch);
-      for (Index i = 0; i < outputs; ++i) compute(group, i, mine, scratch);
+  const Workers workers;
+  if (workers.count() == 1 || groups >= 2 * workers.count()) {
+    workers.parallel_for(0, groups, 1, Scratch<T>{scratch_size + prepared_size}, [&](Index group, Index, T* scratch) {
+      T* const prepared = scratch + scratch_size;
+      for (Index i = 0; i < inputs; ++i) prepare(group, i, prepared, scratch);
+      for (Index i = 0; i < outputs; ++i) compute(group, i, prepared, scratch);
     });
-  } else {
-    for (Index group = 0; group < groups; ++group) {
-      parallel_for(0, inputs, 1,
-                   [&](Index i, Index) { prepare(group, i, prepared, scratches + worker() * scratch_size); });
-      parallel_for(0, outputs, 1,
-                   [&](Index i, Index) { compute(group, i, prepared, scratches + worker() * scratch_size); });
-    }
+    return;
+  }
+  Tensor<T> memory({prepared_size});
+  T* const prepared = memory.data();
+  for (Index group = 0; group < groups; ++group) {
+    const Scratch<T> each{scratch_size};
+    workers.parallel_for(0, inputs, 1, each, [&](Index i, Index, T* scratch) { prepare(group, i, prepared, scratch); });
+    workers.parallel_for(0, outputs, 1, each,
+                         [&](Index i, Index, T* scratch) { compute(group, i, prepared, scratch); });
   }
 }
 

@@ -28,6 +28,16 @@ struct ConvolutionShape {
   Index group_weight() const { return group_m() * group_c() * taps(); }
 };
 
+/// The same convolution in numbers that the image bounds: where there is one row (or column) of outputs, its stride
+/// says nothing and may be huge; nor does the dilation of a single tap.
+inline ConvolutionShape bounded(ConvolutionShape s) {
+  if (s.kh == 1) s.dh = 1;
+  if (s.kw == 1) s.dw = 1;
+  if (s.sh > 1 && s.oh() == 1) s.sh = 1, s.bottom = s.dh * (s.kh - 1) + 1 - s.h - s.top;
+  if (s.sw > 1 && s.ow() == 1) s.sw = 1, s.right = s.dw * (s.kw - 1) + 1 - s.w - s.left;
+  return s;
+}
+
 /// The convolution over dy that gives dx: C and M, input and output change places. For stride and dilation 1.
 inline ConvolutionShape transposed(const ConvolutionShape& s) {
   ConvolutionShape t = s;

@@ -78,15 +78,15 @@ void add_gram(Index rows, Index rank, const T* factor, Index pitch, T* gram) {
   thin_product(rank, rows, {factor, 1, pitch}, factor, pitch, gram, true);
 }
 
-/// totals[item] = the sum over pieces of what f(item, piece, sums) adds to zeros, `size` values each.
+/// totals[item] = the sum over pieces of what f(item, piece, sums, scratch) adds to zeros, `size` values each.
 template <class T, class F>
-void sum_of_pieces(Index items, Index pieces, Index size, T* totals, F f) {
+void sum_of_pieces(Index items, Index pieces, Index size, T* totals, Scratch<T> each, F f) {
   Tensor<T> memory({pieces > 1 ? items * pieces : 0, size});
   T* const partial = pieces > 1 ? memory.data() : totals;
-  parallel_for(0, items * pieces, 1, [&](Index task, Index) {
+  parallel_for(0, items * pieces, 1, each, [&](Index task, Index, T* scratch) {
     T* const sums = partial + task * size;
     std::fill_n(sums, size, T(0));
-    f(task / pieces, task % pieces, sums);
+    f(task / pieces, task % pieces, sums, scratch);
   });
   if (pieces == 1 || size == 0) return;
   parallel_for(0, items * size / simd::width<T>, 1 << 8, [&](Index first, Index last) {
@@ -135,11 +135,9 @@ class SweptMatrix {
   template <class Update>
   void sweep(Index pitch, const T* other, T* sums, Index statistic, Update update) const {
     const Index size = sums ? (depth_ + statistic) * pitch : 0;
-    const Index pieces = std::clamp<Index>(16 / items_, 1, parts_of(blocks_, 4));
-    Tensor<T> memory({num_threads(), 2 * block * pitch});
-    T* const scratch = memory.data();
-    sum_of_pieces(items_, pieces, size, sums, [&](Index item, Index piece, T* totals) {
-      T* const products = scratch + worker() * 2 * block * pitch;
+    const Index pieces = std::min<Index>(16, parts_of(blocks_, 4));  // of an item, whatever their number: same bits
+    const Scratch<T> each{2 * block * pitch};
+    sum_of_pieces(items_, pieces, size, sums, each, [&](Index item, Index piece, T* totals, T* products) {
       for (Index b = blocks_ * piece / pieces; b < blocks_ * (piece + 1) / pieces; ++b) {
         const Index count = std::min(block, length_ - b * block);
         const MatrixView<const T> rows{memory_.data + item * stride_ + b * block_size_, memory_.row_stride,
@@ -166,13 +164,11 @@ void update_rows(Index items, Index length, Index pitch, const T* products, Inde
                  Update update) {
   constexpr Index block = SweptMatrix<T>::block;
   const Index blocks = parts_of(length, block), pieces = std::min<Index>(16, blocks);
-  Tensor<T> memory({num_threads(), block * pitch});
-  T* const scratch = memory.data();
-  sum_of_pieces(items, pieces, statistic * pitch, sums, [&](Index item, Index piece, T* totals) {
+  const Scratch<T> each{block * pitch};
+  sum_of_pieces(items, pieces, statistic * pitch, sums, each, [&](Index item, Index piece, T* totals, T* scratch) {
     for (Index b = blocks * piece / pieces; b < blocks * (piece + 1) / pieces; ++b)
       update(FactorRows<T>{item, b * block, std::min(block, length - b * block),
-                           products ? products + item * stride + b * block * pitch : nullptr,
-                           scratch + worker() * block * pitch, totals});
+                           products ? products + item * stride + b * block * pitch : nullptr, scratch, totals});
   });
 }
 

@@ -271,10 +271,7 @@ void correlate(const Depthwise<T>& d, const T* x, const T* weight, const T* bias
   const Index in = d.image_size(), oh = d.oh, ow = d.ow, out = oh * ow;
   const Index band = d.bands.band, bands = d.bands.count, units = s.n * s.c * bands, size = d.bands.scratch;
   const T* const x_end = x + s.n * s.c * in;
-  Tensor<T> scratch({num_threads(), size});
-  T* const scratches = scratch.data();
-  parallel_for(0, units, grain_of_units(units, band * ow), [&](Index begin, Index end) {
-    T* const image = scratches + worker() * size;
+  parallel_for(0, units, grain_of_units(units, band * ow), Scratch<T>{size}, [&](Index begin, Index end, T* image) {
     std::fill_n(image, size, T(0));
     const auto line_of = [&](Index unit) { return unit / bands * oh + std::min(oh, unit % bands * band); };
     const T* const y_end = y + line_of(end) * ow;
@@ -359,10 +356,8 @@ void spread(const ConvolutionShape& s, const T* dy, const T* weight, T* dx) {
   const Index pitch = layout.pitch();
   const Bands<T> cut(ceil_divide(s.h, 2), 1, K / 2, pitch);  // in pairs of rows
   const Index band = 2 * cut.band, bands = cut.count, units = s.n * s.c * bands;
-  Tensor<T> scratch({num_threads(), cut.scratch});
-  T* const scratches = scratch.data();
-  parallel_for(0, units, grain_of_units(units, band * s.w), [&](Index begin, Index end) {
-    T* const image = scratches + worker() * cut.scratch;
+  const Scratch<T> scratch{cut.scratch};
+  parallel_for(0, units, grain_of_units(units, band * s.w), scratch, [&](Index begin, Index end, T* image) {
     std::fill_n(image, cut.scratch, T(0));
     const T* const dx_end = dx + (end / bands * s.h + std::min(s.h, end % bands * band)) * s.w;
     for (Index unit = begin; unit < end; ++unit) {
@@ -512,11 +507,10 @@ void depthwise_backward_weight(const ConvolutionShape& s, const T* x, const T* d
   const Index chunks = std::clamp<Index>(32 / s.c, 1, s.n), own = results * width + d.bands.scratch;
   const T* const x_end = x + s.n * s.c * in;
   const T* const dy_end = dy + s.n * s.c * out;
-  Tensor<T> partial({chunks, s.c, results}), scratch({num_threads(), own});
+  Tensor<T> partial({chunks, s.c, results});
   T* const partials = partial.data();
-  T* const scratches = scratch.data();
-  parallel_for(0, chunks * s.c, grain_of_units(chunks * s.c, s.n / chunks * out), [&](Index begin, Index end) {
-    T* const sums = scratches + worker() * own;
+  const Index tasks = chunks * s.c, grain = grain_of_units(tasks, s.n / chunks * out);
+  parallel_for(0, tasks, grain, Scratch<T>{own}, [&](Index begin, Index end, T* sums) {
     T* const image = sums + results * width;
     std::fill_n(image, d.bands.scratch, T(0));
     for (Index task = begin; task < end; ++task) {

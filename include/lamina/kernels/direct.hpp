@@ -65,9 +65,9 @@ class DirectConvolution {
       for (Index q = 0; q < s.sw; ++q) {
         Lattice lattice{p - s.top,
                         q - s.left,
-                        std::max<Index>(0, parts_of(s.top - p, s.sh)),
+                        parts_of(s.top - p, s.sh),
                         parts_of(s.h + s.top - p, s.sh),
-                        std::max<Index>(0, parts_of(s.left - q, s.sw)),
+                        parts_of(s.left - q, s.sw),
                         parts_of(s.w + s.left - q, s.sw),
                         {},
                         {}};
@@ -90,10 +90,8 @@ class DirectConvolution {
   void pack_filters(const T* weight, T* filters) const {
     const bool adjacent = c_stride_ == taps_;  // one input channel's taps behind the other's
     const Index together = adjacent ? lanes_ : 1;
-    Tensor<T> memory({num_threads(), together * taps_ * width});
-    T* const buffers = memory.data();
-    parallel_for(0, outputs_, 1, [&](Index block, Index) {
-      T* const taps = buffers + worker() * together * taps_ * width;
+    const Scratch<T> scratch{together * taps_ * width};
+    parallel_for(0, outputs_, 1, scratch, [&](Index block, Index, T* taps) {
       const Index columns = std::min<Index>(2, outputs_ - block / 2 * 2);
       const Index lanes = std::min(width, out_.channels - block * width);
       T* const to = filters + block / 2 * pair_size(2) + block % 2 * width;

@@ -371,7 +371,7 @@ struct Product {
   };
 
   /// No sum depends on it: a tile goes on where the block before has left c.
-  Plan plan() const {
+  Plan plan(int threads) const {
     if (m * n * k <= Index{1} << 15) return {std::max<Index>(k, 1), m, n, false, !packed_b && b.column_stride != 1};
     const Index room = cache_bytes() / 2 / static_cast<Index>(sizeof(T));  // for the panels of b
     Plan p{k, m, n};
@@ -389,7 +389,7 @@ struct Product {
     p.columns = std::min(p.columns, n);
     // The columns of a lie so far apart that their lines push each other out of the cache.
     p.copy_a = a.row_stride == 1 && p.depth * a.column_stride > Index{1} << 14;
-    const Index tasks = num_threads() > 1 ? std::min<Index>(4 * num_threads(), m * n * k / work_for_thread) : 1;
+    const Index tasks = threads > 1 ? std::min<Index>(4 * threads, m * n * k / work_for_thread) : 1;
     if (tasks > 1) {
       p.rows = std::min(m, std::max(strip, parts_of(m, parts_of(tasks, parts_of(n, p.columns)))));
       const Index across = parts_of(tasks, parts_of(m, p.rows));
@@ -399,7 +399,8 @@ struct Product {
   }
 
   void by_panels() const {
-    const Plan p = plan();
+    const Workers workers;
+    const Plan p = plan(workers.count());
     const Index column_blocks = parts_of(n, p.columns), tasks = parts_of(m, p.rows) * column_blocks;
     const auto run_block = [&](Index task, T* scratch) {
       const Index i = task / column_blocks * p.rows, j = task % column_blocks * p.columns;
@@ -411,9 +412,8 @@ struct Product {
       alignas(64) T scratch[small];
       return run_block(0, scratch);
     }
-    Tensor<T> scratch({num_threads(), own});
-    T* const scratches = scratch.data();
-    parallel_for(0, tasks, 1, [&](Index task, Index) { run_block(task, scratches + worker() * own); });
+    workers.parallel_for(0, tasks, 1, Scratch<T>{own},
+                         [&](Index task, Index, T* scratch) { run_block(task, scratch); });
   }
 
   /// Rows i0..i1-1 and columns j0..j1-1 of c.

@@ -93,17 +93,16 @@ struct Involution {
     const Index size = std::min<Index>(involved_channels, s.group_c()) * step;
     const Index parts = all_chunks ? 1 : chunks;
     const Index work = s.group_c() / parts * s.taps() * band * growth / s.stride * parts_of(ow, simd::width<T>);
-    Tensor<T> scratch({num_threads(), size});
-    T* const scratches = scratch.data();
-    parallel_for(0, s.n * s.groups * parts * bands, grain_of(work), [&](Index begin, Index end) {
-      T* const own = scratches + worker() * size;
-      std::fill_n(own, size, T(0));
-      for (Index unit = begin; unit < end; ++unit) {
-        const Index first = unit % bands * band, chunk = unit / bands % parts, group = unit / bands / parts % s.groups;
-        if (first < rows)
-          f(Task{unit / bands / parts / s.groups, group, chunk, first, std::min(rows, first + band), own, step});
-      }
-    });
+    parallel_for(
+        0, s.n * s.groups * parts * bands, grain_of(work), Scratch<T>{size}, [&](Index begin, Index end, T* own) {
+          std::fill_n(own, size, T(0));
+          for (Index unit = begin; unit < end; ++unit) {
+            const Index first = unit % bands * band, chunk = unit / bands % parts,
+                        group = unit / bands / parts % s.groups;
+            if (first < rows)
+              f(Task{unit / bands / parts / s.groups, group, chunk, first, std::min(rows, first + band), own, step});
+          }
+        });
   }
 
   /// Copies `rows` rows, from row `top` on, of planes [h, w] of the task's channels; zeros for rows that are not there.

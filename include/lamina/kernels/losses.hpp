@@ -8,6 +8,7 @@
 
 #include "lamina/core/tensor.hpp"
 #include "lamina/kernels/elementwise.hpp"
+#include "lamina/kernels/reduce.hpp"
 
 /// Losses and their gradients in one pass.
 namespace lamina::kernels {
@@ -80,17 +81,24 @@ double cross_entropy_row(const CrossEntropyTargets<T>& t, Index sample, T scale,
   // The gradient may lie where x does: the label's value is needed before.
   const T at_label = t.labels ? x[label] - highest : T(0);
   Pack exponentials(T(0)), shares(T(0)), products(T(0));
-  for_each_vector<T>(classes, [&](Index k, Index n) {
-    const Pack v = first_lanes(load(x + k, n) - Pack(highest), n, T(0));
-    const Pack e = first_lanes(exp(v), n, T(0));
-    exponentials += e;
-    store(e, gradient + k, n);
-    if (t.spread()) {
-      const Pack s = share(k, n);
-      shares += s;
-      products += s * v;
-    }
-  });
+  for (Index first = 0; first < classes; first += summed_together) {
+    Pack exponentials_part(T(0)), shares_part(T(0)), products_part(T(0));
+    for_each_vector<T>(std::min(summed_together, classes - first), [&](Index i, Index n) {
+      const Index k = first + i;
+      const Pack v = first_lanes(load(x + k, n) - Pack(highest), n, T(0));
+      const Pack e = first_lanes(exp(v), n, T(0));
+      exponentials_part += e;
+      store(e, gradient + k, n);
+      if (t.spread()) {
+        const Pack s = share(k, n);
+        shares_part += s;
+        products_part += s * v;
+      }
+    });
+    exponentials += exponentials_part;
+    shares += shares_part;
+    products += products_part;
+  }
   const T sum = simd::sum(exponentials), point = t.labels ? t.point(label) : T(0);
   const T total = simd::sum(shares) + point;
   const Pack factor(total * scale / sum);
@@ -133,15 +141,21 @@ double cross_entropy_lanes(const CrossEntropyTargets<T>& t, Index sample, Index 
   }
   at_label -= highest;
   Pack sum(T(0)), shares(T(0)), products(T(0));
-  for (Index k = 0; k < t.classes; ++k) {
-    const Pack x = Pack::load(v + k * stride) - highest, e = exp(x);
-    e.store(v + k * stride);
-    sum += e;
-    if (t.spread()) {
-      const Pack p = share(k);
-      shares += p;
-      products += p * x;
+  for (Index k = 0; k < t.classes;) {
+    Pack sum_part(T(0)), shares_part(T(0)), products_part(T(0));
+    for (const Index end = std::min(t.classes, k + summed_together); k < end; ++k) {
+      const Pack x = Pack::load(v + k * stride) - highest, e = exp(x);
+      e.store(v + k * stride);
+      sum_part += e;
+      if (t.spread()) {
+        const Pack p = share(k);
+        shares_part += p;
+        products_part += p * x;
+      }
     }
+    sum += sum_part;
+    shares += shares_part;
+    products += products_part;
   }
   const auto ignored = used == Pack(T(0));
   const Pack factor = (shares + point) * Pack(scale) / sum;
@@ -203,15 +217,13 @@ double cross_entropy(const CrossEntropyTargets<T>& t, T scale, const T* x, T* gr
   const Index grain = std::max<Index>(1, (1 << 14) / (t.classes * block));
   std::vector<double> parts(static_cast<std::size_t>((units + grain - 1) / grain));
   const Index scratch_size = rows ? 0 : t.classes * block;
-  Tensor<T> scratch({num_threads(), scratch_size});
-  T* const all_scratch = scratch.data();
-  parallel_for(0, units, grain, [&](Index first, Index last) {
+  parallel_for(0, units, grain, Scratch<T>{scratch_size}, [&](Index first, Index last, T* scratch) {
     double sum = 0;
     for (Index unit = first; unit < last; ++unit) {
       const Index sample = unit / blocks, place = unit % blocks * block;
       sum += rows ? detail::cross_entropy_row(t, sample, scale, x + sample * t.classes, gradient + sample * t.classes)
                   : detail::cross_entropy_places(t, sample, place, std::min(block, t.inner - place), scale, x, gradient,
-                                                 all_scratch + worker() * scratch_size, block);
+                                                 scratch, block);
     }
     parts[static_cast<std::size_t>(first / grain)] = sum;
   });

@@ -119,12 +119,9 @@ void max_pool(Index planes, const WindowAxis& rows, const WindowAxis& columns, c
   for (Index o = 0; o < columns.out; ++o)
     first_tap[static_cast<std::size_t>(o)] = static_cast<Int>(columns.first_tap(o));
 
-  Tensor<T> scratch({num_threads(), image_size});
-  T* const all_scratch = scratch.data();
   const T* const x_end = x + planes * rows.in * columns.in;
   const Index grain = std::max<Index>(1, (1 << 14) / (band * columns.out));
-  parallel_for(0, planes * bands, grain, [&](Index first, Index last) {
-    T* const image = all_scratch + worker() * image_size;
+  parallel_for(0, planes * bands, grain, Scratch<T>{image_size}, [&](Index first, Index last, T* image) {
     std::fill_n(image, image_size, lowest);
     const auto output_begin = [&](Index unit) {
       return (unit / bands * rows.out + std::min(unit % bands * band, rows.out)) * columns.out;
@@ -148,7 +145,7 @@ void max_pool(Index planes, const WindowAxis& rows, const WindowAxis& columns, c
             const T* row = image + (rows.start(oy) + ky * rows.dilation - top) * row_size + ox;
             for (Index kx = 0; kx < columns.kernel; ++kx) {
               const Pack v = Pack::load(row + offsets[static_cast<std::size_t>(kx)]);
-              const Mask wins = (v > best) | (v.v != v.v);
+              const Mask wins = (v > best) | is_nan(v);
               best = select(wins, v, best);
               if (taps) best_tap = wins ? Mask{} + static_cast<Int>(ky * columns.kernel + kx) : best_tap;
             }
@@ -249,10 +246,8 @@ void avg_pool(Index planes, Index h, Index w, const std::vector<Span>& rows, con
   const T area = global ? static_cast<T>(rows[0].divisor * columns[0].divisor) : T(1);
   const T* const x_end = x + planes * in;
   const Index buffer_size = w + simd::width<T>;
-  Tensor<T> scratch({num_threads(), buffer_size});
-  T* const all_scratch = scratch.data();
-  parallel_for(0, planes, std::max<Index>(1, (1 << 15) / in), [&](Index first, Index last) {
-    T* const sums = all_scratch + worker() * buffer_size;
+  const Index grain = std::max<Index>(1, (1 << 15) / in);
+  parallel_for(0, planes, grain, Scratch<T>{buffer_size}, [&](Index first, Index last, T* sums) {
     for (Index plane = first; plane < last; ++plane) {
       const T* const image = x + plane * in;
       T* result = y + plane * out;
@@ -292,10 +287,7 @@ void avg_pool_backward(Index planes, Index h, Index w, const std::vector<Span>& 
   const Index in = h * w, out = static_cast<Index>(rows.size() * columns.size());
   const bool halving = detail::halves(rows) && detail::halves(columns);
   const bool global = detail::whole(columns, w) && detail::whole(rows, h);
-  Tensor<T> scratch({num_threads(), w});
-  T* const all_scratch = scratch.data();
-  parallel_for(0, planes, std::max<Index>(1, (1 << 15) / in), [&](Index first, Index last) {
-    T* const sums = all_scratch + worker() * w;
+  parallel_for(0, planes, std::max<Index>(1, (1 << 15) / in), Scratch<T>{w}, [&](Index first, Index last, T* sums) {
     for (Index plane = first; plane < last; ++plane) {
       T* const image = dx + plane * in;
       const T* grad = dy + plane * out;

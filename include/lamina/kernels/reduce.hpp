@@ -1,18 +1,29 @@
 #pragma once
 
+#include <algorithm>
+
+#include "lamina/core/shape.hpp"
 #include "lamina/kernels/simd.hpp"
 
 /// Sums, each in one fixed order.
 namespace lamina::kernels {
+
+/// So many vectors are summed one after the other, then such sums: the rounding error does not grow with their number.
+inline constexpr Index summed_together = 4096;
 
 /// The sum of n values.
 template <class T>
 T vector_sum(const T* x, Index n) {
   constexpr Index width = simd::width<T>;
   simd::Pack<T> total(T(0));
-  Index i = 0;
-  for (; i + width <= n; i += width) total += simd::Pack<T>::load(x + i);
-  if (i < n) total += simd::Pack<T>::load(x + i, n - i);
+  for (Index i = 0; i < n;) {
+    const Index end = std::min(n, i + summed_together * width);
+    simd::Pack<T> part(T(0));
+    for (; i + width <= end; i += width) part += simd::Pack<T>::load(x + i);
+    if (i < end) part += simd::Pack<T>::load(x + i, end - i);
+    i = end;
+    total += part;
+  }
   return simd::sum(total);
 }
 
@@ -28,7 +39,12 @@ void add_column_sums(Index rows, Index columns, const T* x, T* sums) {
   constexpr Index width = simd::width<T>;
   const auto column = [&](Index j, auto... partial) {
     simd::Pack<T> total(T(0));
-    for (Index i = 0; i < rows; ++i) total += simd::Pack<T>::load(x + i * columns + j, partial...);
+    for (Index i = 0; i < rows;) {
+      simd::Pack<T> part(T(0));
+      for (const Index end = std::min(rows, i + summed_together); i < end; ++i)
+        part += simd::Pack<T>::load(x + i * columns + j, partial...);
+      total += part;
+    }
     (simd::Pack<T>::load(sums + j, partial...) + total).store(sums + j, partial...);
   };
   Index j = 0;

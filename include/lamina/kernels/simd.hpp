@@ -1,5 +1,6 @@
 #pragma once
 
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -13,6 +14,12 @@
 #include <immintrin.h>
 #elif defined(__SSE2__)
 #include <emmintrin.h>  // a fifth of immintrin.h's compile time, and Eigen includes it anyway
+#endif
+
+// With -ffast-math Clang leaves this header's arithmetic and comparisons as they stand; what GCC needs is at rounded(),
+// detail::as_it_stands() and is_nan().
+#if defined(__clang__)
+#pragma float_control(precise, on, push)
 #endif
 
 /// Vectors at the width of the compile target, through GCC's and Clang's vector extensions. The only header that knows
@@ -133,15 +140,36 @@ Pack<T> multiply_add(Pack<T> a, std::type_identity_t<Pack<T>> b, std::type_ident
   return a.v * b.v + c.v;
 }
 
+namespace detail {
+/// A vector, of which the compiler knows no longer where it comes from.
+template <class V>
+V opaque(V v) {
+#if defined(__SSE2__)
+  asm("" : "+v"(v));
+#elif defined(__aarch64__)
+  asm("" : "+w"(v));
+#else
+  asm("" : "+m"(v));
+#endif
+  return v;
+}
+}  // namespace detail
+
 /// a, from here on in a register: of a vector that was loaded for a few uses GCC makes a load at each of them.
 template <class T>
 Pack<T> held(Pack<T> a) {
-#if defined(__SSE2__)
-  asm("" : "+v"(a.v));
-#elif defined(__aarch64__)
-  asm("" : "+w"(a.v));
-#endif
+#if defined(__SSE2__) || defined(__aarch64__)
+  return detail::opaque(a.v);
+#else
   return a;
+#endif
+}
+
+/// a, rounded as it is here: compilers that may rearrange arithmetic (-ffast-math, -fassociative-math) do not look
+/// through, so that (a + b) - b is not taken for a.
+template <class T>
+Pack<T> rounded(Pack<T> a) {
+  return detail::opaque(a.v);
 }
 
 /// mask ? a : b, elementwise.
@@ -149,14 +177,28 @@ template <class T>
 Pack<T> select(typename Pack<T>::Mask mask, Pack<T> a, std::type_identity_t<Pack<T>> b) {
   return mask ? a.v : b.v;
 }
+namespace detail {
+/// A comparison's result that is used as it stands. Where compilers may assume that there is no NaN
+/// (-ffinite-math-only, in -ffast-math) they would make an instruction for the maximum of a comparison and a choice,
+/// with the operands in any order, and the place of a NaN counts.
+template <class Mask>
+Mask as_it_stands(Mask mask) {
+#if __FINITE_MATH_ONLY__
+  return opaque(mask);
+#else
+  return mask;
+#endif
+}
+}  // namespace detail
+
 /// The larger and the smaller; a NaN in a stays, one in b is dropped.
 template <class T>
 Pack<T> max(Pack<T> a, std::type_identity_t<Pack<T>> b) {
-  return a.v < b.v ? b.v : a.v;
+  return detail::as_it_stands(a.v < b.v) ? b.v : a.v;
 }
 template <class T>
 Pack<T> min(Pack<T> a, std::type_identity_t<Pack<T>> b) {
-  return a.v > b.v ? b.v : a.v;
+  return detail::as_it_stands(a.v > b.v) ? b.v : a.v;
 }
 namespace detail {
 /// The bits of a vector of T as integers, and back.
@@ -173,26 +215,40 @@ template <class T>
 inline constexpr int fraction_bits = std::numeric_limits<T>::digits - 1;
 template <class T>
 inline constexpr int exponent_bias = std::numeric_limits<T>::max_exponent - 1;
+template <class T>
+inline constexpr IntegerOf<T> sign_bit = std::numeric_limits<IntegerOf<T>>::min();
+template <class T>
+inline constexpr IntegerOf<T> infinity_bits = std::bit_cast<IntegerOf<T>>(std::numeric_limits<T>::infinity());
 }  // namespace detail
 
 template <class T>
 Pack<T> abs(Pack<T> a) {
-  return detail::from_bits<T>(detail::bits(a) & ~detail::bits(Pack<T>(T(-0.0))));
+  return detail::from_bits<T>(detail::bits(a) & ~detail::sign_bit<T>);
+}
+/// Where a is NaN. By its bits where compilers take a != a for false.
+template <class T>
+typename Pack<T>::Mask is_nan(Pack<T> a) {
+#if __FINITE_MATH_ONLY__
+  return detail::bits(abs(a)) > detail::infinity_bits<T>;
+#else
+  return a.v != a.v;
+#endif
 }
 /// |a| with the sign of b.
 template <class T>
 Pack<T> copysign(Pack<T> a, Pack<T> b) {
-  const auto sign = detail::bits(Pack<T>(T(-0.0)));
+  constexpr auto sign = detail::sign_bit<T>;
   return detail::from_bits<T>((detail::bits(a) & ~sign) | (detail::bits(b) & sign));
 }
 /// Correctly rounded. By intrinsics: compilers do not vectorise std::sqrt, because it may set errno.
 template <class T>
 Pack<T> sqrt(Pack<T> a) {
 #if defined(__AVX512F__)
+  constexpr __mmask16 every = 0xffff;  // GCC 12 warns of a value left undefined in the form without a mask
   if constexpr (sizeof(T) == 4)
-    return typename Pack<T>::Native(_mm512_sqrt_ps(a.v));
+    return typename Pack<T>::Native(_mm512_maskz_sqrt_ps(every, a.v));
   else
-    return typename Pack<T>::Native(_mm512_sqrt_pd(a.v));
+    return typename Pack<T>::Native(_mm512_maskz_sqrt_pd(static_cast<__mmask8>(every), a.v));
 #elif defined(__AVX__)
   if constexpr (sizeof(T) == 4)
     return typename Pack<T>::Native(_mm256_sqrt_ps(a.v));
@@ -235,7 +291,7 @@ T sum(Pack<T> a) {
 /// The largest element; that of the others if some are NaN, -infinity if all are.
 template <class T>
 T max(Pack<T> a) {
-  a = select(a == a, a, Pack<T>(-std::numeric_limits<T>::infinity()));
+  a = select(is_nan(a), Pack<T>(-std::numeric_limits<T>::infinity()), a);
   return detail::halve<T, vector_bytes>(a.v, [](auto x, auto y) { return x < y ? y : x; });
 }
 
@@ -261,10 +317,10 @@ Pack<T> exp(Pack<T> x) {
   x = min(max(x, T(single ? -104 : -746)), T(single ? 89 : 710));
   // Adding 1.5 * 2^23 (2^52) rounds to an integer, and leaves it in the low bits.
   constexpr T shift = T(3) / Limits::epsilon() / 2;
-  const Pack<T> shifted = multiply_add(x, T(1.44269504088896340736), shift), n = shifted - shift;
+  const Pack<T> shifted = rounded(multiply_add(x, T(1.44269504088896340736), shift)), n = shifted - shift;
   constexpr T log2_high = single ? T(0.693359375) : T(6.93145751953125e-1);  // few bits, so that n times it is exact
   constexpr T log2_low = single ? T(-2.12194440e-4) : T(1.42860682030941723212e-6);
-  const Pack<T> r = multiply_add(n, -log2_low, multiply_add(n, -log2_high, x));
+  const Pack<T> r = multiply_add(n, -log2_low, rounded(multiply_add(n, -log2_high, x)));
   Pack<T> p;
   if constexpr (single)
     p = polynomial(r, 1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1,
@@ -279,7 +335,7 @@ Pack<T> exp(Pack<T> x) {
     return detail::from_bits<T>((k + detail::exponent_bias<T>) << detail::fraction_bits<T>);
   };
   const Int k = detail::bits(shifted) - detail::bits(Pack<T>(shift)), half = k >> 1;
-  return p * power(half) * power(k - half);
+  return rounded(p * power(half)) * power(k - half);
 }
 
 /// The natural logarithm, within 0.84 ulp; NaN for x < 0. After fdlibm's log (Sun Microsystems 1993): x = 2^k (1 + f),
@@ -313,11 +369,11 @@ Pack<T> log(Pack<T> x) {
                       6.666666666666735130e-01);
   constexpr T log2_high = single ? T(6.9313812256e-01) : T(6.93147180369123816490e-01);
   constexpr T log2_low = single ? T(9.0580006145e-06) : T(1.90821492927058770002e-10);
-  const Pack<T> tail = multiply_add(s, multiply_add(z, rest, half_square), n * Pack<T>(log2_low));
+  const Pack<T> tail = rounded(multiply_add(s, multiply_add(z, rest, half_square), n * Pack<T>(log2_low)));
   Pack<T> result = multiply_add(n, log2_high, f - (half_square - tail));
+  result = select(detail::bits(x) < Int{}, Pack<T>(Limits::quiet_NaN()), result);
   result = select(x == Pack<T>(T(0)), Pack<T>(-Limits::infinity()), result);
-  result = select(x < Pack<T>(T(0)), Pack<T>(Limits::quiet_NaN()), result);
-  return select(x < Pack<T>(Limits::infinity()), result, x);  // infinity and NaN
+  return select(detail::bits(x) < detail::infinity_bits<T>, result, x);  // infinity and NaN
 }
 
 /// 1 / (1 + e^-x), within 2.41 ulp, also where it is nearly 0.
@@ -338,7 +394,8 @@ Pack<T> tanh(Pack<T> x) {
     small = polynomial(z, -9.64399179425052238628e-1, -9.92877231001918586564e1, -1.61468768441708447952e3) /
             polynomial(z, 1, 1.12811678491632931402e2, 2.23548839060100448583e3, 4.84406305325125486048e3);
   small = multiply_add(small * z, a, a);
-  const Pack<T> large = Pack<T>(T(1)) - Pack<T>(T(2)) / (exp(a + a) + T(1));
+  // Bounded where the result is 1: an approximate division (-mrecip, in -ffast-math) by infinity is not 0.
+  const Pack<T> large = Pack<T>(T(1)) - Pack<T>(T(2)) / (exp(min(a + a, T(40))) + T(1));
   return copysign(select(a < Pack<T>(T(0.625)), small, large), x);
 }
 
@@ -452,3 +509,7 @@ template <class T>
 }
 
 }  // namespace lamina::simd
+
+#if defined(__clang__)
+#pragma float_control(pop)
+#endif

@@ -1,10 +1,12 @@
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <type_traits>
 
 #include "lamina/kernels/elementwise.hpp"
+#include "lamina/kernels/reduce.hpp"
 
 /// Softmax along the middle axis of a tensor seen as [outer, n, inner].
 namespace lamina::kernels {
@@ -23,23 +25,39 @@ class Line {
   /// f(offset, lanes) for each vector of the line.
   template <class F>
   void each(F f) const {
-    constexpr std::integral_constant<Index, simd::width<Scalar>> full;
-    if (inner_ == 1) {
-      Index i = 0;
-      for (; i + full <= n_; i += full) f(i, full);
-      if (i < n_) f(i, n_ - i);
-    } else if (lanes_ == full) {
-      for (Index i = 0; i < n_; ++i) f(i * inner_, full);
-    } else {
-      for (Index i = 0; i < n_; ++i) f(i * inner_, lanes_);
-    }
+    each(0, n_, f);
   }
   Pack max(Pack a) const { return inner_ == 1 ? Pack(simd::max(a)) : a; }
-  Pack sum(Pack a) const { return inner_ == 1 ? Pack(simd::sum(a)) : a; }
+  /// The sum of f(offset, lanes), taken in parts, so that its rounding error does not grow with n.
+  template <class F>
+  Pack sum(F f) const {
+    Pack total(Scalar(0));
+    for (Index first = 0; first < n_; first += summed_together) {
+      Pack part(Scalar(0));
+      each(first, std::min(n_, first + summed_together), [&](Index i, auto lanes) { part += f(i, lanes); });
+      total += part;
+    }
+    return inner_ == 1 ? Pack(simd::sum(total)) : total;
+  }
   /// The logarithm of a sum, the same in all lanes where inner is 1.
   Pack log(Pack a) const { return inner_ == 1 ? Pack(std::log(a[0])) : simd::log(a); }
 
  private:
+  /// The same for elements first..last-1.
+  template <class F>
+  void each(Index first, Index last, F f) const {
+    constexpr std::integral_constant<Index, simd::width<Scalar>> full;
+    if (inner_ == 1) {
+      Index i = first;
+      for (; i + full <= last; i += full) f(i, full);
+      if (i < last) f(i, last - i);
+    } else if (lanes_ == full) {
+      for (Index i = first; i < last; ++i) f(i * inner_, full);
+    } else {
+      for (Index i = first; i < last; ++i) f(i * inner_, lanes_);
+    }
+  }
+
   Index n_, inner_, lanes_;
 };
 
@@ -67,15 +85,14 @@ void softmax(Index outer, Index n, Index inner, const Scalar* x, Scalar* y) {
   detail::for_each_line<Scalar>(outer, n, inner, [=](const detail::Line<Scalar>& line, Index offset) {
     const Scalar* in = x + offset;
     Scalar* out = y + offset;
-    Pack largest(lowest), sum(0);
+    Pack largest(lowest);
     line.each([&](Index i, auto lanes) { largest = max(largest, Pack::load(in + i, lanes, lowest)); });
     largest = line.max(largest);
-    line.each([&](Index i, auto lanes) {
+    Pack sum = line.sum([&](Index i, auto lanes) {
       const Pack power = simd::exp(Pack::load(in + i, lanes, lowest) - largest);
-      sum += power;
       if constexpr (!logarithm) power.store(out + i, lanes);
+      return power;
     });
-    sum = line.sum(sum);
     if constexpr (logarithm) {
       sum = line.log(sum);
       line.each([&](Index i, auto lanes) { (Pack::load(in + i, lanes) - largest - sum).store(out + i, lanes); });
@@ -90,12 +107,10 @@ template <bool logarithm, class Scalar>
 void softmax_backward(Index outer, Index n, Index inner, const Scalar* y, const Scalar* dy, Scalar* dx) {
   using Pack = simd::Pack<Scalar>;
   detail::for_each_line<Scalar>(outer, n, inner, [=](const detail::Line<Scalar>& line, Index offset) {
-    Pack sum(0);
-    line.each([&](Index i, auto lanes) {
+    const Pack sum = line.sum([&](Index i, auto lanes) {
       const Pack grad = Pack::load(dy + offset + i, lanes);
-      sum += logarithm ? grad : grad * Pack::load(y + offset + i, lanes);
+      return logarithm ? grad : grad * Pack::load(y + offset + i, lanes);
     });
-    sum = line.sum(sum);
     line.each([&](Index i, auto lanes) {
       const Pack grad = Pack::load(dy + offset + i, lanes), out = Pack::load(y + offset + i, lanes);
       (logarithm ? grad - simd::exp(out) * sum : out * (grad - sum)).store(dx + offset + i, lanes);

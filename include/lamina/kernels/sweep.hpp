@@ -140,11 +140,9 @@ void sweep_all(Index n, Index groups, const Planes<T>& planes, const T* x, const
   const Index parts = local ? 1 : sweep.panels(), panels = local ? sweep.panels() : 1;
   const Tensor<T> all = local ? Tensor<T>() : planes.copy(x);
   const Index own = scratch_size + (local ? group.size() : 0);
-  Tensor<T> scratch({num_threads(), own});
-  T* const scratches = scratch.data();
   const Index work = panels * sweep.panel * sweep.depth() * band * sweep.columns / tile_columns<T>;
-  parallel_for(0, n * groups * bands * parts, grain_of(work), [&](Index first_task, Index last_task) {
-    T* const mine = scratches + worker() * own;
+  const Index tasks = n * groups * bands * parts;
+  parallel_for(0, tasks, grain_of(work), Scratch<T>{own}, [&](Index first_task, Index last_task, T* mine) {
     for (Index task = first_task; task < last_task; ++task) {
       const Index part = task % parts, first = task / parts % bands * band, g = task / parts / bands % groups;
       const Index sample = task / parts / bands / groups;
@@ -378,13 +376,9 @@ void sweep_backward_weight(const ConvolutionShape& s, const T* x, const T* dy, T
 
   if (chunks * s.groups >= many_tasks) {
     const Index own = together * (x_size + dy_size) + planes.slack;
-    Tensor<T> scratch({num_threads(), own});
-    T* const scratches = scratch.data();
-    parallel_for(0, chunks * s.groups, 1, [&](Index task, Index) {
+    parallel_for(0, chunks * s.groups, 1, Scratch<T>{own}, [&](Index task, Index, T* grads) {
       const Index g = task % s.groups, chunk = task / s.groups;
-      T* const grads = scratches + worker() * own;
       T* const pixels = grads + together * dy_size;
-      std::fill_n(pixels + together * x_size, planes.slack, T(0));
       std::fill_n(sum_of(chunk, g), m * depth, T(0));
       const Index end = (chunk + 1) * s.n / chunks;
       for (Index n0 = chunk * s.n / chunks; n0 < end; n0 += together) {
@@ -394,7 +388,7 @@ void sweep_backward_weight(const ConvolutionShape& s, const T* x, const T* dy, T
           planes.of(c).copy_to(x + group * c * in, pixels + i * x_size);
           dy_planes.of(m).copy_to(dy + group * m * out, grads + i * dy_size, dbias ? dy_sums + group * m : nullptr);
         }
-        // Behind the last sample of a shorter turn lie finite values of an earlier one.
+        std::fill_n(pixels + samples * x_size, planes.slack, T(0));
         for (Index m0 = 0; m0 < m; m0 += tile_rows)
           add_products(sum_of(chunk, g), m0, pixels, x_size, grads, dy_size, samples);
       }

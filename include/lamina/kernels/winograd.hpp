@@ -264,18 +264,16 @@ class Winograd {
     const Index part_stride = (2 * width + 1) * width;
     const Index sum_row = inputs_ * width, sum_stride = at_once ? 0 : (outputs_ * sum_row + 1) * width;
     const Index scratch_size = std::max({input_scratch(turn), M_ * M_ * tiles_w_ * width, products_ * part_stride});
-    const Index threads = num_threads();
-    Tensor<T> memory({products_ * (x_stride + dy_stride + sum_stride) + threads * scratch_size + outputs_ * width});
+    const Scratch<T> each{scratch_size};
+    Tensor<T> memory({products_ * (x_stride + dy_stride + sum_stride) + outputs_ * width});
     T* const pixels = memory.data();
     T* const gradients = pixels + products_ * x_stride;
     T* const sums = gradients + products_ * dy_stride;
     T* const dy_sums = sums + products_ * sum_stride;
-    T* const scratches = dy_sums + outputs_ * width;
     std::fill_n(dy_sums, outputs_ * width, T(0));
     for (Index first = 0; first < all_rows; first += turn) {
       const Index last = std::min(all_rows, first + turn), count = (last - first) * tiles_w_;
-      parallel_for(0, inputs_ + outputs_, 1, [&](Index block, Index) {
-        T* const scratch = scratches + worker() * scratch_size;
+      parallel_for(0, inputs_ + outputs_, 1, each, [&](Index block, Index, T* scratch) {
         if (block < inputs_)
           transform_input(x, block, first, last, pixels + block * tiles * width, x_stride, scratch);
         else
@@ -289,9 +287,8 @@ class Winograd {
                         std::min<Index>(2, inputs_ - 2 * pair), to, to_row, first > 0);
       };
       if (at_once) {
-        parallel_for(0, pairs * outputs_, 1, [&](Index task, Index) {
+        parallel_for(0, pairs * outputs_, 1, each, [&](Index task, Index, T* part) {
           const Index pair = task / outputs_, block = task % outputs_;
-          T* const part = scratches + worker() * scratch_size;
           for (Index k = 0; k < products_; ++k) sum_products(k, block, pair, part + k * part_stride, 2 * width);
           for (Index m = 0; m < std::min(width, s_.group_m() - block * width); ++m)
             for (Index c = 2 * pair; c < std::min(inputs_, 2 * pair + 2); ++c)

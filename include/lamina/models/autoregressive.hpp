@@ -7,6 +7,7 @@
 #include <numbers>
 #include <vector>
 
+#include "lamina/core/numbers.hpp"
 #include "lamina/nn/losses.hpp"
 #include "lamina/nn/module.hpp"
 
@@ -36,8 +37,9 @@ template <class Scalar>
 Tensor<Scalar> quantize(Tensor<Scalar> images, Index levels) {
   detail::require(levels >= 2, "quantize: expected at least 2 levels, got ", levels);
   const auto scale = static_cast<Scalar>(levels - 1);
-  for (Scalar& value : images.values()) value = std::round(std::clamp(value, Scalar(0), Scalar(1)) * scale) / scale;
-  return images;
+  Tensor<Scalar> result = std::move(images);
+  for (Scalar& value : result.values()) value = std::round(std::clamp(value, Scalar(0), Scalar(1)) * scale) / scale;
+  return result;
 }
 
 /// The negative log-likelihood of a batch and its gradient with respect to the logits [N, C levels, H, W], in nats for
@@ -66,7 +68,7 @@ inline double bits_per_dimension(double nats, Index values) {
 struct SampleOptions {
   Index levels = 256;
   double temperature = 1;  ///< divides the logits; towards 0 the likeliest value is taken
-  Index top_k = 0;         ///< choose among the k likeliest values only; 0: all
+  Index top_k = 0;         ///< choose among the k likeliest values only, of equal ones the lowest first; 0: all
   std::uint64_t seed = 0;
   Index given = 0;          ///< so many pixels, in raster order, are those of the images handed in
   bool incremental = true;  ///< false: a forward pass over all pixels for every value, to compare with
@@ -76,17 +78,19 @@ struct SampleOptions {
 namespace detail {
 
 /// An index drawn with probability softmax(logits / temperature), among the top_k largest, by the inverse of the
-/// distribution function at u.
+/// distribution function at u; -1 if the logits have no softmax: one is NaN, or the largest is infinite.
 template <class Scalar>
 Index draw(const Scalar* logits, const SampleOptions& options, double u, std::vector<double>& p) {
   p.assign(logits, logits + options.levels);
   const double largest = *std::max_element(p.begin(), p.end());
+  if (!is_finite(largest) || std::any_of(p.begin(), p.end(), [](double x) { return is_nan(x); })) return -1;
   if (options.top_k > 0 && options.top_k < options.levels) {
     std::vector<double> sorted = p;
     std::nth_element(sorted.begin(), sorted.begin() + options.top_k - 1, sorted.end(), std::greater<>());
     const double least = sorted[static_cast<std::size_t>(options.top_k - 1)];
+    Index equal = options.top_k - std::count_if(p.begin(), p.end(), [least](double x) { return x > least; });
     for (double& value : p)
-      if (value < least) value = -std::numeric_limits<double>::infinity();
+      if (value < least || (value == least && equal-- <= 0)) value = -std::numeric_limits<double>::infinity();
   }
   double sum = 0;
   for (double& value : p) sum += value = std::exp((value - largest) / options.temperature);
@@ -134,7 +138,8 @@ std::unique_ptr<Incremental<Scalar>> incremental_model(const Module<Scalar>& mod
 /// `condition` [N, K], if given, is what the model sees beside the images, as K further input channels of the same
 /// value everywhere (a class as one-hot). Throws ValueError for levels below 2, a temperature that is not positive,
 /// top_k outside [0, levels] or `given` outside the image; ShapeError for other images than the model takes, or logits
-/// of another number; StateError for a model that is not causal (see incremental_model).
+/// of another number; StateError for a model that is not causal (see incremental_model); NumericalError where logits
+/// have no softmax (NaN, infinity).
 template <class Scalar>
 Tensor<Scalar> complete(const Module<Scalar>& model, Tensor<Scalar> images, const SampleOptions& options,
                         const Tensor<std::type_identity_t<Scalar>>& condition = {}) {
@@ -177,6 +182,9 @@ Tensor<Scalar> complete(const Module<Scalar>& model, Tensor<Scalar> images, cons
         const double u =
             random.split(static_cast<std::uint64_t>(pixel * colours + c), static_cast<std::uint64_t>(i)).uniform();
         const Index level = detail::draw(logits.data() + (i * colours + c) * levels, options, u, memory);
+        detail::require<NumericalError>(level >= 0, "complete: the model's logits are not finite for sample ", i,
+                                        ", channel ", c, " at row ", at.row, ", column ", at.column,
+                                        ": look for NaN in its weights, or a training run that diverged");
         x.data()[(i * (colours + extra) + c) * pixels + pixel] =
             static_cast<Scalar>(level) / static_cast<Scalar>(levels - 1);
       }

@@ -80,7 +80,8 @@ class DistilBert : public Block<DistilBert<Scalar>, Scalar> {
   Members<Scalar> members() override {
     Members<Scalar> result{{"embeddings.word_embeddings", words},
                            {"embeddings.position_embeddings", positions},
-                           {"embeddings.LayerNorm", norm}};
+                           {"embeddings.LayerNorm", norm},
+                           {"", dropout_}};
     for (std::size_t i = 0; i < blocks.size(); ++i)
       result.push_back({"transformer.layer." + std::to_string(i), blocks[i]});
     return result;

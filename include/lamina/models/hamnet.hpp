@@ -1,9 +1,11 @@
 #pragma once
 
+#include <algorithm>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "lamina/kernels/elementwise.hpp"
 #include "lamina/models/resnet.hpp"
 #include "lamina/nn/context/context.hpp"
 #include "lamina/nn/dropout2d.hpp"
@@ -12,47 +14,135 @@
 
 namespace lamina {
 
-/// y = net(x), brought to the height and width of x: a network whose features are coarser than its images gives a
-/// value for every pixel. Shapes: x [N, C, H, W], y [N, K, H, W]. The net is transparent in state_dict keys.
-template <class Scalar = float>
-class AtInputSize : public Layer<AtInputSize<Scalar>, Scalar> {
- public:
-  Sequential<Scalar> net;
+/// The smallest size not below this one whose sides are k stride + 1: pixels 0, stride, ... reach the border.
+inline Size2 aligned_size(Size2 size, Index stride) {
+  const auto aligned = [stride](Index side) { return (side + stride - 2) / stride * stride + 1; };
+  return {aligned(size.h), aligned(size.w)};
+}
 
-  explicit AtInputSize(Sequential<Scalar> network, const InterpolateOptions& options = {})
-      : net(std::move(network)), options_(options) {
-    detail::check_interpolation("AtInputSize", options);
+namespace detail {
+
+/// x in the upper left corner of images of another height and width, zeros beyond it.
+template <class Scalar>
+Tensor<Scalar> framed(Tensor<Scalar> x, Size2 size) {
+  const Index planes = x.dim(0) * x.dim(1), h = x.dim(2), w = x.dim(3);
+  if (h == size.h && w == size.w) return x;
+  Tensor<Scalar> y = Tensor<Scalar>::zeros({x.dim(0), x.dim(1), size.h, size.w});
+  Scalar* const to = y.data();
+  for (Index plane = 0; plane < planes; ++plane)
+    kernels::copy_rows(std::min(h, size.h), std::min(w, size.w), std::as_const(x).data() + plane * h * w, w,
+                       to + plane * size.h * size.w, size.w);
+  return y;
+}
+inline Size2 size_of(const Shape& images) { return {images[2], images[3]}; }
+
+}  // namespace detail
+
+/// Images [N, C, H, W] with zeros below and to the right up to their aligned_size. Throws ValueError for a stride below
+/// 1, ShapeError for an input that is not [N, C, H, W] with a pixel.
+template <class Scalar = float>
+class PadToAligned : public Layer<PadToAligned<Scalar>, Scalar> {
+ public:
+  explicit PadToAligned(Index stride) : stride_(stride) {
+    detail::require(stride >= 1, *this, ": stride must be at least 1, got ", stride);
   }
 
   Shape output_shape(const Shape& input) const override {
-    detail::check_interpolated(name(), input);
-    const Shape coarse = net.output_shape(input);
-    detail::check_interpolated(name(), coarse);
-    return coarse.with(2, input[2]).with(3, input[3]);
+    detail::check_interpolated(*this, input);
+    const Size2 size = aligned_size(detail::size_of(input), stride_);
+    return input.with(2, size.h).with(3, size.w);
   }
-  Members<Scalar> members() override { return {{"", &net}}; }
-  std::string name() const override { return detail::text("AtInputSize(", detail::interpolation(options_), ")"); }
-  Index multiply_adds(const Shape& input) const override { return net.multiply_adds(input); }
+  std::string name() const override { return detail::text("PadToAligned(", stride_, ")"); }
 
  private:
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
-    detail::check_interpolated(name(), x.shape());
-    const Size2 size(x.dim(2), x.dim(3));
-    return detail::interpolate(net.infer(std::move(x)), size, options_);
+    const Shape shape = output_shape(x.shape());
+    return detail::framed(std::move(x), detail::size_of(shape));
   }
   Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {
-    detail::check_interpolated(name(), x.shape());
-    const Size2 size(x.dim(2), x.dim(3));
-    const Tensor<Scalar> coarse = net.forward(std::move(x), tape);
-    tape.push(coarse.shape());
-    return detail::interpolate(coarse, size, options_);
+    tape.push(x.shape());
+    return do_infer(std::move(x));
   }
   Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad input_grad) override {
     const auto [shape] = tape.pop<Shape>();
-    return net.backward(detail::interpolate_backward(std::move(dy), shape, options_), tape, input_grad);
+    if (input_grad == InputGrad::skip) return {};
+    return detail::framed(std::move(dy), detail::size_of(shape));
+  }
+
+  Index stride_;
+};
+
+/// Coarse features [N, K, h, w] interpolated to the aligned_size of images [N, C, H, W], and cut to H x W. Of the images
+/// only the size is looked at; there is no gradient for them. Throws ValueError for a stride below 1 and for
+/// align_corners with nearest, ShapeError for other inputs.
+template <class Scalar = float>
+class BackToImages : public JointLayer<BackToImages<Scalar>, Scalar> {
+ public:
+  explicit BackToImages(const InterpolateOptions& options = {}, Index stride = 1) : options_(options), stride_(stride) {
+    detail::check_interpolation("BackToImages", options);
+    detail::require(stride >= 1, *this, ": stride must be at least 1, got ", stride);
+  }
+
+  Few<Shape> output_shapes(const Values<Scalar>& x) const override {
+    detail::require(x.size() == 2, *this, ": takes features and images, got ", x.size(), " values");
+    const Shape &coarse = x[0].shape(), &images = x[1].shape();
+    detail::check_interpolated(*this, coarse);
+    detail::check_interpolated(*this, images);
+    return coarse.with(2, images[2]).with(3, images[3]);
+  }
+  std::string name() const override {
+    const std::string padding = stride_ > 1 ? detail::text(", stride=", stride_) : "";
+    return detail::text("BackToImages(", detail::interpolation(options_), padding, ")");
+  }
+
+ private:
+  Size2 aligned(Size2 size) const { return aligned_size(size, stride_); }
+
+  Value<Scalar> do_infer(Values<Scalar> x) const override {
+    const Size2 size = detail::size_of(output_shapes(x)[0]);
+    return detail::framed(detail::interpolate(x[0].tensor, aligned(size), options_), size);
+  }
+  Value<Scalar> do_forward(Values<Scalar> x, Tape& tape) override {
+    tape.push(x[0].shape());
+    return do_infer(std::move(x));
+  }
+  Few<Tensor<Scalar>> do_backward(Tensor<Scalar> dy, Tape& tape, const Few<InputGrad>&) override {
+    const auto [coarse] = tape.template pop<Shape>();
+    const Size2 size = aligned(detail::size_of(dy.shape()));
+    return detail::interpolate_backward(detail::framed(std::move(dy), size), coarse, options_);
   }
 
   InterpolateOptions options_;
+  Index stride_;
+};
+
+/// y = net(x), brought to the height and width of x: a network whose features are coarser than its images gives a
+/// value for every pixel. Shapes: x [N, C, H, W], y [N, K, H, W]. The net is transparent in state_dict keys.
+///
+/// The features of a network of stride s are those of pixels 0, s, 2 s, ... With align_corners they come back to where
+/// they were only if the last one is that of the last pixel, that is for sides of k s + 1. So with `stride` s > 1 the
+/// images get zeros below and to the right up to their aligned_size, and y is cut to the size of x.
+/// Errors are those of PadToAligned and BackToImages.
+template <class Scalar = float>
+class AtInputSize : public Block<AtInputSize<Scalar>, Scalar> {
+ public:
+  Sequential<Scalar> net;
+
+  explicit AtInputSize(Sequential<Scalar> network, const InterpolateOptions& options = {}, Index stride = 1)
+      : net(std::move(network)), pad_(stride), back_(options, stride) {}
+
+  Value<Scalar> flow(Flow<Scalar>& run, Value<Scalar> x) const {
+    Value<Scalar> coarse = run(net, run(pad_, x));
+    return run(back_, std::move(coarse), std::move(x));
+  }
+  Members<Scalar> members() override { return {{"", pad_}, {"", net}, {"", back_}}; }
+
+  /// The images as the net sees them.
+  Tensor<Scalar> padded(Tensor<Scalar> x) const { return pad_.infer(std::move(x)); }
+
+ private:
+  PadToAligned<Scalar> pad_;
+  BackToImages<Scalar> back_;
 };
 
 /// What HamNet has between squeeze and align.
@@ -126,7 +216,8 @@ Child<Scalar> context_module(const HamNetOptions& options) {
 ///   fc           Dropout2d, 1x1, classes
 ///   bilinear to H x W with align_corners
 ///
-/// Keys of the state are the listing's. Errors are those of the parts.
+/// Images whose sides are not k S + 1, where S is the output stride, are padded to the next such size, see AtInputSize;
+/// the recipe trains with crops of such a size. Keys of the state are the listing's. Errors are those of the parts.
 template <class Scalar = float>
 AtInputSize<Scalar> hamnet(const HamNetOptions& options = {}) {
   auto [features, width] = detail::resnet_features<Scalar>(options.depth, options.backbone);
@@ -139,7 +230,7 @@ AtInputSize<Scalar> hamnet(const HamNetOptions& options = {}) {
        {"align", detail::conv_bn_relu<Scalar>(options.channels, options.aligned, options.backbone.norm)},
        {"fc",
         Sequential<Scalar>{Dropout2d<Scalar>(options.dropout), Conv2d<Scalar>(options.aligned, options.classes, 1)}}},
-      {.mode = InterpolateMode::bilinear, .align_corners = true});
+      {.mode = InterpolateMode::bilinear, .align_corners = true}, options.backbone.output_stride);
 }
 
 struct PixelCrossEntropyOptions {

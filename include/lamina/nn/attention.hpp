@@ -79,22 +79,22 @@ class ScaledDotProductAttention : public JointLayer<ScaledDotProductAttention<Sc
     const Tensor<Scalar> queries = std::move(x[0].tensor), keys = std::move(x[1].tensor),
                          values = std::move(x[2].tensor);
     auto in = input(division.offsets(), queries, keys, values);
-    if (options_.dropout > 0) {
+    if (options_.dropout > 0 && !this->frozen()) {
       in.dropout = options_.dropout;
       in.draws = tape.random().split(tape.random().position());
       tape.random().uniform();  // the next split is another
     }
     x[0].tensor = Tensor<Scalar>(queries.shape());
     kernels::attention(in, x[0].tensor.data());
-    tape.push(queries, keys, values, std::move(division), in.draws);
+    tape.push(queries, keys, values, std::move(division), in.dropout, in.draws);
     return std::move(x[0]);
   }
 
   Few<Tensor<Scalar>> do_backward(Tensor<Scalar> dy, Tape& tape, const Few<InputGrad>&) override {
-    const auto [queries, keys, values, division, draws] =
-        tape.template pop<Tensor<Scalar>, Tensor<Scalar>, Tensor<Scalar>, Sequences, Random>();
+    const auto [queries, keys, values, division, dropout, draws] =
+        tape.template pop<Tensor<Scalar>, Tensor<Scalar>, Tensor<Scalar>, Sequences, double, Random>();
     auto in = input(division.offsets(), queries, keys, values);
-    in.dropout = options_.dropout;
+    in.dropout = dropout;
     in.draws = draws;
     Tensor<Scalar> dq(queries.shape()), dk(queries.shape()), dv(queries.shape());
     kernels::attention_backward(in, std::as_const(dy).data(), dq.data(), dk.data(), dv.data());
@@ -130,7 +130,7 @@ class MultiHeadAttention : public Block<MultiHeadAttention<Scalar>, Scalar> {
     return run(out, run(attend_, std::move(queries), std::move(keys), std::move(values)));
   }
 
-  Members<Scalar> members() override { return {{keys_[0], q}, {keys_[1], k}, {keys_[2], v}, {keys_[3], out}}; }
+  Members<Scalar> members() override { return {{keys_[0], q}, {keys_[1], k}, {keys_[2], v}, {keys_[3], out}, {"", attend_}}; }
 
  private:
   ScaledDotProductAttention<Scalar> attend_;

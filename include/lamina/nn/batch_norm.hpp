@@ -61,11 +61,11 @@ class BatchNorm : public Layer<Derived, Scalar> {
   // The pieces of forward and backward, for a module that computes them together with something else (DenseBlock).
 
   /// (c, mean, biased variance): moves channel c's running statistics towards those of a batch of `count` values to a
-  /// channel. For every channel once.
-  auto tracking(Index count) {
+  /// channel. For every channel once; or not, if it does not count.
+  auto tracking(Index count, bool counts = true) {
     Scalar *means = nullptr, *variances = nullptr;
     double share = 0;
-    if (options_.track_running_stats) {
+    if (options_.track_running_stats && counts) {
       means = running_mean.data();
       variances = running_var.data();
       share = options_.momentum.value_or(1.0 / static_cast<double>(++*num_batches_tracked.data()));
@@ -89,19 +89,26 @@ class BatchNorm : public Layer<Derived, Scalar> {
     return result;
   }
 
+  /// Whether forward normalises by the running statistics, as infer does, and leaves them alone.
+  bool stands_still() const { return this->frozen() && options_.track_running_stats; }
+  /// The coefficients of the running statistics.
+  Tensor<Scalar> running_coefficients() const { return coefficients(running_mean.data(), running_var.data()); }
+
   /// (c, sum of dy, sum of dy (x - mean)): adds to channel c's gradients of weight and bias, and writes slope and
-  /// offset of dx = dy * scale - (x - mean) * slope - offset to terms [2, C]; `count` values to a channel.
+  /// offset of dx = dy * scale - (x - mean) * slope - offset to terms [2, C]; `count` values to a channel, from which
+  /// mean and deviation came. 0: they came from elsewhere and do not depend on x, slope and offset are 0.
   auto gradient_terms(const Tensor<Scalar>& coefficients, Index count, Scalar* terms) {
     const Scalar* const scale = coefficients.data() + channels_;
     const Scalar* const inverse = scale + 2 * channels_;
     Scalar* const weight_grad = options_.affine && weight.requires_grad ? weight.gradient().data() : nullptr;
     Scalar* const bias_grad = options_.affine && bias.requires_grad ? bias.gradient().data() : nullptr;
-    return [=, n = static_cast<double>(count), offset = terms + channels_](Index c, double dy_sum, double product_sum) {
+    const double share = count > 0 ? 1 / static_cast<double>(count) : 0;
+    return [=, offset = terms + channels_](Index c, double dy_sum, double product_sum) {
       const double invd = static_cast<double>(inverse[c]), factor = static_cast<double>(scale[c]);
       if (weight_grad) weight_grad[c] += static_cast<Scalar>(product_sum * invd);
       if (bias_grad) bias_grad[c] += static_cast<Scalar>(dy_sum);
-      terms[c] = static_cast<Scalar>(factor * invd * invd * product_sum / n);
-      offset[c] = static_cast<Scalar>(factor * dy_sum / n);
+      terms[c] = static_cast<Scalar>(factor * invd * invd * product_sum * share);
+      offset[c] = static_cast<Scalar>(factor * dy_sum * share);
     };
   }
 
@@ -197,32 +204,43 @@ class BatchNorm : public Layer<Derived, Scalar> {
       return y;
     }
     if (x.empty()) return x;
-    const Tensor<Scalar> running = coefficients(running_mean.data(), running_var.data());
     const Scalar* const in = std::as_const(x).data();
     Tensor<Scalar> y = x.exclusive() ? std::move(x) : Tensor<Scalar>(x.shape());
-    std::visit([&](const auto& f) { kernels::normalize_channels(sizes(y.shape()), in, map(running, f), y.data()); },
-               activation);
+    normalize_running(in, activation, y);
     return y;
+  }
+
+  /// y = x, of y's shape, normalised by the running statistics, activated. Returns the coefficients.
+  Tensor<Scalar> normalize_running(const Scalar* x, const Applied& activation, Tensor<Scalar>& y) const {
+    Tensor<Scalar> running = running_coefficients();
+    std::visit([&](const auto& f) { kernels::normalize_channels(sizes(y.shape()), x, map(running, f), y.data()); },
+               activation);
+    return running;
   }
 
   Tensor<Scalar> do_forward_with(Tensor<Scalar> x, Tape& tape, Activation next) override {
     Tensor<Scalar> y(this->output_shape(x.shape()));
-    check_batch(x.shape());
+    const bool still = stands_still();
+    if (!still) check_batch(x.shape());
     const Applied activation = applied(next);
-    Tensor<Scalar> coefficients = normalize_batch(x, activation, tracking(sizes(x.shape()).count()), y.data());
-    tape.push(std::move(x), std::move(coefficients), activation);
+    Tensor<Scalar> coefficients =
+        still ? normalize_running(std::as_const(x).data(), activation, y)
+              : normalize_batch(x, activation, tracking(sizes(x.shape()).count(), !tape.replays()), y.data());
+    tape.push(std::move(x), std::move(coefficients), activation, still);
     return y;
   }
 
   /// With g = dy (times the activation's derivative), m values to a channel and n(x) = (x - mean) / deviation:
-  ///   d bias = sum g, d weight = sum g n(x), dx = weight / deviation * (g - (d bias + n(x) * d weight) / m).
+  ///   d bias = sum g, d weight = sum g n(x), dx = weight / deviation * (g - (d bias + n(x) * d weight) / m),
+  /// or with statistics that stand still dx = weight / deviation * g.
   Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad input_grad) override {
-    auto [x, coefficients, activation] = tape.pop<Tensor<Scalar>, Tensor<Scalar>, Applied>();
+    auto [x, coefficients, activation, still] = tape.pop<Tensor<Scalar>, Tensor<Scalar>, Applied, bool>();
+    if (x.empty()) return dy;
     const kernels::ChannelShape s = sizes(x.shape());
     const bool learns = options_.affine && (weight.requires_grad || bias.requires_grad);
     if (input_grad == InputGrad::skip && !learns) return {};
     Tensor<Scalar> terms({2, channels_});
-    const auto sums = gradient_terms(coefficients, s.count(), terms.data());
+    const auto sums = gradient_terms(coefficients, still ? 0 : s.count(), terms.data());
     const Scalar* const in = std::as_const(x).data();
     const Scalar* const gradient = std::as_const(dy).data();
     Tensor<Scalar> dx;

@@ -26,6 +26,8 @@ class Concat : public Branches<Concat<Scalar>, Scalar> {
   using Branches<Concat<Scalar>, Scalar>::Branches;
   Concat(std::initializer_list<Child<Scalar>> children, const ConcatOptions& options)
       : Branches<Concat<Scalar>, Scalar>(children), cat_(options.dim) {}
+  Concat(std::initializer_list<Concat> children)  // one is copied with its axis, see Container
+      : Branches<Concat<Scalar>, Scalar>(children), cat_(children.size() == 1 ? children.begin()->cat_.dim() : 1) {}
 
   std::string name() const override {
     std::string out = Branches<Concat<Scalar>, Scalar>::name();

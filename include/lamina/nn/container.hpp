@@ -46,6 +46,14 @@ class Container : public Block<Derived, Scalar> {
   Container(std::initializer_list<Child<Scalar>> children) {
     for (const auto& child : children) add(child);
   }
+  /// A list of one container of the same kind is a copy of it, as C++ writes copies; by the list above some compilers
+  /// would take it for a child (CWG 2137). A child alone is said with its name, Sequential{{"0", block}}, or added.
+  Container(std::initializer_list<Derived> children) {
+    if (children.size() == 1)
+      *static_cast<Container*>(this) = *children.begin();
+    else
+      for (const auto& child : children) add(child);
+  }
 
   /// Appends a child.
   void add(Child<Scalar> child) { insert(size(), std::move(child)); }

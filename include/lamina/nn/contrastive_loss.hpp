@@ -87,11 +87,12 @@ template <class Scalar>
 Tensor<Scalar> l2_normalize(Tensor<Scalar> x) {
   if (x.empty()) return x;
   const Index n = x.dim(-1);
-  for (Scalar *row = x.data(), *end = row + x.numel(); row != end; row += n) {
+  Tensor<Scalar> y = std::move(x);
+  for (Scalar *row = y.data(), *end = row + y.numel(); row != end; row += n) {
     const Scalar scale = detail::inverse_norm(row, n);
     for (Index i = 0; i < n; ++i) row[i] *= scale;
   }
-  return x;
+  return y;
 }
 
 namespace detail {
@@ -163,23 +164,30 @@ Loss<Scalar> soft_target_loss(const Tensor<Scalar>& embeddings, const SoftTarget
   return {value, std::move(grad)};
 }
 
+/// Clamps a learned logit_scale (one element) to log 100 at most, as CLIP's paper does after every step: call it after
+/// the optimiser's.
+template <class Scalar>
+void clamp_logit_scale(Parameter<Scalar>& logit_scale) {
+  const Scalar most = std::log(Scalar(100));
+  if (logit_scale.value.item() > most) logit_scale.value.fill(most);
+}
+
 /// CLIP's loss (Radford et al. 2021, figure 3): the symmetric cross entropy of scaled cosines, each image against all
 /// texts and each text against all images,
 ///
 ///   logits = s Î T̂ᵀ,   s = exp(logit_scale),   loss = (cross_entropy(logits, 0..N-1) + cross_entropy(logitsᵀ, 0..N-1))
 ///   / 2
 ///
-/// with Î and T̂ the normalised embeddings. The learned logit_scale (one element) is first clamped to log 100 at most,
-/// as the paper does after every step; its gradient is added to it. Throws ShapeError unless embeddings is [2, N, D]
-/// and logit_scale has one element.
+/// with Î and T̂ the normalised embeddings. The learned logit_scale (one element) is first clamped by
+/// clamp_logit_scale(), which is to be called after the optimiser's step too; its gradient is added to it. Throws
+/// ShapeError unless embeddings is [2, N, D] and logit_scale has one element.
 template <class Scalar>
 Loss<Scalar> contrastive_loss(const Tensor<Scalar>& embeddings, Parameter<Scalar>& logit_scale) {
   constexpr const char* function = "contrastive_loss";
   detail::image_and_text(function, embeddings);
   detail::require<ShapeError>(logit_scale.value.numel() == 1, function, ": expected a logit_scale of one element, got ",
                               "shape ", logit_scale.value.shape());
-  const Scalar most = std::log(Scalar(100));
-  if (logit_scale.value.item() > most) logit_scale.value.fill(most);
+  clamp_logit_scale(logit_scale);
   const Scalar scale = std::exp(logit_scale.value.item());
 
   const Tensor<Scalar> unit = l2_normalize(embeddings);

@@ -108,6 +108,8 @@ class Conv2d : public Layer<Conv2d<Scalar>, Scalar> {
     check(kernel_.h >= 1 && kernel_.w >= 1, "kernel_size must be at least 1");
     check(options_.stride.h >= 1 && options_.stride.w >= 1, "stride must be at least 1, got ", options_.stride);
     check(options_.dilation.h >= 1 && options_.dilation.w >= 1, "dilation must be at least 1, got ", options_.dilation);
+    check(std::max({kernel_.h, kernel_.w, options_.dilation.h, options_.dilation.w}) <= detail::largest_window,
+          "kernel_size and dilation must be at most ", detail::largest_window);
     check(options_.groups >= 1, "groups must be at least 1, got ", options_.groups);
     check(in_ % options_.groups == 0 && out_ % options_.groups == 0, "groups = ", options_.groups, " does not divide ",
           in_, " input and ", out_, " output channels");
@@ -116,8 +118,9 @@ class Conv2d : public Layer<Conv2d<Scalar>, Scalar> {
       const Index h = options_.dilation.h * (kernel_.h - 1), w = options_.dilation.w * (kernel_.w - 1);
       options_.padding = {h / 2, h - h / 2, w / 2, w - w / 2};
     }
-    const Index fan_in = in_ / options_.groups * kernel_.h * kernel_.w;
-    weight = init::uniform_fan_in<Scalar>({out_, in_ / options_.groups, kernel_.h, kernel_.w}, fan_in);
+    const Shape filters{out_, in_ / options_.groups, kernel_.h, kernel_.w};
+    const Index fan_in = filters.product(1, 4);
+    weight = init::uniform_fan_in<Scalar>(filters, fan_in);
     if (options_.bias) bias = init::uniform_fan_in<Scalar>({out_}, fan_in);
   }
 
@@ -183,22 +186,22 @@ class Conv2d : public Layer<Conv2d<Scalar>, Scalar> {
  private:
   kernels::ConvolutionShape sizes(const Shape& input) const {
     const Padding& p = options_.padding;
-    return {.n = input[0],
-            .c = in_,
-            .h = input[2],
-            .w = input[3],
-            .m = out_,
-            .kh = kernel_.h,
-            .kw = kernel_.w,
-            .sh = options_.stride.h,
-            .sw = options_.stride.w,
-            .dh = options_.dilation.h,
-            .dw = options_.dilation.w,
-            .top = p.top,
-            .bottom = p.bottom,
-            .left = p.left,
-            .right = p.right,
-            .groups = options_.groups};
+    return kernels::bounded({.n = input[0],
+                             .c = in_,
+                             .h = input[2],
+                             .w = input[3],
+                             .m = out_,
+                             .kh = kernel_.h,
+                             .kw = kernel_.w,
+                             .sh = options_.stride.h,
+                             .sw = options_.stride.w,
+                             .dh = options_.dilation.h,
+                             .dw = options_.dilation.w,
+                             .top = p.top,
+                             .bottom = p.bottom,
+                             .left = p.left,
+                             .right = p.right,
+                             .groups = options_.groups});
   }
 
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <string>
 #include <utility>
 #include <vector>
@@ -135,7 +136,7 @@ class DenseBlock : public Layer<DenseBlock<Scalar>, Scalar> {
     for (Index i = 0; i < size_; ++i) {
       const Sequential<Scalar>& layer = this->layer(i);
       const auto& norm = static_cast<const BatchNorm2d<Scalar>&>(layer[0]);
-      Tensor<Scalar> z = normalized(y, norm.coefficients(norm.running_mean.data(), norm.running_var.data()));
+      Tensor<Scalar> z = normalized(y, norm.running_coefficients());
       for (Index j = tail - 1; j < layer.size(); ++j) z = layer[j].infer(std::move(z));
       copy_channels(z, y, 0, channels(i), options_.growth);
     }
@@ -145,30 +146,40 @@ class DenseBlock : public Layer<DenseBlock<Scalar>, Scalar> {
   Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {
     Tensor<Scalar> y = widened(x);
     const kernels::ChannelShape first = sizes(x.shape(), in_), added = sizes(x.shape(), options_.growth);
-    detail::require<ShapeError>(first.count() > 1, name(), ": expected more than 1 value per channel when training, ",
-                                "got shape ", x.shape());
+    std::vector<bool> still;  // by layer: whether norm1 goes by its running statistics
+    for (Sequential<Scalar>& layer : layers_) still.push_back(norm_of(layer).stands_still());
+    detail::require<ShapeError>(first.count() > 1 || std::find(still.begin(), still.end(), false) == still.end(),
+                                name(), ": expected more than 1 value per channel when training, got shape ",
+                                x.shape());
     Tensor<double> moments({2, channels(size_)});
     double* const mean = moments.data();
     double* const variance = mean + moments.dim(1);
-    kernels::channel_moments(first, std::as_const(x).data(), mean, variance);
+    const auto measure = [&](const kernels::ChannelShape& s, const Tensor<Scalar>& channels, Index c) {
+      if (s.count() > 0) kernels::channel_moments(s, channels.data(), mean + c, variance + c);
+    };
+    measure(first, x, 0);
     x = {};
     for (Index i = 0; i < size_; ++i) {
       Sequential<Scalar>& layer = this->layer(i);
-      const auto track = norm_of(layer).tracking(first.count());
-      for (Index c = 0; c < channels(i); ++c) track(c, mean[c], variance[c]);
-      Tensor<Scalar> z = normalized(y, norm_of(layer).coefficients(mean, variance));
+      BatchNorm2d<Scalar>& norm = norm_of(layer);
+      const bool tracks = !still[static_cast<std::size_t>(i)];
+      if (tracks) {
+        const auto track = norm.tracking(first.count(), !tape.replays());
+        for (Index c = 0; c < channels(i); ++c) track(c, mean[c], variance[c]);
+      }
+      Tensor<Scalar> z = normalized(y, tracks ? norm.coefficients(mean, variance) : norm.running_coefficients());
       z = convolution_of(layer).infer(std::move(z));
       for (Index j = tail; j < layer.size(); ++j) z = layer[j].forward(std::move(z), tape);
       const Index c = channels(i);
-      kernels::channel_moments(added, std::as_const(z).data(), mean + c, variance + c);
+      measure(added, z, c);
       copy_channels(z, y, 0, c, options_.growth);
     }
-    tape.push(y, std::move(moments));
+    tape.push(y, std::move(moments), std::move(still));
     return y;
   }
 
   Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad) override {
-    const auto [y, moments] = tape.pop<Tensor<Scalar>, Tensor<double>>();
+    const auto [y, moments, still] = tape.pop<Tensor<Scalar>, Tensor<double>, std::vector<bool>>();
     const double* const mean = moments.data();
     const double* const variance = mean + moments.dim(1);
     std::vector<double> dy_sum(static_cast<std::size_t>(channels(size_))), product_sum(dy_sum.size());
@@ -179,7 +190,10 @@ class DenseBlock : public Layer<DenseBlock<Scalar>, Scalar> {
       copy_channels(dy, dz, c, 0, options_.growth);
       for (Index j = layer.size(); j-- > tail;) dz = layer[j].backward(std::move(dz), tape);
 
-      const Tensor<Scalar> coefficients = norm_of(layer).coefficients(mean, variance), h = normalized(y, coefficients);
+      BatchNorm2d<Scalar>& norm = norm_of(layer);
+      const bool stands = still[static_cast<std::size_t>(i)];
+      const Tensor<Scalar> coefficients = stands ? norm.running_coefficients() : norm.coefficients(mean, variance);
+      const Tensor<Scalar> h = normalized(y, coefficients);
       const Tensor<Scalar> dh = convolution_of(layer).backward_of(h, std::move(dz), InputGrad::compute);
       const kernels::ChannelShape s = sizes(y.shape(), c);
       const Index stride = y.numel() / y.dim(0);
@@ -187,7 +201,7 @@ class DenseBlock : public Layer<DenseBlock<Scalar>, Scalar> {
       kernels::normalize_relu_gradient_sums(s, y.data(), stride, means, h.data(), dh.data(), dy_sum.data(),
                                             product_sum.data());
       Tensor<Scalar> terms({2, c});
-      const auto add = norm_of(layer).gradient_terms(coefficients, s.count(), terms.data());
+      const auto add = norm.gradient_terms(coefficients, stands ? 0 : s.count(), terms.data());
       for (std::size_t j = 0; j < static_cast<std::size_t>(c); ++j)
         add(static_cast<Index>(j), dy_sum[j], product_sum[j]);
       kernels::normalize_relu_backward(s, y.data(), stride, means, h.data(), dh.data(), means + c,

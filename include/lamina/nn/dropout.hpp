@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -12,7 +13,7 @@ namespace detail {
 
 /// What Dropout and Dropout2d share: y = x * noise with noise 0 with probability p, else 1 / (1 - p), drawn from the
 /// tape's generator and repeated along the axes where Derived's noise_shape has extent 1. The tape keeps the
-/// generator as it was, from which backward draws the same noise again. Nothing is drawn for p = 0.
+/// generator as it was, from which backward draws the same noise again. Nothing is drawn for p = 0, or frozen.
 template <class Derived, class Scalar>
 class DropoutLayer : public Layer<Derived, Scalar> {
  public:
@@ -47,13 +48,14 @@ class DropoutLayer : public Layer<Derived, Scalar> {
   Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {
     this->output_shape(x.shape());
     if (p_ == 0) return x;
-    tape.push(tape.random());
-    return drop(std::move(x), tape.random());
+    const bool drops = !this->frozen();
+    tape.push(drops ? std::optional(tape.random()) : std::nullopt);
+    return drops ? drop(std::move(x), tape.random()) : x;
   }
   Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad) override {
     if (p_ == 0) return dy;
-    auto [random] = tape.pop<Random>();
-    return drop(std::move(dy), random);
+    auto [random] = tape.pop<std::optional<Random>>();
+    return random ? drop(std::move(dy), *random) : dy;
   }
 
   double p_;

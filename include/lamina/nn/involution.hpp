@@ -108,7 +108,7 @@ class Involution : public Layer<Involution<Scalar>, Scalar> {
             .groups = options_.groups,
             .kernel = kernel_,
             .stride = options_.stride,
-            .dilation = options_.dilation,
+            .dilation = std::min(options_.dilation, std::max(input[2], input[3])),  // beyond, the taps see zeros
             .groups_innermost = options_.groups_innermost};
   }
 

@@ -19,7 +19,7 @@ template <class Scalar = float>
 struct Parameter {
   Tensor<Scalar> value;
   Tensor<Scalar> grad;        ///< d(loss)/d(value), summed over backwards; empty before the first
-  bool requires_grad = true;  ///< false: frozen; its gradient is not computed and optimisers leave it alone
+  bool requires_grad = true;  ///< false: its gradient is not computed and optimisers leave it alone
 
   Parameter() = default;
   Parameter(Tensor<Scalar> initial) : value(std::move(initial)) {}
@@ -66,7 +66,7 @@ enum class InputGrad { compute, skip };
 /// A differentiable function with parameters: usually of one tensor, giving one.
 ///
 ///   infer(x)            evaluation semantics; saves nothing; safe from any number of threads at once
-///   forward(x, tape)    training semantics; saves on the tape what backward needs
+///   forward(x, tape)    training semantics (of a frozen module those of infer); saves on the tape what backward needs
 ///   backward(dy, tape)  takes what its forward saved, adds to every Parameter::grad, returns dx
 ///
 /// There are two kinds. A Layer computes: it has a hand-written infer, forward and backward. A Block says how values

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <limits>
 #include <string>
 #include <utility>
 
@@ -17,6 +18,7 @@ class Narrow : public Layer<Narrow<Scalar>, Scalar> {
  public:
   Narrow(int dim, Index start, Index length) : dim_(dim), start_(start), length_(length) {
     detail::require(start >= 0 && length >= 0, name(), ": start and length must not be negative");
+    detail::require(start <= std::numeric_limits<Index>::max() - length, name(), ": no axis is that long");
   }
 
   Shape output_shape(const Shape& input) const override {
@@ -32,6 +34,7 @@ class Narrow : public Layer<Narrow<Scalar>, Scalar> {
  private:
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
     Tensor<Scalar> y(output_shape(x.shape()));
+    if (y.empty()) return y;
     const detail::AroundAxis axis(x.shape(), dim_, name());
     kernels::copy_rows(axis.outer, length_ * axis.inner, std::as_const(x).data() + start_ * axis.inner,
                        axis.n * axis.inner, y.data(), length_ * axis.inner);
@@ -45,6 +48,7 @@ class Narrow : public Layer<Narrow<Scalar>, Scalar> {
     const auto [shape] = tape.pop<Shape>();
     const detail::AroundAxis axis(shape, dim_, name());
     Tensor<Scalar> dx = Tensor<Scalar>::zeros(shape);
+    if (dy.empty()) return dx;
     kernels::copy_rows(axis.outer, length_ * axis.inner, std::as_const(dy).data(), length_ * axis.inner,
                        dx.data() + start_ * axis.inner, axis.n * axis.inner);
     return dx;

@@ -1,12 +1,20 @@
 #pragma once
 
+#include <algorithm>
 #include <concepts>
+#include <cstdint>
+#include <limits>
 #include <string>
 #include <string_view>
 
 #include "lamina/core/shape.hpp"
 
 namespace lamina {
+
+namespace detail {
+/// Of kernels, dilations and paddings: their products and sums with the sizes of images do not overflow.
+inline constexpr Index largest_window = std::numeric_limits<std::int32_t>::max();
+}  // namespace detail
 
 /// A height and a width: `5` means {5, 5}.
 struct Size2 {
@@ -24,7 +32,8 @@ struct Size2 {
 
 /// Zeros around an image: `2` on every side, `{1, 2}` above and below, left and right; `{top, bottom, left, right}`;
 /// or "same": as many as keep the size of the image at stride 1 (the odd one goes below and to the right, as in
-/// PyTorch). Throws ValueError for another word or a negative number.
+/// PyTorch). Throws ValueError for another word, a negative number or one above
+/// 2^31 - 1.
 struct Padding {
   Index top = 0, bottom = 0, left = 0, right = 0;
   bool same = false;
@@ -36,6 +45,8 @@ struct Padding {
       : top(top_rows), bottom(bottom_rows), left(left_columns), right(right_columns) {
     detail::require(top >= 0 && bottom >= 0 && left >= 0 && right >= 0, "padding must not be negative, got ",
                     to_string());
+    detail::require(std::max({top, bottom, left, right}) <= detail::largest_window, "padding must be at most ",
+                    detail::largest_window, ", got ", to_string());
   }
   Padding(const char* word) : same(std::string_view(word) == "same") {
     detail::require(same || std::string_view(word) == "valid",

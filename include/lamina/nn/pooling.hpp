@@ -42,6 +42,8 @@ struct PoolWindow {
     at_least("stride", stride, 1);
     at_least("padding", padding, 0);
     at_least("dilation", dilation, 1);
+    require(std::max({kernel.h, kernel.w, dilation.h, dilation.w}) <= largest_window, layer.name(),
+            ": kernel_size and dilation must be at most ", largest_window);
     require(padding.h <= kernel.h / 2 && padding.w <= kernel.w / 2, layer.name(),
             ": padding must be at most half of kernel_size ", kernel, ", got ", padding);
   }
@@ -76,7 +78,7 @@ struct PoolWindow {
     const Index room = in + 2 * pad - spacing * (size - 1) - 1 + (ceil_mode ? step - 1 : 0);
     Index out = room < 0 ? 0 : room / step + 1;
     if (ceil_mode && (out - 1) * step >= in + pad) --out;  // the last window would begin behind the image
-    return {in, out, size, step, pad, spacing};
+    return {in, out, size, out == 1 ? 1 : step, pad, size == 1 ? 1 : spacing};  // what says nothing may be huge
   }
   /// Only a dilated window can step over the whole image.
   static bool sees_image(const kernels::WindowAxis& axis) {

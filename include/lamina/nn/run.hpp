@@ -139,6 +139,7 @@ template <class Scalar>
 class Training final : public Computing<Scalar> {
  public:
   static Values<Scalar> forward(Module<Scalar>& module, Values<Scalar> inputs, Tape& tape) {
+    tape.check_waiting(module);
     const Tape::Mark begin = tape.mark();
     Training flow(tape);
     try {
@@ -146,7 +147,7 @@ class Training final : public Computing<Scalar> {
       Values<Scalar> results = flow.settled(flow.all(module, std::move(inputs)));
       Few<Shape> shapes;
       for (std::size_t i = 0; i < results.size(); ++i) shapes.push_back(results[i].shape());
-      tape.frames_.push_back({&module, begin, flow.count_, in, numbers(results), std::move(shapes)});
+      tape.push_frame({&module, begin, flow.count_, in, numbers(results), std::move(shapes)});
       return results;
     } catch (Error& error) {
       tape.rewind(begin);

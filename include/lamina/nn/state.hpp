@@ -1,7 +1,10 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
+#include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -57,10 +60,38 @@ void for_each(Module<Scalar>& module, F&& f) {
     if (auto* child = std::get_if<Module<Scalar>*>(&member.part)) for_each<L>(**child, f);
 }
 
-/// Freezes (false) or unfreezes all parameters of a module: `set_requires_grad(net[0], false)`.
+/// Whether all parameters of a module are learned: `set_requires_grad(net[0], false)`. As in PyTorch that is about the
+/// parameters alone: in training the module still moves its running statistics and drops units; freeze() stops that.
 template <class Scalar>
 void set_requires_grad(Module<Scalar>& module, bool requires_grad) {
   for (auto& [name, parameter, owner] : parameters(module)) parameter->requires_grad = requires_grad;
+}
+
+namespace detail {
+
+template <class Scalar>
+void set_frozen(Module<Scalar>& module, bool frozen) {
+  module.set_frozen(frozen);
+  for (const Member<Scalar>& member : module.members())
+    if (auto* child = std::get_if<Module<Scalar>*>(&member.part)) set_frozen(**child, frozen);
+  set_requires_grad(module, !frozen);
+}
+
+}  // namespace detail
+
+/// Leaves a module, with all below it, as it is: its parameters are not learned, and its forward computes as infer does
+/// (batch norm by the running statistics, which stand still; nothing is dropped; a ham takes the steps and bases of
+/// inference). Gradients still go through it where something before it is learned. A module that is put into it later
+/// is not frozen.
+template <class Scalar>
+void freeze(Module<Scalar>& module) {
+  detail::set_frozen(module, true);
+}
+
+/// Takes freeze() back for a module, or for a part of a frozen one: `unfreeze(net[3])`. All its parameters are learned.
+template <class Scalar>
+void unfreeze(Module<Scalar>& module) {
+  detail::set_frozen(module, false);
 }
 
 /// Zeroes all gradients, keeping their storage.
@@ -82,10 +113,10 @@ using StateDict = std::vector<std::pair<std::string, StateTensor<Scalar>>>;
 template <class Scalar>
 StateDict<Scalar> state_dict(const Module<Scalar>& module) {
   StateDict<Scalar> result;
+  std::unordered_set<std::string> paths;
   auto collect = [&](const std::string& path, const Module<Scalar>& owner, const Member<Scalar>& member) {
-    for (const auto& entry : result)
-      detail::require<StateError>(entry.first != path, "state_dict: two entries are named '", path, "', the second in ",
-                                  owner.name());
+    detail::require<StateError>(paths.insert(path).second, "state_dict: two entries are named '", path,
+                                "', the second in ", owner.name());
     if (auto* parameter = std::get_if<Parameter<Scalar>*>(&member.part))
       result.emplace_back(path, (*parameter)->value);
     else if (auto* buffer = std::get_if<Tensor<Scalar>*>(&member.part))
@@ -107,22 +138,24 @@ struct LoadReport {
   std::vector<std::string> unexpected;  ///< in the state, not in the model
 };
 
-/// Sets parameters and buffers by name. Throws StateError listing missing, unexpected (if strict) and mis-shaped
-/// entries, the first five of each; then the model is unchanged. A counter may come as a number of either type.
+/// Checks a state as load_state_dict does. What it returns puts the state in, and cannot fail; the model must still be
+/// there.
 template <class Scalar>
-LoadReport load_state_dict(Module<Scalar>& module, const StateDict<Scalar>& state, LoadOptions options = {}) {
+std::function<void()> prepare_load_state_dict(Module<Scalar>& module, const StateDict<Scalar>& state,
+                                              LoadOptions options, LoadReport& report) {
+  std::unordered_map<std::string, std::size_t> places;
+  for (std::size_t i = 0; i < state.size(); ++i) places.emplace(state[i].first, i);
   std::vector<bool> used(state.size(), false);
   std::vector<std::pair<Tensor<Scalar>*, Tensor<Scalar>>> values;
   std::vector<std::pair<Tensor<std::int64_t>*, Tensor<std::int64_t>>> counters;
-  LoadReport report;
   std::vector<std::string> mismatched;
   auto match = [&](const std::string& path, Module<Scalar>&, const Member<Scalar>& member) {
-    std::size_t i = 0;
-    while (i < state.size() && state[i].first != path) ++i;
-    if (i == state.size()) {
+    const auto place = places.find(path);
+    if (place == places.end()) {
       report.missing.push_back(path);
       return;
     }
+    const std::size_t i = place->second;
     used[i] = true;
     const auto take = [&](auto* target, auto& list) {
       using T = typename std::remove_pointer_t<decltype(target)>::value_type;
@@ -158,8 +191,18 @@ LoadReport load_state_dict(Module<Scalar>& module, const StateDict<Scalar>& stat
   list("mis-shaped", mismatched);
   detail::require<StateError>(problems.empty(), "load_state_dict: the state does not fit ", module.name(), problems);
 
-  for (auto& [target, value] : values) *target = std::move(value);
-  for (auto& [target, value] : counters) *target = std::move(value);
+  return [values = std::move(values), counters = std::move(counters)]() mutable {
+    for (auto& [target, value] : values) *target = std::move(value);
+    for (auto& [target, value] : counters) *target = std::move(value);
+  };
+}
+
+/// Sets parameters and buffers by name. Throws StateError listing missing, unexpected (if strict) and mis-shaped
+/// entries, the first five of each; then the model is unchanged. A counter may come as a number of either type.
+template <class Scalar>
+LoadReport load_state_dict(Module<Scalar>& module, const StateDict<Scalar>& state, LoadOptions options = {}) {
+  LoadReport report;
+  prepare_load_state_dict(module, state, options, report)();
   return report;
 }
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 #include <tuple>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -24,18 +25,27 @@ class ModuleBase {
   /// The same, for detail::require.
   std::string to_string() const { return name(); }
 
+  /// Whether forward computes as infer does: statistics stand still, nothing is dropped. See freeze(), which sets it
+  /// for a module and all below it; layers that differ in training ask for it.
+  bool frozen() const { return frozen_; }
+  void set_frozen(bool frozen) { frozen_ = frozen; }
+
  protected:
   ModuleBase() = default;
   ModuleBase(const ModuleBase&) = default;
   ModuleBase& operator=(const ModuleBase&) = default;
+
+ private:
+  bool frozen_ = false;
 };
 
 /// What forward saves for backward: which layer ran on which values, what it keeps for its gradient, and the generator
 /// from which it draws (dropout).
 ///
 /// Each layer pops in backward exactly what it pushed in forward; that is checked, and a layer that does not is named.
-/// Several forwards may run on one tape before their backwards, which then run in reverse order. One tape belongs to
-/// one thread at a time; different tapes are independent.
+/// Several forwards may run on one tape before their backwards, which then run in reverse order; a thousand of one
+/// module that wait for their backwards are taken for a mistake (see set_limit). One tape belongs to one thread at a
+/// time; different tapes are independent.
 class Tape {
  public:
   /// The seed of random(). Two runs of the same model over tapes of the same seed drop the same units.
@@ -66,6 +76,13 @@ class Tape {
   }
 
   bool empty() const { return entries_.empty() && frames_.empty(); }
+
+  /// How many forwards of one module may wait for their backwards, 1000 at first; the next throws StateError. Throws
+  /// ValueError for less than 1.
+  void set_limit(Index forwards) {
+    detail::require(forwards >= 1, "Tape: the limit must be at least 1, got ", forwards);
+    limit_ = forwards;
+  }
 
   /// Forgets everything saved; the generator stays where it is.
   void clear() {
@@ -106,8 +123,29 @@ class Tape {
   void rewind(const Mark& mark) {
     entries_.resize(mark.entries);
     nodes_.resize(mark.nodes);
-    frames_.resize(mark.frames);
+    while (frames_.size() > mark.frames) pop_frame();
   }
+
+  /// Throws StateError if too many forwards of a module wait.
+  void check_waiting(const ModuleBase& module) const {
+    const auto waiting = waiting_.find(&module);
+    if (waiting != waiting_.end() && waiting->second >= limit_)
+      throw StateError(detail::text("Tape: ", waiting->second, " forwards of ", module.name(),
+                                    " wait for their backwards, and what they saved is kept: to evaluate, call the "
+                                    "module (infer), which needs no tape; to forget them, clear() the tape; if so "
+                                    "many are meant, set_limit()"));
+  }
+  void push_frame(Frame frame) {
+    ++waiting_[frame.module];
+    frames_.push_back(std::move(frame));
+  }
+  Frame pop_frame() {
+    Frame frame = std::move(frames_.back());
+    frames_.pop_back();
+    --waiting_[frame.module];
+    return frame;
+  }
+
   std::string current() const { return current_ ? current_->name() : "the caller"; }
 
   /// Takes the last forward's frame, which must be this module's.
@@ -117,14 +155,14 @@ class Tape {
     if (frames_.back().module != &module)
       throw StateError(detail::text("Tape: backward of ", module.name(), ", but the last forward was of ",
                                     frames_.back().module->name()));
-    Frame frame = std::move(frames_.back());
-    frames_.pop_back();
-    return frame;
+    return pop_frame();
   }
 
   std::vector<std::any> entries_;
   std::vector<Node> nodes_;
   std::vector<Frame> frames_;
+  std::unordered_map<const ModuleBase*, Index> waiting_;  // frames of each module
+  Index limit_ = 1000;
   std::size_t floor_ = 0;                // entries below belong to somebody else
   bool replays_ = false;
   const ModuleBase* current_ = nullptr;  // whose backward runs

@@ -3,11 +3,13 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "lamina/core/numbers.hpp"
 #include "lamina/kernels/update.hpp"
 #include "lamina/nn/state.hpp"
 #include "lamina/optim/state.hpp"
@@ -67,8 +69,7 @@ class OptimizerBase {
   OptimizerBase& operator=(const OptimizerBase&) = default;
 
   static void check(const std::string& who, const char* option, double value) {
-    detail::require(std::isfinite(value) && value >= 0, who, ": ", option, " must be finite and not negative, got ",
-                    value);
+    detail::require(is_finite(value) && value >= 0, who, ": ", option, " must be finite and not negative, got ", value);
   }
   static void check_fraction(const std::string& who, const char* option, double value) {
     detail::require(value >= 0 && value < 1, who, ": ", option, " must be in [0, 1), got ", value);
@@ -91,7 +92,7 @@ class Optimizer : public OptimizerBase {
     for (Entry& entry : entries_) {
       Parameter<Scalar>& parameter = *entry.named.parameter;
       if (!parameter.requires_grad || parameter.grad.shape() != parameter.value.shape()) continue;
-      ++entry.steps;
+      detail::count_up(entry.steps);
       std::array<Scalar*, max_slots> slots{};
       prepare(entry);
       for (std::size_t k = 0; k < slot_names_.size(); ++k) slots[k] = entry.slots[k].data();
@@ -130,21 +131,27 @@ class Optimizer : public OptimizerBase {
   }
 
   /// Continues from a state; the other options stay as constructed. Throws StateError listing every entry that is
-  /// missing, unexpected or mis-shaped; then nothing has changed.
-  void load_state(const TrainingState& state) {
+  /// missing, unexpected, mis-shaped or impossible (a rate or a count); then nothing has changed.
+  void load_state(const TrainingState& state) { prepare_load(state)(); }
+
+  /// Checks a state as load_state does. What it returns puts the state in, and cannot fail; the optimiser must still be
+  /// there.
+  std::function<void()> prepare_load(const TrainingState& state) {
     detail::StateReader reader(name(), state);
-    const Tensor<double> lrs = reader.take<double>("lr", {groups()});
+    const Tensor<double> lrs = reader.take_rates("lr", groups());
     std::vector<Entry> entries = entries_;
     for (Entry& entry : entries) {
-      entry.steps = reader.take<std::int64_t>(entry.named.name + ".step", {}).item();
+      entry.steps = reader.take_count(entry.named.name + ".step");
       for (std::size_t k = 0; k < slot_names_.size(); ++k)
         entry.slots[k] = entry.steps > 0 ? reader.take<Scalar>(entry.named.name + "." + slot_names_[k],
                                                                entry.named.parameter->value.shape())
                                          : Tensor<Scalar>();
     }
     reader.finish();
-    for (Index group = 0; group < groups(); ++group) set_lr(lrs(group), group);
-    entries_ = std::move(entries);
+    return [this, lrs, entries = std::move(entries)]() mutable {
+      for (Index group = 0; group < groups(); ++group) set_lr(lrs.values()[static_cast<std::size_t>(group)], group);
+      entries_ = std::move(entries);
+    };
   }
 
  protected:

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <concepts>
+#include <functional>
 #include <limits>
 #include <memory>
 #include <numbers>
@@ -10,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "lamina/core/numbers.hpp"
 #include "lamina/optim/optimizer.hpp"
 
 namespace lamina {
@@ -48,14 +50,20 @@ class Schedule {
     save(result);
     return result;
   }
-  /// Continues from a state. Throws StateError listing what does not fit; then nothing has changed.
-  void load_state(const TrainingState& state) {
+  /// Continues from a state. Throws StateError listing what does not fit or is impossible; then nothing has changed.
+  void load_state(const TrainingState& state) { prepare_load(state)(); }
+
+  /// Checks a state as load_state does. What it returns puts the state in, and cannot fail; the schedule must still be
+  /// there.
+  std::function<void()> prepare_load(const TrainingState& state) {
     detail::StateReader reader(name(), state);
-    const auto steps = reader.take<std::int64_t>("steps", {});
-    const auto base = reader.take<double>("base_lr", {static_cast<Index>(base_.size())});
-    load(reader);  // throws by reader.finish() before it changes anything
-    steps_ = steps.item();
-    base_.assign(base.values().begin(), base.values().end());
+    const Index steps = reader.take_count("steps");
+    const auto base = reader.take_rates("base_lr", static_cast<Index>(base_.size()));
+    return [this, steps, base, apply = prepare(reader)] {
+      apply();
+      steps_ = steps;
+      base_.assign(base.values().begin(), base.values().end());
+    };
   }
 
  protected:
@@ -78,12 +86,16 @@ class Schedule {
 
  private:
   void advance(double metric) {
-    ++steps_;
+    detail::count_up(steps_);
     update(steps_, metric);
   }
   virtual void update(Index t, double metric) = 0;
   virtual void save(TrainingState&) const {}
-  virtual void load(detail::StateReader& reader) { reader.finish(); }
+  /// Takes and checks what save() gave, and finishes the reader; returns what puts it in.
+  virtual std::function<void()> prepare(detail::StateReader& reader) {
+    reader.finish();
+    return [] {};
+  }
 
   OptimizerBase* optimizer_;
   std::vector<double> base_;  // lr(0)
@@ -121,10 +133,13 @@ struct MultiStepLROptions {
 /// lr(t) = lr(0) gamma^(number of milestones <= t).
 class MultiStepLR : public Schedule {
  public:
-  /// Throws ValueError unless the milestones are in increasing order, equal ones allowed, and gamma >= 0.
+  /// Throws ValueError unless the milestones are at least 1 and increase (equal ones are allowed) and gamma >= 0.
   MultiStepLR(OptimizerBase& optimizer, const MultiStepLROptions& options) : Schedule(optimizer), options_(options) {
     detail::require(std::is_sorted(options_.milestones.begin(), options_.milestones.end()),
                     "MultiStepLR: milestones must be in increasing order");
+    detail::require(options_.milestones.empty() || options_.milestones.front() >= 1,
+                    "MultiStepLR: milestones must be at least 1, got ",
+                    options_.milestones.empty() ? 0 : options_.milestones.front());
     detail::require(options_.gamma >= 0, "MultiStepLR: gamma must not be negative, got ", options_.gamma);
   }
   std::string name() const override { return "MultiStepLR"; }
@@ -257,10 +272,10 @@ class LinearWarmup : public Schedule {
     if (!then_) return;
     for (auto& [name, value] : then_->state()) state.emplace_back("then." + name, std::move(value));
   }
-  void load(detail::StateReader& reader) override {
+  std::function<void()> prepare(detail::StateReader& reader) override {
     const TrainingState inner = then_ ? reader.take_all("then.") : TrainingState{};
     reader.finish();
-    if (then_) then_->load_state(inner);
+    return then_ ? then_->prepare_load(inner) : [] {};
   }
 
   LinearWarmupOptions options_;
@@ -272,13 +287,18 @@ struct ReduceLROnPlateauOptions {
   double factor = 0.1;
   Index patience = 10;                 ///< steps without improvement that are let pass
   double threshold = 1e-4;             ///< smallest change that is an improvement
-  std::string threshold_mode = "rel";  ///< "rel": relative to the best value; "abs": absolute
+  std::string threshold_mode = "rel";  ///< "rel": as a share of the best value; "abs": absolute
   Index cooldown = 0;                  ///< steps after a reduction that do not count
   double min_lr = 0;
   double eps = 1e-8;  ///< smaller changes of the rate are not made
 };
 
-/// Multiplies the rates by `factor` when the metric has not improved for more than `patience` steps.
+/// Multiplies the rates by `factor` when the metric has not improved for more than `patience` steps. What improves:
+///
+///   "min", "rel"  metric < best (1 - threshold)       "min", "abs"  metric < best - threshold
+///   "max", "rel"  metric > best (1 + threshold)       "max", "abs"  metric > best + threshold
+///
+/// As in PyTorch "rel" is meant for metrics above zero: below, the same value again counts as better.
 class ReduceLROnPlateau : public Schedule {
  public:
   /// Throws ValueError unless 0 < factor < 1, patience, threshold, cooldown, min_lr and eps are not negative and the
@@ -297,19 +317,19 @@ class ReduceLROnPlateau : public Schedule {
     check(options_.cooldown >= 0, "cooldown must not be negative", options_.cooldown);
     check(options_.min_lr >= 0, "min_lr must not be negative", options_.min_lr);
     check(options_.eps >= 0, "eps must not be negative", options_.eps);
-    best_ = sign() * std::numeric_limits<double>::infinity();
+    best_ = options_.mode == "min" ? infinity : -infinity;
   }
   std::string name() const override { return "ReduceLROnPlateau"; }
   bool needs_metric() const override { return true; }
 
  private:
-  /// 1 where smaller is better, else -1.
-  double sign() const { return options_.mode == "min" ? 1 : -1; }
-
+  /// The first value beats the infinite best, to which no margin applies.
   bool better(double metric) const {
-    const double margin = options_.threshold * (options_.threshold_mode == "abs" ? 1 : best_ * sign());
-    // The first value beats the infinite best, from which no margin can be subtracted.
-    return std::isinf(best_) ? sign() * metric < sign() * best_ : sign() * metric < sign() * best_ - margin;
+    const bool falls = options_.mode == "min", relative = options_.threshold_mode == "rel";
+    const double sign = falls ? -1 : 1;
+    if (is_infinite(best_)) return sign * metric > sign * best_;
+    const double bar = relative ? best_ * (1 + sign * options_.threshold) : best_ + sign * options_.threshold;
+    return falls ? metric < bar : metric > bar;
   }
 
   void update(Index, double metric) override {
@@ -317,7 +337,7 @@ class ReduceLROnPlateau : public Schedule {
       best_ = metric;
       bad_ = 0;
     } else {
-      ++bad_;
+      detail::count_up(bad_);
     }
     if (resting_ > 0) {
       --resting_;
@@ -338,16 +358,19 @@ class ReduceLROnPlateau : public Schedule {
     state.emplace_back("bad_steps", Tensor<std::int64_t>({}, {bad_}));
     state.emplace_back("cooldown_steps", Tensor<std::int64_t>({}, {resting_}));
   }
-  void load(detail::StateReader& reader) override {
-    const auto best = reader.take<double>("best", {});
-    const auto bad = reader.take<std::int64_t>("bad_steps", {}),
-               resting = reader.take<std::int64_t>("cooldown_steps", {});
+  std::function<void()> prepare(detail::StateReader& reader) override {
+    const double best = reader.take<double>("best", {}).item();
+    const Index bad = reader.take_count("bad_steps"), resting = reader.take_count("cooldown_steps");
+    reader.check(!is_nan(best), "best: expected a number, got ", best);
     reader.finish();
-    best_ = best.item();
-    bad_ = bad.item();
-    resting_ = resting.item();
+    return [=, this] {
+      best_ = best;
+      bad_ = bad;
+      resting_ = resting;
+    };
   }
 
+  static constexpr double infinity = std::numeric_limits<double>::infinity();
   ReduceLROnPlateauOptions options_;
   double best_;
   Index bad_ = 0, resting_ = 0;

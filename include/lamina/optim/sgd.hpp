@@ -1,5 +1,6 @@
 #pragma once
 
+#include "lamina/core/numbers.hpp"
 #include "lamina/optim/optimizer.hpp"
 
 namespace lamina {
@@ -29,7 +30,7 @@ class SGD : public Optimizer<Scalar> {
             options.momentum != 0 ? std::vector<std::string>{"momentum_buffer"} : std::vector<std::string>{}),
         options_(options) {
     SGD::check("SGD", "momentum", options.momentum);
-    detail::require(std::isfinite(options.dampening), "SGD: dampening must be finite, got ", options.dampening);
+    detail::require(is_finite(options.dampening), "SGD: dampening must be finite, got ", options.dampening);
     detail::require(!options.nesterov || (options.momentum > 0 && options.dampening == 0),
                     "SGD: nesterov needs momentum > 0 and dampening 0, got momentum ", options.momentum, ", dampening ",
                     options.dampening);

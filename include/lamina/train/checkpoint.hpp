@@ -51,28 +51,28 @@ TrainingState fit_tensors(const FitState<Scalar>& state) {
 template <class Scalar>
 FitState<Scalar> fit_state(const TrainingState& tensors) {
   StateReader reader("fit", tensors);
-  const auto has = [&](const char* name) {
-    return std::any_of(tensors.begin(), tensors.end(), [&](const auto& entry) { return entry.first == name; });
-  };
   const auto bits = [](std::int64_t value) { return std::bit_cast<std::uint64_t>(value); };
   FitState<Scalar> state;
-  state.epoch = reader.take<std::int64_t>("epoch", {1}).item();
+  History& history = state.history;
+  state.epoch = reader.take_count("epoch", {1});
   state.best = reader.take<double>("best", {1}).item();
-  if (has("random")) {
+  if (reader.has("random")) {
     const auto random = reader.take<std::int64_t>("random", {2});
     state.random = Random(bits(random(0)), bits(random(1)));
   }
-  if (has("loader_seed")) state.loader_seed = bits(reader.take<std::int64_t>("loader_seed", {1}).item());
-  state.history.best_epoch = reader.take<std::int64_t>("best_epoch", {1}).item();
-  state.history.stopped_early = reader.take<std::int64_t>("stopped_early", {1}).item() != 0;
-  require<StateError>(state.epoch >= 0 && state.epoch < (1 << 30), "fit: epoch ", state.epoch, " is not possible");
-  state.history.epochs.resize(static_cast<std::size_t>(state.epoch));
+  if (reader.has("loader_seed")) state.loader_seed = bits(reader.take<std::int64_t>("loader_seed", {1}).item());
+  history.best_epoch = reader.take_count("best_epoch", {1});
+  history.stopped_early = reader.take_count("stopped_early", {1}) != 0;
+  // What is made is as large as what the file holds, whatever its numbers say.
+  const Index epochs = reader.size(text("history.", epoch_fields[0].first));
+  reader.check(state.epoch == epochs, "epoch: ", state.epoch, ", but the history has ", epochs, " epochs");
+  reader.check(history.best_epoch <= state.epoch, "best_epoch: ", history.best_epoch, " of ", state.epoch, " epochs");
+  history.epochs.resize(static_cast<std::size_t>(epochs));
   for (const auto& entry : epoch_fields) {
-    const auto column = reader.take<double>(text("history.", entry.first), {state.epoch});
-    for (Index i = 0; i < state.epoch; ++i) state.history.epochs[static_cast<std::size_t>(i)].*entry.second = column(i);
+    const auto column = reader.take<double>(text("history.", entry.first), {epochs});
+    for (Index i = 0; i < epochs; ++i) history.epochs[static_cast<std::size_t>(i)].*entry.second = column(i);
   }
-  for (std::size_t i = 0; i < state.history.epochs.size(); ++i)
-    state.history.epochs[i].epoch = static_cast<Index>(i) + 1;
+  for (std::size_t i = 0; i < history.epochs.size(); ++i) history.epochs[i].epoch = static_cast<Index>(i) + 1;
   reader.finish();
   return state;
 }
@@ -143,7 +143,8 @@ void save_checkpoint(const std::string& path, const FitState<Scalar>& state, con
 ///
 /// Learning rates are taken from the file; the optimiser's and schedule's other options stay as constructed. Throws
 /// FileError for a file that is damaged or no checkpoint, StateError when model, optimiser or schedule are not those of
-/// the run; then none of them has changed.
+/// the run, or a number cannot be (a rate of NaN, a negative count). All is checked before anything is put in: then
+/// none of them has changed.
 template <class Scalar>
 FitState<Scalar> load_checkpoint(const std::string& path, Module<Scalar>& net, Optimizer<Scalar>& optimizer,
                                  std::type_identity_t<Schedule*> schedule = nullptr) {
@@ -160,19 +161,19 @@ FitState<Scalar> load_checkpoint(const std::string& path, Module<Scalar>& net, O
                                 *name);
   const detail::CheckpointParts<Scalar> parts(file);
 
-  const StateDict<Scalar> old_model = state_dict(std::as_const(net));
-  const TrainingState old_optimizer = optimizer.state();
   try {
     FitState<Scalar> state = detail::fit_state<Scalar>(parts.fit);
-    if (!parts.best.empty()) load_state_dict(net, parts.best);  // only to see whether they fit
     state.best_weights = parts.best;
-    load_state_dict(net, parts.model);
-    optimizer.load_state(parts.optimizer);
-    if (schedule) schedule->load_state(parts.schedule);
+    LoadReport report;
+    if (!parts.best.empty()) prepare_load_state_dict(net, parts.best, {}, report);  // only to see whether they fit
+    const auto load_model = prepare_load_state_dict(net, parts.model, {}, report);
+    const auto load_optimizer = optimizer.prepare_load(parts.optimizer);
+    const auto load_schedule = schedule ? schedule->prepare_load(parts.schedule) : [] {};
+    load_model();
+    load_optimizer();
+    load_schedule();
     return state;
   } catch (const StateError& error) {
-    load_state_dict(net, old_model);
-    optimizer.load_state(old_optimizer);
     throw StateError(detail::text(path, ": ", error.what()));
   }
 }

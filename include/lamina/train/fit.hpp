@@ -10,6 +10,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "lamina/core/numbers.hpp"
 #include "lamina/data/loader.hpp"
 #include "lamina/nn/losses.hpp"
 #include "lamina/nn/state.hpp"
@@ -216,9 +217,9 @@ class FitRun {
     Tensor<Scalar> output = net_.forward(std::move(inputs), tape_);
     if (options_.metric) average.count += options_.metric(output, targets);
     auto [loss, grad] = options_.loss(std::move(output), targets);
-    if (!std::isfinite(loss))
-      throw NumericalError(text("fit: the loss is ", std::isnan(loss) ? "nan" : text(loss), " in epoch ",
-                                state_.epoch + 1, ", batch ", batch, " of ", train_.size()));
+    if (!is_finite(loss))
+      throw NumericalError(text("fit: the loss is ", is_nan(loss) ? "nan" : text(loss), " in epoch ", state_.epoch + 1,
+                                ", batch ", batch, " of ", train_.size()));
     net_.backward(std::move(grad), tape_, InputGrad::skip);
     require<StateError>(tape_.empty(), "fit: ", net_.name(), " left values on the tape");
     double norm = std::numeric_limits<double>::quiet_NaN();
@@ -245,7 +246,7 @@ class FitRun {
                                        : (by_loss ? record.train_loss : record.train_accuracy);
     const double delta = options_.early_stopping ? options_.early_stopping->min_delta : 0;
     const bool better = by_loss ? value < state_.best - delta : value > state_.best + delta;
-    if (better || (std::isnan(state_.best) && !std::isnan(value))) {
+    if (better || (is_nan(state_.best) && !is_nan(value))) {
       state_.best = value;
       state_.history.best_epoch = record.epoch;
       if (options_.keep_best) state_.best_weights = state_dict(std::as_const(net_));

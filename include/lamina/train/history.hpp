@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "lamina/core/numbers.hpp"
 #include "lamina/core/shape.hpp"
 
 namespace lamina {
@@ -44,7 +45,7 @@ inline constexpr std::array<std::pair<const char*, double EpochRecord::*>, 7> ep
 
 /// The shortest text that reads back as the same double; `otherwise` for NaN and infinities.
 inline std::string number(double value, const char* otherwise) {
-  if (!std::isfinite(value)) return otherwise;
+  if (!is_finite(value)) return otherwise;
   std::array<char, 32> buffer;
   return std::string(buffer.data(), std::to_chars(buffer.data(), buffer.data() + buffer.size(), value).ptr);
 }

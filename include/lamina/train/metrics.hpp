@@ -1,8 +1,10 @@
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <limits>
 
+#include "lamina/core/numbers.hpp"
 #include "lamina/nn/losses.hpp"
 
 namespace lamina {
@@ -10,27 +12,31 @@ namespace lamina {
 namespace detail {
 
 /// Calls f(i, class) for each sample of logits [outer, classes, inner], i in [0, outer inner): the class with the
-/// largest logit, the first of equal ones.
+/// largest logit, the first of equal ones; -1 if one of them is NaN.
 template <class Scalar, class F>
 void for_each_prediction(const ClassShape& s, const Scalar* logits, F f) {
   for (Index i = 0; i < s.outer * s.inner; ++i) {
     const Scalar* values = logits + i / s.inner * s.classes * s.inner + i % s.inner;
     Index best = 0;
-    for (Index k = 1; k < s.classes; ++k)
-      if (values[k * s.inner] > values[best * s.inner]) best = k;
-    f(i, static_cast<std::int32_t>(best));
+    for (Index k = 1; k < s.classes && !is_nan(values[best * s.inner]); ++k)
+      if (!(values[k * s.inner] <= values[best * s.inner])) best = k;
+    f(i, static_cast<std::int32_t>(is_nan(values[best * s.inner]) ? -1 : best));
   }
 }
 
 }  // namespace detail
 
-/// The class with the largest logit, the first of equal ones: [N, K, d1, ...] -> [N, d1, ...], [K] -> [].
+/// The class with the largest logit, the first of equal ones: [N, K, d1, ...] -> [N, d1, ...], [K] -> []. Throws
+/// NumericalError for a NaN.
 template <class Scalar>
 Labels predicted_classes(const Tensor<Scalar>& logits) {
   const detail::ClassShape s = detail::class_shape("predicted_classes", logits.shape());
   Labels result(s.labels);
-  detail::for_each_prediction(s, logits.data(),
-                              [out = result.data()](Index i, std::int32_t predicted) { out[i] = predicted; });
+  detail::for_each_prediction(s, logits.data(), [out = result.data()](Index i, std::int32_t predicted) {
+    detail::require<NumericalError>(predicted >= 0, "predicted_classes: a logit of position ", i,
+                                    " is NaN, so that no class is the likeliest");
+    out[i] = predicted;
+  });
   return result;
 }
 
@@ -55,8 +61,8 @@ struct AccuracyOptions {
   std::int32_t ignore_index = -100;  ///< labels that do not count
 };
 
-/// How many labels the largest logit names: logits [N, K, d1, ...], labels [N, d1, ...]. Throws ShapeError when the
-/// shapes do not fit.
+/// How many labels the largest logit names (the first of equal ones): logits [N, K, d1, ...], labels [N, d1, ...].
+/// Logits with a NaN name none. Throws ShapeError when the shapes do not fit.
 template <class Scalar>
 Count count_correct(const Tensor<Scalar>& logits, const Labels& labels, AccuracyOptions options = {}) {
   const detail::ClassShape s = detail::class_shape("accuracy", logits.shape());
@@ -68,7 +74,7 @@ Count count_correct(const Tensor<Scalar>& logits, const Labels& labels, Accuracy
     const std::int32_t label = labels.data()[i];
     if (label == options.ignore_index) return;
     ++count.total;
-    if (predicted == label) ++count.correct;
+    if (predicted >= 0 && predicted == label) ++count.correct;
   });
   return count;
 }

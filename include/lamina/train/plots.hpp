@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "lamina/core/numbers.hpp"
 #include "lamina/train/canvas.hpp"
 #include "lamina/train/history.hpp"
 #include "lamina/train/metrics.hpp"
@@ -90,7 +91,7 @@ inline void draw_chart(Canvas& canvas, double left, double top, double width, do
                         s.y.size(), " y");
     for (std::size_t i = 0; i < s.y.size(); ++i) {
       const double x = x_of(s, i);
-      if (!std::isfinite(s.y[i]) || !std::isfinite(x)) continue;
+      if (!is_finite(s.y[i]) || !is_finite(x)) continue;
       whole = whole && x == std::floor(x);
       x_low = std::min(x_low, x), x_high = std::max(x_high, x);
       y_low = std::min(y_low, s.y[i]), y_high = std::max(y_high, s.y[i]);
@@ -139,7 +140,7 @@ inline void draw_chart(Canvas& canvas, double left, double top, double width, do
     const bool dots = series[s].y.size() <= 40;
     for (std::size_t i = 0; i < series[s].y.size(); ++i) {
       const CanvasPoint p{to_x(x_of(series[s], i)), to_y(series[s].y[i])};
-      if (!std::isfinite(p.x) || !std::isfinite(p.y)) {
+      if (!is_finite(p.x) || !is_finite(p.y)) {
         flush();
         continue;
       }
@@ -193,7 +194,7 @@ inline Tensor<std::uint8_t> plot_history(const History& history) {
     bool measured = false;
     for (const EpochRecord& record : history.epochs) {
       result.y.push_back(record.*field);
-      measured = measured || !std::isnan(record.*field);
+      measured = measured || !is_nan(record.*field);
     }
     if (measured) to.push_back(std::move(result));
   };

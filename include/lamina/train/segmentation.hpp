@@ -5,7 +5,7 @@
 #include <utility>
 #include <vector>
 
-#include "lamina/nn/conv2d.hpp"
+#include "lamina/core/numbers.hpp"
 #include "lamina/nn/interpolate.hpp"
 #include "lamina/nn/softmax.hpp"
 #include "lamina/optim/optimizer.hpp"
@@ -15,28 +15,39 @@
 /// after each batch, and SegmentationAugment.
 namespace lamina {
 
-/// The recipe's three groups: weights of convolutions, which decay as the optimiser's options say; norms and
-/// coefficients, which do not; and biases of convolutions, which do not and are learned at twice the rate `lr`.
+/// The recipe's three groups, as the authors' program has them: weights of convolutions, which decay as the optimiser's
+/// options say; weights of norms and coefficients, which do not; and biases of both, which do not and are learned at
+/// twice the rate `lr`.
 template <class Scalar>
 std::vector<ParameterGroup<Scalar>> hamnet_groups(Module<Scalar>& net, double lr) {
   std::vector<ParameterGroup<Scalar>> groups(3);
   groups[1].weight_decay = groups[2].weight_decay = 0;
   groups[2].lr = 2 * lr;
   for (const NamedParameter<Scalar>& named : parameters(net)) {
-    const bool bias = dynamic_cast<const Conv2d<Scalar>*>(named.owner) != nullptr;
-    groups[named.parameter->value.rank() > 1 ? 0 : bias ? 2 : 1].parameters.push_back(named);
+    const bool bias = named.name == "bias" || named.name.ends_with(".bias");
+    groups[bias ? 2 : named.parameter->value.rank() > 1 ? 0 : 1].parameters.push_back(named);
   }
   std::erase_if(groups, [](const auto& group) { return group.parameters.empty(); });
   return groups;
 }
 
+/// What is averaged over the sizes of an image.
+enum class MultiScaleAverage {
+  logits,        ///< as in the authors' test program
+  probabilities  ///< their softmax
+};
+
 struct MultiScaleOptions {
   std::vector<double> scales = {0.5, 0.75, 1, 1.25, 1.5, 1.75};
   bool flip = true;  ///< left and right, too
+  MultiScaleAverage average = MultiScaleAverage::logits;
 };
 
-/// The probabilities of the classes, averaged over sizes of the images and their mirror images: images [N, C, H, W],
-/// the result [N, K, H, W]. Throws ValueError without scales, or for one that is not positive.
+/// The probabilities of the classes from sizes of the images and their mirror images: images [N, C, H, W] are resized
+/// (bilinear, with align_corners) to floor(scale H) x floor(scale W) and the net's logits back to H x W. The result
+/// [N, K, H, W] is the softmax of the average logits (whose largest is that of the sum, which the authors' program
+/// takes), or the average softmax. HamNet pads and cuts what it gets, see AtInputSize. Throws ValueError without
+/// scales, or for one that is not positive.
 template <class Scalar>
 Tensor<Scalar> multi_scale_probabilities(const Module<Scalar>& net, const Tensor<Scalar>& images,
                                          const MultiScaleOptions& options = {}) {
@@ -50,23 +61,25 @@ Tensor<Scalar> multi_scale_probabilities(const Module<Scalar>& net, const Tensor
     for (Index at = 0; at < x.numel(); at += x.dim(3)) std::reverse(data + at, data + at + x.dim(3));
     return x;
   };
+  const bool of_logits = options.average == MultiScaleAverage::logits;
   Tensor<Scalar> sum;
   for (const double scale : options.scales) {
     detail::require(scale > 0, who, ": a scale must be positive, got ", scale);
     const auto scaled = [scale](Index side) {
-      return std::max<Index>(1, static_cast<Index>(std::lround(scale * static_cast<double>(side))));
+      return std::max<Index>(1, static_cast<Index>(scale * static_cast<double>(side)));
     };
     const Tensor<Scalar> input = interpolate(images, {scaled(size.h), scaled(size.w)}, bilinear);
     for (const bool flip : {false, true}) {
       if (flip && !options.flip) break;
       Tensor<Scalar> logits = net(flip ? mirrored(input) : input);
       if (flip) logits = mirrored(std::move(logits));
-      Tensor<Scalar> probabilities = softmax(interpolate(logits, size, bilinear), 1);
-      sum = sum.empty() ? std::move(probabilities) : std::move(sum) + probabilities;
+      Tensor<Scalar> term = interpolate(logits, size, bilinear);
+      if (!of_logits) term = softmax(std::move(term), 1);
+      sum = sum.empty() ? std::move(term) : std::move(sum) + term;
     }
   }
   sum *= Scalar(1) / static_cast<Scalar>(options.scales.size() * (options.flip ? 2 : 1));
-  return sum;
+  return of_logits ? softmax(std::move(sum), 1) : sum;
 }
 
 /// Adds the pixels whose label is not ignore_index. Errors are ConfusionMatrix::add's.
@@ -97,7 +110,7 @@ inline double intersection_over_union(const ConfusionMatrix& confusion, Index la
 inline double mean_intersection_over_union(const ConfusionMatrix& confusion) {
   double sum = 0, classes = 0;
   for (Index k = 0; k < confusion.classes(); ++k)
-    if (const double value = intersection_over_union(confusion, k); !std::isnan(value)) sum += value, ++classes;
+    if (const double value = intersection_over_union(confusion, k); !is_nan(value)) sum += value, ++classes;
   return sum / classes;
 }
 

@@ -39,7 +39,7 @@ Child<Scalar> projection(const char* key, Index in, Index out, bool bias) {
 /// Self-attention (Vaswani et al. 2017; the non-local block of Wang et al. 2018) between 1x1 convolutions: y = relu(x +
 /// BatchNorm(W_o V softmax(QᵀK / sqrt(channels))ᵀ)), where Q, K and V have as many channels as x.
 template <class Scalar = float>
-Sequential<Scalar> self_attention(Index channels, double norm_momentum = 3e-4) {
+Sequential<Scalar> self_attention(Index channels, double norm_momentum = 0.1) {
   using detail::projection;
   return detail::attention_burger<Scalar>(
       channels, channels,
@@ -51,7 +51,7 @@ Sequential<Scalar> self_attention(Index channels, double norm_momentum = 3e-4) {
 /// A²-Net's double attention (Chen et al. 2018) between 1x1 convolutions, inside the same frame as self_attention. All
 /// have as many channels as x.
 template <class Scalar = float>
-Sequential<Scalar> double_attention(Index channels, double norm_momentum = 3e-4) {
+Sequential<Scalar> double_attention(Index channels, double norm_momentum = 0.1) {
   using detail::projection;
   return detail::attention_burger<Scalar>(channels, channels,
                                           {projection<Scalar>("features", channels, channels, false),
@@ -64,7 +64,7 @@ Sequential<Scalar> double_attention(Index channels, double norm_momentum = 3e-4)
 /// attention between pixels with keys of channels / 8, C attention between channels, f a 3x3 convolution with BatchNorm
 /// and ReLU, and the learned gammas start at 0.
 template <class Scalar = float>
-Sum<Scalar> dual_attention(Index channels, double norm_momentum = 3e-4) {
+Sum<Scalar> dual_attention(Index channels, double norm_momentum = 0.1) {
   using detail::projection;
   detail::require(channels >= 8, "dual_attention: expected at least 8 channels, got ", channels);
   const Index keys = channels / 8;

@@ -34,8 +34,9 @@ struct HamOptions {
   double beta = 0.1;                 ///< [BETA] CD only: ridge added to DᵀD
   HamGradient gradient = HamGradient::one_step;
   std::uint64_t seed = 0;  ///< of infer's random bases, and of the kept ones
-  /// [RAND_INIT] Draw new bases at every call: forward from the tape's generator, infer the same ones every time.
-  /// Otherwise the ham keeps bases [heads, dimension, rank], a buffer, and moves them by `eta` towards what it finds.
+  /// [RAND_INIT] Draw new bases at every call: forward from the tape's generator, others for every sample; infer the
+  /// same ones every time and for all samples, so that a result does not depend on the place in the batch. Otherwise
+  /// the ham keeps bases [heads, dimension, rank], a buffer, and moves them by `eta` towards what it finds.
   bool random_bases = true;
   Index dimension = 0;  ///< D, entries of a basis vector: C / S, or H * W if not spatial; 0: any, with random bases
   double eta = 0.9;     ///< [ETA]
@@ -149,7 +150,7 @@ class Ham : public Layer<Derived, Scalar> {
   /// infer and, with OnlineUpdate::evaluation, an online update of the kept bases.
   Tensor<Scalar> infer_and_update(Tensor<Scalar> x) {
     const auto [s, factors] = decompose(x);
-    if (options_.online_update == OnlineUpdate::evaluation) online_update(found(s, factors));
+    if (options_.online_update == OnlineUpdate::evaluation && s.items > 0) online_update(found(s, factors));
     return reconstruct(s, factors, std::move(x));
   }
 
@@ -197,15 +198,14 @@ class Ham : public Layer<Derived, Scalar> {
   const Derived& self() const { return static_cast<const Derived&>(*this); }
 
   Shapes sizes(const Shape& input) const {
-    require<ShapeError>(input.rank() == 4, name(), ": expected an input [N, C, H, W], got shape ", input);
-    require<ShapeError>(input[1] % options_.heads == 0, name(), ": expected channels for ", options_.heads,
-                        " equal heads, got shape ", input);
+    require<ShapeError>(input.rank() == 4 && input[2] > 0 && input[3] > 0, name(),
+                        ": expected an input [N, C, H, W], got shape ", input);
+    require<ShapeError>(input[1] > 0 && input[1] % options_.heads == 0, name(), ": expected channels for ",
+                        options_.heads, " equal heads, got shape ", input);
     const Index channels = input[1] / options_.heads, pixels = input[2] * input[3];
     const Index d = options_.spatial ? channels : pixels, n = options_.spatial ? pixels : channels;
     require<ShapeError>(options_.dimension == 0 || d == options_.dimension, name(), ": expected ",
                         options_.spatial ? "C / heads" : "H * W", " to be ", options_.dimension, ", got shape ", input);
-    require<ShapeError>(options_.rank <= std::min(d, n), name(), ": rank ", options_.rank,
-                        " is above that of the matrices, ", d, " x ", n, ", for shape ", input);
     return {input[0] * options_.heads, d, n, options_.rank, simd::whole_vectors<Scalar>(options_.rank),
             !options_.spatial};
   }
@@ -224,18 +224,35 @@ class Ham : public Layer<Derived, Scalar> {
     }
   }
 
-  /// The bases to start from, [items, d, pitch].
-  Tensor<Scalar> first_bases(const Shapes& s, Random& random) const {
-    const Tensor<Scalar> drawn =
-        options_.random_bases ? Derived::draw(random, {s.items, s.d, s.rank}) : bases;  // [heads, d, rank] if kept
-    Tensor<Scalar> result({s.items, s.d, s.pitch});
-    Scalar* const to = result.data();
-    for (Index i = 0; i < s.items * s.d; ++i) {
-      std::copy_n(drawn.data() + i % (drawn.dim(0) * s.d) * s.rank, s.rank, to + i * s.pitch);
-      std::fill_n(to + i * s.pitch + s.rank, s.pitch - s.rank, Scalar(0));
-    }
-    if (options_.random_bases) normalize(result, s.items, s.d, s.rank, s.pitch);
+  /// Fresh bases of a sample, [S, D, R].
+  Tensor<Scalar> fresh_bases(const Shapes& s, Random random) const {
+    Tensor<Scalar> result = Derived::draw(random, {options_.heads, s.d, s.rank});
+    normalize(result, options_.heads, s.d, s.rank, s.rank);
     return result;
+  }
+  /// The bases to start from, [items, d, pitch]: of_sample(b) is [S, D, R].
+  template <class OfSample>
+  Tensor<Scalar> first_bases(const Shapes& s, OfSample of_sample) const {
+    Tensor<Scalar> result = Tensor<Scalar>::zeros({s.items, s.d, s.pitch});
+    Scalar* const to = result.data();
+    const Index rows = options_.heads * s.d;
+    for (Index b = 0; b < s.items / options_.heads; ++b) {
+      const Tensor<Scalar> own = of_sample(b);
+      kernels::copy_rows(rows, s.rank, own.data(), s.rank, to + b * rows * s.pitch, s.pitch);
+    }
+    return result;
+  }
+  /// Those of infer: the same for every sample.
+  Tensor<Scalar> first_bases(const Shapes& s) const {
+    const Tensor<Scalar> shared = options_.random_bases ? fresh_bases(s, Random(options_.seed)) : bases;
+    return first_bases(s, [&](Index) { return shared; });
+  }
+  /// Those of forward: sample b's are a function of the generator and b.
+  Tensor<Scalar> first_bases(const Shapes& s, Random& random) const {
+    if (!options_.random_bases) return first_bases(s);
+    const Random draws = random.split(random.position());
+    random.uniform();  // the next split is another
+    return first_bases(s, [&](Index b) { return fresh_bases(s, draws.split(static_cast<std::uint64_t>(b))); });
   }
   /// [B, S, D, R] again.
   Tensor<Scalar> found(const Shapes& s, const Factors& factors) const {
@@ -250,8 +267,7 @@ class Ham : public Layer<Derived, Scalar> {
   std::pair<Shapes, Factors> decompose(const Tensor<Scalar>& x) const {
     const Shapes s = sizes(x.shape());
     self().check(x);
-    Random random(options_.seed);
-    Factors factors{Tensor<Scalar>({s.items, s.n, s.pitch}), first_bases(s, random)};
+    Factors factors{Tensor<Scalar>({s.items, s.n, s.pitch}), first_bases(s)};
     typename Derived::Algorithm algorithm(options_, s, x.data(), false);
     kernels::decompose(s, x.data(), options_.eval_steps, algorithm, factors, [](const Factors&) {});
     return {s, std::move(factors)};
@@ -273,15 +289,18 @@ class Ham : public Layer<Derived, Scalar> {
   Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {
     const Shapes s = sizes(x.shape());
     self().check(x);
-    Factors factors{Tensor<Scalar>({s.items, s.n, s.pitch}), first_bases(s, tape.random())};
+    Factors factors{Tensor<Scalar>({s.items, s.n, s.pitch}),
+                    this->frozen() ? first_bases(s) : first_bases(s, tape.random())};
     const bool full = options_.gradient == HamGradient::bptt;
     History history;
     if (full) history = {x, copy(factors.bases), {}};
     typename Derived::Algorithm algorithm(options_, s, std::as_const(x).data(), true);
-    kernels::decompose(s, std::as_const(x).data(), options_.train_steps, algorithm, factors, [&](const Factors& f) {
+    const Index steps = this->frozen() ? options_.eval_steps : options_.train_steps;
+    kernels::decompose(s, std::as_const(x).data(), steps, algorithm, factors, [&](const Factors& f) {
       if (full) history.steps.push_back({copy(f.coefficients), copy(f.bases)});
     });
-    if (!options_.random_bases && options_.online_update == OnlineUpdate::training) online_update(found(s, factors));
+    const bool updates = options_.online_update == OnlineUpdate::training && !this->frozen() && !tape.replays();
+    if (!options_.random_bases && updates && s.items > 0) online_update(found(s, factors));
     if (full) tape.push(std::move(history));
     tape.push(Saved{s, factors, std::move(algorithm.saved)});
     return reconstruct(s, factors, std::move(x));

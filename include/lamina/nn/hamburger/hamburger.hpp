@@ -26,7 +26,7 @@ struct HamburgerOptions {
   Index D = 512;                  ///< [MD_D] channels of the ham; in V2+ those of one head
   HamOptions ham{};               ///< its dimension may stay 0: C / heads and `pixels` are put in where it is needed
   Index pixels = 0;               ///< H * W, for hams in channel form that keep their bases
-  double norm_momentum = 3e-4;    ///< [BN_MOM]
+  double norm_momentum = 0.1;     ///< [BN_MOM] theirs is 3e-4, for sixty thousand steps; hamnet() puts it in
   bool dual = true;               ///< [DUAL] V2+: a spatial and a channel ham side by side
   std::optional<Index> cheese{};  ///< [CHEESE_FACTOR] V2+: the cheese makes C / factor channels; none: heads
   bool zero_ham = true;           ///< [ZERO_HAM] V2+: coef_ham starts at 0 instead of 1

@@ -39,13 +39,14 @@ struct MultiplicativeUpdates {
   }
   void finish_coefficients(bool first, const Rows& rows, const Scalar* gram, Scalar* c) const {
     if (first) start(rows, c);
-    if (!ratios) return update_bases(rows, gram, c);
-    Scalar* ratio = ratios + (rows.item * n + rows.first) * pitch;
+    Scalar* ratio = ratios ? ratios + (rows.item * n + rows.first) * pitch : nullptr;
     update(rows, gram, c, [&ratio](Pack value, Pack products, Pack denominator) {
       const Pack quotient = value / denominator;
-      quotient.store(ratio);
-      ratio += simd::width<Scalar>;
-      return quotient * products;
+      if (ratio) {
+        quotient.store(ratio);
+        ratio += simd::width<Scalar>;
+      }
+      return quotient * products;  // the same bits with and without ratios
     });
   }
 
@@ -89,8 +90,8 @@ struct MultiplicativeUpdates {
 ///
 /// With HamGradient::bptt nothing but the first bases is constant.
 /// Shapes: x and y [N, C, H, W]; d = C / heads and n = H W, the other way round if not spatial. Throws ShapeError for
-/// another rank of input, channels that the heads do not divide, R above d or n, kept bases of another size; ValueError
-/// for a negative input (put a ReLU before it). An input of zeros gives zeros.
+/// another rank of input, no pixels, channels that the heads do not divide, kept bases of another size; ValueError for
+/// a negative input (put a ReLU before it). An input of zeros gives zeros. R may be above d and n.
 template <class Scalar = float>
 class NMF : public detail::Ham<NMF<Scalar>, Scalar> {
   using Base = detail::Ham<NMF, Scalar>;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "lamina/core/numbers.hpp"
 #include "lamina/kernels/softmax.hpp"
 #include "lamina/nn/hamburger/ham.hpp"
 
@@ -122,7 +123,7 @@ class SoftAssignmentGradient {
     const Row p = weighted.matrix().array().colwise().sum();     // and along d_r
     dcosines.matrix().array().colwise() *= a;
     outer(s_, item_, scaled(d, s), dcosines, dx_, kernels::Store::add);
-    add_along_x(-(q * a / norms_).unaryExpr([](Scalar v) { return std::isfinite(v) ? v : Scalar(0); }));
+    add_along_x(-(q * a / norms_).unaryExpr([](Scalar v) { return is_finite(v) ? v : Scalar(0); }));
     Tensor<Scalar> direct = scaled(x_.combine(item_, dcosines), s);
     dd += direct;
     const Row clamped = (s < Scalar(1 / Soft::eps)).select(s.square() * p, Scalar(0));

@@ -1,0 +1,35 @@
+#pragma once
+
+#include <bit>
+#include <cstdint>
+#include <limits>
+#include <type_traits>
+
+namespace lamina {
+
+namespace detail {
+/// x without its sign, as it is stored.
+template <class T>
+constexpr auto magnitude_bits(T x) {
+  static_assert(std::numeric_limits<T>::is_iec559 && (sizeof(T) == 4 || sizeof(T) == 8));
+  using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
+  return std::bit_cast<Bits>(x) & (~Bits(0) >> 1);
+}
+}  // namespace detail
+
+/// What std::isnan, std::isinf and std::isfinite compute, by the bits: with -ffast-math (its -ffinite-math-only)
+/// compilers take those for constants.
+template <class T>
+constexpr bool is_nan(T x) {
+  return detail::magnitude_bits(x) > detail::magnitude_bits(std::numeric_limits<T>::infinity());
+}
+template <class T>
+constexpr bool is_infinite(T x) {
+  return detail::magnitude_bits(x) == detail::magnitude_bits(std::numeric_limits<T>::infinity());
+}
+template <class T>
+constexpr bool is_finite(T x) {
+  return detail::magnitude_bits(x) < detail::magnitude_bits(std::numeric_limits<T>::infinity());
+}
+
+}  // namespace lamina

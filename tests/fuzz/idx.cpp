@@ -1,0 +1,8 @@
+#include "lamina/data/idx.hpp"
+
+#include "fuzz.hpp"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  fuzz::attempt("f", [&] { lamina::decode_idx({data, size}, "f"); });
+  return 0;
+}
