@@ -224,24 +224,10 @@ Transform<float> make_transform(const Settings& s, const Shape& image, Index sid
   return chain(std::move(steps));
 }
 
-/// Cross entropy; with auxiliary heads, [3, N, K], theirs times 0.3 as well (Szegedy et al. 2015, section 5).
 LossFunction<float> make_loss(const Settings& s) {
   return [smoothing = s.label_smoothing](Tensor<float> output, const Labels& labels) {
-    const CrossEntropyOptions<float> options{.label_smoothing = smoothing};
-    if (output.rank() == 2) return cross_entropy(std::move(output), labels, options);
-    Loss<float> sum{0, Tensor<float>(output.shape())};
-    for (Index head = 0; head < output.dim(0); ++head) {
-      const float share = head == 0 ? 1.0f : 0.3f;
-      auto [value, grad] = cross_entropy(output[head], labels, options);
-      sum.value += static_cast<double>(share) * value;
-      grad *= share;
-      std::copy_n(grad.data(), grad.numel(), sum.grad.data() + head * grad.numel());
-    }
-    return sum;
+    return cross_entropy(std::move(output), labels, {.label_smoothing = smoothing});
   };
-}
-Count count_main_head(const Tensor<float>& output, const Labels& labels) {
-  return count_correct(output.rank() == 3 ? output[0] : output, labels);
 }
 
 std::unique_ptr<Optimizer<float>> make_optimizer(const Settings& s, Module<float>& net) {
@@ -372,7 +358,6 @@ void run(Settings& s) {
   FitOptions<float> options{.epochs = s.epochs,
                             .test = &test,
                             .loss = make_loss(s),
-                            .metric = count_main_head,
                             .schedule = schedule.get(),
                             .seed = s.seed};
   options.on_epoch = [&](const FitState<float>& now) {

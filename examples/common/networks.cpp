@@ -23,36 +23,6 @@ namespace lamina::examples {
 
 namespace {
 
-/// A GoogLeNet that trains all its heads: forward joins their logits to [3, N, K], the main head's first.
-class AllHeads : public Layer<AllHeads, float> {
- public:
-  explicit AllHeads(GoogLeNet<float> net) : net_(std::move(net)) {}
-
-  Shape output_shape(const Shape& input) const override { return net_.output_shape(input); }
-  Index multiply_adds(const Shape& input) const override { return net_.multiply_adds(input); }
-  Members<float> members() override { return {{"", &net_}}; }
-  std::string name() const override { return net_.name(); }
-  void trace(const Shape& input, const std::string& path, int depth,
-             std::vector<TraceStep<float>>& steps) const override {
-    net_.trace(input, path, depth, steps);
-  }
-
- private:
-  Tensor<float> do_infer(Tensor<float> x) const override { return net_.infer(std::move(x)); }
-  Tensor<float> do_forward(Tensor<float> x, Tape& tape) override {
-    const auto [main, aux2, aux1] = net_.forward_all(std::move(x), tape);
-    Tensor<float> joined(main.shape().batch(3));
-    float* out = joined.data();
-    for (const auto* logits : {&main, &aux2, &aux1}) out = std::copy_n(logits->data(), logits->numel(), out);
-    return joined;
-  }
-  Tensor<float> do_backward(Tensor<float> dy, Tape& tape, InputGrad input_grad) override {
-    return net_.backward_all({dy[0], dy[1], dy[2]}, tape, input_grad);
-  }
-
-  GoogLeNet<float> net_;
-};
-
 /// make(options) for the network's options with what is wanted of them.
 template <class Options, class F>
 auto with(Options defaults, F make) {
@@ -73,15 +43,11 @@ auto with(Options defaults, F make) {
       options.dropout = wanted.dropout.value_or(options.dropout);
     else
       detail::require(!wanted.dropout, name, " has no dropout");
-    auto net = make(options);
-    if constexpr (requires { options.auxiliary; }) {
-      if (wanted.auxiliary_heads) {
-        options.auxiliary = true;
-        return std::make_unique<AllHeads>(make(options));
-      }
-    } else {
+    if constexpr (requires { options.auxiliary; })
+      options.auxiliary = wanted.auxiliary_heads;
+    else
       detail::require(!wanted.auxiliary_heads, name, ": only GoogLeNet has auxiliary heads");
-    }
+    auto net = make(options);
     return std::make_unique<decltype(net)>(std::move(net));
   };
 }

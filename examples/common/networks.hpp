@@ -18,7 +18,7 @@ struct NetworkOptions {
   double width = 1;                    ///< factor of its channels
   std::optional<Index> hidden = {};    ///< units of AlexNet's and VGG's two hidden layers
   std::optional<double> dropout = {};  ///< probability in place of the network's own
-  bool auxiliary_heads = false;        ///< forward gives [3, N, classes], main head first; infer is the main head's
+  bool auxiliary_heads = false;        ///< GoogLeNet's, in training
 };
 
 struct Network {

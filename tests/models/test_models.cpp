@@ -100,29 +100,33 @@ TEST_CASE("GoogLeNet's heads") {
   auto copy = net;
   Tape tape, all_tape;
   const Tensor<float> main = net.forward(x, tape);
-  const auto logits = copy.forward_all(x, all_tape);
-  CHECK(main == logits.main);
-  CHECK(logits.aux1.shape() == Shape{3, 5});
-  CHECK(logits.aux2.shape() == Shape{3, 5});
+  const auto logits = copy.forward(Values<float>(x), all_tape);  // main, aux2, aux1
+  REQUIRE(logits.size() == 3);
+  CHECK(main == logits[0]);
+  CHECK(logits[1].shape() == Shape{3, 5});
+  CHECK(logits[2].shape() == Shape{3, 5});
+  CHECK(net.infer(Values<float>(x)).size() == 1);
 
-  // Without gradients of the auxiliary heads, backward_all is backward.
+  // Without gradients of the auxiliary heads, backward is the main head's.
   const auto zeros = Tensor<float>::zeros({3, 5}), ones = Tensor<float>::ones({3, 5});
   const Tensor<float> dx = net.backward(ones, tape);
-  const Tensor<float> dx_all = copy.backward_all({ones, zeros, zeros}, all_tape);
+  const Tensor<float> dx_all = copy.backward({ones, zeros, zeros}, all_tape)[0];
+  CHECK(tape.empty());
   CHECK(all_tape.empty());
   CHECK((dx.array() - dx_all.array()).abs().maxCoeff() <= 1e-6f * dx.array().abs().maxCoeff());
 
   // Every parameter learns from all heads; with main's alone, the heads do not.
   for (auto& [name, parameter, owner] : parameters(net)) CHECK(parameter->grad.empty() == name.starts_with("aux"));
-  copy.forward_all(x, all_tape);
-  CHECK(copy.backward_all({ones, ones, ones}, all_tape, InputGrad::skip).empty());
+  copy.forward(x, all_tape);
+  CHECK(copy.backward({ones, ones, ones}, all_tape, InputGrad::skip)[0].empty());
   for (auto& [name, parameter, owner] : parameters(copy)) CHECK_MESSAGE(scale(parameter->grad) > 0, name);
 
   auto plain = googlenet({.classes = 5, .width = 0.1});
   CHECK(summary(plain, {1, 3, 33, 40}).find("inception4a.branch2.1.conv") != std::string::npos);
-  CHECK_THROWS_WITH_AS(plain.forward_all(x, tape),
-                       "GoogLeNet(3, 5): has no auxiliary heads; make it with .auxiliary = true", StateError);
-  CHECK_THROWS_AS(copy.forward_all(Tensor<float>::zeros({1, 2, 33, 40}), tape), ShapeError);
+  CHECK(plain.forward(Values<float>(x), tape).size() == 1);
+  CHECK_THROWS_WITH_AS(plain.backward({ones, ones}, tape), "GoogLeNet(3, 5): has 1 results, got 2 gradients",
+                       ValueError);
+  CHECK_THROWS_AS(copy.forward(Tensor<float>::zeros({1, 2, 33, 40}), tape), ShapeError);
   CHECK(tape.empty());
 }
 

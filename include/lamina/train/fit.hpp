@@ -122,6 +122,8 @@ struct FitOptions {
   Schedule* schedule = nullptr;                                ///< of the learning rate; made on the same optimiser
   bool schedule_per_batch = false;                             ///< step the schedule after each batch, not each epoch
   std::optional<double> clip_grad_norm = {};
+  /// Of the losses of the results behind the first that forward may have, as GoogLeNet's with auxiliary heads.
+  double auxiliary_weight = 0.3;
   Monitor monitor = Monitor::loss;  ///< what early stopping, keep_best and ReduceLROnPlateau look at
   std::optional<EarlyStopping> early_stopping = {};
   bool keep_best = false;  ///< at the end, give the model the weights of its best epoch
@@ -214,14 +216,21 @@ class FitRun {
 
   /// One step; returns the loss and the gradients' norm.
   std::pair<double, double> train_batch(Tensor<Scalar> inputs, const Labels& targets, Index batch, Average& average) {
-    Tensor<Scalar> output = net_.forward(std::move(inputs), tape_);
-    if (options_.metric) average.count += options_.metric(output, targets);
-    auto [loss, grad] = options_.loss(std::move(output), targets);
+    Few<Tensor<Scalar>> outputs = net_.forward(Values<Scalar>(std::move(inputs)), tape_), gradients;
+    if (options_.metric) average.count += options_.metric(outputs[0], targets);
+    double loss = 0;
+    for (std::size_t i = 0; i < outputs.size(); ++i) {
+      auto [value, gradient] = options_.loss(std::move(outputs[i]), targets);
+      const double weight = i == 0 ? 1 : options_.auxiliary_weight;
+      loss += weight * value;
+      if (i > 0) gradient *= static_cast<Scalar>(weight);
+      gradients.push_back(std::move(gradient));
+    }
     if (!is_finite(loss))
       throw NumericalError(text("fit: the loss is ", is_nan(loss) ? "nan" : text(loss), " in epoch ", state_.epoch + 1,
                                 ", batch ", batch, " of ", train_.size()));
-    net_.backward(std::move(grad), tape_, InputGrad::skip);
-    require<StateError>(tape_.empty(), "fit: ", net_.name(), " left values on the tape");
+    net_.backward(std::move(gradients), tape_, InputGrad::skip);
+    require<StateError>(tape_.empty(), "fit: ", net_, " left values on the tape");
     double norm = std::numeric_limits<double>::quiet_NaN();
     if (options_.clip_grad_norm) norm = clip_grad_norm(parameters_, *options_.clip_grad_norm);
     optimizer_.step();
