@@ -20,7 +20,7 @@ class FilterCache {
   FilterCache() = default;
   FilterCache(const FilterCache&) {}
   FilterCache& operator=(const FilterCache&) {
-    const std::lock_guard lock(mutex_);
+    const std::lock_guard lock(mutex());
     weight_ = {};
     filters_ = {};
     return *this;
@@ -29,13 +29,13 @@ class FilterCache {
   kernels::PackedFilters<Scalar> get(const kernels::ConvolutionShape& s, const Tensor<Scalar>& weight) const {
     const auto method = kernels::forward_method<Scalar>(s);
     {
-      const std::lock_guard lock(mutex_);
+      const std::lock_guard lock(mutex());
       if (filters_.method == method && weight_.shares_storage(weight) && std::as_const(weight_).data() == weight.data())
         return filters_;
     }
     auto filters = kernels::pack_filters(s, weight.data());
     if (weight.copies_are_stable()) {
-      const std::lock_guard lock(mutex_);
+      const std::lock_guard lock(mutex());
       weight_ = weight;
       filters_ = filters;
     }
@@ -43,7 +43,9 @@ class FilterCache {
   }
 
  private:
-  mutable std::mutex mutex_;
+  /// One for all, which a fork leaves free: it is held for moments.
+  static std::mutex& mutex() { return program_mutex<FilterCache>(); }
+
   mutable Tensor<Scalar> weight_;
   mutable kernels::PackedFilters<Scalar> filters_;
 };
