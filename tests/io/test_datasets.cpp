@@ -91,6 +91,7 @@ TEST_CASE("a file or folder that may not be read is not said to be absent") {
   const std::string images = folder / "mnist/train-images-idx3-ubyte",
                     batch = folder / "cifar10/cifar-10-batches-bin/data_batch_1.bin";
   put(images, idx({3, 2, 2}));
+  put(folder / "mnist/train-labels-idx1-ubyte", idx({3}));
   put(batch, "x");
   put(folder / "captions/images/a.png", "x");
   std::filesystem::permissions(folder.path(), std::filesystem::perms(0755));

@@ -1,6 +1,7 @@
 #include <cstring>
 #include <map>
 
+#include "../../examples/common/described.hpp"
 #include "files.hpp"
 #include "lamina/io/safetensors.hpp"
 #include "lamina/nn/container.hpp"
@@ -321,4 +322,21 @@ TEST_CASE("a hundred thousand tensors are written and read in a moment") {
           Sequential<float> net;
           CHECK(load_state_dict(net, state, {.strict = false}).unexpected.size() == 100000);
         }) < 20);
+}
+
+TEST_CASE("metadata that describe a larger network than the file holds are refused before it is built") {
+  const TemporaryFolder folder;
+  const std::string path = folder / "f.safetensors";
+  write_safetensors(path, {{"a", Tensor<float>({2, 3})}, {"n", Tensor<std::int64_t>({4})}});
+  const SafetensorsFile file(path);
+  const auto build = [&](double least, auto make) {
+    return complaint_of(path, [&] { examples::described_network(file, least, make); });
+  };
+  const auto never = []() -> Sequential<float> { throw StateError("built"); };
+  CHECK(build(1e18, never) ==
+        "the metadata describes a network of 1e+18 parameters or more, but the file holds 10 numbers");
+  CHECK(build(std::nan(""), never).starts_with("the metadata describes a network of nan"));
+  CHECK(build(10, never) == "built");
+  CHECK(build(10, []() -> Sequential<float> { throw std::bad_alloc(); }) == "cannot read: Cannot allocate memory");
+  CHECK(build(10, [] { return Sequential<float>(); }).starts_with("load_state_dict: the state does not fit"));
 }
