@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
@@ -30,6 +31,13 @@ struct Folder {
   std::ptrdiff_t entries() const { return std::distance(std::filesystem::directory_iterator(path), {}); }
 };
 
+bool are_all(const StateDict<float>& weights, float number) {
+  return std::all_of(weights.begin(), weights.end(), [&](const auto& entry) {
+    const auto values = std::get<Tensor<float>>(entry.second).values();
+    return std::all_of(values.begin(), values.end(), [&](float value) { return value == number; });
+  });
+}
+
 /// A run of which every part says how far it is.
 struct Run {
   Sequential<float> net{Linear(100, 200), Linear(200, 100)};
@@ -47,12 +55,8 @@ struct Run {
   /// Whether all parts are as far, and how far that is.
   Index step() const {
     const double step = optimizer.lr();
-    const auto is_step = [&](const StateDict<float>& weights) {
-      for (const auto& [name, value] : weights)
-        for (const float x : std::get<Tensor<float>>(value).values()) REQUIRE(static_cast<double>(x) == step);
-    };
-    is_step(state_dict(net));
-    is_step(state.best_weights);
+    REQUIRE(are_all(state_dict(net), static_cast<float>(step)));
+    REQUIRE(are_all(state.best_weights, static_cast<float>(step)));
     REQUIRE(state.best == step);
     REQUIRE(state.epoch == static_cast<Index>(step) % 7);
     for (const EpochRecord& record : state.history.epochs) REQUIRE(record.lr == step);
@@ -138,8 +142,7 @@ TEST_CASE("two programs that write one file are killed: it is that of one of the
     Run read;
     load_state_dict(read.net, load_safetensors(path));
     const float step = parameters(read.net)[0].parameter->value.data()[0];
-    for (const auto& [name, value] : state_dict(std::as_const(read.net)))
-      for (const float x : std::get<Tensor<float>>(value).values()) REQUIRE(x == step);
+    REQUIRE(are_all(state_dict(std::as_const(read.net)), step));
     REQUIRE(folder.entries() <= 3);
   }
   save(2);

@@ -193,8 +193,8 @@ TEST_CASE("a checkpoint with a number that cannot be is refused with its path, a
   constexpr double nan = std::numeric_limits<double>::quiet_NaN(), infinity = std::numeric_limits<double>::infinity();
   refuses("fit.epoch", count1(1 << 30), fit + "epoch: 1073741824, but the history has 4 epochs");
   refuses("fit.epoch", count1(-1),
-          fit + "epoch: expected a count, got -1\n  epoch: 0, but the history has 4 epochs\n  best_epoch: " +
-              std::to_string(run.state.history.best_epoch) + " of 0 epochs");
+          fit + "epoch: expected a count, got -1\n  epoch: -1, but the history has 4 epochs\n  best_epoch: " +
+              std::to_string(run.state.history.best_epoch) + " of -1 epochs");
   refuses("fit.best_epoch", count1(5), fit + "best_epoch: 5 of 4 epochs");
   refuses("fit.stopped_early", count1(-1), fit + "stopped_early: expected a count, got -1");
   refuses("optimizer.lr", rate(nan), sgd + "lr: must be finite and not negative, got nan");
