@@ -4,7 +4,7 @@
 #include <optional>
 #include <utility>
 
-#include "lamina/core/parallel.hpp"
+#include "lamina/core/process.hpp"
 #include "lamina/core/tensor.hpp"
 
 namespace lamina::detail {
