@@ -19,6 +19,7 @@
 #include <string>
 #include <vector>
 
+#include "common/described.hpp"
 #include "common/interruption.hpp"
 #include "common/program.hpp"
 #include "lamina/data/captions.hpp"
@@ -250,8 +251,12 @@ Clip read_model(const Settings& s) {
                                " should be a number, got ", entry(name));
   });
   WordPiece tokenizer = decode_vocabulary(entry("vocabulary"), s.model);
-  ClipModel<float> net = make_network(network, tokenizer.size(), 0);
-  load_state_dict(net, load_safetensors(s.model));
+  const auto features = static_cast<double>(network.features);
+  const double rows = static_cast<double>(network.layers) * features + static_cast<double>(network.positions) +
+                      static_cast<double>(network.projection);
+  const double least = rows * features + 1e6 * network.width * network.width;  // the second: of the smallest ResNet
+  ClipModel<float> net =
+      examples::described_network(file, least, [&] { return make_network(network, tokenizer.size(), 0); });
   return {network, std::move(tokenizer), std::move(net), entry("dataset")};
 }
 

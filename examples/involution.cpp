@@ -19,6 +19,7 @@
 #include "lamina/io/image.hpp"
 #include "lamina/models/inn.hpp"
 #include "lamina/nn/summary.hpp"
+#include "lamina/nn/visit_inputs.hpp"
 #include "lamina/optim/adam.hpp"
 #include "lamina/train/fit.hpp"
 #include "lamina/train/plots.hpp"
@@ -164,19 +165,15 @@ Tensor<std::uint8_t> draw_kernels(const Sequential<float>& net, const Tensor<flo
   const Index n = images.dim(0), channels = images.dim(1), side = images.dim(2), plane = side * side;
   std::vector<Tensor<float>> maps;
   std::vector<std::string> captions{"image"};
-  Tensor<float> x = images;
-  for (Index i = 0; i < net.size(); ++i) {
-    if (const auto* involution = dynamic_cast<const Involution<float>*>(&net[i])) {
-      const Tensor<float> kernels = involution->kernels(x);
-      const Index pixels = kernels.dim(4) * kernels.dim(5);
-      Tensor<float> sums({n, kernels.dim(4), kernels.dim(5)});
-      for (Index k = 0; k < n; ++k)
-        sums.matrix(n, pixels).row(k) = kernels[k].matrix(kernels.numel() / n / pixels, pixels).colwise().sum();
-      maps.push_back(std::move(sums));
-      captions.push_back(detail::text("kernels of inv_", maps.size()));
-    }
-    x = net[i](std::move(x));
-  }
+  visit_inputs<Involution<float>>(net, images, [&](const Involution<float>& involution, const Tensor<float>& x) {
+    const Tensor<float> kernels = involution.kernels(x);
+    const Index pixels = kernels.dim(4) * kernels.dim(5);
+    Tensor<float> sums({n, kernels.dim(4), kernels.dim(5)});
+    for (Index k = 0; k < n; ++k)
+      sums.matrix(n, pixels).row(k) = kernels[k].matrix(kernels.numel() / n / pixels, pixels).colwise().sum();
+    maps.push_back(std::move(sums));
+    captions.push_back(detail::text("kernels of inv_", maps.size()));
+  });
 
   const auto columns = static_cast<Index>(captions.size());
   Tensor<float> pictures({n * columns, 3, side, side});

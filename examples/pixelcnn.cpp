@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "common/described.hpp"
 #include "common/interruption.hpp"
 #include "common/program.hpp"
 #include "lamina/data/digits.hpp"
@@ -131,10 +132,14 @@ Sequential<float> read_model(Settings& s, Shape& image) {
   s.network = {number("channels"), number("blocks"), number("hidden"), number("levels"), number("norm") != 0};
   s.gated = number("gated") != 0;
   s.conditional = number("conditional") != 0;
-  image = {s.network.channels, number("height"), number("width")};
-  auto net = make_network(s);
-  load_state_dict(net, load_safetensors(s.model));
-  return net;
+  const Index height = number("height"), width = number("width");
+  const auto hidden = static_cast<double>(s.network.hidden);
+  const double logits = static_cast<double>(s.network.channels) * static_cast<double>(s.network.levels);
+  const double least = (static_cast<double>(s.network.blocks) * hidden + logits) * hidden;
+  return examples::described_network(file, least, [&] {
+    image = {s.network.channels, height, width};
+    return make_network(s);
+  });
 }
 
 SampleOptions sampling(const Settings& s, Progress* progress) {

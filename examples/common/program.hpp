@@ -5,6 +5,7 @@
 #include <exception>
 #include <filesystem>
 #include <initializer_list>
+#include <new>
 #include <string>
 #include <system_error>
 
@@ -27,6 +28,9 @@ int program(
     return 0;
   } catch (const CLI::ParseError& error) {
     return app.exit(error);
+  } catch (const std::bad_alloc&) {
+    std::fprintf(stderr, "out of memory\n");
+    return 1;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "%s\n", error.what());
     return 1;

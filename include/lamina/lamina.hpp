@@ -95,6 +95,7 @@
 #include "lamina/nn/tanh.hpp"
 #include "lamina/nn/tape.hpp"
 #include "lamina/nn/transformer_block.hpp"
+#include "lamina/nn/visit_inputs.hpp"
 #include "lamina/optim/adam.hpp"
 #include "lamina/optim/clip_grad.hpp"
 #include "lamina/optim/optimizer.hpp"

@@ -1,6 +1,8 @@
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <atomic>
+#include <cstdint>
 #include <stdexcept>
 #include <thread>
 #include <vector>
@@ -17,7 +19,7 @@ TEST_CASE("parallel_for visits every index once, in the same pieces for any numb
     std::atomic<int> wrong{0};
     parallel_for(3, 103, 7, [&](Index first, Index last) {
       if ((first - 3) % 7 != 0 || (last - first != 7 && last != 103)) ++wrong;
-      if (worker() < 0 || worker() >= num_threads()) ++wrong;
+      if (worker() < 0 || worker() >= threads) ++wrong;
       for (Index i = first; i < last; ++i) ++visits[static_cast<std::size_t>(i)];
     });
     CHECK(wrong == 0);
@@ -51,6 +53,54 @@ TEST_CASE("many threads may call parallel_for at once, again and again") {
   for (auto& caller : callers) caller.join();
   CHECK(total == 4 * 500 * 8);
   set_num_threads(before);
+}
+
+namespace {
+
+/// Whether each piece finds what it has just written in its scratch memory, and the memory aligned.
+bool scratch_is_ones_own(const Workers& workers) {
+  std::atomic<int> wrong{0}, pieces{0};
+  workers.parallel_for(0, 64, 1, Scratch<Index>{33}, [&](Index first, Index, Index* mine) {
+    if (reinterpret_cast<std::uintptr_t>(mine) % 64 != 0) ++wrong;
+    std::fill_n(mine, 33, first);
+    std::this_thread::yield();
+    for (Index i = 0; i < 33; ++i) wrong += mine[i] != first;
+    ++pieces;
+  });
+  return wrong == 0 && pieces == 64;
+}
+
+}  // namespace
+
+TEST_CASE("scratch memory is made for the threads that use it, whatever set_num_threads says meanwhile") {
+  const int before = num_threads();
+  for (const int first : {1, 2, 5})
+    for (const int then : {1, 3, 8}) {
+      set_num_threads(first);
+      const Workers workers;
+      CHECK(workers.count() == first);
+      set_num_threads(then);
+      CHECK(scratch_is_ones_own(workers));
+      CHECK(scratch_is_ones_own(Workers()));
+    }
+  // Inside: one thread, whichever it is and whatever is set there.
+  set_num_threads(4);
+  std::atomic<int> wrong{0};
+  parallel_for(0, 64, 1, Scratch<float>{1}, [&](Index i, Index, float* outer) {
+    *outer = static_cast<float>(i);
+    set_num_threads(i % 2 ? 1 : 4);
+    if (Workers().count() != 1 || !scratch_is_ones_own(Workers())) ++wrong;
+    if (*outer != static_cast<float>(i)) ++wrong;
+  });
+  CHECK(wrong == 0);
+  set_num_threads(before);
+}
+
+TEST_CASE("scratch memory for no pieces and of no size") {
+  parallel_for(3, 3, 1, Scratch<float>{8}, [](Index, Index, float*) { FAIL("there is nothing to do"); });
+  int pieces = 0;
+  parallel_for(0, 1, 1, Scratch<float>{0}, [&](Index, Index, float*) { ++pieces; });
+  CHECK(pieces == 1);
 }
 
 TEST_CASE("set_num_threads refuses less than one") {

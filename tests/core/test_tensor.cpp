@@ -4,6 +4,7 @@
 #include <memory>
 #include <vector>
 
+#include "lamina/core/random.hpp"
 #include "lamina/core/tensor.hpp"
 
 using namespace lamina;
@@ -127,6 +128,60 @@ TEST_CASE("foreign memory is read and written in place, or kept unwritten") {
   CHECK(watch.expired());
 }
 
+TEST_CASE("what wrap returns writes to the memory; what it is copied, moved or handed to does not") {
+  std::vector<float> memory{1, 2, 3, 4};
+  const auto kept = memory;
+  const auto wrapped = [&] { return Tensor<float>::wrap(memory.data(), {4}); };
+  const auto changed = [](Tensor<float> x) {
+    x = std::move(x) * Tensor<float>::full({4}, 2);
+    x(0) = -1;
+    return x;
+  };
+  CHECK(changed(wrapped()) == Tensor<float>({4}, {-1, 4, 6, 8}));
+  CHECK(wrapped() + wrapped() == Tensor<float>({4}, {2, 4, 6, 8}));
+  CHECK(wrapped() - wrapped() == Tensor<float>::zeros({4}));
+  CHECK(wrapped() * wrapped() == Tensor<float>({4}, {1, 4, 9, 16}));
+  Tensor<float> assigned;
+  assigned = wrapped();
+  assigned.fill(0);
+  Tensor<float> moved = std::move(assigned = wrapped());
+  moved.array() += 1;
+  CHECK(memory == kept);
+  CHECK(moved == Tensor<float>({4}, {2, 3, 4, 5}));
+  CHECK_FALSE(wrapped().exclusive());
+  CHECK(Tensor<float>({4}).exclusive());
+
+  auto own = wrapped();
+  own.fill(7);
+  CHECK(memory == std::vector<float>(4, 7));
+}
+
+TEST_CASE("floating point to integers: static_cast where that is defined, else the nearest integer, and 0 for NaN") {
+  constexpr double inf = std::numeric_limits<double>::infinity(), nan = std::numeric_limits<double>::quiet_NaN();
+  using Int = std::numeric_limits<std::int32_t>;
+  const Tensor<double> x({9}, {nan, inf, -inf, 1e30, -1e30, -2.9, 2.9, 2147483647.0, -2147483648.5});
+  CHECK(x.cast<std::int32_t>() ==
+        Labels({9}, {0, Int::max(), Int::min(), Int::max(), Int::min(), -2, 2, Int::max(), Int::min()}));
+  CHECK(x.cast<std::uint8_t>() == Tensor<std::uint8_t>({9}, {0, 255, 0, 255, 0, 0, 2, 255, 0}));
+  CHECK(
+      Tensor<float>({2}, {0x1p63f, -0x1p63f}).cast<std::int64_t>() ==
+      Tensor<std::int64_t>({2}, {std::numeric_limits<std::int64_t>::max(), std::numeric_limits<std::int64_t>::min()}));
+}
+
+TEST_CASE("sizes near the largest number are refused") {
+  constexpr Index huge = Index{1} << 62;
+  Tensor<float> x({2, 12});
+  CHECK_THROWS_AS(x.reshape({huge, 4, -1}), ShapeError);
+  CHECK_THROWS_AS(x.reshape({huge, huge, -1}), ShapeError);
+  CHECK_THROWS_AS(x.reshape({huge, 8}), ShapeError);
+  CHECK_THROWS_AS(x.matrix(huge, 4), ShapeError);
+  CHECK_THROWS_AS(x.matrix(huge + 6, 4), ShapeError);  // 24 modulo 2^64
+  CHECK(x.matrix(4, 6).rows() == 4);
+  CHECK(parts_of(huge + (huge - 1), huge) == 2);
+  CHECK(parts_of(-3, 2) == 0);
+  CHECK(parts_of(7, 2) == 4);
+}
+
 TEST_CASE("equality is by bits and shape") {
   CHECK(Tensor<float>({2}, {1, 2}) != Tensor<float>({2, 1}, {1, 2}));
   CHECK(Tensor<float>() == Tensor<float>(Shape{0}));
@@ -150,6 +205,36 @@ TEST_CASE("storage is reused, aligned and counted") {
   CHECK(storage_statistics().peak_bytes >= before.bytes_in_use + (8u << 16));
   release_cached_storage();
   CHECK(storage_statistics().bytes_cached == 0);
+}
+
+TEST_CASE("where sizes vary, little more is kept than was in use at once") {
+  release_cached_storage();
+  const auto start = storage_statistics();
+  reset_peak_storage();
+  Random random(1);
+  std::int64_t fetched = 0;
+  for (int i = 0; i < 3000; ++i) {
+    if (i == 500) fetched = storage_statistics().system_allocations;
+    const Index n = 1000 + random.below(100000);
+    const Tensor<float> a({n}), b({2 * n}), c({n / 2});
+    const auto now = storage_statistics();
+    REQUIRE(now.bytes_cached + now.bytes_in_use <= 2 * now.peak_bytes);
+  }
+  const auto end = storage_statistics();
+  CHECK(end.bytes_in_use == start.bytes_in_use);
+  CHECK(end.system_allocations - fetched < 50);  // of 7500
+  release_cached_storage();
+}
+
+TEST_CASE("a limit holds for what is kept as well") {
+  release_cached_storage();
+  { const Tensor<float> a({1 << 20}), b({1 << 18}); }
+  const auto in_use = storage_statistics().bytes_in_use;
+  set_storage_limit(in_use + (3u << 20));
+  CHECK(storage_statistics().bytes_cached <= 3u << 20);
+  CHECK_THROWS_AS(Tensor<float>({1 << 20}), OutOfMemory);  // a block of this size was free
+  set_storage_limit(SIZE_MAX);
+  release_cached_storage();
 }
 
 TEST_CASE("storage beyond the limit is refused with the sizes, and nothing leaks") {

@@ -40,6 +40,48 @@ TEST_CASE("decode_captions reads tables") {
   CHECK(more[0].captions == Strings{"A dog", "A cat"});
 }
 
+TEST_CASE("decode_captions ignores a byte order mark") {
+  CHECK(decode_captions("\xef\xbb\xbf"
+                        "b.jpg#0\tA dog",
+                        "f")[0]
+            .image == "b.jpg");
+  CHECK(decode_captions("\xef\xbb\xbf"
+                        "image,caption\r\na.jpg,\"A dog , running .\"\r\n",
+                        "f")[0]
+            .captions == Strings{"A dog , running ."});
+  CHECK(decode_captions("\xef\xbb\xbf\r\nimage|caption\na.jpg|A dog", "f")[0].captions == Strings{"A dog"});
+  fails("\xef\xbb\xbf", "a/b: there are no captions in it");
+}
+
+TEST_CASE("decode_captions reads quoted fields of several lines") {
+  const auto entries = decode_captions(
+      "caption,\"image\"\r\n\"A dog\r\nruns,\n\n\"\"fast\"\"\",b.jpg\r\n\n\" A "
+      "cat\n\",\"a.jpg\"\r\n\"\"\"x\"\"\",b.jpg",
+      "f");
+  REQUIRE(entries.size() == 2);
+  CHECK(entries[0].image == "b.jpg");
+  CHECK(entries[0].captions == Strings{"A dog\r\nruns,\n\n\"fast\"", "\"x\""});
+  CHECK(entries[1].captions == Strings{"A cat"});
+  // Lines are counted as an editor counts them.
+  fails("image,caption\nx.jpg,\"a\nb\"\ny.jpg\n", "a/b: line 4: expected at least 2 fields, found 'y.jpg'");
+  fails("image,caption\nx.jpg,a\nx.jpg,\"b\nc\n", "a/b: line 3: a quote without end");
+}
+
+TEST_CASE("decode_captions reads Flickr30k's bars") {
+  const auto entries = decode_captions(
+      "image_name| comment_number| comment\n1.jpg| 0| A \"dog\" , a | b .\n1.jpg| 1| \"Two\n2.jpg| 4   A dog runs .\n",
+      "f");
+  REQUIRE(entries.size() == 2);
+  CHECK(entries[0].image == "1.jpg");
+  CHECK(entries[0].captions == Strings{"A \"dog\" , a | b .", "\"Two"});
+  CHECK(entries[1].captions == Strings{"A dog runs ."});  // the published file has one such line
+  fails("image_name|comment_number|comment\n1.jpg| 0\n", "a/b: line 2: expected at least 3 fields, found '1.jpg| 0'");
+  fails("image_name|comment_number|comment\n1.jpg| 0| \n", "a/b: line 2: the caption of 1.jpg is empty");
+  fails("a|b\n1.jpg|x",
+        "a/b: line 1: expected name#number, a tab and a caption, or a table with columns image and caption, found "
+        "'a|b'");
+}
+
 TEST_CASE("decode_captions says in which line something is wrong") {
   fails("", "a/b: there are no captions in it");
   fails("\n \n", "a/b: there are no captions in it");

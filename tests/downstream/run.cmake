@@ -1,4 +1,5 @@
-# Configures, builds and runs tests/downstream/PROJECT. With FAILS, configuring must fail and say that text.
+# Configures, builds, runs and installs tests/downstream/PROJECT. With FAILS, configuring must fail and say that text;
+# with INSTALLS, the project has asked for Lamina's headers to be installed with it.
 cmake_policy(VERSION 3.22)
 set(options "-DCMAKE_PREFIX_PATH=${PREFIX}" "-DLAMINA_SOURCE_DIR=${LAMINA_DIR}" "-DCMAKE_CXX_COMPILER=${COMPILER}"
             "-DCMAKE_CXX_FLAGS=${FLAGS}" "-DCMAKE_CXX_COMPILER_LAUNCHER=${LAUNCHER}" ${OPTIONS})
@@ -31,3 +32,13 @@ if(own)
 endif()
 run(building "${CMAKE_COMMAND}" --build "${BUILD_DIR}")
 run(running "${BUILD_DIR}/app")
+run(installing "${CMAKE_COMMAND}" --install "${BUILD_DIR}" --prefix "${BUILD_DIR}/installed")
+file(GLOB_RECURSE installed RELATIVE "${BUILD_DIR}/installed" "${BUILD_DIR}/installed/*")
+if(NOT "bin/app" IN_LIST installed)
+  message(FATAL_ERROR "${PROJECT} installs no bin/app: ${installed}")
+endif()
+if(INSTALLS AND NOT "include/lamina/lamina.hpp" IN_LIST installed)
+  message(FATAL_ERROR "${PROJECT} asked for Lamina's headers and did not get them: ${installed}")
+elseif(NOT INSTALLS AND NOT installed STREQUAL "bin/app")
+  message(FATAL_ERROR "${PROJECT} installs more than its own bin/app: ${installed}")
+endif()

@@ -63,7 +63,8 @@ expect_failure("1 of 21 images are not in folder/images, the first is 21.png"
                train --dataset folder ${small} --out from_folder)
 expect_output("16 images to learn from, 2 to validate, 2 held out" train --dataset folder --skip-unmatched ${small} --batch-size 6 --epochs 0 --out skipped)
 
-expect_output("2 images, 2 captions" evaluate --model from_folder/model.safetensors --split validation --out judged)
+expect_output("2 images, 2 captions" evaluate --model from_folder/model.safetensors --split validation
+              --skip-unmatched --out judged)
 expect_failure("of 20 images 10 cannot be held out and 10 be for validation"
                train --dataset folder --skip-unmatched ${small} --held-out 10 --out skipped)
 expect_failure("find: the query is empty" find ${model} --query "  " --out found)

@@ -47,7 +47,7 @@ function(expect_interrupted signal file text)
     until [ -e "$file" ] || ! kill -0 $program; do sleep 0.02; done
     kill -$signal $program; wait $program]])
   execute_process(COMMAND sh -c "${script}" sh ${signal} "${file}" "${PROGRAM}" ${ARGN} ${always} WORKING_DIRECTORY "${DIR}"
-                  RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE errors TIMEOUT 120)
+                  RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE errors TIMEOUT 240)
   set(codes_INT 130)
   set(codes_TERM 143)
   string(FIND "${errors}" "${text}" at)

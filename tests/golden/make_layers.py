@@ -294,12 +294,14 @@ def convolution(f):
 
 
 class Involution(nn.Module):
-    """Involution by unfolding, with the keys of the paper's program."""
+    """Involution by unfolding, with the keys of the paper's program; innermost: the Keras listing's, whose zeros around
+    the image are those of TensorFlow's SAME."""
 
     def __init__(self, channels, kernel, groups=1, stride=1, reduction=4, dilation=1, innermost=False, bias=False,
-                 **norm):  # fmt: skip
+                 features=None, **norm):  # fmt: skip
         super().__init__()
-        features = channels // reduction
+        features = features or channels // reduction
+        self.stride, self.reach = stride, (kernel - 1) * dilation
         self.kernel, self.groups, self.innermost = kernel, groups, innermost
         self.pool = nn.AvgPool2d(stride, ceil_mode=True) if stride > 1 else nn.Identity()
         self.conv1 = nn.Sequential()
@@ -307,7 +309,15 @@ class Involution(nn.Module):
         self.conv1.add_module("bn", nn.BatchNorm2d(features, **norm))
         self.conv2 = nn.Sequential()
         self.conv2.add_module("conv", nn.Conv2d(features, kernel**2 * groups, 1))
-        self.unfold = nn.Unfold(kernel, dilation, (kernel - 1) // 2 * dilation, stride)
+        self.unfold = nn.Unfold(kernel, dilation, 0 if innermost else self.reach // 2, stride)
+
+    def same(self, x):
+        """x with the zeros of padding="SAME", of which the odd one is behind."""
+        zeros = []
+        for size in (x.shape[3], x.shape[2]):
+            all_ = max(0, ((size - 1) // self.stride) * self.stride + self.reach + 1 - size)
+            zeros += [all_ // 2, all_ - all_ // 2]
+        return F.pad(x, zeros)
 
     def extra_repr(self):
         return f"groups={self.groups}, innermost={self.innermost}"
@@ -317,7 +327,7 @@ class Involution(nn.Module):
         weight = self.conv2(self.conv1(self.pool(x)).relu())
         n, _, h, w = weight.shape
         if self.innermost:  # [N, K K, 1, G, H, W] and [N, K K, C / G, G, H, W]
-            patches = self.unfold(x).view(n, -1, self.groups, taps, h, w).permute(0, 3, 1, 2, 4, 5)
+            patches = self.unfold(self.same(x)).view(n, -1, self.groups, taps, h, w).permute(0, 3, 1, 2, 4, 5)
             return (weight.view(n, taps, 1, self.groups, h, w) * patches).sum(1).flatten(1, 2)
         patches = self.unfold(x).view(n, self.groups, -1, taps, h, w)
         return (weight.view(n, self.groups, 1, taps, h, w) * patches).sum(3).flatten(1, 2)
@@ -380,6 +390,9 @@ def involution(f):
     case("innermost_3", (2, 6, 4, 5), 5, groups=3, reduction=3, innermost=True)
     case("innermost_stride", (2, 6, 7, 5), 3, groups=3, stride=2, reduction=1, innermost=True)
     case("listing", (2, 3, 8, 8), 3, reduction=2, innermost=True, bias=True)
+    case("innermost_even", (2, 6, 8, 7), 5, groups=3, stride=2, reduction=1, innermost=True)
+    case("innermost_stride_3", (1, 4, 9, 8), 3, groups=2, stride=3, reduction=1, innermost=True)
+    case("listing_features", (2, 3, 6, 8), 5, stride=2, innermost=True, bias=True, features=8)
     f.layer("rednet/bottleneck", InvolutionBottleneck(6, 8, 2, 2), (2, 6, 8, 7))
     f.layer("inn/model", inn(8), (3, 3, 8, 8))
 

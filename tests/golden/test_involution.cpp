@@ -53,12 +53,16 @@ TEST_CASE_TEMPLATE("Involution as in PyTorch's unfolded form", S, float, double)
   check("innermost", 6, 3, {.groups = 2, .reduction = 2, .groups_innermost = true});
   check("innermost_3", 6, 5, {.groups = 3, .reduction = 3, .groups_innermost = true});
   check("innermost_stride", 6, 3, {.groups = 3, .stride = 2, .reduction = 1, .groups_innermost = true});
+  check("innermost_even", 6, 5, {.groups = 3, .stride = 2, .reduction = 1, .groups_innermost = true});
+  check("innermost_stride_3", 4, 3, {.groups = 2, .stride = 3, .reduction = 1, .groups_innermost = true});
   CHECK(golden.layer("rednet/bottleneck", detail::rednet_block<S>(6, 8, 2, {.group_channels = 4})));
 
   const BatchNormOptions keras{.eps = 1e-3, .momentum = 0.01};
   CHECK(check_biased(golden, "involution/bias", Involution<S>(4, 3, {.bias = true, .norm = keras})));
   CHECK(check_biased(golden, "involution/listing",
                      Involution<S>(3, 3, {.reduction = 2, .groups_innermost = true, .bias = true})));
+  CHECK(check_biased(golden, "involution/listing_features",
+                     Involution<S>(3, 5, {.stride = 2, .features = 8, .groups_innermost = true, .bias = true})));
   CHECK(check_biased(golden, "inn/model", inn<S>({.side = 8})));
   CHECK(golden.untested() == "");
 }

@@ -40,15 +40,33 @@ TEST_CASE("load_captions reads a folder as Flickr8k's") {
   CHECK(load_captions<double>(folder.path()).size() == 2);
 }
 
+TEST_CASE("load_captions reads a folder as Flickr30k's, with a byte order mark") {
+  const TemporaryFolder folder;
+  put_image(folder / "flickr30k_images/a.png", 51);
+  put(folder / "results.csv",
+      "\xef\xbb\xbf"
+      "image_name| comment_number| comment\r\na.png| 0| Two dogs , one cat .\r\n");
+  CHECK(load_captions(folder.path()).captions(0) == std::vector<std::string>{"Two dogs , one cat ."});
+  std::filesystem::rename(folder / "results.csv", folder / "results_20130124.token");
+  put(folder / "results_20130124.token",
+      "\xef\xbb\xbf"
+      "a.png#0\tTwo dogs\n");
+  CHECK(load_captions(folder.path()).name(0) == "a.png");
+}
+
 TEST_CASE("load_captions names what is missing, or leaves it out") {
   const TemporaryFolder folder;
   const std::string images = folder / "images", captions = folder / "captions.txt";
-  CHECK_THROWS_WITH_AS(load_captions(folder.path()),
-                       (folder.path() + ": no captions: expected a captions.csv, captions.txt or *.token.txt").c_str(),
-                       FileError);
+  CHECK_THROWS_WITH_AS(
+      load_captions(folder.path()),
+      (folder.path() + ": no captions: expected a captions.csv, captions.txt, results.csv, *.token.txt or "
+                       "*.token")
+          .c_str(),
+      FileError);
   put(captions, "");
   CHECK_THROWS_WITH_AS(load_captions(folder.path()),
-                       (folder.path() + ": no folder images, Images or Flicker8k_Dataset").c_str(), FileError);
+                       (folder.path() + ": no folder images, Images, Flicker8k_Dataset or flickr30k_images").c_str(),
+                       FileError);
   put_image(images + "/a.png", 1);
   CHECK_THROWS_WITH_AS(load_captions(folder.path()), (captions + ": there are no captions in it").c_str(), FileError);
   put(captions, "image,caption\na.png,x\nb.png,y\nc.png,z\n");
@@ -84,6 +102,8 @@ TEST_CASE("load_vocabulary reads a file") {
   CHECK_THROWS_WITH_AS(load_vocabulary(path),
                        (path + ": expected a vocabulary, one token a line; the file is empty").c_str(), FileError);
   put(path, "[PAD]\n[UNK]\n[CLS]\n[SEP]\ncat\n");
+  CHECK(load_vocabulary(path).encode("Cat") == std::vector<std::int32_t>{2, 4, 3});
+  put(path, "\xef\xbb\xbf[PAD]\r\n[UNK]\r\n[CLS]\r\n[SEP]\r\ncat\r\n");
   CHECK(load_vocabulary(path).encode("Cat") == std::vector<std::int32_t>{2, 4, 3});
 }
 

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "files.hpp"
+#include "lamina/io/captions.hpp"
 #include "lamina/io/datasets.hpp"
 #include "lamina/io/segmentation.hpp"
 
@@ -23,20 +24,6 @@ std::string idx(std::initializer_list<int> extents) {
   }
   for (int i = 0; i < count; ++i) bytes += static_cast<char>(i % 10);
   return bytes;
-}
-
-std::string gzipped(const std::string& content) {
-  z_stream stream{};
-  REQUIRE(deflateInit2(&stream, 6, Z_DEFLATED, 31, 8, Z_DEFAULT_STRATEGY) == Z_OK);
-  std::string out(content.size() + 100, '\0');
-  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(content.data()));
-  stream.avail_in = static_cast<uInt>(content.size());
-  stream.next_out = reinterpret_cast<Bytef*>(out.data());
-  stream.avail_out = static_cast<uInt>(out.size());
-  REQUIRE(deflate(&stream, Z_FINISH) == Z_STREAM_END);
-  out.resize(stream.total_out);
-  deflateEnd(&stream);
-  return out;
 }
 
 std::string cifar(int label_bytes, std::initializer_list<int> labels) {
@@ -86,6 +73,50 @@ TEST_CASE("load_mnist reads raw and compressed files") {
   CHECK(load_mnist<double>(folder.path(), false).get(0).input.shape() == Shape{1, 3, 3});
   CHECK_THROWS_WITH_AS(load_fashion_mnist(folder.path()), doctest::Contains("fashion-mnist/train-images-idx3-ubyte"),
                        FileError);
+}
+
+TEST_CASE("load_mnist reads files named with a dot, beside folders that have the files' names") {
+  const TemporaryFolder folder;
+  put(folder / "mnist/train-images.idx3-ubyte", idx({3, 2, 2}));
+  put(folder / "mnist/train-labels.idx1-ubyte.gz", gzipped(idx({3})));
+  put(folder / "mnist/train-images-idx3-ubyte/train-images-idx3-ubyte", "unpacked once more");
+  CHECK(load_mnist(folder.path()).size() == 3);
+  put(folder / "fashion-mnist/t10k-images.idx3-ubyte.gz", gzipped(idx({2, 3, 3})));
+  put(folder / "fashion-mnist/t10k-labels.idx1-ubyte", idx({2}));
+  CHECK(load_fashion_mnist(folder.path(), false).size() == 2);
+}
+
+TEST_CASE("a file or folder that may not be read is not said to be absent") {
+  const TemporaryFolder folder;
+  const std::string images = folder / "mnist/train-images-idx3-ubyte",
+                    batch = folder / "cifar10/cifar-10-batches-bin/data_batch_1.bin";
+  put(images, idx({3, 2, 2}));
+  put(folder / "mnist/train-labels-idx1-ubyte", idx({3}));
+  put(batch, "x");
+  put(folder / "captions/images/a.png", "x");
+  std::filesystem::permissions(folder.path(), std::filesystem::perms(0755));
+  std::filesystem::permissions(images, std::filesystem::perms::none);
+  std::filesystem::permissions(folder / "cifar10", std::filesystem::perms::none);
+  std::filesystem::permissions(folder / "captions", std::filesystem::perms::none);
+  const auto says = [&](const std::string& wanted, auto load) {
+    return in_child([&] {
+      if (::geteuid() == 0 && ::setuid(65534) != 0) return 2;  // root may read everything
+      try {
+        load();
+      } catch (const FileError& error) {
+        return std::string_view(error.what()).find(wanted) != std::string_view::npos ? 7 : 1;
+      }
+      return 0;
+    });
+  };
+  CHECK(says(images + ": cannot open: Permission denied", [&] { load_mnist(folder.path()); }) == 7);
+  CHECK(says(batch + ": cannot open: Permission denied", [&] { load_cifar10(folder.path()); }) == 7);
+  CHECK(says("cannot read: Permission denied", [&] { load_captions(folder / "captions"); }) == 7);
+  CHECK(says("annot read the folder: Permission denied", [&] { load_camvid(folder / "captions", "train"); }) == 7);
+  CHECK(says(folder / "file: cannot write: Permission denied", [&] { write_file_atomically(folder / "file", "x"); }) ==
+        7);
+  std::filesystem::permissions(folder / "cifar10", std::filesystem::perms(0700));
+  std::filesystem::permissions(folder / "captions", std::filesystem::perms(0700));
 }
 
 TEST_CASE("load_mnist checks that images and labels belong together") {

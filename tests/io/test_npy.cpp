@@ -76,6 +76,9 @@ TEST_CASE("read_npy reads what NumPy writes") {
   for (const char version : {'\2', '\3'})
     CHECK(read_npy<std::uint8_t>(reading(npy(header("|u1", "False", "(2,)"), hex("0708"), version))) ==
           Tensor<std::uint8_t>({2}, {7, 8}));
+  CHECK(read_npy<std::uint8_t>(reading(npy(header("|u1", "False", "(2L, 3L)"), hex("010203040506")))) ==
+        Tensor<std::uint8_t>({2, 3}, {1, 2, 3, 4, 5, 6}));  // as old Python wrote long numbers
+  CHECK(read_npy<std::uint8_t>(reading(npy(header("|u1", "False", "(2L,)"), hex("0102")))).shape() == Shape{2});
   CHECK(read_npy(reading(npy("{\"shape\":(0,3),\"fortran_order\":False,\"descr\":\"<f4\"}", ""))).shape() ==
         Shape{0, 3});
 }
@@ -131,6 +134,8 @@ TEST_CASE("a bad .npy file is named with path, offset and field") {
   CHECK(complaint(npy(header("<f4", "Maybe", "(1,)"), four)).ends_with("expected 'False'"));
   CHECK(complaint(npy(header("<f4", "False", "(-1,)"), four)).ends_with("expected a number in shape"));
   CHECK(complaint(npy(header("<f4", "False", "(1 2)"), four)).ends_with("expected ')'"));
+  CHECK(complaint(npy(header("<f4", "False", "(L,)"), four)).ends_with("expected a number in shape"));
+  CHECK(complaint(npy(header("<f4", "False", "(1LL,)"), four)).ends_with("expected ')'"));
   CHECK(complaint(npy(header("<f4", "False", "(99999999999999999999,)"), four)).ends_with("shape cannot be addressed"));
   CHECK(complaint(npy(header("<f4", "False", "(9999999999, 9999999999)"), four))
             .ends_with("has more elements than can be addressed"));
@@ -219,5 +224,51 @@ TEST_CASE("a bad archive is named with what is wrong") {
   CHECK(message(compressed, directory, "QK") == "no zip directory entry at offset 264");
   CHECK(message(compressed, directory + 42, "\1") == "no zip entry at offset 1");
   CHECK(message(compressed, directory + 24, "\x91") == "'a': expected 145 bytes, found 144");
+  CHECK(message(compressed, directory + 24, "\x8f") ==
+        "a.npy: the decompressed data exceeds the 143 bytes that the zip directory says");
   CHECK(message(compressed, 60, "\xff\xff\xff\xff").find("the compressed data is") != std::string::npos);
+}
+
+TEST_CASE("bytes in memory are read as files are") {
+  const Bytes bytes(compressed.begin(), compressed.end());
+  CHECK(NpzFile(bytes, "memory").tensor("b") == Tensor<float>::ones({2, 2}));
+  CHECK_THROWS_WITH_AS(NpzFile(Bytes{}, "memory"),
+                       "memory: not a .npz file, or cut short: no end record of a zip archive", FileError);
+  const std::string array = npy(header("|u1", "False", "(2,)"), hex("0708"));
+  CHECK(decode_npy<std::uint8_t>(Bytes(array.begin(), array.end()), "memory") == Tensor<std::uint8_t>({2}, {7, 8}));
+}
+
+TEST_CASE("an array of an archive has a limit, which the message names, and no more than the directory says") {
+  const TemporaryFolder folder;
+  const std::string path = folder / "f.npz";
+  write_npz(path, {{"large", Tensor<float>::zeros({1 << 20})}, {"small", Tensor<float>::ones({2})}},
+            {.compress = true});
+  CHECK(contents(path).size() < 10000);
+  CHECK(NpzFile(path).tensor("large").numel() == 1 << 20);
+  const NpzFile limited(path, {.max_bytes = 1 << 22});
+  CHECK(complaint_of(path, [&] { limited.tensor("large"); }) ==
+        "'large': 4194432 bytes when decompressed exceed the limit of 4194304 (ReadOptions::max_bytes)");
+  CHECK(complaint_of(path, [&] { limited.any("large"); }).starts_with("'large': 4194432 bytes"));
+  CHECK(limited.tensor("small")(1) == 1);
+  // A directory that says 3 GB of what is small is refused before anything is made of that size.
+  std::string content = contents(path);
+  const std::size_t entry = content.find("PK\x01\x02");
+  content.replace(entry + 24, 4, hex("000000c0"));
+  put(path, content);
+  CHECK(complaint_of(path, [&] { NpzFile(path).tensor("large"); }) ==
+        "'large': 3221225472 bytes when decompressed exceed the limit of 1073741824 (ReadOptions::max_bytes)");
+}
+
+TEST_CASE("sixty thousand arrays are written and read in a moment") {
+  const TemporaryFolder folder;
+  const std::string path = folder / "f.npz";
+  NamedTensors tensors;
+  for (int i = 0; i < 60000; ++i) tensors.emplace_back(std::to_string(i), Tensor<std::uint8_t>({}, {1}));
+  CHECK(seconds([&] {
+          write_npz(path, tensors);
+          const NpzFile file(path);
+          Index sum = 0;
+          for (const std::string& key : file.keys()) sum += file.tensor<std::uint8_t>(key).item();
+          CHECK(sum == 60000);
+        }) < 20);
 }

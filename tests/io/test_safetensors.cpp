@@ -1,6 +1,7 @@
 #include <cstring>
 #include <map>
 
+#include "../../examples/common/described.hpp"
 #include "files.hpp"
 #include "lamina/io/safetensors.hpp"
 #include "lamina/nn/container.hpp"
@@ -244,4 +245,98 @@ TEST_CASE("what cannot be written is refused before the old file is touched") {
                        FileError);
   CHECK(contents(path) == "old");
   CHECK(folder.entries() == 1);
+}
+
+TEST_CASE("types that Lamina does not read stand in the way of no other tensor") {
+  const TemporaryFolder folder;
+  const std::string path = folder / "f.safetensors";
+  const std::string header =
+      "{" + entry("w", "F32", "[1]", "[0,4]") + "," + entry("scale", "F8_E8M0", "[2]", "[4,6]") + "," +
+      entry("c", "C64", "[1]", "[6,14]") + "," + entry("f4", "F4", "[2,2]", "[14,16]") + "," +
+      entry("f6", "F6_E2M3", "[4]", "[16,19]") + "," + entry("g6", "F6_E3M2", "[0]", "[19,19]") + "," +
+      entry("e4", "F8_E4M3FNUZ", "[1]", "[19,20]") + "," + entry("e5", "F8_E5M2FNUZ", "[1]", "[20,21]") + "}";
+  put(path, file_of(header, hex("0000c03f") + std::string(17, '\1')));
+  const SafetensorsFile file(path);
+  CHECK(file.keys().size() == 8);
+  CHECK(file.tensor("w").item() == 1.5f);
+  CHECK(file.info("f4").shape == Shape{2, 2});
+  const std::map<std::string, std::string> types{{"scale", "F8_E8M0"}, {"c", "C64"},      {"f4", "F4"},
+                                                 {"f6", "F6_E2M3"},    {"g6", "F6_E3M2"}, {"e4", "F8_E4M3FNUZ"},
+                                                 {"e5", "F8_E5M2FNUZ"}};
+  for (const auto& [name, type] : types) {
+    const std::string wrong = "tensor '" + name + "': expected a dtype that reads as F32, found " + type;
+    CHECK(complaint_of(path, [&] { file.tensor(name); }) == wrong);
+    CHECK(complaint_of(path, [&] { file.any(name); }) == wrong);
+  }
+  CHECK(complaint_of(path, [&] { load_safetensors(path); }).ends_with("found F8_E8M0"));
+  const StateDict<float> state = load_safetensors(path, {.skip_unreadable = true});
+  REQUIRE(state.size() == 1);
+  CHECK(state[0].first == "w");
+  CHECK(complaint("{" + entry("a", "F4", "[3]", "[0,1]") + "}", "x") ==
+        "tensor 'a': shape [3] of dtype F4 does not fill whole bytes");
+}
+
+TEST_CASE("bytes in memory are read as a file is") {
+  const std::string file = file_of("{" + entry("w", "F32", "[1]", "[0,4]") + "}", hex("0000c03f"));
+  const Bytes bytes(file.begin(), file.end());
+  CHECK(SafetensorsFile(bytes, "memory").tensor("w").item() == 1.5f);
+  CHECK_THROWS_WITH_AS(SafetensorsFile(Bytes{1}, "memory"),
+                       "memory: not a safetensors file: 1 bytes, expected at least 8", FileError);
+}
+
+TEST_CASE("hostile headers are refused soon, with little memory") {
+  const auto nested = [](int depth) { return std::string(static_cast<std::size_t>(depth), '['); };
+  const std::string deep = "header at offset 8: nested more than 8 deep";
+  CHECK(complaint("{\"a\":" + nested(48000), "") == deep);
+  CHECK(complaint("{\"a\":" + nested(1000000) + std::string(1000000, ']') + "}", "") == deep);
+  std::string objects;
+  for (int i = 0; i < 48000; ++i) objects += "{\"a\":";
+  CHECK(complaint(objects, "") == deep);
+  CHECK(complaint("{\"__metadata__\":{\"a\":" + nested(48000), "") == deep);
+  CHECK(complaint("{" + entry("a", "F32", "[[1]]", "[0,4]") + "}", "1234") ==
+        "tensor 'a': shape must be an array of non-negative integers, found [[1]]");
+
+  std::string ones = "1";
+  for (int i = 1; i < 1000000; ++i) ones += ",1";
+  CHECK(seconds([&] {
+          CHECK(complaint("{" + entry("a", "F32", "[" + ones + "]", "[0,4]") + "}", "1234") ==
+                "tensor 'a': Shape: at most 6 dimensions, got 1000000");
+          CHECK(complaint("{" + entry("a", "F32", "[1]", "[" + ones + "]") + "}", "1234") ==
+                "tensor 'a': data_offsets must be two numbers");
+          // A message shows the beginning of what it found.
+          CHECK(complaint("{" + entry("a", "F32", "[1]", "[-1," + ones + "]") + "}", "1234").size() < 400);
+        }) < 10);
+}
+
+TEST_CASE("a hundred thousand tensors are written and read in a moment") {
+  const TemporaryFolder folder;
+  const std::string path = folder / "f.safetensors";
+  NamedTensors tensors;
+  for (int i = 0; i < 100000; ++i)
+    tensors.emplace_back("tensor " + std::to_string(i), Tensor<float>({}, {static_cast<float>(i)}));
+  CHECK(seconds([&] {
+          write_safetensors(path, tensors);
+          const StateDict<float> state = load_safetensors(path);
+          REQUIRE(state.size() == 100000);
+          CHECK(std::get<Tensor<float>>(state[99999].second).item() == 99999);
+          Sequential<float> net;
+          CHECK(load_state_dict(net, state, {.strict = false}).unexpected.size() == 100000);
+        }) < 20);
+}
+
+TEST_CASE("metadata that describe a larger network than the file holds are refused before it is built") {
+  const TemporaryFolder folder;
+  const std::string path = folder / "f.safetensors";
+  write_safetensors(path, {{"a", Tensor<float>({2, 3})}, {"n", Tensor<std::int64_t>({4})}});
+  const SafetensorsFile file(path);
+  const auto build = [&](double least, auto make) {
+    return complaint_of(path, [&] { examples::described_network(file, least, make); });
+  };
+  const auto never = []() -> Sequential<float> { throw StateError("built"); };
+  CHECK(build(1e18, never) ==
+        "the metadata describes a network of 1e+18 parameters or more, but the file holds 10 numbers");
+  CHECK(build(std::nan(""), never).starts_with("the metadata describes a network of nan"));
+  CHECK(build(10, never) == "built");
+  CHECK(build(10, []() -> Sequential<float> { throw std::bad_alloc(); }) == "cannot read: Cannot allocate memory");
+  CHECK(build(10, [] { return Sequential<float>(); }).starts_with("load_state_dict: the state does not fit"));
 }

@@ -16,6 +16,14 @@ Shape input(const InvolutionShape& s) { return {s.n, s.c, s.h, s.w}; }
 Shape output(const InvolutionShape& s) { return {s.n, s.c, s.oh(), s.ow()}; }
 Shape taps(const InvolutionShape& s) { return {s.n, s.groups * s.taps(), s.oh(), s.ow()}; }
 
+/// Zeros before the image: as many as behind it, or with groups_innermost TensorFlow's SAME.
+Index before(const InvolutionShape& s, Index in, Index out) {
+  if (!s.groups_innermost) return s.kernel / 2 * s.dilation;
+  Index all = 0;
+  while ((out - 1) * s.stride + (s.kernel - 1) * s.dilation + 1 > in + all) ++all;
+  return all / 2;
+}
+
 /// The definition, in loops and in double.
 struct Naive {
   Tensor<double> y, dx, dkernels;
@@ -32,8 +40,8 @@ struct Naive {
           for (Index j = 0; j < s.ow(); ++j)
             for (Index a = 0; a < s.kernel; ++a)
               for (Index b = 0; b < s.kernel; ++b) {
-                const Index p = i * s.stride + (a - s.kernel / 2) * s.dilation;
-                const Index q = j * s.stride + (b - s.kernel / 2) * s.dilation;
+                const Index p = i * s.stride + a * s.dilation - before(s, s.h, s.oh());
+                const Index q = j * s.stride + b * s.dilation - before(s, s.w, s.ow());
                 const bool inside = p >= 0 && p < s.h && q >= 0 && q < s.w;
                 const Index tap = a * s.kernel + b;
                 const Index k =

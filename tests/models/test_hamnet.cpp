@@ -1,11 +1,16 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <cstdlib>
+#include <filesystem>
 
+#include "conformance.hpp"
 #include "lamina/data/loader.hpp"
 #include "lamina/data/scenes.hpp"
 #include "lamina/data/segmentation.hpp"
+#include "lamina/io/segmentation.hpp"
 #include "lamina/models/hamnet.hpp"
+#include "lamina/nn/avg_pool2d.hpp"
 #include "lamina/nn/summary.hpp"
 #include "lamina/optim/sgd.hpp"
 #include "lamina/train/segmentation.hpp"
@@ -53,6 +58,94 @@ TEST_CASE("HamNet with ResNet-50 has the listing's number of parameters, and lea
   CHECK(hamnet<float>(options).net.output_shape({1, 3, 64, 96}) == Shape{1, 4, 8, 12});
 }
 
+TEST_CASE("AtInputSize pads to k stride + 1 and cuts") {
+  for (const auto& [side, aligned] : {std::pair(1, 1), {2, 9}, {8, 9}, {9, 9}, {10, 17}, {120, 121}, {160, 161}})
+    CHECK(aligned_size(side, 8) == Size2(aligned));
+  CHECK(aligned_size({7, 12}, 1) == Size2(7, 12));
+
+  const InterpolateOptions corners{.mode = InterpolateMode::bilinear, .align_corners = true};
+  const auto strided = [] { return Sequential<double>{Conv2d<double>(2, 3, 3, {.stride = 4, .padding = 1})}; };
+  for (const Shape& shape : {Shape{2, 2, 7, 9}, Shape{1, 2, 5, 13}, Shape{1, 2, 4, 8}, Shape{2, 2, 1, 1}})
+    CHECK(conforms(AtInputSize<double>(strided(), corners, 4), shape));
+  // The feature of pixel 4 k comes back to pixel 4 k.
+  const AtInputSize<double> net(strided(), corners, 4);
+  const Tensor<double> x = Random(1).normal<double>({1, 2, 8, 14});
+  const Tensor<double> y = net(x), coarse = net.net(net.padded(x));
+  CHECK(coarse.shape() == Shape{1, 3, 3, 5});
+  for (Index i = 0; i < 2; ++i)
+    for (Index j = 0; j < 4; ++j) CHECK(y(0, 1, 4 * i, 4 * j) == doctest::Approx(coarse(0, 1, i, j)).epsilon(1e-12));
+  CHECK(net.name() == "AtInputSize(bilinear, align_corners, stride=4)");
+  CHECK(AtInputSize<double>(strided(), corners).name() == "AtInputSize(bilinear, align_corners)");
+  CHECK_THROWS_WITH_AS(AtInputSize<double>(strided(), corners, 0), "AtInputSize: stride must be at least 1, got 0",
+                       ValueError);
+  CHECK_THROWS_WITH_AS(net.padded(Tensor<double>({1, 2, 0, 3})),
+                       "AtInputSize(bilinear, align_corners, stride=4): expected images [N, C, H, W], got shape "
+                       "[1, 2, 0, 3]",
+                       ShapeError);
+  CHECK(hamnet<float>(small(Context::none)).name() == "AtInputSize(bilinear, align_corners, stride=8)");
+}
+
+/// The mean IoU of CamVid's labels averaged over windows around pixels 0, stride, 2 stride, ... and brought back: what
+/// a network with features of that stride can reach.
+double oracle(const std::string& dir, Index stride) {
+  const auto data = load_camvid<float>(dir, "test");
+  const Index classes = static_cast<Index>(camvid_classes.size());
+  const AtInputSize<float> net(
+      {AvgPool2d<float>(stride + 1, {.stride = stride, .padding = stride / 2, .count_include_pad = false})},
+      {.mode = InterpolateMode::bilinear, .align_corners = true}, stride);
+  ConfusionMatrix confusion(classes);
+  for (Index i = 0; i < data.size(); ++i) {
+    const Labels labels = data.get(i).target;
+    const Index pixels = labels.numel();
+    Tensor<float> perfect = Tensor<float>::zeros({1, classes, labels.dim(0), labels.dim(1)});
+    for (Index p = 0; p < pixels; ++p)
+      if (labels.data()[p] != camvid_void) perfect.data()[labels.data()[p] * pixels + p] = 1;
+    add_pixels(confusion, labels, predicted_classes(net(perfect))[0], camvid_void);
+  }
+  return mean_intersection_over_union(confusion);
+}
+
+TEST_CASE("perfect labels of CamVid survive strides 16 and 8, where LAMINA_DATA has them") {
+  const char* const dir = std::getenv("LAMINA_DATA");
+  if (!dir || !std::filesystem::exists(dir + std::string("/camvid"))) {
+    MESSAGE("no camvid/ in LAMINA_DATA");
+    return;
+  }
+  CHECK(oracle(dir, 16) > 0.57);
+  CHECK(oracle(dir, 8) > 0.68);
+}
+
+TEST_CASE("HamNet gives an image the same logits anywhere in a batch") {
+  for (const Context context : {Context::nmf, Context::vq, Context::cd, Context::self_attention,
+                                Context::dual_attention, Context::double_attention}) {
+    const auto net = hamnet<float>(small(context));
+    CAPTURE(net.net[2].name());
+    const Tensor<float> x = Random(3).normal<float>({1, 3, 33, 40});
+    CHECK(testing::detail::check_batches<float>(net, x, {.training_differs = true}) == "");
+  }
+}
+
+TEST_CASE("norms of context modules move by a tenth, those of HamNet as in the paper") {
+  const auto moved = [](Module<float>& net, const Shape& shape) {
+    Tape tape;
+    net.forward(Random(1).normal<float>(shape), tape);
+    double largest = 0;  // of the distances from the initial variance, 1, to that of a batch
+    for (const auto& [name, value] : state_dict(net))
+      if (name.ends_with("running_var"))
+        for (const float v : std::get<Tensor<float>>(value).values()) largest = std::max(largest, std::abs(v - 1.0));
+    return largest;
+  };
+  const Shape shape{2, 16, 6, 6};
+  const HamburgerOptions options{.D = 16, .ham = {.rank = 4}};
+  auto v1 = hamburger_v1<float>(16, options), v2 = hamburger_v2<float>(16, options);
+  auto self = self_attention<float>(16), twice = double_attention<float>(16);
+  auto dual = dual_attention<float>(16);
+  for (Module<float>* net : std::initializer_list<Module<float>*>{&v1, &v2, &self, &twice, &dual})
+    CHECK(moved(*net, shape) > 0.02);
+  auto net = hamnet<float>(small(Context::nmf));
+  CHECK(moved(net, {2, 3, 33, 41}) < 0.01);
+}
+
 TEST_CASE("the recipe: groups, average over pixels, augmentation, many scales") {
   auto net = hamnet<float>([] {
     HamNetOptions options = small(Context::nmf);
@@ -67,7 +160,10 @@ TEST_CASE("the recipe: groups, average over pixels, augmentation, many scales") 
   for (const auto& group : groups) count += group.parameters.size();
   CHECK(count == parameters(net).size());
   for (const auto& named : groups[2].parameters) CHECK(named.name.ends_with("bias"));
-  CHECK(groups[2].parameters.size() == 2);  // lower bread and classifier
+  const auto is_bias = [](const auto& named) { return named.name.ends_with("bias"); };
+  const auto all_parameters = parameters(net);
+  CHECK(static_cast<Index>(groups[2].parameters.size()) ==
+        std::count_if(all_parameters.begin(), all_parameters.end(), is_bias));
 
   const Tensor<float> logits = Random(1).normal<float>({2, 4, 3, 5});
   Labels labels = Labels::zeros({2, 3, 5});
@@ -92,8 +188,21 @@ TEST_CASE("the recipe: groups, average over pixels, augmentation, many scales") 
     for (Index k = 0; k < 4; ++k) sum += probabilities.data()[k * 32 * 40 + i];
     CHECK(sum == doctest::Approx(1).epsilon(1e-5));
   }
-  const Tensor<float> once = multi_scale_probabilities(net, images, {.scales = {1}, .flip = false});
-  CHECK((once.array() - softmax(net(images), 1).array()).abs().maxCoeff() < 1e-6f);
+  const auto equal = [](const Tensor<float>& a, const Tensor<float>& b) {
+    return (a.array() - b.array()).abs().maxCoeff() < 1e-6f;
+  };
+  const auto halved = [](Tensor<float> x) { return std::move(x *= 0.5f); };
+  for (const auto average : {MultiScaleAverage::logits, MultiScaleAverage::probabilities})
+    CHECK(equal(multi_scale_probabilities(net, images, {.scales = {1}, .flip = false, .average = average}),
+                softmax(net(images), 1)));
+  // 0.79 * 32 is 25.28 and 0.79 * 40 is 31.6: rounded down.
+  const InterpolateOptions corners{.mode = InterpolateMode::bilinear, .align_corners = true};
+  const Tensor<float> small_logits = interpolate(net(interpolate(images, {25, 31}, corners)), {32, 40}, corners);
+  const Tensor<float> sum = net(images) + small_logits;
+  CHECK(equal(multi_scale_probabilities(net, images, {.scales = {1, 0.79}, .flip = false}), softmax(halved(sum), 1)));
+  CHECK(equal(multi_scale_probabilities(
+                  net, images, {.scales = {1, 0.79}, .flip = false, .average = MultiScaleAverage::probabilities}),
+              halved(softmax(net(images), 1) + softmax(small_logits, 1))));
   CHECK_THROWS_AS(multi_scale_probabilities(net, images, {.scales = {}}), ValueError);
 }
 

@@ -72,6 +72,23 @@ TEST_CASE("RedNet's options, keys and errors") {
   CHECK(has("layer4.0.conv2.conv1.bn.weight"));
   CHECK(has("layer4.0.downsample.1.weight"));
   CHECK(has("fc.bias"));
+  // The authors' initial values: bottlenecks are their shortcuts, fc is N(0, 0.01²) and zeros.
+  const RedNetOptions authors{
+      .in_channels = 1, .classes = 200, .width = 0.25, .zero_init_residual = true, .normal_fc = true};
+  for (const bool as_authors : {true, false}) {
+    auto start = rednet(26, as_authors ? authors : RedNetOptions{.in_channels = 1, .classes = 200, .width = 0.25});
+    Index zeros = 0;
+    for (const auto& [name, parameter, owner] : parameters(start)) {
+      const auto values = std::as_const(parameter->value).array();
+      if (name.ends_with("bn3.weight")) zeros += (values == 0).all();
+      if (name.ends_with("bn2.weight")) CHECK((values == 1).all());
+      if (name == "fc.bias") CHECK((values == 0).all() == as_authors);
+      if (name == "fc.weight")
+        CHECK((std::sqrt(values.square().mean()) == doctest::Approx(0.01).epsilon(0.05)) == as_authors);
+    }
+    CHECK(zeros == (as_authors ? 1 + 2 + 4 + 1 : 0));
+  }
+
   CHECK_THROWS_WITH_AS(rednet(18), "rednet: expected depth 26, 38, 50, 101 or 152, got 18", ValueError);
   CHECK_THROWS_WITH_AS(rednet(26, {.width = 0.01}), "rednet: width 0.01 leaves none of 2 channels", ValueError);
   CHECK_THROWS_WITH_AS(rednet(26, {.group_channels = 24}), "rednet: group_channels = 24 does not divide 32 channels",

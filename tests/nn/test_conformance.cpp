@@ -10,7 +10,19 @@ using namespace lamina;
 namespace {
 
 /// y = scale * x^2, with one planted error at a time, to prove that the checker sees each.
-enum class Flaw { none, input_gradient, parameter_gradient, overwrites, reads_saved_twice, infer, shape, frozen };
+enum class Flaw {
+  none,
+  input_gradient,
+  parameter_gradient,
+  overwrites,
+  reads_saved_twice,
+  infer,
+  shape,
+  frozen,
+  place,
+  batch_size,
+  empty_batch
+};
 
 class Square : public Layer<Square, double> {
  public:
@@ -25,13 +37,22 @@ class Square : public Layer<Square, double> {
  private:
   Tensor<double> do_infer(Tensor<double> x) const override {
     x.array() = scale.value.item() * x.array().square() + (flaw == Flaw::infer ? 1e-9 : 0.0);
+    spoil(x);
     return x;
   }
   Tensor<double> do_forward(Tensor<double> x, Tape& tape) override {
     tape.push(x);
     if (flaw == Flaw::reads_saved_twice) tape.push(x);
     x.array() = scale.value.item() * x.array().square();
+    spoil(x);
     return x;
+  }
+  /// Results that depend on the batch.
+  void spoil(Tensor<double>& y) const {
+    const Index n = y.dim(0);
+    if (flaw == Flaw::place && n > 4) y.data()[4 * y.numel() / n] *= 1 + 1e-15;
+    if (flaw == Flaw::batch_size && n > 16) y.array() *= 1 + 1e-15;
+    if (flaw == Flaw::empty_batch && n == 0) y = Tensor<double>({1});
   }
   Tensor<double> do_backward(Tensor<double> dy, Tape& tape, InputGrad) override {
     const auto [x] = tape.pop<Tensor<double>>();
@@ -60,6 +81,10 @@ TEST_CASE("the conformance suite accepts right layers and sees every planted err
   CHECK(failure(Flaw::infer).find("infer differs from forward") != std::string::npos);
   CHECK(failure(Flaw::shape).find("output_shape says [1, 2, 3], infer gives [2, 3]") != std::string::npos);
   CHECK(failure(Flaw::frozen).find("computed for the frozen scale") != std::string::npos);
+  CHECK(failure(Flaw::place).find("infer of a sample differs between alone and place 4 of 5") != std::string::npos);
+  CHECK(failure(Flaw::batch_size).find("infer of a sample differs between alone and place 0 of 17") !=
+        std::string::npos);
+  CHECK(failure(Flaw::empty_batch).find("an empty batch [0, 3] gives [1]") != std::string::npos);
   CHECK_THROWS_WITH_AS(failure(Flaw::reads_saved_twice),
                        "Tape: Square() pops less in backward than it pushed in forward", StateError);
   CHECK(conforms(ReLU<double>(), {2, 3, 5}));

@@ -2,7 +2,9 @@
 
 #include "conformance.hpp"
 #include "lamina/core/random.hpp"
+#include "lamina/nn/identity.hpp"
 #include "lamina/nn/involution.hpp"
+#include "lamina/nn/visit_inputs.hpp"
 
 using namespace lamina;
 
@@ -24,6 +26,7 @@ TEST_CASE("Involution conforms, for drawn options") {
     const InvolutionOptions options{.groups = groups,
                                     .stride = pick(1, 3),
                                     .reduction = pick(1, channels),
+                                    .features = trial % 4 == 0 ? pick(1, 5) : 0,
                                     .dilation = pick(1, 2),
                                     .groups_innermost = trial % 2 == 1,
                                     .bias = trial % 3 == 0};
@@ -43,6 +46,51 @@ TEST_CASE("an involution that makes the same kernel everywhere is a convolution"
     for (Index tap = 0; tap < 9; ++tap)
       same.weight.value.data()[c * 9 + tap] = parameter(layer, "conv2.conv.bias").value(c / 2 * 9 + tap);
   CHECK(testing::worst_difference(layer(x), same(x)).error < 1e-13);
+}
+
+TEST_CASE("in the Keras listing's form zeros lie around the image as with TensorFlow's SAME") {
+  // x = 8 i + j; the kernels that are 1 in the middle show which pixels the windows are around.
+  const auto middles = [](Index h, Index w, Index kernel, const InvolutionOptions& options) {
+    Tensor<double> x({1, 1, h, w});
+    for (Index i = 0; i < h; ++i)
+      for (Index j = 0; j < w; ++j) x(0, 0, i, j) = static_cast<double>(8 * i + j);
+    InvolutionOptions identity = options;
+    identity.reduction = 1;
+    Involution<double> layer(1, kernel, identity);
+    parameter(layer, "conv2.conv.weight").value.fill(0);
+    parameter(layer, "conv2.conv.bias").value.fill(0);
+    parameter(layer, "conv2.conv.bias").value.data()[kernel * kernel / 2] = 1;
+    const Tensor<double> y = layer(x);
+    return Tensor<double>({y.dim(3)}, std::vector<double>(y.data(), y.data() + y.dim(3)));
+  };
+  const auto row = [](std::vector<double> values) {
+    return Tensor<double>({static_cast<Index>(values.size())}, values);
+  };
+  CHECK(middles(8, 8, 3, {.stride = 2, .groups_innermost = true}) == row({9, 11, 13, 15}));
+  CHECK(middles(8, 8, 3, {.stride = 2}) == row({0, 2, 4, 6}));
+  CHECK(middles(8, 7, 3, {.stride = 2, .groups_innermost = true}) ==
+        row({8, 10, 12, 14}));  // rows behind, columns both
+  CHECK(middles(7, 8, 3, {.stride = 2, .groups_innermost = true}) == row({1, 3, 5, 7}));
+  CHECK(middles(8, 8, 5, {.stride = 2, .groups_innermost = true}) == row({9, 11, 13, 15}));
+  CHECK(middles(9, 9, 3, {.stride = 3, .groups_innermost = true}) == row({9, 12, 15}));
+  CHECK(middles(8, 8, 3, {.groups_innermost = true}) == row({0, 1, 2, 3, 4, 5, 6, 7}));
+}
+
+TEST_CASE("the Keras listing's third call: channel = 16, reduction_ratio = 2 on images of 3 channels") {
+  const Involution<float> layer(3, 5, {.reduction = 2, .features = 16 / 2, .groups_innermost = true, .bias = true});
+  const auto state = state_dict(layer);
+  const auto shape_of = [&](const std::string& key) {
+    for (const auto& [name, value] : state)
+      if (name == key) return std::get<Tensor<float>>(value).shape();
+    throw ValueError("no " + key);
+  };
+  CHECK(shape_of("conv1.conv.weight") == Shape{8, 3, 1, 1});
+  CHECK(shape_of("conv1.conv.bias") == Shape{8});
+  CHECK(shape_of("conv2.conv.weight") == Shape{25, 8, 1, 1});
+  CHECK(layer(Tensor<float>::ones({2, 3, 9, 7})).shape() == Shape{2, 3, 9, 7});
+  CHECK(layer.name() == "Involution(3, 5, reduction=2, features=8, groups_innermost=true, bias=true)");
+  CHECK_THROWS_WITH_AS(Involution(3, 3, {.features = -1}),
+                       "Involution(3, 3, features=-1): features must not be negative, got -1", ValueError);
 }
 
 TEST_CASE("the kernels can be had, in both layouts") {
@@ -69,6 +117,22 @@ TEST_CASE("the kernels can be had, in both layouts") {
         Shape{1, 4, 5, 5, 3, 3});
   CHECK(Involution(8, 5, {.groups = 2, .groups_innermost = true}).kernels(Tensor<float>::ones({1, 8, 4, 6})).shape() ==
         Shape{1, 5, 5, 2, 4, 6});
+}
+
+TEST_CASE("visit_inputs finds involutions at any depth, with the inputs that they see") {
+  const auto involution = [] { return Involution<float>(4, 3); };
+  const Sequential<float> net{involution(),
+                              Sum<float>{Sequential<float>{ReLU<float>(), involution()}, Identity<float>()},
+                              Concat<float>{involution(), ReLU<float>()}};
+  const Tensor<float> x = Random(1).normal({2, 4, 5, 6}), first = net[0](x), second = net[1](first);
+  std::vector<Tensor<float>> inputs;
+  const Tensor<float> y = visit_inputs<Involution<float>>(
+      net, x, [&](const Involution<float>&, const Tensor<float>& input) { inputs.push_back(input); });
+  CHECK(y == net(x));
+  REQUIRE(inputs.size() == 3);
+  CHECK(inputs[0] == x);
+  CHECK(inputs[1] == ReLU<float>()(first));
+  CHECK(inputs[2] == second);
 }
 
 TEST_CASE("an involution's parameters and multiply-adds are the paper's formulas") {

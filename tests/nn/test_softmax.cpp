@@ -7,6 +7,7 @@
 
 #include "conformance.hpp"
 #include "lamina/nn/container.hpp"
+#include "lamina/nn/losses.hpp"
 #include "lamina/nn/softmax.hpp"
 
 using namespace lamina;
@@ -151,4 +152,33 @@ TEST_CASE("names and errors of softmax") {
   CHECK_THROWS_WITH_AS(LogSoftmax(-2).output_shape({5}), "LogSoftmax(-2): no axis -2 in shape [5]", ShapeError);
   CHECK_THROWS_WITH_AS(softmax(x, 1), "softmax: no axis 1 in shape [5]", ShapeError);
   CHECK_THROWS_WITH_AS(log_softmax(Tensor<float>(Shape{})), "log_softmax: no axis -1 in shape []", ShapeError);
+}
+
+TEST_CASE("softmax of millions of entries sums to 1: the sum is taken in parts") {
+  // One after the other, float sums of so many terms are wrong by some 1e-4, and stop growing at 2^24.
+  const auto x = Random(1).uniform<float>({Index{1} << 21, 2}, -3.f, 0.f);
+  for (const int axis : {0, 1}) {
+    const Tensor<float> rows = axis == 0 ? x : x.reshape({2, -1});
+    const Tensor<float> y = softmax(rows, axis), logs = log_softmax(rows, axis);
+    double sum = 0, expected = 0;
+    for (const float v : y.values()) sum += static_cast<double>(v);
+    for (const float v : x.values()) expected += std::exp(static_cast<double>(v));
+    CHECK(sum == doctest::Approx(2).epsilon(2e-7));
+    // Both lines have about half of the values: their logarithms to the last digits.
+    double first = 0;
+    for (Index i = 0; i < Index{1} << 21; ++i) first += std::exp(static_cast<double>(x.data()[axis == 0 ? 2 * i : i]));
+    CHECK(static_cast<double>(logs.data()[0]) == doctest::Approx(x.data()[0] - std::log(first)).epsilon(1e-7));
+    CHECK(first < expected);
+  }
+}
+
+TEST_CASE("cross entropy over millions of classes, in parts") {
+  const Index classes = Index{1} << 21;
+  const auto x = Random(1).uniform<float>({1, classes}, -3.f, 0.f);
+  double sum = 0;
+  for (const float v : x.values()) sum += std::exp(static_cast<double>(v));
+  const double expected = std::log(sum) - static_cast<double>(x.data()[5]);
+  CHECK(cross_entropy(x, Labels({1}, {5})).value == doctest::Approx(expected).epsilon(1e-7));
+  CHECK(cross_entropy(x.reshape({1, classes, 1, 1}), Labels({1, 1, 1}, {5})).value ==
+        doctest::Approx(expected).epsilon(1e-7));
 }

@@ -157,6 +157,61 @@ TEST_CASE("files that are no checkpoints are refused") {
   CHECK_THROWS_WITH_AS(load_checkpoint(path, net, optimizer), doctest::Contains("cut short"), FileError);
 }
 
+TEST_CASE("a checkpoint with a number that cannot be is refused with its path, and nothing changes") {
+  using Sgd = Run<SGD<float>, SGDOptions>;
+  const SGDOptions options{.lr = 0.1, .momentum = 0.9};
+  const Folder folder;
+  const std::string path = folder.file();
+  Sgd run(options);
+  run.go(4);
+  save_checkpoint(path, run.state, run.net, run.optimizer, &run.schedule);
+  const SafetensorsFile whole(path);
+  const auto refuses = [&](const std::string& key, const AnyTensor& value, const std::string& message) {
+    NamedTensors tensors;
+    for (const std::string& each : whole.keys()) tensors.emplace_back(each, each == key ? value : whole.any(each));
+    const std::string damaged = folder.file("damaged.safetensors");
+    write_safetensors(damaged, tensors, whole.metadata());
+    Sgd other(options);
+    other.go(1);
+    const auto net = state_dict(other.net);
+    const auto optimizer = other.optimizer.state(), schedule = other.schedule.state();
+    CAPTURE(key);
+    CHECK_THROWS_WITH_AS(load_checkpoint(damaged, other.net, other.optimizer, &other.schedule),
+                         (damaged + ": " + message).c_str(), StateError);
+    CHECK(state_dict(other.net) == net);
+    CHECK(other.optimizer.state() == optimizer);
+    CHECK(other.schedule.state() == schedule);
+  };
+  const auto count = [](std::int64_t value) { return Tensor<std::int64_t>({}, {value}); };
+  const auto count1 = [](std::int64_t value) { return Tensor<std::int64_t>({1}, {value}); };
+  const auto rate = [](double value) { return Tensor<double>({1}, {value}); };
+  const std::string sgd = "SGD: the state does not fit\n impossible:\n  ",
+                    fit = "fit: the state does not fit\n impossible:\n  ",
+                    warmup = "LinearWarmup, then ReduceLROnPlateau: the state does not fit\n impossible:\n  ",
+                    plateau = "ReduceLROnPlateau: the state does not fit\n impossible:\n  ";
+  constexpr std::int64_t most = std::numeric_limits<std::int64_t>::max();
+  constexpr double nan = std::numeric_limits<double>::quiet_NaN(), infinity = std::numeric_limits<double>::infinity();
+  refuses("fit.epoch", count1(1 << 30), fit + "epoch: 1073741824, but the history has 4 epochs");
+  refuses("fit.epoch", count1(-1),
+          fit + "epoch: expected a count, got -1\n  epoch: -1, but the history has 4 epochs\n  best_epoch: " +
+              std::to_string(run.state.history.best_epoch) + " of -1 epochs");
+  refuses("fit.best_epoch", count1(5), fit + "best_epoch: 5 of 4 epochs");
+  refuses("fit.stopped_early", count1(-1), fit + "stopped_early: expected a count, got -1");
+  refuses("optimizer.lr", rate(nan), sgd + "lr: must be finite and not negative, got nan");
+  refuses("optimizer.lr", rate(-0.1), sgd + "lr: must be finite and not negative, got -0.1");
+  refuses("optimizer.lr", rate(infinity), sgd + "lr: must be finite and not negative, got inf");
+  refuses("optimizer.0.weight.step", count(-1), sgd + "0.weight.step: expected a count, got -1");
+  refuses("optimizer.0.weight.step", count(most), sgd + "0.weight.step: expected a count, got 9223372036854775807");
+  refuses("schedule.base_lr", rate(nan), warmup + "base_lr: must be finite and not negative, got nan");
+  refuses("schedule.base_lr", rate(-1), warmup + "base_lr: must be finite and not negative, got -1");
+  refuses("schedule.steps", count(most), warmup + "steps: expected a count, got 9223372036854775807");
+  refuses("schedule.then.base_lr", rate(-1), plateau + "base_lr: must be finite and not negative, got -1");
+  refuses("schedule.then.best", Tensor<double>({}, {nan}), plateau + "best: expected a number, got nan");
+  refuses("schedule.then.bad_steps", count(-2), plateau + "bad_steps: expected a count, got -2");
+  refuses("schedule.then.cooldown_steps", count(most),
+          plateau + "cooldown_steps: expected a count, got 9223372036854775807");
+}
+
 TEST_CASE("a run cannot continue with another order of the samples") {
   auto net = network();
   SGD optimizer(parameters(net));

@@ -302,7 +302,7 @@ inline void write_safetensors(const std::string& path, const NamedTensors& tenso
   try {
     if (!metadata.empty()) text += "\"__metadata__\":" + nlohmann::json(metadata).dump();
     for (std::size_t i = 0; i < tensors.size(); ++i) {
-      const auto& [name, any] = tensors[i];
+      const std::string& name = tensors[i].first;  // not a structured binding: clang 14 does not capture those
       detail::require(names.insert(name).second, path, ": tensor name '", name, "' is taken already");
       std::visit(
           [&]<class T>(const Tensor<T>& tensor) {
@@ -312,7 +312,7 @@ inline void write_safetensors(const std::string& path, const NamedTensors& tenso
                 {"data_offsets", {begin[i], begin[i] + bytes(i).size()}}};
             text += (text.size() > 1 ? "," : "") + nlohmann::json(name).dump() + ":" + entry.dump();
           },
-          any);
+          tensors[i].second);
     }
   } catch (const nlohmann::json::exception& error) {
     throw ValueError(detail::text(path, ": names and metadata must be UTF-8: ", error.what()));

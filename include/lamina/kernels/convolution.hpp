@@ -53,14 +53,15 @@ inline ConvolutionMethod winograd_method(const ConvolutionShape& s, Index few_ti
 ///   512 -> 512, 7 x 7, N = 1     86     112     192     198
 ///   512 -> 512, 7 x 7, N = 8     85     110     185     302
 ///
-/// Winograd's filters are transformed once for inference but at every step of training: with few tiles that is most of
-/// the time, and F(2x2) is better there. F(2x2, 5x5) makes 266 where direct makes 115 (96 -> 256, 27 x 27), and 68
-/// where direct makes 97 (6 -> 16, 10 x 10).
+/// Winograd's filters are transformed once for inference but at every step of training, where F(2x2) would be better
+/// for one small image. But then a sample's bits would depend on how many others are in its batch: the method is chosen
+/// by the sizes of one. F(2x2, 5x5) makes 266 where direct makes 115 (96 -> 256, 27 x 27), and 68 where direct makes 97
+/// (6 -> 16, 10 x 10).
 template <class T>
 ConvolutionMethod forward_method(const ConvolutionShape& s) {
   if (s.depthwise()) return ConvolutionMethod::depthwise;
   if (detail::suits_winograd<T>(s, s.kh == 3 ? 8 : 16, simd::width<T>))
-    return detail::winograd_method(s, s.group_c() * s.group_m() > (1 << 16) ? 32 : 16);
+    return s.kh == 5 ? ConvolutionMethod::winograd_5 : ConvolutionMethod::winograd_4;
   return detail::fills_vectors<T>(s.group_m()) ? ConvolutionMethod::direct : ConvolutionMethod::sweep;
 }
 

@@ -18,7 +18,7 @@
 namespace lamina::kernels {
 
 /// The sizes of an involution; x is [N, C, H, W], y [N, C, OH, OW] with OH = ceil(H / stride), and the kernels
-/// [N, groups * K * K, OH, OW]; zeros around the image, (K - 1) / 2 * dilation on every side.
+/// [N, groups * K * K, OH, OW]; zeros around the image.
 struct InvolutionShape {
   Index n, c, h, w;
   Index groups = 1, kernel = 1, stride = 1, dilation = 1;
@@ -28,7 +28,15 @@ struct InvolutionShape {
   Index ow() const { return (w - 1) / stride + 1; }
   Index taps() const { return kernel * kernel; }
   Index group_c() const { return c / groups; }
-  Index padding() const { return (kernel - 1) / 2 * dilation; }
+
+  /// Zeros before the first row and column of the image: (K - 1) / 2 * dilation on every side, or with groups_innermost
+  /// TensorFlow's SAME, as few as needed, the odd one behind the image.
+  Index top() const { return padding(h, oh()); }
+  Index left() const { return padding(w, ow()); }
+  Index padding(Index in, Index out) const {
+    const Index reach = (kernel - 1) * dilation;
+    return groups_innermost ? std::max<Index>(0, (out - 1) * stride + reach + 1 - in) / 2 : reach / 2;
+  }
 };
 
 namespace detail {
@@ -127,10 +135,11 @@ struct OutputWalk : Involution<T> {
   std::vector<Index> columns;  // in scratch memory, where column b of the taps meets output 0
 
   explicit OutputWalk(const InvolutionShape& shape)
-      : Base(shape, {shape.w, shape.stride, 1, -shape.padding(),
-                     (std::max(shape.ow(), simd::width<T>) - 1) * shape.stride + shape.padding()}),
+      : Base(shape, {shape.w, shape.stride, 1, -shape.left(),
+                     (std::max(shape.ow(), simd::width<T>) - 1) * shape.stride + (shape.kernel - 1) * shape.dilation -
+                         shape.left()}),
         count(std::min(ow, simd::width<T>)) {
-    for (Index b = 0; b < s.kernel; ++b) columns.push_back(layout.at(b * s.dilation - s.padding()));
+    for (Index b = 0; b < s.kernel; ++b) columns.push_back(layout.at(b * s.dilation - s.left()));
   }
 
   /// f(task) for bands of outputs, with the pixels that they see.
@@ -140,7 +149,7 @@ struct OutputWalk : Involution<T> {
   }
   void copy(const T* x, const InvolutionTask<T>& t) const {
     const Index rows = (t.last - 1 - t.first) * s.stride + this->reach() + 1;
-    Base::copy(x, s.h, s.w, t.first * s.stride - s.padding(), rows, t, t.scratch);
+    Base::copy(x, s.h, s.w, t.first * s.stride - s.top(), rows, t, t.scratch);
   }
 
   /// f(j, fresh) for vectors of a row's outputs from the left. The last one ends with the row; its lanes before `fresh`
@@ -156,7 +165,7 @@ struct OutputWalk : Involution<T> {
 };
 
 /// For the input's gradient: walks over dy, a vector of dx's pixels of one phase at a time: pixel u of phase r is
-/// column u S + r. Rows have the same phases.
+/// column u S + r. Rows have phases, too.
 template <class T>
 struct InputWalk : Involution<T> {
   using Base = Involution<T>;
@@ -166,31 +175,37 @@ struct InputWalk : Involution<T> {
   struct Meeting {
     Index tap, shift;
   };
-  std::vector<std::vector<Meeting>> phases;
+  using Phases = std::vector<std::vector<Meeting>>;  // of the pixels in each
+  Phases row_phases, column_phases;
   ScratchRows<T> result;  // a row of dx
   Index result_rows;      // that it takes in scratch memory, before the rows of dy
 
   explicit InputWalk(const InvolutionShape& shape)
-      : Base(shape, {shape.ow(), 1, 1, -shape.padding() / shape.stride,
-                     simd::whole_vectors<T>(shape.ow()) - 1 + (shape.padding() + shape.stride - 1) / shape.stride}),
-        phases(static_cast<std::size_t>(s.stride)),
+      : Base(shape, {shape.ow(), 1, 1, (shape.left() - (shape.kernel - 1) * shape.dilation) / shape.stride,
+                     simd::whole_vectors<T>(shape.ow()) - 1 + (shape.left() + shape.stride - 1) / shape.stride}),
+        row_phases(phases(s.top())),
+        column_phases(phases(s.left())),
         result(s.w, s.stride, 1, 0, simd::whole_vectors<T>(ow) * s.stride - 1),
-        result_rows(parts_of(result.pitch(), layout.pitch())) {
+        result_rows(parts_of(result.pitch(), layout.pitch())) {}
+  Phases phases(Index padding) const {
+    Phases meetings(static_cast<std::size_t>(s.stride));
     for (Index r = 0; r < s.stride; ++r)
       for (Index b = 0; b < s.kernel; ++b)
-        if (const Index distance = r + s.padding() - b * s.dilation; distance % s.stride == 0)
-          phases[static_cast<std::size_t>(r)].push_back({b, distance / s.stride});
+        if (const Index distance = r + padding - b * s.dilation; distance % s.stride == 0)
+          meetings[static_cast<std::size_t>(r)].push_back({b, distance / s.stride});
+    return meetings;
   }
-  const std::vector<Meeting>& phase(Index pixel) const { return phases[static_cast<std::size_t>(pixel % s.stride)]; }
+  const std::vector<Meeting>& of_row(Index p) const { return row_phases[static_cast<std::size_t>(p % s.stride)]; }
+  const std::vector<Meeting>& of_column(Index r) const { return column_phases[static_cast<std::size_t>(r)]; }
 
   /// f(task) for bands of dx's rows, with the rows of dy that they see.
   template <class F>
   void tasks(F f) const {
     Base::tasks(s.h, 1, result_rows + this->reach() / s.stride + 2, false, f);
   }
-  Index top(const InvolutionTask<T>& t) const { return floor_divide(t.first - s.padding(), s.stride); }
+  Index top(const InvolutionTask<T>& t) const { return floor_divide(t.first + s.top() - this->reach(), s.stride); }
   void copy(const T* dy, const InvolutionTask<T>& t) const {
-    const Index rows = (t.last - 1 + s.padding()) / s.stride + 1 - top(t);
+    const Index rows = (t.last - 1 + s.top()) / s.stride + 1 - top(t);
     Base::copy(dy, oh, ow, top(t), rows, t, t.scratch + result_rows * layout.pitch());
   }
 
@@ -281,12 +296,12 @@ void involution_input_row(const InputWalk<T>& d, const InvolutionTask<T>& t, Ind
   const Index stride = d.s.stride, pitch = d.layout.pitch();
   const T* const dy = t.scratch + (d.result_rows - d.top(t)) * pitch + d.layout.at(0);
   for (Index r = 0; r < std::min(stride, d.s.w); ++r) {
-    const auto& columns = d.phase(r);
+    const auto& columns = d.of_column(r);
     for (Index u = 0; u * stride + r < d.s.w; u += simd::width<T>) {
       std::array<Pack, C> sums;
       simd::unroll<C>([&](auto c) { sums[c] = Pack(T(0)); });
       const auto walk = [&](auto weights) {
-        for (const auto [a, down] : d.phase(p)) {
+        for (const auto [a, down] : d.of_row(p)) {
           const Index i = p / stride + down;
           if (i < 0 || i >= d.oh) continue;
           const T* const taps = kernels + a * d.s.kernel * d.tap_step + i * d.ow;
@@ -332,7 +347,7 @@ void add_scratch_row(const ScratchRows<T>& layout, Index w, Index stride, const 
 
 }  // namespace detail
 
-/// y[n, c, i, j] = sum over a, b of kernels[n, g(c), a, b, i, j] x[n, c, i S + a D - P, j S + b D - P].
+/// y[n, c, i, j] = sum over a, b of kernels[n, g(c), a, b, i, j] x[n, c, i S + a D - top, j S + b D - left].
 template <class T>
 void involution_forward(const InvolutionShape& s, const T* x, const T* kernels, T* y) {
   using namespace detail;

@@ -134,9 +134,18 @@ template <int N, class F>
   detail::unroll(f, std::make_integer_sequence<int, N>{});
 }
 
-/// a * b + c, fused where the target can: written as one expression, since Clang does not fuse across functions.
+/// a * b + c, fused where the target can. By instruction where there is one: left to themselves compilers fuse in some
+/// loops and not in others, so that an element's bits would depend on the kernel, and with it on the sizes of a batch.
+/// Else as one expression, since Clang does not fuse across functions.
 template <class T>
 Pack<T> multiply_add(Pack<T> a, std::type_identity_t<Pack<T>> b, std::type_identity_t<Pack<T>> c) {
+#if defined(__AVX512F__)
+  if constexpr (std::is_same_v<T, float>) return _mm512_fmadd_ps(a.v, b.v, c.v);
+  if constexpr (std::is_same_v<T, double>) return _mm512_fmadd_pd(a.v, b.v, c.v);
+#elif defined(__FMA__)
+  if constexpr (std::is_same_v<T, float>) return _mm256_fmadd_ps(a.v, b.v, c.v);
+  if constexpr (std::is_same_v<T, double>) return _mm256_fmadd_pd(a.v, b.v, c.v);
+#endif
   return a.v * b.v + c.v;
 }
 

@@ -17,6 +17,8 @@ struct RedNetOptions {
   Index kernel_size = 7;      ///< of the involutions, but for the stem's
   Index group_channels = 16;  ///< that share a kernel
   BatchNormOptions norm = {};
+  bool zero_init_residual = false;  ///< the last norm of a bottleneck starts at 0, so that it is its shortcut
+  bool normal_fc = false;           ///< fc starts from N(0, 0.01²) and zeros, as in the authors' program
 };
 
 namespace detail {
@@ -63,6 +65,7 @@ Sequential<Scalar> rednet_block(Index in, Index channels, Index stride, const Re
                        {"", ReLU<Scalar>()},
                        {"conv3", Conv2d<Scalar>(channels, out, 1, {.bias = false})},
                        {"bn3", norm(out)}};
+  if (options.zero_init_residual) f.template get<BatchNorm2d<Scalar>>(f.size() - 1).weight.value.fill(0);
   Child<Scalar> shortcut("", Identity<Scalar>());
   if (stride != 1 || in != out)
     shortcut = Child<Scalar>(
@@ -84,8 +87,8 @@ Sequential<Scalar> rednet_block(Index in, Index channels, Index stride, const Re
 ///   fc        global average, linear
 ///
 /// Layers 2 to 4 halve the image in their first involution. Keys are those of the paper's program, less "backbone."
-/// and "head.". Initial values: Kaiming-normal convolutions by what they feed, zero biases. Throws ValueError for
-/// another depth, a width that leaves no channels, or group_channels that do not divide them.
+/// and "head.". Initial values: Kaiming-normal convolutions by what they feed, zero biases; see the options. Throws
+/// ValueError for another depth, a width that leaves no channels, or group_channels that do not divide them.
 template <class Scalar = float>
 Sequential<Scalar> rednet(Index depth, const RedNetOptions& options = {}) {
   const detail::RedNetTable& table = detail::rednet_table(depth);
@@ -110,7 +113,12 @@ Sequential<Scalar> rednet(Index depth, const RedNetOptions& options = {}) {
       [](Tensor<Scalar>&) {});
   net.add("avgpool", AdaptiveAvgPool2d<Scalar>(1));
   net.add("", Flatten<Scalar>());
-  net.add("fc", Linear<Scalar>(in, options.classes));
+  Linear<Scalar> fc(in, options.classes);
+  if (options.normal_fc) {
+    init::normal(fc.weight.value, 0, 0.01);
+    fc.bias.value.fill(0);
+  }
+  net.add("fc", std::move(fc));
   return net;
 }
 

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <mutex>
 #include <string>
 #include <utility>
 
@@ -8,46 +7,9 @@
 #include "lamina/nn/init.hpp"
 #include "lamina/nn/module.hpp"
 #include "lamina/nn/options.hpp"
+#include "lamina/nn/packed_cache.hpp"
 
 namespace lamina {
-
-namespace detail {
-/// The filters of the last inference as its kernel reads them, kept for the next. They are told by the storage of the
-/// weight from which they were made: the copy held here makes every writer to the weight take new storage.
-template <class Scalar>
-class FilterCache {
- public:
-  FilterCache() = default;
-  FilterCache(const FilterCache&) {}
-  FilterCache& operator=(const FilterCache&) {
-    const std::lock_guard lock(mutex_);
-    weight_ = {};
-    filters_ = {};
-    return *this;
-  }
-
-  kernels::PackedFilters<Scalar> get(const kernels::ConvolutionShape& s, const Tensor<Scalar>& weight) const {
-    const auto method = kernels::forward_method<Scalar>(s);
-    {
-      const std::lock_guard lock(mutex_);
-      if (filters_.method == method && weight_.shares_storage(weight) && std::as_const(weight_).data() == weight.data())
-        return filters_;
-    }
-    auto filters = kernels::pack_filters(s, weight.data());
-    if (weight.copies_are_stable()) {
-      const std::lock_guard lock(mutex_);
-      weight_ = weight;
-      filters_ = filters;
-    }
-    return filters;
-  }
-
- private:
-  mutable std::mutex mutex_;
-  mutable Tensor<Scalar> weight_;
-  mutable kernels::PackedFilters<Scalar> filters_;
-};
-}  // namespace detail
 
 namespace detail {
 /// A 1x1 convolution of one pixel after the other: a product whose right operand is laid out once. Its sums run over
@@ -205,7 +167,11 @@ class Conv2d : public Layer<Conv2d<Scalar>, Scalar> {
   }
 
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
-    return convolve(x, [&](const auto& s) { return filters_.get(s, weight.value); });
+    return convolve(x, [&](const auto& s) {
+      return filters_.get(
+          weight.value, [&](const auto& filters) { return filters.method == kernels::forward_method<Scalar>(s); },
+          [&] { return kernels::pack_filters(s, weight.value.data()); });
+    });
   }
 
   Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {
@@ -230,7 +196,7 @@ class Conv2d : public Layer<Conv2d<Scalar>, Scalar> {
   Index in_, out_;
   Size2 kernel_;
   Conv2dOptions options_;
-  detail::FilterCache<Scalar> filters_;
+  detail::PackedCache<Scalar, kernels::PackedFilters<Scalar>> filters_;
 };
 
 }  // namespace lamina

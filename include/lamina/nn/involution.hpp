@@ -16,10 +16,12 @@ namespace lamina {
 struct InvolutionOptions {
   Index groups = 1;     ///< G; each group of C / G channels shares a kernel
   Index stride = 1;     ///< S
-  Index reduction = 4;  ///< r; the kernels come from C / r features
+  Index reduction = 4;  ///< r; the kernels come from C / r features,
+  Index features = 0;   ///< or from so many: the Keras listing's channel / reduction_ratio, whatever C is; 0: C / r
   Index dilation = 1;   ///< D, distance between the taps of a kernel
   /// false: channel c is in group c / (C / G), and the taps of a group are neighbours, as in the paper's program.
-  /// true: it is in group c % G, and the groups of a tap are neighbours, as in the Keras listing.
+  /// true: it is in group c % G, and the groups of a tap are neighbours, as in the Keras listing; and zeros are put
+  /// around the image as TensorFlow's SAME does.
   bool groups_innermost = false;
   bool bias = false;  ///< also in the convolution before the norm, as in the Keras listing
   BatchNormOptions norm = {};
@@ -28,12 +30,14 @@ struct InvolutionOptions {
 /// Involution (Li et al. 2021, equations 4 and 6): every pixel has a K x K kernel of its own, made from the features at
 /// that pixel, which the channels of a group share:
 ///
-///   kernels = conv2(relu(bn(conv1(x)))),    1x1 convolutions C -> C / r -> K^2 G; x is averaged over S x S before
-///   y[n, c, i, j] = sum over a, b of kernels[n, g(c), a, b, i, j] x[n, c, i S + (a - K/2) D, j S + (b - K/2) D]
+///   kernels = conv2(relu(bn(conv1(x)))),    1x1 convolutions C -> features -> K^2 G; x is averaged over S x S before
+///   y[n, c, i, j] = sum over a, b of kernels[n, g(c), a, b, i, j] x[n, c, i S + a D - P, j S + b D - P']
 ///
-/// with zeros around the image. Shapes: x [N, C, H, W], y [N, C, ceil(H / S), ceil(W / S)]; at an edge that S does not
-/// divide, the average is over the pixels that there are. Keys are those of the paper's program: conv1.conv.weight,
-/// conv1.bn.weight, ..., conv2.conv.weight, conv2.conv.bias.
+/// with zeros around the image: P = P' = (K - 1) / 2 D or, with groups_innermost, half of what the windows of that axis
+/// need beyond the image, rounded down: P = max(0, (ceil(H / S) - 1) S + (K - 1) D + 1 - H) / 2. Shapes: x [N, C, H,
+/// W], y [N, C, ceil(H / S), ceil(W / S)]; at an edge that S does not divide, the average is over the pixels that there
+/// are. Keys are those of the paper's program: conv1.conv.weight, conv1.bn.weight, ..., conv2.conv.weight,
+/// conv2.conv.bias.
 ///
 /// Throws ValueError for sizes below 1, an even K, groups that do not divide C or a reduction that leaves no feature;
 /// ShapeError for an input that is not [N, C, H, W] or smaller than the stride.
@@ -50,9 +54,10 @@ class Involution : public Layer<Involution<Scalar>, Scalar> {
     check(options_.stride >= 1, "stride must be at least 1, got ", options_.stride);
     check(options_.dilation >= 1, "dilation must be at least 1, got ", options_.dilation);
     check(options_.reduction >= 1, "reduction must be at least 1, got ", options_.reduction);
-    check(channels_ >= options_.reduction, "reduction = ", options_.reduction, " leaves none of ", channels_,
-          " channels");
-    const Index features = channels_ / options_.reduction;
+    check(options_.features >= 0, "features must not be negative, got ", options_.features);
+    check(options_.features > 0 || channels_ >= options_.reduction, "reduction = ", options_.reduction,
+          " leaves none of ", channels_, " channels");
+    const Index features = options_.features > 0 ? options_.features : channels_ / options_.reduction;
     if (options_.stride > 1) generator_.add("", AvgPool2d<Scalar>(options_.stride, {.ceil_mode = true}));
     generator_.add("conv1",
                    Sequential<Scalar>{{"conv", Conv2d<Scalar>(channels_, features, 1, {.bias = options_.bias})},
@@ -89,6 +94,7 @@ class Involution : public Layer<Involution<Scalar>, Scalar> {
     if (options_.groups != defaults.groups) out += detail::text(", groups=", options_.groups);
     if (options_.stride != defaults.stride) out += detail::text(", stride=", options_.stride);
     if (options_.reduction != defaults.reduction) out += detail::text(", reduction=", options_.reduction);
+    if (options_.features != defaults.features) out += detail::text(", features=", options_.features);
     if (options_.dilation != defaults.dilation) out += detail::text(", dilation=", options_.dilation);
     if (options_.groups_innermost) out += ", groups_innermost=true";
     if (options_.bias) out += ", bias=true";

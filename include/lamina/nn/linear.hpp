@@ -6,6 +6,7 @@
 #include "lamina/kernels/gemm.hpp"
 #include "lamina/nn/init.hpp"
 #include "lamina/nn/module.hpp"
+#include "lamina/nn/packed_cache.hpp"
 
 namespace lamina {
 
@@ -50,22 +51,38 @@ class Linear : public Layer<Linear<Scalar>, Scalar> {
   Index multiply_adds(const Shape& input) const override { return output_shape(input).numel() * in_; }
 
  private:
-  Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
+  using Packed = kernels::PackedMatrix<Scalar>;
+
+  /// multiply(rows, x, y, epilogue) with the bias as the epilogue, if there is one.
+  template <class Multiply>
+  Tensor<Scalar> with_bias(const Tensor<Scalar>& x, Multiply multiply) const {
     Tensor<Scalar> y(output_shape(x.shape()));
-    const auto multiply = [&](const auto& epilogue) {
-      kernels::gemm(y.numel() / out_, out_, in_, kernels::row_major(std::as_const(x).data(), in_),
-                    kernels::transposed(weight.value.data(), in_), y.data(), kernels::Store::assign, epilogue);
-    };
+    const auto in = kernels::row_major(x.data(), in_);
+    const kernels::MatrixView<Scalar> out{y.data(), out_, 1};
     if (has_bias_)
-      multiply(kernels::ColumnBias<Scalar>{bias.value.data()});
+      multiply(y.numel() / out_, in, out, kernels::ColumnBias<Scalar>{bias.value.data()});
     else
-      multiply(kernels::AsIs{});
+      multiply(y.numel() / out_, in, out, kernels::AsIs{});
     return y;
+  }
+
+  /// With the weight in panels, whose product goes the same way for any number of rows: a row's bits do not depend on
+  /// the others.
+  Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
+    const Packed packed = packed_.get(
+        weight.value, [](const Packed&) { return true; },
+        [&] { return Packed(in_, out_, kernels::transposed(weight.value.data(), in_)); });
+    return with_bias(x, [&](Index rows, const auto& in, const auto& out, const auto& epilogue) {
+      kernels::gemm(rows, in, packed, out, kernels::Store::assign, epilogue);
+    });
   }
 
   Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {
     tape.push(x);
-    return do_infer(std::move(x));
+    return with_bias(x, [&](Index rows, const auto& in, const auto& out, const auto& epilogue) {
+      kernels::gemm(rows, out_, in_, in, kernels::transposed(weight.value.data(), in_), out, kernels::Store::assign,
+                    epilogue);
+    });
   }
 
   Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad input_grad) override {
@@ -89,6 +106,7 @@ class Linear : public Layer<Linear<Scalar>, Scalar> {
 
   Index in_, out_;
   bool has_bias_;
+  detail::PackedCache<Scalar, Packed> packed_;
 };
 
 }  // namespace lamina

@@ -143,9 +143,9 @@ class Optimizer : public OptimizerBase {
     for (Entry& entry : entries) {
       entry.steps = reader.take_count(entry.named.name + ".step");
       for (std::size_t k = 0; k < slot_names_.size(); ++k)
-        entry.slots[k] = entry.steps > 0 ? reader.take<Scalar>(entry.named.name + "." + slot_names_[k],
-                                                               entry.named.parameter->value.shape())
-                                         : Tensor<Scalar>();
+        entry.slots[k] = entry.steps != 0 ? reader.take<Scalar>(entry.named.name + "." + slot_names_[k],
+                                                                entry.named.parameter->value.shape())
+                                          : Tensor<Scalar>();
     }
     reader.finish();
     return [this, lrs, entries = std::move(entries)]() mutable {

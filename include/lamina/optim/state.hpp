@@ -67,9 +67,8 @@ class StateReader {
   /// One number that counts: not negative, and as far from the largest integer as a run can come.
   std::int64_t take_count(const std::string& name, const Shape& shape = {}) {
     const std::int64_t count = take<std::int64_t>(name, shape).item();
-    const bool possible = count >= 0 && count <= std::int64_t{1} << 53;
-    check(possible, name, ": expected a count, got ", count);
-    return possible ? count : 0;
+    check(count >= 0 && count <= std::int64_t{1} << 53, name, ": expected a count, got ", count);
+    return count;
   }
   /// Learning rates, which are finite and not negative.
   Tensor<double> take_rates(const std::string& name, Index count) {

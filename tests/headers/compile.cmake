@@ -1,0 +1,22 @@
+# Compiles SOURCE with COMMAND and INCLUDE_DIRS into PROGRAM, without a warning. With EXPECTED, a text file, the program
+# must run and print that.
+cmake_policy(VERSION 3.22)
+list(REMOVE_ITEM COMMAND "")
+list(POP_FRONT INCLUDE_DIRS own)
+set(includes -I "${own}")
+foreach(dir IN LISTS INCLUDE_DIRS)
+  list(APPEND includes -isystem "${dir}")
+endforeach()
+execute_process(COMMAND ${COMMAND} ${includes} "${SOURCE}" -pthread -o "${PROGRAM}" RESULT_VARIABLE result
+                OUTPUT_VARIABLE output ERROR_VARIABLE output)
+if(result OR output)
+  message(FATAL_ERROR "${COMMAND}: ${result}\n${output}")
+endif()
+if(NOT EXPECTED)
+  return()
+endif()
+execute_process(COMMAND "${PROGRAM}" RESULT_VARIABLE result OUTPUT_VARIABLE output)
+file(READ "${EXPECTED}" expected)
+if(result OR NOT output STREQUAL expected)
+  message(FATAL_ERROR "${PROGRAM}: ${result}\n${output}\nExpected, in ${EXPECTED}:\n${expected}")
+endif()
