@@ -175,6 +175,7 @@ class Conv2d : public Layer<Conv2d<Scalar>, Scalar> {
   }
 
   Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {
+    filters_.clear();
     tape.push(x);
     return convolve(x, [&](const auto& s) { return kernels::pack_filters(s, weight.value.data()); });
   }

@@ -27,6 +27,73 @@ struct InvolutionOptions {
   BatchNormOptions norm = {};
 };
 
+/// The sum of an Involution: x [N, C, H, W] and kernels [N, K^2 G, OH, OW] give y [N, C, OH, OW]. Throws ShapeError for
+/// kernels of another shape.
+template <class Scalar = float>
+class Involve : public JointLayer<Involve<Scalar>, Scalar> {
+ public:
+  Involve(Index kernel_size, const InvolutionOptions& options) : kernel_(kernel_size), options_(options) {}
+
+  Few<Shape> output_shapes(const Values<Scalar>& x) const override {
+    detail::require(x.size() == 2, *this, ": takes images and kernels, got ", x.size(), " values");
+    const Shape& input = x[0].shape();
+    const kernels::InvolutionShape s = sizes(input);
+    const Shape kernels{input[0], options_.groups * kernel_ * kernel_, s.oh(), s.ow()};
+    detail::require<ShapeError>(x[1].shape() == kernels, *this, ": expected kernels ", kernels, " for images ", input,
+                                ", got shape ", x[1].shape());
+    return Shape{input[0], input[1], s.oh(), s.ow()};
+  }
+  std::string name() const override {
+    return detail::text("Involve(", kernel_, ", groups=", options_.groups, ", stride=", options_.stride, ")");
+  }
+  Index multiply_adds_of(const Values<Scalar>& x) const override {
+    return output_shapes(x)[0].numel() * kernel_ * kernel_;
+  }
+
+ private:
+  kernels::InvolutionShape sizes(const Shape& input) const {
+    return {.n = input[0],
+            .c = input[1],
+            .h = input[2],
+            .w = input[3],
+            .groups = options_.groups,
+            .kernel = kernel_,
+            .stride = options_.stride,
+            .dilation = std::min(options_.dilation, std::max(input[2], input[3])),  // beyond, the taps see zeros
+            .groups_innermost = options_.groups_innermost};
+  }
+
+  Value<Scalar> do_infer(Values<Scalar> in) const override {
+    Tensor<Scalar> y(output_shapes(in)[0]);
+    const Tensor<Scalar> x = std::move(in[0].tensor), kernels = std::move(in[1].tensor);
+    if (!y.empty()) kernels::involution_forward(sizes(x.shape()), x.data(), kernels.data(), y.data());
+    return y;
+  }
+  Value<Scalar> do_forward(Values<Scalar> in, Tape& tape) override {
+    tape.push(in[0].tensor, in[1].tensor);
+    return do_infer(std::move(in));
+  }
+  Few<Tensor<Scalar>> do_backward(Tensor<Scalar> dy, Tape& tape, const Few<InputGrad>& needs) override {
+    auto [x, kernels] = tape.template pop<Tensor<Scalar>, Tensor<Scalar>>();
+    const kernels::InvolutionShape s = sizes(x.shape());
+    Tensor<Scalar> dx, dkernels;
+    if (needs[1] == InputGrad::compute) {
+      dkernels = Tensor<Scalar>::zeros(kernels.shape());
+      if (!dy.empty())
+        kernels::involution_backward_kernels(s, std::as_const(x).data(), std::as_const(dy).data(), dkernels.data());
+    }
+    if (needs[0] == InputGrad::compute) {
+      dx = Tensor<Scalar>::zeros(x.shape());
+      if (!dy.empty())
+        kernels::involution_backward_input(s, std::as_const(kernels).data(), std::as_const(dy).data(), dx.data());
+    }
+    return {std::move(dx), std::move(dkernels)};
+  }
+
+  Index kernel_;
+  InvolutionOptions options_;
+};
+
 /// Involution (Li et al. 2021, equations 4 and 6): every pixel has a K x K kernel of its own, made from the features at
 /// that pixel, which the channels of a group share:
 ///
@@ -42,11 +109,11 @@ struct InvolutionOptions {
 /// Throws ValueError for sizes below 1, an even K, groups that do not divide C or a reduction that leaves no feature;
 /// ShapeError for an input that is not [N, C, H, W] or smaller than the stride.
 template <class Scalar = float>
-class Involution : public Layer<Involution<Scalar>, Scalar> {
+class Involution : public Block<Involution<Scalar>, Scalar> {
  public:
   Involution(Index channels, Index kernel_size, const InvolutionOptions& options = {})
-      : channels_(channels), kernel_(kernel_size), options_(options) {
-    const auto check = [&](bool valid, const auto&... parts) { detail::require(valid, name(), ": ", parts...); };
+      : channels_(channels), kernel_(kernel_size), options_(options), involve_(kernel_size, options) {
+    const auto check = [&](bool valid, const auto&... parts) { detail::require(valid, *this, ": ", parts...); };
     check(channels_ >= 1, "channels must be at least 1");
     check(kernel_ >= 1 && kernel_ % 2 == 1, "kernel_size must be odd, got ", kernel_);
     check(options_.groups >= 1, "groups must be at least 1, got ", options_.groups);
@@ -69,24 +136,24 @@ class Involution : public Layer<Involution<Scalar>, Scalar> {
 
   /// The kernels that infer would use: [N, G, K, K, OH, OW], or with groups_innermost [N, K, K, G, OH, OW].
   Tensor<Scalar> kernels(const Tensor<Scalar>& x) const {
-    const Shape y = output_shape(x.shape());
+    const Shape y = this->output_shape(x.shape());
     const Tensor<Scalar> result = generator_.infer(x);
     if (options_.groups_innermost) return result.reshape({y[0], kernel_, kernel_, options_.groups, y[2], y[3]});
     return result.reshape({y[0], options_.groups, kernel_, kernel_, y[2], y[3]});
   }
 
-  Shape output_shape(const Shape& input) const override {
-    detail::require<ShapeError>(input.rank() == 4, name(), ": expected an input [N, ", channels_, ", H, W], got shape ",
+  Value<Scalar> flow(Flow<Scalar>& run, Value<Scalar> x) const {
+    const Shape& input = x.shape();
+    detail::require<ShapeError>(input.rank() == 4, *this, ": expected an input [N, ", channels_, ", H, W], got shape ",
                                 input);
-    detail::require<ShapeError>(input[1] == channels_, name(), ": expected ", channels_, " channels, got shape ",
-                                input);
-    detail::require<ShapeError>(input[2] >= options_.stride && input[3] >= options_.stride, name(),
+    detail::require<ShapeError>(input[1] == channels_, *this, ": expected ", channels_, " channels, got shape ", input);
+    detail::require<ShapeError>(input[2] >= options_.stride && input[3] >= options_.stride, *this,
                                 ": the stride is larger than the image, got shape ", input);
-    const kernels::InvolutionShape s = sizes(input);
-    return {input[0], channels_, s.oh(), s.ow()};
+    Value<Scalar> kernels = run(generator_, x);
+    return run(involve_, std::move(x), std::move(kernels));
   }
 
-  Members<Scalar> members() override { return {{"", &generator_}}; }
+  Members<Scalar> members() override { return {{"", generator_}, {"", involve_}}; }
 
   std::string name() const override {
     const InvolutionOptions defaults;
@@ -101,61 +168,11 @@ class Involution : public Layer<Involution<Scalar>, Scalar> {
     return out + ")";
   }
 
-  Index multiply_adds(const Shape& input) const override {
-    return generator_.multiply_adds(input) + output_shape(input).numel() * kernel_ * kernel_;
-  }
-
  private:
-  kernels::InvolutionShape sizes(const Shape& input) const {
-    return {.n = input[0],
-            .c = channels_,
-            .h = input[2],
-            .w = input[3],
-            .groups = options_.groups,
-            .kernel = kernel_,
-            .stride = options_.stride,
-            .dilation = std::min(options_.dilation, std::max(input[2], input[3])),  // beyond, the taps see zeros
-            .groups_innermost = options_.groups_innermost};
-  }
-
-  Tensor<Scalar> involve(const Tensor<Scalar>& x, const Tensor<Scalar>& kernels) const {
-    Tensor<Scalar> y(output_shape(x.shape()));
-    if (!y.empty()) kernels::involution_forward(sizes(x.shape()), x.data(), kernels.data(), y.data());
-    return y;
-  }
-
-  Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
-    output_shape(x.shape());
-    return involve(x, generator_.infer(x));
-  }
-
-  Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {
-    output_shape(x.shape());
-    const Tensor<Scalar> kernels = generator_.forward(x, tape);
-    tape.push(x, kernels);
-    return involve(x, kernels);
-  }
-
-  Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad input_grad) override {
-    auto [x, kernels] = tape.pop<Tensor<Scalar>, Tensor<Scalar>>();
-    const bool learns = trainable(generator_);
-    if (input_grad == InputGrad::skip && !learns) {
-      generator_.discard(tape);
-      return {};
-    }
-    const kernels::InvolutionShape s = sizes(x.shape());
-    Tensor<Scalar> dkernels(kernels.shape());
-    kernels::involution_backward_kernels(s, std::as_const(x).data(), std::as_const(dy).data(), dkernels.data());
-    x = {};
-    Tensor<Scalar> dx = generator_.backward(std::move(dkernels), tape, input_grad);
-    if (input_grad == InputGrad::compute)
-      kernels::involution_backward_input(s, std::as_const(kernels).data(), std::as_const(dy).data(), dx.data());
-    return dx;
-  }
-
   Index channels_, kernel_;
   InvolutionOptions options_;
   Sequential<Scalar> generator_;
+  Involve<Scalar> involve_;
 };
 
 }  // namespace lamina

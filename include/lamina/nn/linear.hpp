@@ -78,6 +78,7 @@ class Linear : public Layer<Linear<Scalar>, Scalar> {
   }
 
   Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {
+    packed_.clear();
     tape.push(x);
     return with_bias(x, [&](Index rows, const auto& in, const auto& out, const auto& epilogue) {
       kernels::gemm(rows, out_, in_, in, kernels::transposed(weight.value.data(), in_), out, kernels::Store::assign,

@@ -17,10 +17,15 @@ class PackedCache {
   PackedCache() = default;
   PackedCache(const PackedCache&) {}
   PackedCache& operator=(const PackedCache&) {
+    clear();
+    return *this;
+  }
+
+  /// Keeps nothing any more: training changes the weight, and wants the memory.
+  void clear() {
     const std::lock_guard lock(mutex());
     weight_ = {};
     packed_.reset();
-    return *this;
   }
 
   /// What is kept for this weight if fits(it), else make(), which is kept from now on.
