@@ -2,8 +2,10 @@
 
 #include "conformance.hpp"
 #include "lamina/core/random.hpp"
+#include "lamina/nn/concat.hpp"
 #include "lamina/nn/identity.hpp"
 #include "lamina/nn/involution.hpp"
+#include "lamina/nn/sum.hpp"
 #include "lamina/nn/visit_inputs.hpp"
 
 using namespace lamina;
