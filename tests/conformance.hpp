@@ -25,7 +25,7 @@ struct ConformanceOptions {
   double tolerance = 1e-6;
   double step = 1e-5;
   bool training_differs = false;  ///< dropout, batch normalisation
-  bool batched = true;            ///< the first axis is that of the samples
+  bool batched = true;            ///< of two axes or more, the first is that of the samples
   double scale = 1;               ///< standard deviation of the input
   double offset = 0;              ///< mean of the input
 };
@@ -88,14 +88,14 @@ std::string compare(const std::string& what, const Tensor<double>& gradient, Ten
               gradient.data()[worst.at], ", differences give ", numeric.data()[worst.at], " (error ", worst.error, ")");
 }
 
-/// `count` samples: x's first one at every second place, the others random.
+/// `count` random samples, of which those at every second place are the same, whatever the count.
 template <class Scalar>
-Tensor<Scalar> among_others(const Tensor<Scalar>& x, Index count, const ConformanceOptions& options) {
-  const Shape sample = x.shape().tail(1);
+Tensor<Scalar> among_others(const Shape& sample, Index count, const ConformanceOptions& options) {
   Tensor<Scalar> batch =
       Random(options.seed + 1)
           .normal<Scalar>(sample.batch(count), static_cast<Scalar>(options.offset), static_cast<Scalar>(options.scale));
-  for (Index b = 0; b < count; b += 2) std::copy_n(x.data(), sample.numel(), batch.data() + b * sample.numel());
+  Scalar* const data = batch.data();
+  for (Index b = 2; b < count; b += 2) std::copy_n(data, sample.numel(), data + b * sample.numel());
   return batch;
 }
 /// Why what was computed among_others is not, bit for bit, what was computed for the first sample alone; or "".
@@ -112,14 +112,14 @@ std::string differs_in_batch(const Tensor<Scalar>& alone, const Tensor<Scalar>& 
 
 /// Why a sample's bits depend on its batch, or an empty batch is not computed; or "".
 template <class Scalar>
-std::string check_batches(const Module<Scalar>& original, const Tensor<Scalar>& x, const ConformanceOptions& options) {
+std::string check_batches(const Module<Scalar>& original, const Shape& sample, const ConformanceOptions& options) {
   const auto layer = original.clone();
-  const Tensor<Scalar> one = among_others(x, 1, options);
-  const Tensor<Scalar> alone = layer->infer(one);
+  const Tensor<Scalar> alone = layer->infer(among_others<Scalar>(sample, 1, options));
   for (const Index count : {2, 5, 17})
-    if (auto reason = differs_in_batch(alone, layer->infer(among_others(x, count, options))); !reason.empty())
+    if (auto reason = differs_in_batch(alone, layer->infer(among_others<Scalar>(sample, count, options)));
+        !reason.empty())
       return reason;
-  const Shape empty = x.shape().with(0, 0);
+  const Shape empty = sample.batch(0);
   const Tensor<Scalar> nothing = layer->infer(Tensor<Scalar>(empty));
   if (nothing.shape() != layer->output_shape(empty) || nothing.numel() != 0)
     return text("infer of an empty batch ", empty, " gives ", nothing.shape());
@@ -240,8 +240,9 @@ inline Conformance check_layer(const Module<double>& original, const Shape& shap
   if (!(layer->infer(x) == copy->infer(x))) return fail("the same state infers differently");
   if (worst_difference(original.infer(x), inferred).error != 0)
     return fail("a training step on a copy changed the original");
-  if (options.batched)
-    if (auto reason = detail::check_batches(original, x, options); !reason.empty()) return fail(reason);
+  if (options.batched && shape.rank() > 1)
+    if (auto reason = detail::check_batches<double>(original, shape.tail(1), options); !reason.empty())
+      return fail(reason);
   return {};
 }
 

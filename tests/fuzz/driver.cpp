@@ -1,6 +1,6 @@
 // Runs a fuzz target without libFuzzer, on any compiler: inputs are mutations of a corpus, the n-th always the same.
 //
-//   fuzz_npy [-max_total_time=SECONDS] [-runs=N] [-seed=N] CORPUS_FOLDER...     mutations, forever unless told
+//   fuzz_npy [-max_total_time=SECONDS] [-runs=N] [-seed=N] CORPUS_FOLDER...     mutations, until Ctrl-C unless told
 //   fuzz_npy FILE...                                                            just these inputs
 //
 // An input that crashes, hangs or takes 2 GB is written to crash-SEED-NUMBER in the working directory.
@@ -136,6 +136,7 @@ class Mutator {
 Bytes current;
 std::string current_name;
 std::atomic<std::clock_t> current_begin{0};
+std::atomic<bool> interrupted{false};
 
 void save_current() {
   if (current_name.empty()) return;
@@ -205,6 +206,7 @@ int main(int argc, char** argv) {
   fuzz::expect(!corpus.empty(), "no inputs given");
 
   ::signal(SIGABRT, on_abort);
+  ::signal(SIGINT, [](int) { interrupted = true; });
   const auto begin = Clock::now();
   ::signal(SIGPROF, on_timer);
   const itimerval every{{1, 0}, {1, 0}};
@@ -214,7 +216,7 @@ int main(int argc, char** argv) {
   Mutator mutate(corpus);
   std::uint64_t count = 0;
   const auto running = [&] { return std::chrono::duration<double>(Clock::now() - begin).count() < seconds; };
-  for (; folders && count < runs && running(); ++count)
+  for (; folders && count < runs && running() && !interrupted; ++count)
     run(mutate((seed << 40) + count), "crash-" + std::to_string(seed) + "-" + std::to_string(count));
   std::printf("%zu files, %llu mutations in %.1f s\n", corpus.size(), static_cast<unsigned long long>(count),
               std::chrono::duration<double>(Clock::now() - begin).count());

@@ -67,11 +67,12 @@ TEST_CASE("attention is its definition, however long the sequences") {
 
 TEST_CASE("attention conforms") {
   CHECK(conforms(MultiHeadAttention<double>(6, 2), {2, 4, 6}));
-  CHECK(conforms(MultiHeadAttention<double>(5, 1), {3, 5}));
-  CHECK(conforms(ragged(MultiHeadAttention<double>(6, 3), {3, 1, 5}), {9, 6}));
-  CHECK(
-      conforms(ragged(MultiHeadAttention<double>(4, 2, {.dropout = 0.4}), {3, 4}), {7, 4}, {.training_differs = true}));
-  CHECK(conforms(MultiHeadAttention<double>(2, 2, {.dropout = 0.5}), {150, 2}, {.training_differs = true}));
+  CHECK(conforms(MultiHeadAttention<double>(5, 1), {3, 5}, {.batched = false}));
+  CHECK(conforms(ragged(MultiHeadAttention<double>(6, 3), {3, 1, 5}), {9, 6}, {.batched = false}));
+  CHECK(conforms(ragged(MultiHeadAttention<double>(4, 2, {.dropout = 0.4}), {3, 4}), {7, 4},
+                 {.training_differs = true, .batched = false}));
+  CHECK(conforms(MultiHeadAttention<double>(2, 2, {.dropout = 0.5}), {150, 2},
+                 {.training_differs = true, .batched = false}));
 }
 
 TEST_CASE("transformer blocks and positions conform") {
@@ -80,10 +81,10 @@ TEST_CASE("transformer blocks and positions conform") {
     CHECK(conforms(
         ragged(TransformerBlock<double>(4, 2, 6, {.norm = norm, .dropout = 0.2, .attention = {.dropout = 0.2}}),
                {2, 4}),
-        {6, 4}, {.training_differs = true}));
+        {6, 4}, {.training_differs = true, .batched = false}));
   }
   CHECK(conforms(LearnedPositions<double>(5, 3), {2, 4, 3}));
-  CHECK(conforms(ragged(LearnedPositions<double>(5, 19), {5, 1, 2}), {8, 19}));
+  CHECK(conforms(ragged(LearnedPositions<double>(5, 19), {5, 1, 2}), {8, 19}, {.batched = false}));
 }
 
 TEST_CASE("a token's result depends on its own sequence alone, and on nothing of the others") {

@@ -84,7 +84,7 @@ TEST_CASE("Concat conforms") {
   CHECK(conforms(Concat<double>{Identity<double>(), Identity<double>()}, {1, 4}));
   CHECK(conforms(Concat<double>{Linear<double>(4, 3)}, {2, 4}));
   CHECK(conforms(Concat<double>({Linear<double>(4, 3), Identity<double>()}, {.dim = -1}), {2, 3, 4}));
-  CHECK(conforms(Concat<double>({Tanh<double>(), Identity<double>()}, {.dim = 0}), {3, 2}));
+  CHECK(conforms(Concat<double>({Tanh<double>(), Identity<double>()}, {.dim = 0}), {3, 2}, {.batched = false}));
 }
 
 TEST_CASE("Product conforms") {

@@ -29,7 +29,7 @@ TEST_CASE("Flatten moves no element") {
 TEST_CASE("Flatten conforms") {
   CHECK(conforms(Flatten<double>(), {1, 3, 5}));
   CHECK(conforms(Flatten<double>(), {2, 3, 4, 5}));
-  CHECK(conforms(Flatten<double>(0, 1), {2, 3, 4}));
+  CHECK(conforms(Flatten<double>(0, 1), {2, 3, 4}, {.batched = false}));
   CHECK(conforms(Flatten<double>(-2), {2, 1, 3, 3, 2, 2}));
   CHECK(conforms(Flatten<double>(), {0, 3, 2}));
 }

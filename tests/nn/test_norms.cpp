@@ -233,8 +233,9 @@ TEST_CASE("normalisation layers conform") {
   CHECK(conforms(BatchNorm2d<double>(3), {3, 3, 4, 5}, training_differs));
   CHECK(conforms(BatchNorm2d<double>(2, {.eps = 0.1, .momentum = std::nullopt}), {2, 2, 1, 17}, training_differs));
   CHECK(conforms(BatchNorm2d<double>(2, {.affine = false}), {1, 2, 3, 3}, training_differs));
-  CHECK(conforms(BatchNorm2d<double>(2, {.track_running_stats = false}), {2, 2, 3, 3}));
-  CHECK(conforms(BatchNorm2d<double>(3, {.affine = false, .track_running_stats = false}), {4, 3, 1, 1}));
+  CHECK(conforms(BatchNorm2d<double>(2, {.track_running_stats = false}), {2, 2, 3, 3}, {.batched = false}));
+  CHECK(conforms(BatchNorm2d<double>(3, {.affine = false, .track_running_stats = false}), {4, 3, 1, 1},
+                 {.batched = false}));
   CHECK(conforms(BatchNorm1d<double>(9), {6, 9}, training_differs));
   CHECK(conforms(BatchNorm1d<double>(3), {4, 3, 5}, training_differs));
   CHECK(conforms(LayerNorm<double>(7), {3, 7}));

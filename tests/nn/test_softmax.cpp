@@ -61,15 +61,17 @@ TEST_CASE_TEMPLATE("softmax agrees with its definition along every axis", Scalar
 
 TEST_CASE("Softmax and LogSoftmax conform") {
   for (int dim = -4; dim < 4; ++dim) {
-    CHECK(conforms(Softmax<double>(dim), {2, 3, 4, 5}));
-    CHECK(conforms(LogSoftmax<double>(dim), {2, 3, 4, 5}));
+    const bool batched = dim % 4 != 0;
+    CHECK(conforms(Softmax<double>(dim), {2, 3, 4, 5}, {.batched = batched}));
+    CHECK(conforms(LogSoftmax<double>(dim), {2, 3, 4, 5}, {.batched = batched}));
   }
   Random random(3);
   for (int i = 0; i < 10; ++i) {
     const Shape shape{1 + random.below(3), 1 + random.below(20), 1 + random.below(10)};
     const int dim = static_cast<int>(random.below(3));
-    CHECK(conforms(Softmax<double>(dim), shape, {.seed = static_cast<std::uint64_t>(i), .scale = 2}));
-    CHECK(conforms(LogSoftmax<double>(dim), shape, {.seed = static_cast<std::uint64_t>(i), .scale = 2}));
+    const ConformanceOptions options{.seed = static_cast<std::uint64_t>(i), .batched = dim != 0, .scale = 2};
+    CHECK(conforms(Softmax<double>(dim), shape, options));
+    CHECK(conforms(LogSoftmax<double>(dim), shape, options));
   }
   CHECK(conforms(Softmax<double>(), {1, 1}));
   CHECK(conforms(Softmax<double>(0), {9}));
