@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <compare>
-#include <optional>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -109,8 +109,8 @@ std::vector<Source> sources_of(const Conv2d<Scalar>& conv, Index channel) {
 template <class Scalar = float>
 class Causality {
  public:
-  /// Of the graph that record(model, images) made, which must live longer. Throws ValueError for fewer than 1 colour or
-  /// more than there are channels.
+  /// Of the graph that record(model, images) made, which must live longer. Throws ShapeError for other shapes than
+  /// [N, C, H, W], ValueError for fewer than 1 colour or more than there are channels.
   Causality(const Graph<Scalar>& graph, Index colours) : graph_(graph), colours_(colours), edges_(graph.shapes.size()) {
     const Shape& images = graph.shape(graph.inputs[0]);
     detail::require<ShapeError>(images.rank() == 4, "Causality: expected images [N, C, H, W], got shape ", images);
@@ -195,7 +195,7 @@ class Causality {
 
  private:
   std::vector<Dependence>& at(Index edge) { return edges_[static_cast<std::size_t>(edge)]; }
-  const std::string model() const { return graph_.scopes.front().module->name(); }
+  std::string model() const { return graph_.scopes.front().module->name(); }
 
   Dependence dependence(const Node<Scalar>& node, const Source& source, Index channel) const {
     return of(node.inputs[source.input])[static_cast<std::size_t>(channel)];

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <algorithm>
-#include <optional>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -65,14 +64,18 @@ class Incremental {
 
   /// The logits [N, M, 1, 1] at a pixel for the input x [N, C, 1, 1] there, of which the first `known` colours count:
   /// those of the colours up to `known` are right. Throws StateError unless pixels come in raster order, each with more
-  /// and at last all of its colours; one step with all of them is enough.
+  /// and at last all of its colours; one step with all of them is enough. ShapeError for another x.
   Tensor<Scalar> step(Tensor<Scalar> x, Pixel pixel, Index known) {
     const bool begins = known_ == colours_;
-    const Index place = pixel.row * images_[3] + pixel.column;
-    detail::require<StateError>(
-        place == (begins ? place_ + 1 : place_) && known <= colours_ && (begins || known > known_),
-        "Incremental: expected ", begins ? "the next" : "more colours of the same", " pixel, got ", known,
-        " colours at (", pixel.row, ", ", pixel.column, ")");
+    const Index place = begins ? place_ + 1 : place_;
+    detail::require<StateError>(images_[3] > 0 && pixel == Pixel{place / images_[3], place % images_[3]} &&
+                                    pixel.row < images_[2] && known <= colours_ && known >= 0 &&
+                                    (begins || known > known_),
+                                "Incremental: expected ", begins ? "the next" : "more colours of the same",
+                                " pixel, got ", known, " colours at (", pixel.row, ", ", pixel.column, ")");
+    const Shape expected{images_[0], images_[1], 1, 1};
+    detail::require<ShapeError>(x.shape() == expected, "Incremental: expected a pixel ", expected, ", got shape ",
+                                x.shape());
     const Index before = begins ? -1 : known_;
     if (begins && pixel.column == 0) compute_row(pixel.row);
     place_ = place;

@@ -7,8 +7,8 @@
 
 #include "lamina/nn/losses.hpp"
 
-/// Images pixel by pixel: likelihood for models such as pixelcnn() that give, for images [N, C, H, W] with
-/// values k / (levels - 1), logits [N, C levels, H, W] of every value given those before it.
+/// The likelihood of images by models such as pixelcnn() that give, for images [N, C, H, W] with values
+/// k / (levels - 1), logits [N, C levels, H, W] of every value given those before it.
 namespace lamina {
 
 /// The levels 0 .. levels - 1 of images [N, C, H, W] with values in [0, 1]: the targets [N, C, H, W] of a model. Throws
