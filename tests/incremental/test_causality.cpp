@@ -439,5 +439,6 @@ TEST_CASE("1,000 models: refused, or causal and the same bits pixel by pixel") {
   MESSAGE(accepted, " accepted, ", refused, " not causal, of which ", strict, " do not leak; ", formless,
           " without an incremental form");
   CHECK(accepted >= 334);
+  CHECK(strict * 5 < refused);  // a Softmax, what is constant, and statistics of a batch, which all samples share here
   CHECK(refused + formless >= 334);
 }
