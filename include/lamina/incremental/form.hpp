@@ -59,6 +59,7 @@ class Incremental {
     input.colours = colours;
     for (const Node<Scalar>& node : graph_.nodes)
       if (needed_of(node, needed) && !known(causality, node.outputs[0])) steps_.push_back(step_of(node, causality));
+    hand_over();
     compute_known(images, causality, needed);
   }
 
@@ -108,6 +109,7 @@ class Incremental {
     const Node<Scalar>* node;
     Pace pace;
     std::variant<std::monostate, Ring, Convolution> form = {};
+    std::vector<char> takes = std::vector<char>(node->inputs.size());  // inputs in whose storage it may work
   };
 
   Edge& at(Index edge) { return edges_[static_cast<std::size_t>(edge)]; }
@@ -166,6 +168,23 @@ class Incremental {
     return step;
   }
 
+  /// Lets the last reader of a pixel's value have it, if the value is new whenever somebody reads it.
+  void hand_over() {
+    std::vector<std::pair<Step*, std::size_t>> last(edges_.size());
+    std::vector<Index> colours(edges_.size());
+    for (Step& step : steps_)
+      for (std::size_t i = 0; i < step.takes.size(); ++i) {
+        const auto edge = static_cast<std::size_t>(step.node->inputs[i]);
+        last[edge] = {&step, i};
+        colours[edge] = std::max(colours[edge], at(step.node->outputs[0]).colours);
+      }
+    for (std::size_t edge = 0; edge < edges_.size(); ++edge)
+      if (const auto [step, i] = last[edge]; step && step->pace == Pace::pixel && edges_[edge].pace == Pace::pixel &&
+                                             edges_[edge].colours >= colours[edge] &&
+                                             static_cast<Index>(edge) != graph_.outputs[0])
+        step->takes[i] = true;
+  }
+
   /// Computes what depends on nothing that is not known, from whole images, and keeps what the steps read.
   void compute_known(const Tensor<Scalar>& images, const Causality<Scalar>& causality,
                      const std::vector<char>& needed) {
@@ -198,16 +217,19 @@ class Incremental {
 
   /// The result of a step at `count` pixels: 1, or all of a row.
   void compute(const Step& step, Pixel from, Index count) {
-    Tensor<Scalar>& result = at(step.node->outputs[0]).value;
-    if (const auto* ring = std::get_if<Ring>(&step.form)) {
-      result = ring->run(at(step.node->inputs[0]).value, from, count);
-    } else if (const auto* convolution = std::get_if<Convolution>(&step.form)) {
-      result = convolution->run(value(step.node->inputs[0], from, count));
-    } else {
-      Values<Scalar> inputs;
-      for (const Index edge : step.node->inputs) inputs.push_back(value(edge, from, count));
-      result = std::move(step.node->layer->infer_values(std::move(inputs), Activation::none)[0].tensor);
+    Values<Scalar> inputs;
+    for (std::size_t i = 0; i < step.takes.size(); ++i) {
+      const Index edge = step.node->inputs[i];
+      inputs.push_back(step.takes[i] ? std::move(at(edge).value) : value(edge, from, count));
     }
+    Tensor<Scalar>& result = at(step.node->outputs[0]).value;
+    result = {};
+    if (const auto* ring = std::get_if<Ring>(&step.form))
+      result = ring->run(inputs[0].tensor, from, count);
+    else if (const auto* convolution = std::get_if<Convolution>(&step.form))
+      result = convolution->run(inputs[0].tensor);
+    else
+      result = std::move(step.node->layer->infer_values(std::move(inputs), Activation::none)[0].tensor);
   }
 
   /// What an edge holds at pixels, [N count, C, 1, 1].
