@@ -1,7 +1,7 @@
 #include <doctest/doctest.h>
 
 #include "golden/golden.hpp"
-#include "lamina/models/autoregressive.hpp"
+#include "lamina/incremental/likelihood.hpp"
 #include "lamina/models/gated_pixelcnn.hpp"
 
 using namespace lamina;

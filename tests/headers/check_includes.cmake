@@ -1,10 +1,11 @@
 # Holds the headers to the order of the rooms: an include points to the same room or an earlier one; only io/ and
 # train/ need more than Eigen; what costs every user compile time stays out; the umbrellas leave nothing out.
 cmake_policy(VERSION 3.22)
-set(rooms core kernels nn optim models data io train)
+set(rooms core kernels nn incremental optim models data io train)
 set(knows_core core)
 set(knows_kernels core kernels)
 set(knows_nn core kernels nn)
+set(knows_incremental core kernels nn incremental)
 set(knows_optim core kernels nn optim)
 set(knows_models core kernels nn models)
 set(knows_data core data)

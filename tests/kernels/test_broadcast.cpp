@@ -94,3 +94,24 @@ TEST_CASE("products do not depend on the number of threads") {
   }
   set_num_threads(before);
 }
+
+TEST_CASE("sums that broadcast, and their gradients") {
+  Random random(4);
+  for (int i = 0; i < 300; ++i) {
+    CAPTURE(i);
+    std::vector<Index> extents(static_cast<std::size_t>(1 + random.below(4)));
+    for (Index& extent : extents) extent = 1 + random.below(9);
+    const Shape whole(extents);
+    const auto a = random.normal<double>(thinned(whole, random)), b = random.normal<double>(thinned(whole, random));
+    const Shape space = kernels::broadcast_shape(a.shape(), b.shape());
+    const Tensor<double> y = kernels::add(a, b), ones = Tensor<double>::ones(space);
+    REQUIRE(y.shape() == space);
+    for (Index j = 0; j < space.numel(); ++j)
+      CHECK(y.data()[j] == a.data()[element(space, a.shape(), j)] + b.data()[element(space, b.shape(), j)]);
+    const Tensor<double> got = kernels::sum_to(a.shape(), y), expected = naive(space, a.shape(), y, ones);
+    CHECK((got.array() - expected.array()).abs().maxCoeff() < 1e-10);
+  }
+  CHECK(kernels::broadcasts({2, 1, 3}, {1, 4, 3}));
+  CHECK_FALSE(kernels::broadcasts({2, 1, 3}, {1, 4, 2}));
+  CHECK_FALSE(kernels::broadcasts({2, 3}, {3}));
+}

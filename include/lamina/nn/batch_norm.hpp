@@ -55,8 +55,9 @@ class BatchNorm : public Layer<Derived, Scalar> {
     return out + ")";
   }
 
-
   bool applies(Activation activation) const override { return activation != Activation::none; }
+  /// With running statistics; those of a batch are of all of it.
+  Locality locality() const override { return options_.track_running_stats ? Locality::element : Locality::image; }
 
   // The pieces of forward and backward, for a module that computes them together with something else (DenseBlock).
 
@@ -113,9 +114,6 @@ class BatchNorm : public Layer<Derived, Scalar> {
   }
 
  protected:
-  /// Whether infer's result at a pixel depends on that pixel alone.
-  bool tracks() const { return options_.track_running_stats; }
-
   BatchNorm(Index num_features, const BatchNormOptions& options) : channels_(num_features), options_(options) {
     require(channels_ >= 1, name(), ": num_features must be at least 1, got ", channels_);
     require(options_.eps >= 0, name(), ": eps must not be negative, got ", options_.eps);
@@ -278,9 +276,6 @@ class BatchNorm2d : public detail::BatchNorm<BatchNorm2d<Scalar>, Scalar> {
 
   Shape output_shape(const Shape& input) const override {
     return this->checked(input, input.rank() == 4, "[N, C, H, W]");
-  }
-  std::unique_ptr<Incremental<Scalar>> incremental(Scan& scan) const override {
-    return this->tracks() ? pointwise<Scalar>(*this, scan) : nullptr;
   }
 };
 

@@ -11,35 +11,6 @@
 
 namespace lamina {
 
-namespace detail {
-/// A 1x1 convolution of one pixel after the other: a product whose right operand is laid out once. Its sums run over
-/// the channels in order, as those of the convolution's kernels do.
-template <class Scalar>
-class IncrementalProduct : public Incremental<Scalar> {
- public:
-  /// The weight [M, C, 1, 1]; the bias [M], or empty.
-  IncrementalProduct(const Tensor<Scalar>& weight, Tensor<Scalar> bias)
-      : weight_(weight.dim(1), weight.dim(0), kernels::transposed(weight.data(), weight.dim(1))),
-        bias_(std::move(bias)) {}
-
-  Tensor<Scalar> step(Tensor<Scalar> x, Pixel) override {
-    Tensor<Scalar> y({x.dim(0), weight_.n(), 1, 1});
-    const auto in = kernels::row_major(std::as_const(x).data(), weight_.k());
-    const kernels::MatrixView<Scalar> out = kernels::row_major(y.data(), weight_.n());
-    if (bias_.empty())
-      kernels::gemm(x.dim(0), in, weight_, out);
-    else
-      kernels::gemm(x.dim(0), in, weight_, out, kernels::Store::assign,
-                    kernels::ColumnBias<Scalar>{std::as_const(bias_).data()});
-    return y;
-  }
-
- private:
-  kernels::PackedMatrix<Scalar> weight_;
-  Tensor<Scalar> bias_;
-};
-}  // namespace detail
-
 struct Conv2dOptions {
   Size2 stride = 1;
   Padding padding = 0;  ///< zeros around the image, or "same"
@@ -118,15 +89,10 @@ class Conv2d : public Layer<Conv2d<Scalar>, Scalar> {
     return output_shape(input).numel() * (in_ / options_.groups) * kernel_.h * kernel_.w;
   }
 
-  /// For a 1x1 convolution within one group; any other sees pixels that come later.
-  std::unique_ptr<Incremental<Scalar>> incremental(Scan& scan) const override {
-    if (kernel_ != Size2(1) || options_.stride != Size2(1) || options_.groups != 1 || options_.padding != Padding(0))
-      return nullptr;
-    detail::require<StateError>(scan.groups == 1, name(), " is not causal: it mixes the ", scan.groups, " colours");
-    scan.pass(*this);
-    return std::make_unique<detail::IncrementalProduct<Scalar>>(weight.value,
-                                                                options_.bias ? bias.value : Tensor<Scalar>());
-  }
+  Index in_channels() const { return in_; }
+  Index out_channels() const { return out_; }
+  const Size2& kernel_size() const { return kernel_; }
+  const Conv2dOptions& options() const { return options_; }
 
   /// The backward of an input that the caller has kept, or computes again, in place of the tape (DenseBlock).
   Tensor<Scalar> backward_of(const Tensor<Scalar>& x, Tensor<Scalar> dy, InputGrad input_grad) {

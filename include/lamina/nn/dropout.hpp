@@ -19,7 +19,7 @@ class DropoutLayer : public Layer<Derived, Scalar> {
  public:
   explicit DropoutLayer(double p) : p_(p) { require(p >= 0 && p <= 1, name(), ": p must be in [0, 1], got ", p); }
   std::string name() const override { return text(Derived::type_name, "(", p_, ")"); }
-  std::unique_ptr<Incremental<Scalar>> incremental(Scan& scan) const override { return pointwise<Scalar>(*this, scan); }
+  Locality locality() const override { return Locality::element; }
 
  private:
   using Pack = simd::Pack<Scalar>;

@@ -20,7 +20,7 @@ enum class Saved { input, output };
 template <class Derived, class Scalar>
 class Elementwise : public Layer<Derived, Scalar> {
  public:
-  std::unique_ptr<Incremental<Scalar>> incremental(Scan& scan) const override { return pointwise<Scalar>(*this, scan); }
+  Locality locality() const override { return Locality::element; }
 
  private:
   using Pack = simd::Pack<Scalar>;

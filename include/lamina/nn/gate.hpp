@@ -34,11 +34,9 @@ class Gate : public Layer<Gate<Scalar>, Scalar> {
   Members<Scalar> members() override { return {}; }
   std::string name() const override { return groups_ == 1 ? "Gate()" : detail::text("Gate(groups=", groups_, ")"); }
   Index multiply_adds(const Shape&) const override { return 0; }
-  std::unique_ptr<Incremental<Scalar>> incremental(Scan& scan) const override {
-    detail::require<StateError>(scan.groups == 1 || scan.groups == groups_, name(), " is not causal: it mixes the ",
-                                scan.groups, " colours");
-    return pointwise<Scalar>(*this, scan);
-  }
+  Locality locality() const override { return Locality::pixel; }
+
+  Index groups() const { return groups_; }
 
  private:
   using Pack = simd::Pack<Scalar>;

@@ -9,7 +9,7 @@ template <class Scalar = float>
 class Identity : public Layer<Identity<Scalar>, Scalar> {
  public:
   std::string name() const override { return "Identity()"; }
-  std::unique_ptr<Incremental<Scalar>> incremental(Scan& scan) const override { return pointwise<Scalar>(*this, scan); }
+  Locality locality() const override { return Locality::element; }
 
  private:
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override { return x; }

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -31,8 +30,6 @@ inline const char* to_text(Mask mask) {
   static constexpr const char* names[] = {"A", "B", "vertical_A", "vertical_B"};
   return names[static_cast<int>(mask)];
 }
-template <class Scalar>
-class IncrementalMaskedConv2d;
 }  // namespace detail
 
 /// Masked convolution (van den Oord, Kalchbrenner and Kavukcuoglu 2016, section 3.4; the vertical masks: van den Oord
@@ -109,11 +106,26 @@ class MaskedConv2d : public Layer<MaskedConv2d<Scalar>, Scalar> {
     return output_shape(input).numel() / out_ * products;
   }
 
-  std::unique_ptr<Incremental<Scalar>> incremental(Scan& scan) const override;
+  Mask mask() const { return mask_; }
+  Index in_channels() const { return in_; }
+  Index out_channels() const { return out_; }
+  const Size2& kernel_size() const { return kernel_; }
+  const MaskedConv2dOptions& options() const { return options_; }
+
+  /// The taps of the kernel through which every result sees every channel, as a KW + b in rising order; and the weight
+  /// of those alone, [M, C, taps]. With several groups the pixel itself is none of them.
+  const std::vector<Index>& open_taps() const { return taps_; }
+  Tensor<Scalar> open_weight() const { return compact(weight.value); }
+  /// f(first result channel, their number, number of input channels that they see at the pixel itself) for each of
+  /// several groups that sees any; and the weight there, [M, C], empty for one group.
+  template <class F>
+  void for_each_group(F f) const {
+    for (Index g = 0; grouped() && g < options_.groups; ++g)
+      if (seen_by(g) > 0) f(first_of(g, out_), rows_of(g), seen_by(g));
+  }
+  Tensor<Scalar> center_weight() const { return center(weight.value); }
 
  private:
-  friend class detail::IncrementalMaskedConv2d<Scalar>;
-
   Index taps() const { return static_cast<Index>(taps_.size()); }
   bool grouped() const { return options_.groups > 1; }
   Index center_tap() const { return kernel_.h / 2 * kernel_.w + kernel_.w / 2; }
@@ -159,13 +171,6 @@ class MaskedConv2d : public Layer<MaskedConv2d<Scalar>, Scalar> {
     for (Index g = 0; grouped() && g < options_.groups; ++g)
       for (Index m = first_of(g, out_); m < first_of(g + 1, out_); ++m)
         for (Index c = 0; c < seen_by(g); ++c) to[(m * in_ + c) * all + center_tap()] += centers.data()[m * in_ + c];
-  }
-
-  /// f(first result channel, their number, number of input channels) for each group, for its product at the center.
-  template <class F>
-  void for_each_group(F f) const {
-    for (Index g = 0; grouped() && g < options_.groups; ++g)
-      if (seen_by(g) > 0) f(first_of(g, out_), rows_of(g), seen_by(g));
   }
 
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
@@ -266,136 +271,5 @@ class MaskedConv2d : public Layer<MaskedConv2d<Scalar>, Scalar> {
   MaskedConv2dOptions options_;
   std::vector<Index> taps_ = {};  // those that all results see, as a KW + b
 };
-
-namespace detail {
-
-/// A weight [M, C, T], or [M, C] with T = 1, as the right operand of x W' for rows of inputs whose values come in the
-/// order in which direct.hpp adds them: by blocks of channels, then taps, then channels.
-template <class Scalar>
-kernels::PackedMatrix<Scalar> row_operand(const Scalar* weight, Index outputs, Index channels, Index taps) {
-  Tensor<Scalar> operand({channels * taps, outputs});
-  Scalar* row = operand.data();
-  const Index lanes = kernels::lanes_of<Scalar>(channels);
-  for (Index block = 0; block < channels; block += lanes)
-    for (Index t = 0; t < taps; ++t)
-      for (Index c = block; c < std::min(channels, block + lanes); ++c, row += outputs)
-        for (Index m = 0; m < outputs; ++m) row[m] = weight[(m * channels + c) * taps + t];
-  return {channels * taps, outputs, kernels::row_major(std::as_const(operand).data(), outputs)};
-}
-
-/// A masked convolution that keeps the last rows of its input, pixel by pixel, in a ring.
-template <class Scalar>
-class IncrementalMaskedConv2d : public Incremental<Scalar> {
- public:
-  IncrementalMaskedConv2d(const MaskedConv2d<Scalar>& layer, const Scan& scan)
-      : layer_(layer),
-        rows_(layer.kernel_.h / 2 + 1),
-        columns_(scan.columns + layer.kernel_.w - 1),
-        seen_(Tensor<Scalar>::zeros({scan.samples, rows_, columns_, layer.in_})),
-        weight_(row_operand(layer.compact(layer.weight.value).data(), layer.out_, layer.in_, layer.taps())) {
-    const Tensor<Scalar> centers = layer.center(layer.weight.value);
-    layer.for_each_group([&](Index first, Index rows, Index seen) {
-      centers_.push_back({first, {seen, rows, kernels::transposed(centers.data() + first * layer.in_, layer.in_)}});
-    });
-  }
-
-  Tensor<Scalar> step(Tensor<Scalar> x, Pixel at) override {
-    keep(x, at);
-    Tensor<Scalar> y = product(gather(x.dim(0), at, 1));
-    const kernels::MatrixView<Scalar> to{y.data(), layer_.out_, 1};
-    for (const auto& [first, center] : centers_)
-      kernels::gemm(x.dim(0), kernels::row_major(std::as_const(x).data(), layer_.in_), center, to.from(0, first),
-                    kernels::Store::add);
-    return y;
-  }
-
-  Tensor<Scalar> settle(Tensor<Scalar> x, Pixel at) override {
-    if (layer_.mask_ == Mask::B) return step(std::move(x), at);
-    keep(x, at);
-    return {};
-  }
-
-  /// For the vertical masks: the results [N columns, M, 1, 1] of a row, whose input is [N columns, C, 1, 1], or empty
-  /// where the mask does not see it.
-  Tensor<Scalar> row(const Tensor<Scalar>& x, Index row) {
-    if (!x.empty()) keep(x, {row, 0});
-    return product(gather(seen_.dim(0), {row, 0}, columns_ - layer_.kernel_.w + 1));
-  }
-
- private:
-  struct Center {
-    Index first;  // of the group's results
-    kernels::PackedMatrix<Scalar> weight;
-  };
-
-  /// Stores pixels from `at` on, as many as x [N pixels, C, 1, 1] has.
-  void keep(const Tensor<Scalar>& x, Pixel at) {
-    const Index samples = seen_.dim(0), count = x.numel() / samples;
-    Scalar* const to = seen_.data() + (at.row % rows_ * columns_ + at.column + layer_.kernel_.w / 2) * layer_.in_;
-    kernels::copy_rows(samples, count, x.data(), count, to, rows_ * columns_ * layer_.in_);
-  }
-
-  /// What the taps meet at `count` pixels from `at` on, [N count, C taps], in the order of row_operand.
-  Tensor<Scalar> gather(Index n, Pixel at, Index count) const {
-    const Index channels = layer_.in_, taps = layer_.taps(), lanes = kernels::lanes_of<Scalar>(channels);
-    Tensor<Scalar> result({n * count, channels * taps});
-    std::vector<Index> offsets;
-    for (const Index tap : layer_.taps_) {
-      const Index row = (at.row + tap / layer_.kernel_.w + 1) % rows_;  // row at - KH / 2 + a, where rows_ = KH / 2 + 1
-      offsets.push_back((row * columns_ + at.column + tap % layer_.kernel_.w) * channels);
-    }
-    Scalar* const out = result.data();
-    const Index depth = channels * taps;
-    parallel_for(0, n * count, kernels::stream_grain / std::max<Index>(1, depth), [&](Index first, Index last) {
-      for (Index i = first; i < last; ++i) {
-        const Scalar* const from = seen_.data() + (i / count * rows_ * columns_ + i % count) * channels;
-        Scalar* to = out + i * depth;
-        for (Index block = 0; block < channels; block += lanes) {
-          const Index width = std::min(lanes, channels - block);
-          for (const Index offset : offsets) to = std::copy_n(from + offset + block, width, to);
-        }
-      }
-    });
-    return result;
-  }
-
-  /// The results for rows of inputs, without the centers of groups.
-  Tensor<Scalar> product(const Tensor<Scalar>& inputs) const {
-    const Index n = inputs.dim(0), out = layer_.out_, depth = inputs.dim(1);
-    Tensor<Scalar> y({n, out, 1, 1});
-    const kernels::MatrixView<Scalar> to{y.data(), out, 1};
-    if (depth == 0)
-      for (Index i = 0; i < n * out; ++i) to.data[i] = layer_.options_.bias ? layer_.bias.value.data()[i % out] : 0;
-    else if (layer_.options_.bias)
-      kernels::gemm(n, kernels::row_major(inputs.data(), depth), weight_, to, kernels::Store::assign,
-                    kernels::ColumnBias<Scalar>{layer_.bias.value.data()});
-    else
-      kernels::gemm(n, kernels::row_major(inputs.data(), depth), weight_, to);
-    return y;
-  }
-
-  const MaskedConv2d<Scalar>& layer_;
-  Index rows_, columns_;
-  Tensor<Scalar> seen_;  // [N, rows, columns with zeros on both sides, C]
-  kernels::PackedMatrix<Scalar> weight_;
-  std::vector<Center> centers_;
-};
-
-}  // namespace detail
-
-template <class Scalar>
-std::unique_ptr<Incremental<Scalar>> MaskedConv2d<Scalar>::incremental(Scan& scan) const {
-  if (mask_ != Mask::A && mask_ != Mask::B) return nullptr;  // a vertical stack sees pixels that come later in its row
-  detail::require<StateError>(scan.groups == 1 || (scan.groups == options_.groups && grouped()), name(),
-                              " is not causal: it mixes the ", scan.groups, " colours");
-  auto form = std::make_unique<detail::IncrementalMaskedConv2d<Scalar>>(*this, scan);
-  if (mask_ == Mask::A) {
-    scan.sees_pixel = false;
-    scan.groups = options_.groups;
-  } else {
-    scan.pass(*this);
-  }
-  return form;
-}
 
 }  // namespace lamina

@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "lamina/core/tensor.hpp"
-#include "lamina/nn/incremental.hpp"
 #include "lamina/nn/tape.hpp"
 #include "lamina/nn/value.hpp"
 
@@ -121,10 +120,6 @@ class Module : public ModuleBase {
     return typeid(*this) == typeid(M) ? static_cast<const M*>(this) : nullptr;
   }
 
-  /// How this module advances by one pixel, or null if it has no such form; see incremental.hpp. The result refers to
-  /// the module, which must neither move nor change while it is used.
-  virtual std::unique_ptr<Incremental<Scalar>> incremental(Scan&) const { return nullptr; }
-
  private:
   friend class Flow<Scalar>;
 
@@ -203,6 +198,14 @@ class Flow {
 /// saved for it.
 enum class Activation { none, relu, relu6 };
 
+/// What of its inputs [N, C, H, W] a layer's result at a place in infer depends on, whatever it is elsewhere. Beyond
+/// `image`, infer gives the same bits for images of one pixel as it gives at that pixel of larger ones.
+enum class Locality {
+  element,  ///< the same element of each input, which may be repeated along axes where it has extent 1
+  pixel,    ///< all channels at the same pixel
+  image     ///< anything
+};
+
 /// A module that computes, of any number of values. To write a layer of one value, derive from Layer.
 template <class Scalar>
 class Primitive : public Module<Scalar> {
@@ -216,6 +219,9 @@ class Primitive : public Module<Scalar> {
   /// What this layer is, if another can apply it; and whether this one can apply another.
   virtual Activation activation() const { return Activation::none; }
   virtual bool applies(Activation) const { return false; }
+
+  /// Causal models are told by it, and what can be computed pixel by pixel (incremental/).
+  virtual Locality locality() const { return Locality::image; }
 
   // As Module's, of this layer alone; run by a Flow. `activation` is one that the layer applies, or none. dx is empty
   // where it is not needed.
@@ -318,13 +324,6 @@ class JointLayer : public detail::Cloned<Derived, Scalar, Primitive<Scalar>> {
   virtual Value<Scalar> do_forward(Values<Scalar> x, Tape& tape) = 0;
   virtual Few<Tensor<Scalar>> do_backward(Tensor<Scalar> dy, Tape& tape, const Few<InputGrad>& needs) = 0;
 };
-
-/// The incremental form of a module whose results depend on its input at the same pixel and in the same channel.
-template <class Scalar>
-std::unique_ptr<Incremental<Scalar>> pointwise(const Module<Scalar>& module, Scan& scan) {
-  scan.pass(module);
-  return std::make_unique<detail::Pointwise<Scalar, Module<Scalar>>>(module);
-}
 
 }  // namespace lamina
 

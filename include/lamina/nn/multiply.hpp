@@ -16,34 +16,17 @@ class Multiply : public JointLayer<Multiply<Scalar>, Scalar> {
   Few<Shape> output_shapes(const Values<Scalar>& x) const override {
     detail::require(x.size() == 2, *this, ": takes two values, got ", x.size());
     const Shape &a = x[0].shape(), &b = x[1].shape();
-    detail::require<ShapeError>(fit(a, b), *this, ": expected shapes that agree where neither is 1, got ", a, " and ",
-                                b);
-    Shape joined = a;
-    for (int axis = 0; axis < a.rank(); ++axis)
-      if (a[axis] == 1) joined = joined.with(axis, b[axis]);
-    return joined;
+    detail::require<ShapeError>(kernels::broadcasts(a, b), *this,
+                                ": expected shapes that agree where neither is 1, got ", a, " and ", b);
+    return kernels::broadcast_shape(a, b);
   }
   std::string name() const override { return "Multiply()"; }
-
-  /// Whether two shapes can be multiplied.
-  static bool fit(const Shape& a, const Shape& b) {
-    if (a.rank() != b.rank()) return false;
-    for (int axis = 0; axis < a.rank(); ++axis)
-      if (a[axis] != b[axis] && a[axis] != 1 && b[axis] != 1) return false;
-    return true;
-  }
+  Locality locality() const override { return Locality::element; }
 
  private:
-  /// In the storage of a or b if it fits and nobody else holds it.
   Value<Scalar> do_infer(Values<Scalar> x) const override {
-    const Shape space = output_shapes(x)[0];
-    Tensor<Scalar> a = std::move(x[0].tensor), b = std::move(x[1].tensor);
-    const auto reusable = [&](const Tensor<Scalar>& t) { return t.shape() == space && t.exclusive(); };
-    if (!reusable(a)) std::swap(a, b);
-    const Shape a_shape = a.shape();
-    const Scalar* left = std::as_const(a).data();
-    x[0].tensor = reusable(a) ? std::move(a) : Tensor<Scalar>(space);
-    kernels::multiply(space, space, x[0].tensor.data(), a_shape, left, b.shape(), std::as_const(b).data());
+    output_shapes(x);
+    x[0].tensor = kernels::multiply(std::move(x[0].tensor), std::move(x[1].tensor));
     return std::move(x[0]);
   }
   Value<Scalar> do_forward(Values<Scalar> x, Tape& tape) override {

@@ -31,6 +31,9 @@ class Narrow : public Layer<Narrow<Scalar>, Scalar> {
   std::string name() const override { return detail::text("Narrow(", dim_, ", ", start_, ", ", length_, ")"); }
   Index multiply_adds(const Shape&) const override { return 0; }
 
+  int dim() const { return dim_; }
+  Index start() const { return start_; }
+
  private:
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
     Tensor<Scalar> y(output_shape(x.shape()));

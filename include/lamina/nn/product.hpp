@@ -24,7 +24,7 @@ class Product : public Branches<Product<Scalar>, Scalar> {
       Value<Scalar> next = results.take();
       const auto& shapes = results.shapes();
       for (std::size_t i = 0; i + 1 < shapes.size(); ++i)
-        if (!Multiply<Scalar>::fit(shapes[i], shapes.back()))
+        if (!kernels::broadcasts(shapes[i], shapes.back()))
           this->mismatch(shapes, i, shapes.size() - 1, "branches must give shapes that agree where neither is 1");
       y = run(multiply_, std::move(y), std::move(next));
     }

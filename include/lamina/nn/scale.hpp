@@ -22,6 +22,7 @@ class Scale : public Layer<Scale<Scalar>, Scalar> {
   Members<Scalar> members() override { return {{key_, &coefficient}}; }
   std::string name() const override { return "Scale(" + key_ + ")"; }
   Index multiply_adds(const Shape&) const override { return 0; }
+  Locality locality() const override { return Locality::element; }
 
  private:
   using Pack = simd::Pack<Scalar>;
