@@ -20,7 +20,7 @@ template <class Scalar = float>
 class AdaptiveAvgPool2d : public detail::AveragePool<AdaptiveAvgPool2d<Scalar>, Scalar> {
  public:
   explicit AdaptiveAvgPool2d(Size2 output_size) : size_(output_size) {
-    detail::require((size_.h >= 1 || size_.h == -1) && (size_.w >= 1 || size_.w == -1), name(),
+    detail::require((size_.h >= 1 || size_.h == -1) && (size_.w >= 1 || size_.w == -1), *this,
                     ": output_size must be at least 1, or -1 to keep the input's, got ", size_);
   }
 

@@ -34,7 +34,7 @@ class AvgPool2d : public detail::AveragePool<AvgPool2d<Scalar>, Scalar> {
         count_include_pad_(options.count_include_pad),
         divisor_override_(options.divisor_override) {
     window_.validate(*this);
-    detail::require(divisor_override_ != 0, name(), ": divisor_override must not be 0");
+    detail::require(divisor_override_ != 0, *this, ": divisor_override must not be 0");
   }
 
   Shape output_shape(const Shape& input) const override { return window_.output_shape(*this, input); }

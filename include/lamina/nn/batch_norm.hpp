@@ -115,10 +115,10 @@ class BatchNorm : public Layer<Derived, Scalar> {
 
  protected:
   BatchNorm(Index num_features, const BatchNormOptions& options) : channels_(num_features), options_(options) {
-    require(channels_ >= 1, name(), ": num_features must be at least 1, got ", channels_);
-    require(options_.eps >= 0, name(), ": eps must not be negative, got ", options_.eps);
+    require(channels_ >= 1, *this, ": num_features must be at least 1, got ", channels_);
+    require(options_.eps >= 0, *this, ": eps must not be negative, got ", options_.eps);
     const double momentum = options_.momentum.value_or(0);
-    require(momentum >= 0 && momentum <= 1, name(), ": momentum must be in [0, 1], got ", momentum);
+    require(momentum >= 0 && momentum <= 1, *this, ": momentum must be in [0, 1], got ", momentum);
     if (options_.affine) {
       weight = Tensor<Scalar>::ones({channels_});
       bias = Tensor<Scalar>::zeros({channels_});
@@ -131,8 +131,8 @@ class BatchNorm : public Layer<Derived, Scalar> {
   }
 
   Shape checked(const Shape& input, bool rank_fits, const char* expected) const {
-    require<ShapeError>(rank_fits, name(), ": expected an input ", expected, ", got shape ", input);
-    require<ShapeError>(input[1] == channels_, name(), ": expected ", channels_, " channels, got shape ", input);
+    require<ShapeError>(rank_fits, *this, ": expected an input ", expected, ", got shape ", input);
+    require<ShapeError>(input[1] == channels_, *this, ": expected ", channels_, " channels, got shape ", input);
     return input;
   }
 
@@ -181,7 +181,7 @@ class BatchNorm : public Layer<Derived, Scalar> {
   }
 
   void check_batch(const Shape& shape) const {
-    require<ShapeError>(sizes(shape).count() > 1, name(),
+    require<ShapeError>(sizes(shape).count() > 1, *this,
                         ": expected more than 1 value per channel when training, got shape ", shape);
   }
 

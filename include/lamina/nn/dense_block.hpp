@@ -37,7 +37,7 @@ class DenseBlock : public Layer<DenseBlock<Scalar>, Scalar> {
  public:
   DenseBlock(Index in_channels, Index layers, const DenseBlockOptions& options = {})
       : in_(in_channels), size_(layers), options_(options) {
-    const auto check = [&](bool valid, const auto&... parts) { detail::require(valid, name(), ": ", parts...); };
+    const auto check = [&](bool valid, const auto&... parts) { detail::require(valid, *this, ": ", parts...); };
     check(in_ >= 1 && size_ >= 1, "needs at least 1 channel and 1 layer");
     check(options_.growth >= 1, "growth must be at least 1, got ", options_.growth);
     check(options_.bottleneck >= 0, "bottleneck must not be negative, got ", options_.bottleneck);
@@ -45,7 +45,7 @@ class DenseBlock : public Layer<DenseBlock<Scalar>, Scalar> {
   }
 
   Shape output_shape(const Shape& input) const override {
-    detail::require<ShapeError>(input.rank() == 4 && input[1] == in_, name(), ": expected an input [N, ", in_,
+    detail::require<ShapeError>(input.rank() == 4 && input[1] == in_, *this, ": expected an input [N, ", in_,
                                 ", H, W], got shape ", input);
     return input.with(1, channels(size_));
   }
@@ -149,7 +149,7 @@ class DenseBlock : public Layer<DenseBlock<Scalar>, Scalar> {
     std::vector<bool> still;  // by layer: whether norm1 goes by its running statistics
     for (Sequential<Scalar>& layer : layers_) still.push_back(norm_of(layer).stands_still());
     detail::require<ShapeError>(first.count() > 1 || std::find(still.begin(), still.end(), false) == still.end(),
-                                name(), ": expected more than 1 value per channel when training, got shape ",
+                                *this, ": expected more than 1 value per channel when training, got shape ",
                                 x.shape());
     Tensor<double> moments({2, channels(size_)});
     double* const mean = moments.data();

@@ -17,7 +17,7 @@ namespace detail {
 template <class Derived, class Scalar>
 class DropoutLayer : public Layer<Derived, Scalar> {
  public:
-  explicit DropoutLayer(double p) : p_(p) { require(p >= 0 && p <= 1, name(), ": p must be in [0, 1], got ", p); }
+  explicit DropoutLayer(double p) : p_(p) { require(p >= 0 && p <= 1, *this, ": p must be in [0, 1], got ", p); }
   std::string name() const override { return text(Derived::type_name, "(", p_, ")"); }
   Locality locality() const override { return Locality::element; }
 

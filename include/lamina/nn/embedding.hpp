@@ -43,14 +43,14 @@ class Embedding : public Layer<Embedding<Scalar>, Scalar> {
 
   Embedding(Index entries, Index features, const EmbeddingOptions& options = {})
       : entries_(entries), features_(features), padding_(options.padding_index) {
-    detail::require(entries_ >= 1 && features_ >= 1, name(), ": sizes must be at least 1");
-    detail::require(padding_ < entries_, name(), ": padding_index must be below ", entries_);
+    detail::require(entries_ >= 1 && features_ >= 1, *this, ": sizes must be at least 1");
+    detail::require(padding_ < entries_, *this, ": padding_index must be below ", entries_);
     weight = default_random().normal<Scalar>({entries_, features_});
     if (padding_ >= 0) std::fill_n(weight.value.data() + padding_ * features_, features_, Scalar(0));
   }
 
   Shape output_shape(const Shape& ids) const override {
-    detail::require<ShapeError>(ids.rank() < Shape::max_rank, name(), ": expected ids of rank below ", Shape::max_rank,
+    detail::require<ShapeError>(ids.rank() < Shape::max_rank, *this, ": expected ids of rank below ", Shape::max_rank,
                                 ", got shape ", ids);
     std::vector<Index> extents;
     for (int axis = 0; axis < ids.rank(); ++axis) extents.push_back(ids[axis]);

@@ -18,8 +18,8 @@ class Flatten : public Layer<Flatten<Scalar>, Scalar> {
   explicit Flatten(int start_dim = 1, int end_dim = -1) : start_(start_dim), end_(end_dim) {}
 
   Shape output_shape(const Shape& input) const override {
-    const int first = detail::axis_position(start_, input, name()), last = detail::axis_position(end_, input, name());
-    detail::require<ShapeError>(first <= last, name(), ": start_dim lies behind end_dim in shape ", input);
+    const int first = detail::axis_position(start_, input, *this), last = detail::axis_position(end_, input, *this);
+    detail::require<ShapeError>(first <= last, *this, ": start_dim lies behind end_dim in shape ", input);
     std::vector<Index> extents(input.begin(), input.begin() + first);
     extents.push_back(input.product(first, last + 1));
     extents.insert(extents.end(), input.begin() + last + 1, input.end());

@@ -22,11 +22,11 @@ template <class Scalar = float>
 class Gate : public Layer<Gate<Scalar>, Scalar> {
  public:
   explicit Gate(const GateOptions& options = {}) : groups_(options.groups) {
-    detail::require(groups_ >= 1, name(), ": groups must be at least 1");
+    detail::require(groups_ >= 1, *this, ": groups must be at least 1");
   }
 
   Shape output_shape(const Shape& input) const override {
-    detail::require<ShapeError>(input.rank() >= 2 && input[1] % (2 * groups_) == 0, name(),
+    detail::require<ShapeError>(input.rank() >= 2 && input[1] % (2 * groups_) == 0, *this,
                                 ": expected [N, channels, ...] with a multiple of ", 2 * groups_,
                                 " channels, got shape ", input);
     return input.with(1, input[1] / 2);

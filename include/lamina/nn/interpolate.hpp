@@ -83,7 +83,7 @@ class Interpolate : public Layer<Interpolate<Scalar>, Scalar> {
  public:
   explicit Interpolate(Size2 size, const InterpolateOptions& options = {}) : size_(size), options_(options) {
     detail::check_interpolation(*this, options);
-    detail::require(size.h >= 1 && size.w >= 1, name(), ": the size must be at least 1");
+    detail::require(size.h >= 1 && size.w >= 1, *this, ": the size must be at least 1");
   }
 
   Shape output_shape(const Shape& input) const override {

@@ -32,12 +32,12 @@ class LocalResponseNorm : public Layer<LocalResponseNorm<Scalar>, Scalar> {
  public:
   explicit LocalResponseNorm(Index size, const LocalResponseNormOptions& options = {})
       : size_(size), options_(options) {
-    detail::require(size_ >= 1, name(), ": size must be at least 1, got ", size_);
-    detail::require(options_.alpha >= 0 && options_.k >= 0, name(), ": alpha and k must not be negative");
+    detail::require(size_ >= 1, *this, ": size must be at least 1, got ", size_);
+    detail::require(options_.alpha >= 0 && options_.k >= 0, *this, ": alpha and k must not be negative");
   }
 
   Shape output_shape(const Shape& input) const override {
-    detail::require<ShapeError>(input.rank() >= 3, name(), ": expected an input [N, C, ...] of rank 3 or more, got ",
+    detail::require<ShapeError>(input.rank() >= 3, *this, ": expected an input [N, C, ...] of rank 3 or more, got ",
                                 "shape ", input);
     return input;
   }

@@ -17,13 +17,13 @@ template <class Scalar = float>
 class Narrow : public Layer<Narrow<Scalar>, Scalar> {
  public:
   Narrow(int dim, Index start, Index length) : dim_(dim), start_(start), length_(length) {
-    detail::require(start >= 0 && length >= 0, name(), ": start and length must not be negative");
-    detail::require(start <= std::numeric_limits<Index>::max() - length, name(), ": no axis is that long");
+    detail::require(start >= 0 && length >= 0, *this, ": start and length must not be negative");
+    detail::require(start <= std::numeric_limits<Index>::max() - length, *this, ": no axis is that long");
   }
 
   Shape output_shape(const Shape& input) const override {
-    const int axis = detail::axis_position(dim_, input, name());
-    detail::require<ShapeError>(start_ + length_ <= input[axis], name(), ": expected at least ", start_ + length_,
+    const int axis = detail::axis_position(dim_, input, *this);
+    detail::require<ShapeError>(start_ + length_ <= input[axis], *this, ": expected at least ", start_ + length_,
                                 " entries in axis ", axis, ", got shape ", input);
     return input.with(axis, length_);
   }
@@ -38,7 +38,7 @@ class Narrow : public Layer<Narrow<Scalar>, Scalar> {
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
     Tensor<Scalar> y(output_shape(x.shape()));
     if (y.empty()) return y;
-    const detail::AroundAxis axis(x.shape(), dim_, name());
+    const detail::AroundAxis axis(x.shape(), dim_, *this);
     kernels::copy_rows(axis.outer, length_ * axis.inner, std::as_const(x).data() + start_ * axis.inner,
                        axis.n * axis.inner, y.data(), length_ * axis.inner);
     return y;
@@ -49,7 +49,7 @@ class Narrow : public Layer<Narrow<Scalar>, Scalar> {
   }
   Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad) override {
     const auto [shape] = tape.pop<Shape>();
-    const detail::AroundAxis axis(shape, dim_, name());
+    const detail::AroundAxis axis(shape, dim_, *this);
     Tensor<Scalar> dx = Tensor<Scalar>::zeros(shape);
     if (dy.empty()) return dx;
     kernels::copy_rows(axis.outer, length_ * axis.inner, std::as_const(dy).data(), length_ * axis.inner,

@@ -21,8 +21,8 @@ namespace detail {
 /// Throws ShapeError unless the input is [N, C, H, W] with at least one pixel.
 template <class Scalar>
 void require_images(const Module<Scalar>& layer, const Shape& input) {
-  require<ShapeError>(input.rank() == 4, layer.name(), ": expected an input [N, C, H, W], got shape ", input);
-  require<ShapeError>(input[2] >= 1 && input[3] >= 1, layer.name(), ": expected images of at least 1 x 1, got shape ",
+  require<ShapeError>(input.rank() == 4, layer, ": expected an input [N, C, H, W], got shape ", input);
+  require<ShapeError>(input[2] >= 1 && input[3] >= 1, layer, ": expected images of at least 1 x 1, got shape ",
                       input);
 }
 
@@ -35,16 +35,16 @@ struct PoolWindow {
   template <class Scalar>
   void validate(const Module<Scalar>& layer) const {
     const auto at_least = [&](const char* what, Size2 size, Index least) {
-      require(size.h >= least && size.w >= least, layer.name(), ": ", what, " must be at least ", least, ", got ",
+      require(size.h >= least && size.w >= least, layer, ": ", what, " must be at least ", least, ", got ",
               size);
     };
     at_least("kernel_size", kernel, 1);
     at_least("stride", stride, 1);
     at_least("padding", padding, 0);
     at_least("dilation", dilation, 1);
-    require(std::max({kernel.h, kernel.w, dilation.h, dilation.w}) <= largest_window, layer.name(),
+    require(std::max({kernel.h, kernel.w, dilation.h, dilation.w}) <= largest_window, layer,
             ": kernel_size and dilation must be at most ", largest_window);
-    require(padding.h <= kernel.h / 2 && padding.w <= kernel.w / 2, layer.name(),
+    require(padding.h <= kernel.h / 2 && padding.w <= kernel.w / 2, layer,
             ": padding must be at most half of kernel_size ", kernel, ", got ", padding);
   }
 
@@ -66,9 +66,9 @@ struct PoolWindow {
   Shape output_shape(const Module<Scalar>& layer, const Shape& input) const {
     require_images(layer, input);
     const kernels::WindowAxis y = rows(input[2]), x = columns(input[3]);
-    require<ShapeError>(y.out >= 1 && x.out >= 1, layer.name(), ": the window is larger than the padded image, ",
+    require<ShapeError>(y.out >= 1 && x.out >= 1, layer, ": the window is larger than the padded image, ",
                         "got shape ", input);
-    require<ShapeError>(sees_image(y) && sees_image(x), layer.name(), ": a window lies in the padding alone, ",
+    require<ShapeError>(sees_image(y) && sees_image(x), layer, ": a window lies in the padding alone, ",
                         "got shape ", input);
     return {input[0], input[1], y.out, x.out};
   }

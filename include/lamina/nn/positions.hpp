@@ -23,7 +23,7 @@ class LearnedPositions : public JointLayer<LearnedPositions<Scalar>, Scalar> {
   Parameter<Scalar> weight;
 
   LearnedPositions(Index positions, Index features) : positions_(positions), features_(features) {
-    detail::require(positions_ >= 1 && features_ >= 1, name(), ": sizes must be at least 1");
+    detail::require(positions_ >= 1 && features_ >= 1, *this, ": sizes must be at least 1");
     weight = default_random().normal<Scalar>({positions_, features_});
   }
 

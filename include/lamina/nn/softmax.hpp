@@ -11,8 +11,8 @@ namespace lamina {
 
 namespace detail {
 
-template <bool logarithm, class Scalar>
-Tensor<Scalar> softmax(Tensor<Scalar> x, int dim, const std::string& caller) {
+template <bool logarithm, class Scalar, class Caller>
+Tensor<Scalar> softmax(Tensor<Scalar> x, int dim, const Caller& caller) {
   const AroundAxis axis(x.shape(), dim, caller);
   const Scalar* in = std::as_const(x).data();
   Tensor<Scalar> y = x.exclusive() ? std::move(x) : Tensor<Scalar>(x.shape());
@@ -27,13 +27,13 @@ class SoftmaxLayer : public Layer<Derived, Scalar> {
   explicit SoftmaxLayer(int dim) : dim_(dim) {}
 
   Shape output_shape(const Shape& input) const override {
-    AroundAxis(input, dim_, name());
+    AroundAxis(input, dim_, *this);
     return input;
   }
   std::string name() const override { return text(Derived::type_name, "(", dim_, ")"); }
 
  private:
-  Tensor<Scalar> do_infer(Tensor<Scalar> x) const override { return softmax<logarithm>(std::move(x), dim_, name()); }
+  Tensor<Scalar> do_infer(Tensor<Scalar> x) const override { return softmax<logarithm>(std::move(x), dim_, *this); }
   Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {
     Tensor<Scalar> y = do_infer(std::move(x));
     tape.push(y);
@@ -41,7 +41,7 @@ class SoftmaxLayer : public Layer<Derived, Scalar> {
   }
   Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad) override {
     const auto [y] = tape.pop<Tensor<Scalar>>();
-    const AroundAxis axis(y.shape(), dim_, name());
+    const AroundAxis axis(y.shape(), dim_, *this);
     const Scalar* grad = std::as_const(dy).data();
     Tensor<Scalar> dx = dy.exclusive() ? std::move(dy) : Tensor<Scalar>(dy.shape());
     kernels::softmax_backward<logarithm>(axis.outer, axis.n, axis.inner, y.data(), grad, dx.data());

@@ -25,10 +25,10 @@ template <class Derived, class Scalar>
 class ContextAttention : public Layer<Derived, Scalar> {
  public:
   Shape output_shape(const Shape& input) const override {
-    require<ShapeError>(input.rank() == 4 && input[2] > 0 && input[3] > 0, this->name(),
+    require<ShapeError>(input.rank() == 4 && input[2] > 0 && input[3] > 0, *this,
                         ": expected an input [N, C, H, W], got shape ", input);
     const Index channels = self().channels(input[1]);
-    require<ShapeError>(channels > 0, this->name(), ": expected ", self().channel_rule(), ", got shape ", input);
+    require<ShapeError>(channels > 0, *this, ": expected ", self().channel_rule(), ", got shape ", input);
     return input.with(1, channels);
   }
   Members<Scalar> members() override { return {}; }

@@ -136,8 +136,8 @@ class Ham : public Layer<Derived, Scalar> {
   /// bases += eta (mean of `found` [B, S, D, R] over B - bases), then every vector is normalised. Throws StateError for
   /// a ham that keeps no bases, ShapeError for another shape.
   void online_update(const Tensor<Scalar>& found) {
-    require<StateError>(!options_.random_bases, name(), ": online_update without kept bases");
-    require<ShapeError>(found.rank() == 4 && found.dim(0) > 0 && found.shape().tail(1) == bases.shape(), name(),
+    require<StateError>(!options_.random_bases, *this, ": online_update without kept bases");
+    require<ShapeError>(found.rank() == 4 && found.dim(0) > 0 && found.shape().tail(1) == bases.shape(), *this,
                         ": online_update expected bases of shape ", bases.shape(), " for each sample, got shape ",
                         found.shape());
     Tensor<Scalar> mean = Tensor<Scalar>::zeros(bases.shape());
@@ -198,13 +198,13 @@ class Ham : public Layer<Derived, Scalar> {
   const Derived& self() const { return static_cast<const Derived&>(*this); }
 
   Shapes sizes(const Shape& input) const {
-    require<ShapeError>(input.rank() == 4 && input[2] > 0 && input[3] > 0, name(),
+    require<ShapeError>(input.rank() == 4 && input[2] > 0 && input[3] > 0, *this,
                         ": expected an input [N, C, H, W], got shape ", input);
-    require<ShapeError>(input[1] > 0 && input[1] % options_.heads == 0, name(), ": expected channels for ",
+    require<ShapeError>(input[1] > 0 && input[1] % options_.heads == 0, *this, ": expected channels for ",
                         options_.heads, " equal heads, got shape ", input);
     const Index channels = input[1] / options_.heads, pixels = input[2] * input[3];
     const Index d = options_.spatial ? channels : pixels, n = options_.spatial ? pixels : channels;
-    require<ShapeError>(options_.dimension == 0 || d == options_.dimension, name(), ": expected ",
+    require<ShapeError>(options_.dimension == 0 || d == options_.dimension, *this, ": expected ",
                         options_.spatial ? "C / heads" : "H * W", " to be ", options_.dimension, ", got shape ", input);
     return {input[0] * options_.heads, d, n, options_.rank, simd::whole_vectors<Scalar>(options_.rank),
             !options_.spatial};
