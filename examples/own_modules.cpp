@@ -29,8 +29,8 @@ class SwiGLU : public Block<SwiGLU<Scalar>, Scalar> {
 
 // [layer]
 /// y = (x - mean) / sqrt(variance + eps) * weight + bias, with mean and variance over the channels of a group and all
-/// pixels, for each image. Shapes: x and y [N, C, H, W], weight and bias [C]. Throws ValueError unless the groups divide
-/// the channels, ShapeError for another input.
+/// pixels, for each image. Shapes: x and y [N, C, H, W], weight and bias [C]. Throws ValueError unless the groups
+/// divide the channels, ShapeError for another input.
 template <class Scalar = float>
 class GroupNorm : public Layer<GroupNorm<Scalar>, Scalar> {
  public:
@@ -106,14 +106,23 @@ class GroupNorm : public Layer<GroupNorm<Scalar>, Scalar> {
 
 int main() {
   // Gradients against differences, copies, state_dict, shapes, batches.
-  for (const auto& [what, result] : {std::pair("SwiGLU", testing::conforms(SwiGLU<double>(4, 6), {3, 4})),
-                                     std::pair("GroupNorm", testing::conforms(GroupNorm<double>(2, 6), {2, 6, 3, 5}))}) {
+  for (const auto& [what, result] :
+       {std::pair("SwiGLU", testing::conforms(SwiGLU<double>(4, 6), {3, 4})),
+        std::pair("GroupNorm", testing::conforms(GroupNorm<double>(2, 6), {2, 6, 3, 5}))}) {
     std::printf("%s: %s\n", what, result ? "conforms" : result.failure.c_str());
     if (!result) return 1;
   }
 
-  Sequential net{Conv2d(1, 16, 3, {.stride = 2}), GroupNorm(4, 16), ReLU(), Conv2d(16, 16, 3, {.stride = 2}),
-                 GroupNorm(4, 16), ReLU(), AdaptiveAvgPool2d(3), Flatten(), SwiGLU(144, 64), Linear(144, 10)};
+  Sequential net{Conv2d(1, 16, 3, {.stride = 2}),
+                 GroupNorm(4, 16),
+                 ReLU(),
+                 Conv2d(16, 16, 3, {.stride = 2}),
+                 GroupNorm(4, 16),
+                 ReLU(),
+                 AdaptiveAvgPool2d(3),
+                 Flatten(),
+                 SwiGLU(144, 64),
+                 Linear(144, 10)};
   std::puts(summary(net, {1, 1, 28, 28}).c_str());
   DataLoader train(digits(6000), {.batch_size = 64, .shuffle = true});
   DataLoader test(digits(1000, {.first = 6000}), {.batch_size = 500});

@@ -1,6 +1,6 @@
 #include <doctest/doctest.h>
 
-#include "conformance.hpp"
+#include "lamina/testing/conformance.hpp"
 #include "lamina/models/clip.hpp"
 #include "lamina/models/resnet.hpp"
 #include "lamina/nn/batch_norm.hpp"

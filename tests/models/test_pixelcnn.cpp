@@ -1,6 +1,6 @@
 #include <doctest/doctest.h>
 
-#include "conformance.hpp"
+#include "lamina/testing/conformance.hpp"
 #include "lamina/incremental/likelihood.hpp"
 #include "lamina/incremental/sampling.hpp"
 #include "lamina/models/gated_pixelcnn.hpp"

@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "conformance.hpp"
+#include "lamina/testing/conformance.hpp"
 #include "lamina/nn/container.hpp"
 #include "lamina/nn/gelu.hpp"
 #include "lamina/nn/hardsigmoid.hpp"

@@ -2,10 +2,10 @@
 
 #include <cmath>
 
-#include "conformance.hpp"
 #include "lamina/nn/embedding.hpp"
 #include "lamina/nn/positions.hpp"
 #include "lamina/nn/transformer_block.hpp"
+#include "lamina/testing/conformance.hpp"
 #include "message.hpp"
 #include "ragged.hpp"
 

@@ -4,7 +4,6 @@
 #include <utility>
 #include <vector>
 
-#include "conformance.hpp"
 #include "lamina/nn/adaptive_avg_pool2d.hpp"
 #include "lamina/nn/concat.hpp"
 #include "lamina/nn/conv2d.hpp"
@@ -15,6 +14,7 @@
 #include "lamina/nn/sigmoid.hpp"
 #include "lamina/nn/sum.hpp"
 #include "lamina/nn/tanh.hpp"
+#include "lamina/testing/conformance.hpp"
 
 using namespace lamina;
 

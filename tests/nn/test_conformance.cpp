@@ -1,6 +1,6 @@
 #include <doctest/doctest.h>
 
-#include "conformance.hpp"
+#include "lamina/testing/conformance.hpp"
 #include "lamina/nn/container.hpp"
 #include "lamina/nn/identity.hpp"
 #include "lamina/nn/relu.hpp"

@@ -1,6 +1,6 @@
 #include <doctest/doctest.h>
 
-#include "conformance.hpp"
+#include "lamina/testing/conformance.hpp"
 #include "lamina/nn/context/context.hpp"
 #include "lamina/nn/interpolate.hpp"
 #include "lamina/nn/summary.hpp"

@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "conformance.hpp"
+#include "lamina/testing/conformance.hpp"
 #include "lamina/nn/container.hpp"
 #include "lamina/nn/conv2d.hpp"
 

@@ -1,6 +1,6 @@
 #include <doctest/doctest.h>
 
-#include "conformance.hpp"
+#include "lamina/testing/conformance.hpp"
 #include "lamina/nn/concat.hpp"
 #include "lamina/nn/dense_block.hpp"
 #include "lamina/nn/identity.hpp"

@@ -4,7 +4,7 @@
 #include <limits>
 #include <utility>
 
-#include "conformance.hpp"
+#include "lamina/testing/conformance.hpp"
 #include "lamina/nn/container.hpp"
 #include "lamina/nn/dropout.hpp"
 #include "lamina/nn/dropout2d.hpp"

@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "conformance.hpp"
+#include "lamina/testing/conformance.hpp"
 #include "lamina/nn/flatten.hpp"
 
 using namespace lamina;

@@ -6,7 +6,6 @@
 #include <utility>
 #include <vector>
 
-#include "conformance.hpp"
 #include "lamina/nn/attention.hpp"
 #include "lamina/nn/batch_norm.hpp"
 #include "lamina/nn/container.hpp"
@@ -20,6 +19,7 @@
 #include "lamina/nn/linear.hpp"
 #include "lamina/nn/relu.hpp"
 #include "lamina/nn/transformer_block.hpp"
+#include "lamina/testing/conformance.hpp"
 
 using namespace lamina;
 
@@ -170,4 +170,32 @@ TEST_CASE("whether a forward was frozen is remembered until its backward") {
   const Tensor<float> dx = norm.backward(dy, tape);
   CHECK(dx == wanted);
   CHECK(dropout.backward(dx, tape) == dx);
+}
+
+TEST_CASE("forward with InputGrad::skip saves nothing below the lowest trainable layer") {
+  Sequential<float> net{Linear(1000, 1000), Dropout(0.5), Linear(1000, 1000), Linear(1000, 4)};
+  freeze(net[0]);
+  freeze(net[2]);
+  const auto x = Random(1).normal<float>({100, 1000}), dy = Random(2).normal<float>({100, 4});
+  const auto saved = [&](InputGrad input_grad) {  // in tensors of x's size
+    for (auto& [name, parameter, owner] : parameters(net)) parameter->grad = {};
+    Tape tape(3);
+    const std::size_t before = storage_statistics().bytes_in_use;
+    net.forward(x, tape, input_grad);
+    const double used = static_cast<double>(storage_statistics().bytes_in_use - before) / 400000;
+    net.backward(dy, tape, InputGrad::skip);
+    CHECK(tape.empty());
+    return std::pair(used, net.get<Linear<float>>(3).weight.grad);
+  };
+  const auto [all, expected] = saved(InputGrad::compute);
+  const auto [little, gradient] = saved(InputGrad::skip);
+  CHECK(all > 2);
+  CHECK(little < 1.1);
+  CHECK(gradient == expected);
+
+  Tape tape;
+  net.forward(x, tape, InputGrad::skip);
+  CHECK_THROWS_WITH_AS(net.backward(dy, tape),
+                       doctest::Contains("backward wants dx, but forward was told InputGrad::skip"), StateError);
+  CHECK(tape.empty());
 }

@@ -5,7 +5,7 @@
 #include <functional>
 #include <vector>
 
-#include "conformance.hpp"
+#include "lamina/testing/conformance.hpp"
 #include "lamina/nn/hamburger/hamburger.hpp"
 #include "lamina/nn/summary.hpp"
 

@@ -1,12 +1,12 @@
 #include <doctest/doctest.h>
 
-#include "conformance.hpp"
 #include "lamina/core/random.hpp"
 #include "lamina/nn/concat.hpp"
 #include "lamina/nn/identity.hpp"
 #include "lamina/nn/involution.hpp"
 #include "lamina/nn/sum.hpp"
 #include "lamina/nn/visit_inputs.hpp"
+#include "lamina/testing/conformance.hpp"
 
 using namespace lamina;
 

@@ -1,6 +1,6 @@
 #include <doctest/doctest.h>
 
-#include "conformance.hpp"
+#include "lamina/testing/conformance.hpp"
 #include "lamina/nn/linear.hpp"
 
 using namespace lamina;

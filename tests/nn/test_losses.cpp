@@ -5,7 +5,7 @@
 #include <limits>
 #include <vector>
 
-#include "conformance.hpp"
+#include "lamina/testing/conformance.hpp"
 #include "lamina/nn/losses.hpp"
 
 using namespace lamina;

@@ -3,12 +3,12 @@
 #include <thread>
 #include <vector>
 
-#include "conformance.hpp"
 #include "lamina/nn/container.hpp"
 #include "lamina/nn/conv2d.hpp"
 #include "lamina/nn/identity.hpp"
 #include "lamina/nn/linear.hpp"
 #include "lamina/nn/relu.hpp"
+#include "lamina/testing/conformance.hpp"
 
 using namespace lamina;
 
@@ -84,8 +84,10 @@ TEST_CASE("the tape names the module that does not take back what it pushed") {
     net.backward(x, tape);
   };
   CHECK_NOTHROW(run(Sloppy(2, 2)));
-  CHECK_THROWS_WITH_AS(run(Sloppy(2, 1)), "1: Tape: Sloppy() pops less in backward than it pushed in forward", StateError);
-  CHECK_THROWS_WITH_AS(run(Sloppy(1, 2)), "1: Tape: Sloppy() pops more in backward than it pushed in forward", StateError);
+  CHECK_THROWS_WITH_AS(run(Sloppy(2, 1)), "1: Tape: Sloppy() pops less in backward than it pushed in forward",
+                       StateError);
+  CHECK_THROWS_WITH_AS(run(Sloppy(1, 2)), "1: Tape: Sloppy() pops more in backward than it pushed in forward",
+                       StateError);
 
   Tape tape;
   tape.push(1);

@@ -5,13 +5,13 @@
 #include <optional>
 #include <vector>
 
-#include "conformance.hpp"
 #include "lamina/nn/batch_norm.hpp"
 #include "lamina/nn/container.hpp"
 #include "lamina/nn/layer_norm.hpp"
 #include "lamina/nn/local_response_norm.hpp"
 #include "lamina/nn/summary.hpp"
 #include "lamina/nn/tanh.hpp"
+#include "lamina/testing/conformance.hpp"
 
 using namespace lamina;
 

@@ -4,7 +4,7 @@
 #include <limits>
 #include <vector>
 
-#include "conformance.hpp"
+#include "lamina/testing/conformance.hpp"
 #include "lamina/nn/adaptive_avg_pool2d.hpp"
 #include "lamina/nn/avg_pool2d.hpp"
 #include "lamina/nn/max_pool2d.hpp"

@@ -5,7 +5,7 @@
 #include <utility>
 #include <vector>
 
-#include "conformance.hpp"
+#include "lamina/testing/conformance.hpp"
 #include "lamina/nn/container.hpp"
 #include "lamina/nn/losses.hpp"
 #include "lamina/nn/softmax.hpp"

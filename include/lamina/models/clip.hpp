@@ -100,8 +100,8 @@ class FirstToken : public JointLayer<FirstToken<Scalar>, Scalar> {
 
 /// DistilBERT's last hidden state of each sequence's first token, [CLS].
 ///
-/// Shapes: N packed sequences, or ids [N, L] -> [N, features]. State_dict keys "model.KEY" with DistilBert's. Errors are
-/// DistilBert's.
+/// Shapes: N packed sequences, or ids [N, L] -> [N, features]. State_dict keys "model.KEY" with DistilBert's. Errors
+/// are DistilBert's.
 template <class Scalar = float>
 class TextEncoder : public Block<TextEncoder<Scalar>, Scalar> {
  public:

@@ -26,12 +26,11 @@ struct DistilBertOptions {
 ///
 ///   h = dropout(norm(word[id] + position)),   then `layers` post-norm TransformerBlocks with GELU and eps = 1e-12
 ///
-/// Shapes: a packed batch of token ids -> the last hidden states [tokens, features]; ids [L] or [N, L], all of them real
-/// tokens, -> [..., L, features].
-/// Parameters: 66,362,880 with the options' defaults. Linear weights and embeddings start from N(0, 0.02^2), biases
-/// from zeros. The state_dict keys are those of Hugging Face's DistilBertModel; see distilbert_state() for checkpoints
-/// of models around it. Throws as Embedding for ids beyond the vocabulary, as LearnedPositions for a sequence that is
-/// too long.
+/// Shapes: a packed batch of token ids -> the last hidden states [tokens, features]; ids [L] or [N, L], all of them
+/// real tokens, -> [..., L, features]. Parameters: 66,362,880 with the options' defaults. Linear weights and embeddings
+/// start from N(0, 0.02^2), biases from zeros. The state_dict keys are those of Hugging Face's DistilBertModel; see
+/// distilbert_state() for checkpoints of models around it. Throws as Embedding for ids beyond the vocabulary, as
+/// LearnedPositions for a sequence that is too long.
 template <class Scalar = float>
 class DistilBert : public Block<DistilBert<Scalar>, Scalar> {
  public:

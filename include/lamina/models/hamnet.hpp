@@ -72,8 +72,8 @@ class PadToAligned : public Layer<PadToAligned<Scalar>, Scalar> {
   Index stride_;
 };
 
-/// Coarse features [N, K, h, w] interpolated to the aligned_size of images [N, C, H, W], and cut to H x W. Of the images
-/// only the size is looked at; there is no gradient for them. Throws ValueError for a stride below 1 and for
+/// Coarse features [N, K, h, w] interpolated to the aligned_size of images [N, C, H, W], and cut to H x W. Of the
+/// images only the size is looked at; there is no gradient for them. Throws ValueError for a stride below 1 and for
 /// align_corners with nearest, ShapeError for other inputs.
 template <class Scalar = float>
 class BackToImages : public JointLayer<BackToImages<Scalar>, Scalar> {

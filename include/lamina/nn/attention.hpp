@@ -110,8 +110,8 @@ struct MultiHeadAttentionOptions {
   std::array<const char*, 4> keys{"q_proj", "k_proj", "v_proj", "out_proj"};  ///< names of the four linear maps
 };
 
-/// Multi-head self-attention (Vaswani et al. 2017, section 3.2.2): y = out(attention(q(x), k(x), v(x))) with linear maps
-/// and ScaledDotProductAttention. Shapes and errors are those of its parts; y has x's shape.
+/// Multi-head self-attention (Vaswani et al. 2017, section 3.2.2): y = out(attention(q(x), k(x), v(x))) with linear
+/// maps and ScaledDotProductAttention. Shapes and errors are those of its parts; y has x's shape.
 template <class Scalar = float>
 class MultiHeadAttention : public Block<MultiHeadAttention<Scalar>, Scalar> {
  public:
@@ -130,7 +130,9 @@ class MultiHeadAttention : public Block<MultiHeadAttention<Scalar>, Scalar> {
     return run(out, run(attend_, std::move(queries), std::move(keys), std::move(values)));
   }
 
-  Members<Scalar> members() override { return {{keys_[0], q}, {keys_[1], k}, {keys_[2], v}, {keys_[3], out}, {"", attend_}}; }
+  Members<Scalar> members() override {
+    return {{keys_[0], q}, {keys_[1], k}, {keys_[2], v}, {keys_[3], out}, {"", attend_}};
+  }
 
  private:
   ScaledDotProductAttention<Scalar> attend_;

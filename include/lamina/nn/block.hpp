@@ -1,7 +1,8 @@
 #pragma once
 
-#include <cstdlib>
 #include <cxxabi.h>
+
+#include <cstdlib>
 #include <memory>
 #include <string>
 #include <typeinfo>

@@ -18,8 +18,8 @@ using FieldValue = std::variant<bool, Index, double, std::string, Size2, Padding
 struct Field {
   std::string name;
   FieldValue value;
-  bool positional;   ///< an argument of the constructor: the name leaves its name away
-  bool is_default;   ///< the name of the layer does not mention it
+  bool positional;  ///< an argument of the constructor: the name leaves its name away
+  bool is_default;  ///< the name of the layer does not mention it
 
   friend bool operator==(const Field& a, const Field& b) { return a.name == b.name && a.value == b.value; }
 };

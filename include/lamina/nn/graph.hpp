@@ -12,8 +12,8 @@ namespace lamina {
 template <class Scalar = float>
 struct Node {
   const Primitive<Scalar>* layer;
-  std::string path;                     ///< as in state_dict keys; "" for the model itself, or a layer without a name
-  std::vector<Index> inputs, outputs;   ///< edges
+  std::string path;                    ///< as in state_dict keys; "" for the model itself, or a layer without a name
+  std::vector<Index> inputs, outputs;  ///< edges
   Index multiply_adds;
 
   /// The layer as the type that it is, or null: `if (const auto* conv = node.template as<Conv2d<float>>())`.
@@ -40,8 +40,8 @@ template <class Scalar = float>
 struct Graph {
   std::vector<Node<Scalar>> nodes;
   std::vector<Scope<Scalar>> scopes;
-  std::vector<Shape> shapes;             ///< of the edges
-  std::vector<Index> inputs, outputs;    ///< edges of the model
+  std::vector<Shape> shapes;           ///< of the edges
+  std::vector<Index> inputs, outputs;  ///< edges of the model
 
   const Shape& shape(Index edge) const { return shapes[static_cast<std::size_t>(edge)]; }
 

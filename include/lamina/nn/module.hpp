@@ -80,9 +80,10 @@ class Module : public ModuleBase {
   /// Of several values, all results.
   Few<Tensor<Scalar>> infer(Values<Scalar> inputs) const;
 
-  /// If it throws, the tape is as it was before.
-  Tensor<Scalar> forward(Value<Scalar> x, Tape& tape);
-  Few<Tensor<Scalar>> forward(Values<Scalar> inputs, Tape& tape);
+  /// If it throws, the tape is as it was before. With InputGrad::skip, which backward must then be given too, nothing
+  /// is saved below the lowest trainable layer.
+  Tensor<Scalar> forward(Value<Scalar> x, Tape& tape, InputGrad input_grad = InputGrad::compute);
+  Few<Tensor<Scalar>> forward(Values<Scalar> inputs, Tape& tape, InputGrad input_grad = InputGrad::compute);
 
   /// dy is d(loss)/d(y) for the y of the last forward on the tape that has not been taken back yet; the result is
   /// d(loss)/d(x), or an empty tensor with InputGrad::skip (the first layer of a network need not compute it). What

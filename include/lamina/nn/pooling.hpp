@@ -22,8 +22,7 @@ namespace detail {
 template <class Scalar>
 void require_images(const Module<Scalar>& layer, const Shape& input) {
   require<ShapeError>(input.rank() == 4, layer, ": expected an input [N, C, H, W], got shape ", input);
-  require<ShapeError>(input[2] >= 1 && input[3] >= 1, layer, ": expected images of at least 1 x 1, got shape ",
-                      input);
+  require<ShapeError>(input[2] >= 1 && input[3] >= 1, layer, ": expected images of at least 1 x 1, got shape ", input);
 }
 
 /// The sliding window of MaxPool2d and AvgPool2d.
@@ -35,8 +34,7 @@ struct PoolWindow {
   template <class Scalar>
   void validate(const Module<Scalar>& layer) const {
     const auto at_least = [&](const char* what, Size2 size, Index least) {
-      require(size.h >= least && size.w >= least, layer, ": ", what, " must be at least ", least, ", got ",
-              size);
+      require(size.h >= least && size.w >= least, layer, ": ", what, " must be at least ", least, ", got ", size);
     };
     at_least("kernel_size", kernel, 1);
     at_least("stride", stride, 1);
@@ -66,10 +64,10 @@ struct PoolWindow {
   Shape output_shape(const Module<Scalar>& layer, const Shape& input) const {
     require_images(layer, input);
     const kernels::WindowAxis y = rows(input[2]), x = columns(input[3]);
-    require<ShapeError>(y.out >= 1 && x.out >= 1, layer, ": the window is larger than the padded image, ",
-                        "got shape ", input);
-    require<ShapeError>(sees_image(y) && sees_image(x), layer, ": a window lies in the padding alone, ",
-                        "got shape ", input);
+    require<ShapeError>(y.out >= 1 && x.out >= 1, layer, ": the window is larger than the padded image, ", "got shape ",
+                        input);
+    require<ShapeError>(sees_image(y) && sees_image(x), layer, ": a window lies in the padding alone, ", "got shape ",
+                        input);
     return {input[0], input[1], y.out, x.out};
   }
 

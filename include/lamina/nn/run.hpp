@@ -138,16 +138,19 @@ class Shaping final : public Flow<Scalar> {
 template <class Scalar>
 class Training final : public Computing<Scalar> {
  public:
-  static Values<Scalar> forward(Module<Scalar>& module, Values<Scalar> inputs, Tape& tape) {
+  static Values<Scalar> forward(Module<Scalar>& module, Values<Scalar> inputs, Tape& tape,
+                                InputGrad input_grad = InputGrad::compute) {
     tape.check_waiting(module);
     const Tape::Mark begin = tape.mark();
     Training flow(tape);
     try {
-      const Few<Index> in = flow.numbered(inputs);
+      const bool input_saved = input_grad == InputGrad::compute;
+      const Few<Index> in = flow.numbered(inputs, input_saved);
       Values<Scalar> results = flow.settled(flow.all(module, std::move(inputs)));
       Few<Shape> shapes;
       for (std::size_t i = 0; i < results.size(); ++i) shapes.push_back(results[i].shape());
-      tape.push_frame({&module, begin, flow.count_, in, numbers(results), std::move(shapes)});
+      tape.push_frame({&module, begin, static_cast<Index>(flow.needed_.size()), in, numbers(results), std::move(shapes),
+                       input_saved});
       return results;
     } catch (Error& error) {
       tape.rewind(begin);
@@ -170,6 +173,9 @@ class Training final : public Computing<Scalar> {
       tape.rewind(frame.begin);
     };
     try {
+      for (std::size_t i = 0; i < needs.size(); ++i)
+        require<StateError>(frame.input_saved || needs[i] == InputGrad::skip, module,
+                            ": backward wants dx, but forward was told InputGrad::skip");
       require(dy.size() <= frame.outputs.size(), module, ": has ", frame.outputs.size(), " results, got ", dy.size(),
               " gradients");
       for (std::size_t i = 0; i < dy.size(); ++i)
@@ -197,15 +203,27 @@ class Training final : public Computing<Scalar> {
     // A flow is said for const modules; forward() was called on one that is not, and this layer is a part of it.
     auto& own = const_cast<Primitive<Scalar>&>(layer);
     Tape::Node node{&own, tape_.mark(), numbers(inputs), {}, {}};
+    bool needed = false;
+    for (std::size_t i = 0; i < inputs.size(); ++i)
+      needed |= inputs[i].id_ >= 0 && needed_[static_cast<std::size_t>(inputs[i].id_)];
+    needed = needed || trainable(layer);
     Values<Scalar> results = own.forward_values(std::move(inputs), tape_, activation);
-    node.outputs = numbered(results);
+    node.outputs = numbered(results, needed);
+    if (!needed) {
+      tape_.rewind(node.begin);
+      return results;
+    }
     for (std::size_t i = 0; results.size() > 1 && i < results.size(); ++i) node.shapes.push_back(results[i].shape());
     tape_.nodes_.push_back(std::move(node));
     return results;
   }
 
-  Few<Index> numbered(Values<Scalar>& values) {
-    for (std::size_t i = 0; i < values.size(); ++i) values[i].id_ = count_++;
+  /// Gives values numbers; whether anybody may want their gradients.
+  Few<Index> numbered(Values<Scalar>& values, bool needed) {
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      values[i].id_ = static_cast<Index>(needed_.size());
+      needed_.push_back(needed);
+    }
     return numbers(values);
   }
   static Few<Index> numbers(const Values<Scalar>& values) {
@@ -266,13 +284,12 @@ class Training final : public Computing<Scalar> {
       Few<InputGrad> wanted;
       for (std::size_t i = 0; i < node.inputs.size(); ++i)
         wanted.push_back(node.inputs[i] >= 0 && needed[static_cast<std::size_t>(node.inputs[i])] ? InputGrad::compute
-                                                                                                : InputGrad::skip);
+                                                                                                 : InputGrad::skip);
       tape.floor_ = node.begin.entries;
       tape.current_ = &layer;
       Few<Tensor<Scalar>> parts = layer.backward_values(std::move(results), tape, wanted);
-      require<StateError>(
-          tape.entries_.size() == node.begin.entries && tape.frames_.size() == node.begin.frames, "Tape: ", layer,
-          " pops less in backward than it pushed in forward");
+      require<StateError>(tape.entries_.size() == node.begin.entries && tape.frames_.size() == node.begin.frames,
+                          "Tape: ", layer, " pops less in backward than it pushed in forward");
       for (std::size_t i = 0; i < parts.size(); ++i) accumulate(node.inputs[i], std::move(parts[i]));
     }
     failed.clear();
@@ -283,7 +300,7 @@ class Training final : public Computing<Scalar> {
   }
 
   Tape& tape_;
-  Index count_ = 0;
+  std::vector<char> needed_;  // of the values
 };
 
 template <class Scalar>
@@ -311,12 +328,12 @@ Tensor<Scalar> Module<Scalar>::infer(Value<Scalar> x) const {
 }
 
 template <class Scalar>
-Few<Tensor<Scalar>> Module<Scalar>::forward(Values<Scalar> inputs, Tape& tape) {
-  return detail::tensors_of(detail::Training<Scalar>::forward(*this, std::move(inputs), tape));
+Few<Tensor<Scalar>> Module<Scalar>::forward(Values<Scalar> inputs, Tape& tape, InputGrad input_grad) {
+  return detail::tensors_of(detail::Training<Scalar>::forward(*this, std::move(inputs), tape, input_grad));
 }
 template <class Scalar>
-Tensor<Scalar> Module<Scalar>::forward(Value<Scalar> x, Tape& tape) {
-  return std::move(forward(Values<Scalar>(std::move(x)), tape)[0]);
+Tensor<Scalar> Module<Scalar>::forward(Value<Scalar> x, Tape& tape, InputGrad input_grad) {
+  return std::move(forward(Values<Scalar>(std::move(x)), tape, input_grad)[0]);
 }
 
 template <class Scalar>

@@ -39,8 +39,8 @@ class Sequences {
 
 namespace detail {
 
-/// The sequences of a dense batch: x [L, D] is one, [N, L, D] are N, maybe none. Throws ShapeError, naming the caller, for another
-/// shape.
+/// The sequences of a dense batch: x [L, D] is one, [N, L, D] are N, maybe none. Throws ShapeError, naming the caller,
+/// for another shape.
 template <class Caller>
 Sequences dense_sequences(const Caller& caller, const Shape& x, Index features) {
   require<ShapeError>((x.rank() == 2 || x.rank() == 3) && x[-1] == features && x[-2] > 0, caller,

@@ -21,8 +21,7 @@ class Sum : public Branches<Sum<Scalar>, Scalar> {
     while (!results.done()) {
       Value<Scalar> next = results.take();
       const auto& shapes = results.shapes();
-      if (shapes.back() != shapes[0])
-        this->mismatch(shapes, 0, shapes.size() - 1, "branches must give the same shape");
+      if (shapes.back() != shapes[0]) this->mismatch(shapes, 0, shapes.size() - 1, "branches must give the same shape");
       y = run(add_, std::move(y), std::move(next));
     }
     return y;

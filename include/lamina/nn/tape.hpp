@@ -117,6 +117,7 @@ class Tape {
     Index values;
     Few<Index> inputs, outputs;
     Few<Shape> shapes;
+    bool input_saved;  // what a gradient of the inputs needs
   };
 
   Mark mark() const { return {entries_.size(), nodes_.size(), frames_.size()}; }
@@ -163,7 +164,7 @@ class Tape {
   std::vector<Frame> frames_;
   std::unordered_map<const ModuleBase*, Index> waiting_;  // frames of each module
   Index limit_ = 1000;
-  std::size_t floor_ = 0;                // entries below belong to somebody else
+  std::size_t floor_ = 0;  // entries below belong to somebody else
   bool replays_ = false;
   const ModuleBase* current_ = nullptr;  // whose backward runs
   Random random_;

@@ -81,7 +81,7 @@ class Value {
 
   const Shape& shape() const { return abstract_ ? shape_ : tensor.shape(); }
 
-  Tensor<Scalar> tensor;                             ///< a layer's input and result; not to be looked at in a flow
+  Tensor<Scalar> tensor;                            ///< a layer's input and result; not to be looked at in a flow
   std::shared_ptr<const Sequences> sequences = {};  ///< none: a dense batch
 
  private:

@@ -216,7 +216,7 @@ class FitRun {
 
   /// One step; returns the loss and the gradients' norm.
   std::pair<double, double> train_batch(Tensor<Scalar> inputs, const Labels& targets, Index batch, Average& average) {
-    Few<Tensor<Scalar>> outputs = net_.forward(Values<Scalar>(std::move(inputs)), tape_), gradients;
+    Few<Tensor<Scalar>> outputs = net_.forward(Values<Scalar>(std::move(inputs)), tape_, InputGrad::skip), gradients;
     if (options_.metric) average.count += options_.metric(outputs[0], targets);
     double loss = 0;
     for (std::size_t i = 0; i < outputs.size(); ++i) {

@@ -5,6 +5,7 @@
 #include <ostream>
 #include <string>
 
+#include "lamina/nn/graph.hpp"
 #include "lamina/nn/state.hpp"
 
 /// The conformance suite: what every layer must satisfy, whatever it computes.
@@ -17,7 +18,8 @@
 /// 3. infer leaves the layer as it was and, unless training differs, equals forward;
 /// 4. output_shape tells the truth; a clone is equal and independent; the state_dict round-trips;
 /// 5. with InputGrad::skip the parameter gradients stay the same and no dx comes back;
-/// 6. infer gives a sample the same bits alone and anywhere in a batch; a batch may be empty, in training, too.
+/// 6. infer gives a sample the same bits alone and anywhere in a batch; a batch may be empty, in training, too;
+/// 7. the recorded graph, run layer by layer, gives infer's bits, and its shapes are true.
 namespace lamina::testing {
 
 struct ConformanceOptions {
@@ -53,6 +55,20 @@ Worst worst_difference(const Tensor<Scalar>& a, const Tensor<Scalar>& b) {
     if (!(error <= worst.error)) worst = {error, i};
   }
   return worst;
+}
+
+/// What a model's recorded graph gives, run layer by layer as it stands, without any fusion.
+template <class Scalar>
+Tensor<Scalar> run_graph(const Graph<Scalar>& graph, const Value<Scalar>& input) {
+  std::vector<Value<Scalar>> edges(graph.shapes.size());
+  edges[static_cast<std::size_t>(graph.inputs[0])] = input;
+  for (const Node<Scalar>& node : graph.nodes) {
+    Values<Scalar> in;
+    for (const Index edge : node.inputs) in.push_back(edges[static_cast<std::size_t>(edge)]);
+    const Values<Scalar> out = node.layer->infer_values(std::move(in), Activation::none);
+    for (std::size_t i = 0; i < out.size(); ++i) edges[static_cast<std::size_t>(node.outputs[i])] = out[i];
+  }
+  return edges[static_cast<std::size_t>(graph.outputs[0])].tensor;
 }
 
 namespace detail {
@@ -158,6 +174,9 @@ inline Conformance check_layer(const Module<double>& original, const Shape& shap
     return fail(text("output_shape says ", layer->output_shape(shape), ", infer gives ", inferred.shape()));
   if (state_dict(*layer) != before) return fail("infer changed the state");
   if (!(layer->infer(x) == inferred)) return fail("infer twice gives different results");
+  const Graph<double> graph = record(*layer, shape);
+  if (graph.shape(graph.outputs[0]) != inferred.shape()) return fail("the graph has another shape");
+  if (!(run_graph(graph, Value<double>(x)) == inferred)) return fail("the graph gives other bits than infer");
 
   Tape tape(draws);
   const Tensor<double> y = layer->forward(x, tape);
