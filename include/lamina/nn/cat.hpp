@@ -48,6 +48,7 @@ class Cat : public JointLayer<Cat<Scalar>, Scalar> {
     Scalar* out = y.data();
     for (std::size_t i = 0; i < x.size(); ++i) {
       const Tensor<Scalar> part = std::move(x[i].tensor);
+      if (part.empty()) continue;
       const Index columns = part.dim(dim_) * inner;
       kernels::copy_rows(outer, columns, part.data(), columns, out, n * inner);
       out += columns;
@@ -70,7 +71,7 @@ class Cat : public JointLayer<Cat<Scalar>, Scalar> {
       Tensor<Scalar> part;
       if (needs[i] == InputGrad::compute) {
         part = Tensor<Scalar>(shapes[i]);
-        kernels::copy_rows(outer, columns, from, n * inner, part.data(), columns);
+        if (!part.empty()) kernels::copy_rows(outer, columns, from, n * inner, part.data(), columns);
       }
       parts.push_back(std::move(part));
       from += columns;

@@ -117,7 +117,7 @@ class DenseBlock : public Layer<DenseBlock<Scalar>, Scalar> {
     const Index c = coefficients.dim(1);
     Tensor<Scalar> result(y.shape().with(1, c));
     const Scalar* const mean = coefficients.data();
-    kernels::normalize_relu(sizes(y.shape(), c), y.data(), y.numel() / y.dim(0), mean, mean + c, mean + 2 * c,
+    kernels::normalize_relu(sizes(y.shape(), c), y.data(), y.shape().product(1, 4), mean, mean + c, mean + 2 * c,
                             result.data());
     return result;
   }
@@ -196,7 +196,7 @@ class DenseBlock : public Layer<DenseBlock<Scalar>, Scalar> {
       const Tensor<Scalar> h = normalized(y, coefficients);
       const Tensor<Scalar> dh = convolution_of(layer).backward_of(h, std::move(dz), InputGrad::compute);
       const kernels::ChannelShape s = sizes(y.shape(), c);
-      const Index stride = y.numel() / y.dim(0);
+      const Index stride = y.shape().product(1, 4);
       const Scalar* const means = coefficients.data();
       kernels::normalize_relu_gradient_sums(s, y.data(), stride, means, h.data(), dh.data(), dy_sum.data(),
                                             product_sum.data());

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -15,6 +16,7 @@ struct Node {
   std::string path;                    ///< as in state_dict keys; "" for the model itself, or a layer without a name
   std::vector<Index> inputs, outputs;  ///< edges
   Index multiply_adds;
+  std::shared_ptr<const Sequences> sequences;  ///< of its inputs, if they are packed
 
   /// The layer as the type that it is, or null: `if (const auto* conv = node.template as<Conv2d<float>>())`.
   template <class L>
@@ -107,7 +109,7 @@ class Recording final : public Flow<Scalar> {
   }
 
   Values<Scalar> layer(const Primitive<Scalar>& layer, Values<Scalar> inputs) override {
-    Node<Scalar> node{&layer, path_of(layer), {}, {}, layer.multiply_adds_of(inputs)};
+    Node<Scalar> node{&layer, path_of(layer), {}, {}, layer.multiply_adds_of(inputs), inputs[0].sequences};
     for (std::size_t i = 0; i < inputs.size(); ++i) node.inputs.push_back(inputs[i].id_);
     const Few<Shape> shapes = layer.output_shapes(inputs);
     Values<Scalar> results;

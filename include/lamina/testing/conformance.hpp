@@ -65,6 +65,7 @@ Tensor<Scalar> run_graph(const Graph<Scalar>& graph, const Value<Scalar>& input)
   for (const Node<Scalar>& node : graph.nodes) {
     Values<Scalar> in;
     for (const Index edge : node.inputs) in.push_back(edges[static_cast<std::size_t>(edge)]);
+    in[0].sequences = node.sequences;
     const Values<Scalar> out = node.layer->infer_values(std::move(in), Activation::none);
     for (std::size_t i = 0; i < out.size(); ++i) edges[static_cast<std::size_t>(node.outputs[i])] = out[i];
   }
