@@ -3,7 +3,16 @@
 #include <limits>
 #include <vector>
 
-#include "lamina/lamina.hpp"
+#include "lamina/nn/adaptive_avg_pool2d.hpp"
+#include "lamina/nn/avg_pool2d.hpp"
+#include "lamina/nn/batch_norm.hpp"
+#include "lamina/nn/concat.hpp"
+#include "lamina/nn/conv2d.hpp"
+#include "lamina/nn/identity.hpp"
+#include "lamina/nn/involution.hpp"
+#include "lamina/nn/linear.hpp"
+#include "lamina/nn/max_pool2d.hpp"
+#include "lamina/nn/narrow.hpp"
 #include "message.hpp"
 
 using namespace lamina;
