@@ -83,6 +83,7 @@ class Module : public ModuleBase {
   /// If it throws, the tape is as it was before. With InputGrad::skip, which backward must then be given too, nothing
   /// is saved below the lowest trainable layer.
   Tensor<Scalar> forward(Value<Scalar> x, Tape& tape, InputGrad input_grad = InputGrad::compute);
+  Tensor<Scalar> forward(Value<Scalar> x1, Value<Scalar> x2, Tape& tape, InputGrad input_grad = InputGrad::compute);
   Few<Tensor<Scalar>> forward(Values<Scalar> inputs, Tape& tape, InputGrad input_grad = InputGrad::compute);
 
   /// dy is d(loss)/d(y) for the y of the last forward on the tape that has not been taken back yet; the result is

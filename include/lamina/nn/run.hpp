@@ -337,6 +337,11 @@ Tensor<Scalar> Module<Scalar>::forward(Value<Scalar> x, Tape& tape, InputGrad in
 }
 
 template <class Scalar>
+Tensor<Scalar> Module<Scalar>::forward(Value<Scalar> x1, Value<Scalar> x2, Tape& tape, InputGrad input_grad) {
+  return std::move(forward(Values<Scalar>(std::move(x1), std::move(x2)), tape, input_grad)[0]);
+}
+
+template <class Scalar>
 Few<Tensor<Scalar>> Module<Scalar>::backward(Few<Tensor<Scalar>> dy, Tape& tape, InputGrad input_grad) {
   return detail::Training<Scalar>::backward(*this, std::move(dy), tape, input_grad);
 }
