@@ -106,9 +106,8 @@ class GroupNorm : public Layer<GroupNorm<Scalar>, Scalar> {
 
 int main() {
   // Gradients against differences, copies, state_dict, shapes, batches.
-  for (const auto& [what, result] :
-       {std::pair("SwiGLU", testing::conforms(SwiGLU<double>(4, 6), {3, 4})),
-        std::pair("GroupNorm", testing::conforms(GroupNorm<double>(2, 6), {2, 6, 3, 5}))}) {
+  for (const auto& [what, result] : {std::pair("SwiGLU", conforms(SwiGLU<double>(4, 6), {3, 4})),
+                                     std::pair("GroupNorm", conforms(GroupNorm<double>(2, 6), {2, 6, 3, 5}))}) {
     std::printf("%s: %s\n", what, result ? "conforms" : result.failure.c_str());
     if (!result) return 1;
   }

@@ -10,6 +10,7 @@
 #include "lamina/nn/dropout.hpp"
 #include "lamina/nn/identity.hpp"
 #include "lamina/nn/linear.hpp"
+#include "lamina/nn/multiply.hpp"
 #include "lamina/nn/named_modules.hpp"
 #include "lamina/nn/relu.hpp"
 #include "lamina/nn/silu.hpp"
@@ -19,7 +20,6 @@
 #include "lamina/testing/conformance.hpp"
 
 using namespace lamina;
-using testing::conforms;
 
 namespace {
 
