@@ -106,7 +106,7 @@ class GoogLeNet : public Block<GoogLeNet<Scalar>, Scalar> {
     if (auxiliary) aux2 = run(aux2_, x);
     x = run(head_, run(late_, std::move(x)));
     if (auxiliary) return {std::move(x), std::move(aux2), std::move(aux1)};
-    return std::move(x);
+    return x;
   }
   Members<Scalar> members() override {
     Members<Scalar> result{{"", early_}, {"", middle_}, {"", late_}};
