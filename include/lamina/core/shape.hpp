@@ -44,9 +44,9 @@ class Shape {
     for (Index extent : extents) extents_[static_cast<std::size_t>(rank_++)] = extent;
     Index count = 1;
     for (Index extent : extents) {
-      detail::require<ShapeError>(extent >= 0, "Shape: extents must not be negative, got ", to_string());
+      detail::require<ShapeError>(extent >= 0, "Shape: extents must not be negative, got ", *this);
       detail::require<ShapeError>(extent == 0 || count <= std::numeric_limits<Index>::max() / 64 / extent,
-                                  "Shape: ", to_string(), " has more elements than can be addressed");
+                                  "Shape: ", *this, " has more elements than can be addressed");
       count *= extent;
     }
   }
