@@ -51,11 +51,13 @@ class GroupNorm : public Layer<GroupNorm<Scalar>, Scalar> {
 
  private:
   using Column = Eigen::Array<Scalar, Eigen::Dynamic, 1>;
-  Index rows(const Shape& x) const { return x[0] * groups_; }
+  /// The rows of x are the groups of its images.
+  auto rows(Tensor<Scalar>& x) const { return x.matrix(x.dim(0) * groups_, x.shape().product(1, 4) / groups_); }
 
   /// x with mean 0 and variance 1 in each of its rows; the factors are kept.
   Tensor<Scalar> normalized(Tensor<Scalar> x, Column& factors) const {
-    auto values = x.matrix(rows(output_shape(x.shape())), x.numel() / rows(x.shape()));
+    output_shape(x.shape());
+    auto values = rows(x);
     values.colwise() -= values.rowwise().mean().eval();
     factors = (values.array().square().rowwise().mean() + static_cast<Scalar>(eps_)).rsqrt();
     values.array().colwise() *= factors;
@@ -92,7 +94,7 @@ class GroupNorm : public Layer<GroupNorm<Scalar>, Scalar> {
       if (bias.requires_grad) bias.gradient()(c) += d.segment(first, n).sum();
       d.segment(first, n) *= weight.value(c);
     });
-    auto dx = dy.matrix(rows(dy.shape()), dy.numel() / rows(dy.shape())).array();
+    auto dx = rows(dy).array();
     const auto x = normal.matrix(dx.rows(), dx.cols()).array();
     const Column along = (dx * x).rowwise().mean(), mean = dx.rowwise().mean();
     dx = ((dx - x.colwise() * along).colwise() - mean).colwise() * factors;
