@@ -22,7 +22,8 @@ class SwiGLU : public Block<SwiGLU<Scalar>, Scalar> {
 
   Members<Scalar> members() override { return {{"gate", gate}, {"up", up}, {"down", down}}; }
   Value<Scalar> flow(Flow<Scalar>& run, Value<Scalar> x) const {
-    return run(down, run(multiply, run(silu, run(gate, x)), run(up, x)));
+    Value<Scalar> open = run(silu, run(gate, x));
+    return run(down, run(multiply, std::move(open), run(up, std::move(x))));
   }
 };
 // [block]
