@@ -4,7 +4,6 @@
 #include <cstdlib>
 #include <filesystem>
 
-#include "lamina/testing/conformance.hpp"
 #include "lamina/data/loader.hpp"
 #include "lamina/data/scenes.hpp"
 #include "lamina/data/segmentation.hpp"
@@ -13,6 +12,7 @@
 #include "lamina/nn/avg_pool2d.hpp"
 #include "lamina/nn/summary.hpp"
 #include "lamina/optim/sgd.hpp"
+#include "lamina/testing/conformance.hpp"
 #include "lamina/train/segmentation.hpp"
 
 using namespace lamina;
@@ -76,12 +76,10 @@ TEST_CASE("AtInputSize pads to k stride + 1 and cuts") {
     for (Index j = 0; j < 4; ++j) CHECK(y(0, 1, 4 * i, 4 * j) == doctest::Approx(coarse(0, 1, i, j)).epsilon(1e-12));
   CHECK(net.name() == "AtInputSize(bilinear, align_corners, stride=4)");
   CHECK(AtInputSize<double>(strided(), corners).name() == "AtInputSize(bilinear, align_corners)");
-  CHECK_THROWS_WITH_AS(AtInputSize<double>(strided(), corners, 0), "AtInputSize: stride must be at least 1, got 0",
+  CHECK_THROWS_WITH_AS(AtInputSize<double>(strided(), corners, 0), "PadToAligned(0): stride must be at least 1, got 0",
                        ValueError);
   CHECK_THROWS_WITH_AS(net.padded(Tensor<double>({1, 2, 0, 3})),
-                       "AtInputSize(bilinear, align_corners, stride=4): expected images [N, C, H, W], got shape "
-                       "[1, 2, 0, 3]",
-                       ShapeError);
+                       "PadToAligned(4): expected images [N, C, H, W], got shape [1, 2, 0, 3]", ShapeError);
   CHECK(hamnet<float>(small(Context::none)).name() == "AtInputSize(bilinear, align_corners, stride=8)");
 }
 

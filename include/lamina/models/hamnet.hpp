@@ -136,6 +136,10 @@ class AtInputSize : public Block<AtInputSize<Scalar>, Scalar> {
     return run(back_, std::move(coarse), std::move(x));
   }
   Members<Scalar> members() override { return {{"", pad_}, {"", net}, {"", back_}}; }
+  std::string name() const override {
+    const std::string back = back_.name();
+    return "AtInputSize" + back.substr(back.find('('));
+  }
 
   /// The images as the net sees them.
   Tensor<Scalar> padded(Tensor<Scalar> x) const { return pad_.infer(std::move(x)); }

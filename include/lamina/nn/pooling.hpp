@@ -73,7 +73,7 @@ struct PoolWindow {
 
  private:
   kernels::WindowAxis axis(Index in, Index size, Index step, Index pad, Index spacing) const {
-    step = std::min(step, in + 2 * pad);  // the second window would begin behind the image
+    step = std::min(step, in + 2 * pad + spacing * (size - 1) + 1);  // beyond, there is no second window
     const Index room = in + 2 * pad - spacing * (size - 1) - 1 + (ceil_mode ? step - 1 : 0);
     Index out = room < 0 ? 0 : room / step + 1;
     if (ceil_mode && (out - 1) * step >= in + pad) --out;  // the last window would begin behind the image
