@@ -101,7 +101,8 @@ class MaskedRing {
     Tensor<Scalar> y({inputs.dim(0), outputs_, 1, 1});
     const Scalar* const bias = bias_.empty() ? nullptr : bias_.data();
     if (taps_.empty())
-      for (Index i = 0; i < y.numel(); ++i) y.data()[i] = bias ? bias[i % outputs_] : Scalar(0);
+      for (Scalar *row = y.data(), *end = row + y.numel(); row < end; row += outputs_)
+        bias ? std::copy_n(bias, outputs_, row) : std::fill_n(row, outputs_, Scalar(0));
     else
       weight_.run(inputs, y, bias, kernels::Store::assign);
     for (const auto& center : centers_) center.run(x, y, nullptr, kernels::Store::add);

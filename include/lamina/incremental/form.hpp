@@ -23,7 +23,10 @@ Tensor<Scalar> pixels_of(const Tensor<Scalar>& x, Index samples, Pixel at, Index
   for (Index i = 0; i < samples * count; ++i) {
     const Index sample = x.dim(0) == 1 ? 0 : i / count, column = columns == 1 ? 0 : at.column + i % count;
     const Scalar* from = x.data() + sample * channels * plane + row * columns + column;
-    for (Index c = 0; c < channels; ++c, from += plane) *to++ = *from;
+    if (plane == 1)
+      to = std::copy_n(from, channels, to);
+    else
+      for (Index c = 0; c < channels; ++c, from += plane) *to++ = *from;
   }
   return result;
 }
