@@ -105,8 +105,8 @@ void print(const std::string& title, const Tensor<float>& probabilities, const s
   std::iota(classes.begin(), classes.end(), Index{0});
   const auto end = classes.begin() + std::min(top, probabilities.numel());
   const float* p = probabilities.data();
-  detail::require<NumericalError>(std::none_of(p, p + probabilities.numel(), [](float x) { return std::isnan(x); }),
-                                  title, ": the network gives NaN; are its weights whole?");
+  require<NumericalError>(std::none_of(p, p + probabilities.numel(), [](float x) { return std::isnan(x); }), title,
+                          ": the network gives NaN; are its weights whole?");
   std::partial_sort(classes.begin(), end, classes.end(),
                     [p](Index a, Index b) { return std::pair(-p[a], a) < std::pair(-p[b], b); });
   std::printf("%s\n  probability  class\n", title.c_str());
@@ -119,9 +119,9 @@ void run(const Settings& s) {
   set_num_threads(s.threads);
   const std::vector<std::string> labels = s.labels.empty() ? std::vector<std::string>{} : read_lines(s.labels);
   const auto names = static_cast<Index>(labels.size());
-  detail::require(s.labels.empty() || names > 0, s.labels, ": there are no labels");
+  require(s.labels.empty() || names > 0, s.labels, ": there are no labels");
   const Index classes = s.classes.value_or(names ? names : examples::find_network(s.model).classes);
-  detail::require(!names || names == classes, s.labels, ": ", names, " labels, but --classes ", classes);
+  require(!names || names == classes, s.labels, ": ", names, " labels, but --classes ", classes);
   const auto net = load(s, classes);
   int failures = 0;
   for (const std::string& path : s.images) {
@@ -132,7 +132,7 @@ void run(const Settings& s) {
       ++failures;
     }
   }
-  detail::require<FileError>(failures == 0, failures, " of ", s.images.size(), " images could not be read");
+  require<FileError>(failures == 0, failures, " of ", s.images.size(), " images could not be read");
 }
 
 }  // namespace

@@ -89,8 +89,8 @@ Data load(const Settings& s) {
   const std::string folder = detail::find_images(dir);
   const auto all = load_captions(dir, {.captions = s.captions, .images = folder, .skip_unmatched = s.skip_unmatched});
   const Index judged = s.held_out ? s.held_out : std::max<Index>(1, all.size() / 10);
-  detail::require(2 * judged < all.size(), dir, ": of ", all.size(), " images ", judged, " cannot be held out and ",
-                  judged, " be for validation");
+  require(2 * judged < all.size(), dir, ": of ", all.size(), " images ", judged, " cannot be held out and ", judged,
+          " be for validation");
   const auto [others, held_out] = split(all, judged);
   const auto [train, validation] = split(others, judged, 1);
   return {train, validation, held_out, folder};
@@ -105,9 +105,9 @@ CaptionDataset<float> load_images(const std::string& folder) {
       if (entry.is_regular_file() && detail::is_image(entry.path().extension().string()))
         paths.push_back(entry.path().string());
   } catch (const fs::filesystem_error& error) {
-    throw FileError(detail::text(folder, ": cannot read: ", error.code().message()));
+    throw FileError(text(folder, ": cannot read: ", error.code().message()));
   }
-  detail::require<FileError>(!paths.empty(), folder, ": no PNG or JPEG image in it");
+  require<FileError>(!paths.empty(), folder, ": no PNG or JPEG image in it");
   std::sort(paths.begin(), paths.end());
   std::vector<ImageCaptions> entries;
   for (const std::string& path : paths) entries.push_back({fs::path(path).lexically_relative(folder).string(), {""}});
@@ -156,8 +156,8 @@ void for_each_number(Architecture& network, F f) {
 
 /// Embeddings as they are. Throws NumericalError for NaN, which is like nothing and unlike nothing.
 Tensor<float> checked(Tensor<float> embeddings) {
-  detail::require<NumericalError>(embeddings.array().isFinite().all(),
-                                  "the model's embeddings are not finite; are its weights whole?");
+  require<NumericalError>(embeddings.array().isFinite().all(),
+                          "the model's embeddings are not finite; are its weights whole?");
   return embeddings;
 }
 
@@ -234,7 +234,7 @@ void save(const Clip& clip, const std::string& path) {
   Metadata metadata{
       {"format", "lamina clip 1"}, {"dataset", clip.dataset}, {"vocabulary", encode_vocabulary(clip.tokenizer)}};
   Architecture network = clip.network;
-  for_each_number(network, [&](const char* name, auto& value) { metadata[name] = detail::text(value); });
+  for_each_number(network, [&](const char* name, auto& value) { metadata[name] = text(value); });
   save_state_dict(path, state_dict(clip.net), metadata);
 }
 
@@ -242,13 +242,13 @@ Clip read_model(const Settings& s) {
   const SafetensorsFile file(s.model);
   const auto entry = [&](const std::string& key) {
     const auto found = file.metadata().find(key);
-    detail::require<FileError>(found != file.metadata().end(), s.model, ": not a model of this program: no ", key);
+    require<FileError>(found != file.metadata().end(), s.model, ": not a model of this program: no ", key);
     return found->second;
   };
   Architecture network;
   for_each_number(network, [&](const char* name, auto& value) {
-    detail::require<FileError>(CLI::detail::lexical_cast(entry(name), value), s.model, ": ", name,
-                               " should be a number, got ", entry(name));
+    require<FileError>(CLI::detail::lexical_cast(entry(name), value), s.model, ": ", name, " should be a number, got ",
+                       entry(name));
   });
   WordPiece tokenizer = decode_vocabulary(entry("vocabulary"), s.model);
   const auto features = static_cast<double>(network.features);
@@ -314,13 +314,12 @@ void print(const Recalls& r) {
 
 std::string to_json(const Recalls& r) {
   const auto list = [](const std::array<double, 3>& values) {
-    return detail::text("[", detail::number(values[0], "null"), ", ", detail::number(values[1], "null"), ", ",
-                        detail::number(values[2], "null"), "]");
+    return text("[", detail::number(values[0], "null"), ", ", detail::number(values[1], "null"), ", ",
+                detail::number(values[2], "null"), "]");
   };
-  return detail::text(
-      "{\"images\": ", r.images, ", \"captions\": ", r.captions, ", \"at\": [1, 5, 10], ",
-      "\"text_to_image\": ", list(r.to_image), ", \"text_to_image_by_chance\": ", list(r.chance_to_image),
-      ", \"image_to_text\": ", list(r.to_text), ", \"image_to_text_by_chance\": ", list(r.chance_to_text), "}");
+  return text("{\"images\": ", r.images, ", \"captions\": ", r.captions, ", \"at\": [1, 5, 10], ",
+              "\"text_to_image\": ", list(r.to_image), ", \"text_to_image_by_chance\": ", list(r.chance_to_image),
+              ", \"image_to_text\": ", list(r.to_text), ", \"image_to_text_by_chance\": ", list(r.chance_to_text), "}");
 }
 
 // ---------------------------------------------------------------------------------------------------- the cache
@@ -351,8 +350,8 @@ std::string fingerprint(const CaptionDataset<float>& images, const std::string& 
     }
     const std::filesystem::path path = std::filesystem::path(folder) / images.name(i);
     std::error_code ignored;
-    print.add(detail::text(static_cast<Index>(std::filesystem::file_size(path, ignored)), " ",
-                           std::filesystem::last_write_time(path, ignored).time_since_epoch().count()));
+    print.add(text(static_cast<Index>(std::filesystem::file_size(path, ignored)), " ",
+                   std::filesystem::last_write_time(path, ignored).time_since_epoch().count()));
   }
   return print.hex();
 }
@@ -361,7 +360,7 @@ std::string fingerprint(const CaptionDataset<float>& images, const std::string& 
 /// images, or cannot be read.
 Tensor<float> cached_embeddings(const Clip& clip, const CaptionDataset<float>& images, const std::string& folder,
                                 const Settings& s) {
-  const std::string path = detail::text(s.model, ".", s.split, ".embeddings");
+  const std::string path = text(s.model, ".", s.split, ".embeddings");
   Fingerprint model;
   model.add(read_file(s.model));
   const Metadata wanted{{"model", model.hex()}, {"images", fingerprint(images, folder)}};
@@ -411,7 +410,7 @@ void run_embedding(Settings s) {
 }
 
 void run_search(Settings s) {
-  detail::require(s.query.find_first_not_of(" \t\r\n") != std::string::npos, "find: the query is empty");
+  require(s.query.find_first_not_of(" \t\r\n") != std::string::npos, "find: the query is empty");
   examples::prepare_folder(s.out);
   const auto [clip, data] = open(s);
   const CaptionDataset<float>& images = data.part(s.split);
@@ -474,8 +473,7 @@ Classified load_classified(const Settings& s) {
 void run_zero_shot(Settings s) {
   examples::prepare_folder(s.out);
   for (const std::string& prompt : s.prompts)
-    detail::require(prompt.find("{}") != std::string::npos, "zero-shot: the prompt '", prompt,
-                    "' has no {} for the class");
+    require(prompt.find("{}") != std::string::npos, "zero-shot: the prompt '", prompt, "' has no {} for the class");
   const Clip clip = read_model(s);
   s.network = clip.network;
   const Classified data = load_classified(s);
@@ -508,8 +506,8 @@ void run_zero_shot(Settings s) {
   std::printf("%s\n", title);
   write_png(s.file("zero_shot.png"), plot_confusion(confusion, data.classes, title));
   write_file_atomically(s.file("zero_shot.json"),
-                        detail::text("{\"images\": ", data.images->size(), ", \"classes\": ", classes,
-                                     ", \"accuracy\": ", detail::number(confusion.accuracy(), "null"), "}\n"));
+                        text("{\"images\": ", data.images->size(), ", \"classes\": ", classes,
+                             ", \"accuracy\": ", detail::number(confusion.accuracy(), "null"), "}\n"));
 }
 
 /// One caption of each image of a batch, another each epoch.
@@ -544,18 +542,17 @@ void write_metrics(const Settings& s, const Clip& clip, const History& history,
   std::string epochs;
   for (const EpochRecord& e : history.epochs) {
     const auto number = [](double value) { return detail::number(value, "null"); };
-    epochs +=
-        detail::text(epochs.empty() ? "" : ",\n ", "{\"epoch\": ", e.epoch, ", \"train_loss\": ", number(e.train_loss),
-                     ", \"train_matches\": ", number(e.train_accuracy), ", \"validation_loss\": ", number(e.test_loss),
-                     ", \"validation_recall_at_1\": ", number(e.test_accuracy), ", \"seconds\": ", number(e.seconds),
-                     ", \"examples_per_second\": ", number(e.examples_per_second), ", \"lr\": ", number(e.lr), "}");
+    epochs += text(epochs.empty() ? "" : ",\n ", "{\"epoch\": ", e.epoch, ", \"train_loss\": ", number(e.train_loss),
+                   ", \"train_matches\": ", number(e.train_accuracy), ", \"validation_loss\": ", number(e.test_loss),
+                   ", \"validation_recall_at_1\": ", number(e.test_accuracy), ", \"seconds\": ", number(e.seconds),
+                   ", \"examples_per_second\": ", number(e.examples_per_second), ", \"lr\": ", number(e.lr), "}");
   }
   write_file_atomically(
       s.file("metrics.json"),
-      detail::text("{\"dataset\": \"", s.dataset, "\", \"loss\": \"", s.loss, "\", \"seed\": ", s.seed,
-                   ", \"threads\": ", num_threads(), ", \"parameters\": ", count_parameters(clip.net).total,
-                   ", \"vocabulary\": ", clip.tokenizer.size(), ", \"best_epoch\": ", history.best_epoch,
-                   ",\n\"epochs\":\n[", epochs, "],\n\"held_out\": ", held_out ? to_json(*held_out) : "null", "}\n"));
+      text("{\"dataset\": \"", s.dataset, "\", \"loss\": \"", s.loss, "\", \"seed\": ", s.seed,
+           ", \"threads\": ", num_threads(), ", \"parameters\": ", count_parameters(clip.net).total,
+           ", \"vocabulary\": ", clip.tokenizer.size(), ", \"best_epoch\": ", history.best_epoch, ",\n\"epochs\":\n[",
+           epochs, "],\n\"held_out\": ", held_out ? to_json(*held_out) : "null", "}\n"));
 }
 
 EpochRecord train_epoch(Clip& clip, DataLoader<float>& loader, const CaptionDataset<float>& data,
@@ -567,7 +564,7 @@ EpochRecord train_epoch(Clip& clip, DataLoader<float>& loader, const CaptionData
     const Tensor<float> embeddings = clip.net.forward(std::move(pixels), tokens, tape);
     average.count += count_matches(embeddings);
     auto [loss, grad] = batch_loss(embeddings, clip.net.logit_scale, s);
-    if (!is_finite(loss)) throw NumericalError(detail::text("train: the loss is not finite in epoch ", epoch + 1));
+    if (!is_finite(loss)) throw NumericalError(text("train: the loss is not finite in epoch ", epoch + 1));
     clip.net.backward(std::move(grad), tape, InputGrad::skip);
     optimizer.step();
     clamp_logit_scale(clip.net.logit_scale);
@@ -635,7 +632,7 @@ void run_training(Settings s) {
   if (state.epoch < s.epochs)
     progress.line("  epoch  train loss   matches  validation loss  recall at 1  learning rate   seconds");
   for (; state.epoch < s.epochs;) {
-    progress.section(detail::text("epoch ", state.epoch + 1, "/", s.epochs), loader.size());
+    progress.section(text("epoch ", state.epoch + 1, "/", s.epochs), loader.size());
     EpochRecord record = train_epoch(clip, loader, data.train, optimizer, tape, s, state.epoch, progress);
     validate(clip, data.validation, s, record);
     record.lr = optimizer.lr();
@@ -654,8 +651,8 @@ void run_training(Settings s) {
     });
     char line[128];
     std::snprintf(line, sizeof line, "%7s %11.4f %9.3f %16.4f %12.3f %14.2e %9.1f",
-                  detail::text(record.epoch, "/", s.epochs).c_str(), record.train_loss, record.train_accuracy,
-                  record.test_loss, record.test_accuracy, record.lr, record.seconds);
+                  text(record.epoch, "/", s.epochs).c_str(), record.train_loss, record.train_accuracy, record.test_loss,
+                  record.test_accuracy, record.lr, record.seconds);
     progress.line(line);
     write_metrics(s, clip, state.history, {});
   }
@@ -690,9 +687,9 @@ void add_options(CLI::App& app, Settings& s) {
   };
   const auto images = [&](CLI::App* sub, const char* otherwise) {
     sub->add_option("--dataset", s.dataset,
-                    detail::text("figures (drawn), flickr8k (below --data), or a folder with images/ and a file of "
-                                 "captions (default: ",
-                                 otherwise, ")"));
+                    text("figures (drawn), flickr8k (below --data), or a folder with images/ and a file of "
+                         "captions (default: ",
+                         otherwise, ")"));
     sub->add_option("--captions", s.captions, "The file of captions, if it is not in that folder");
     sub->add_flag("--skip-unmatched", s.skip_unmatched, "Leave out images without captions, captions without images");
     sub->add_option("--held-out", s.held_out,

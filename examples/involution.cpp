@@ -107,15 +107,15 @@ void print_comparison(const std::vector<Contestant>& contestants, const Shape& i
 std::string metrics(const Settings& s, const std::vector<Contestant>& contestants, const Shape& image) {
   std::string models;
   for (const Contestant& c : contestants)
-    models += detail::text(models.empty() ? "" : ",\n", "{\"name\": \"", c.name,
-                           "\", \"parameters\": ", count_parameters(c.net).total,
-                           ", \"multiply_adds\": ", c.net.multiply_adds(image.batch(1)),
-                           ", \"seconds\": ", detail::number(c.seconds(), "null"),
-                           ", \"test_accuracy\": ", detail::number(c.last().test_accuracy, "null"), ",\n\"epochs\":\n",
-                           to_json(c.history), "}");
-  return detail::text("{\"dataset\": \"", s.dataset, "\", \"batch_size\": ", s.batch_size,
-                      ", \"lr\": ", detail::number(s.lr, "null"), ", \"seed\": ", s.seed, ", \"threads\": ", s.threads,
-                      ",\n\"models\": [\n", models, "]}\n");
+    models += text(models.empty() ? "" : ",\n", "{\"name\": \"", c.name,
+                   "\", \"parameters\": ", count_parameters(c.net).total,
+                   ", \"multiply_adds\": ", c.net.multiply_adds(image.batch(1)),
+                   ", \"seconds\": ", detail::number(c.seconds(), "null"),
+                   ", \"test_accuracy\": ", detail::number(c.last().test_accuracy, "null"), ",\n\"epochs\":\n",
+                   to_json(c.history), "}");
+  return text("{\"dataset\": \"", s.dataset, "\", \"batch_size\": ", s.batch_size,
+              ", \"lr\": ", detail::number(s.lr, "null"), ", \"seed\": ", s.seed, ", \"threads\": ", s.threads,
+              ",\n\"models\": [\n", models, "]}\n");
 }
 
 /// The curves of both networks, one below the other.
@@ -127,10 +127,10 @@ Tensor<std::uint8_t> draw_curves(const std::vector<Contestant>& contestants) {
   Canvas canvas(width, height * static_cast<Index>(charts.size()));
   for (std::size_t i = 0; i < charts.size(); ++i) {
     const auto top = static_cast<double>(height * static_cast<Index>(i));
-    canvas.text(40, top + 48,
-                detail::text(contestants[i].name, ", ", detail::grouped(count_parameters(contestants[i].net).total),
-                             " parameters"),
-                {.size = 26, .bold = true});
+    canvas.text(
+        40, top + 48,
+        text(contestants[i].name, ", ", detail::grouped(count_parameters(contestants[i].net).total), " parameters"),
+        {.size = 26, .bold = true});
     canvas.picture(0, top + heading, static_cast<double>(width), static_cast<double>(charts[i].dim(1)), charts[i]);
   }
   return canvas.image();
@@ -172,7 +172,7 @@ Tensor<std::uint8_t> draw_kernels(const Sequential<float>& net, const Tensor<flo
     for (Index k = 0; k < n; ++k)
       sums.matrix(n, pixels).row(k) = kernels[k].matrix(kernels.numel() / n / pixels, pixels).colwise().sum();
     maps.push_back(std::move(sums));
-    captions.push_back(detail::text("kernels of inv_", maps.size()));
+    captions.push_back(text("kernels of inv_", maps.size()));
   });
 
   const auto columns = static_cast<Index>(captions.size());

@@ -39,14 +39,14 @@ class GroupNorm : public Layer<GroupNorm<Scalar>, Scalar> {
 
   GroupNorm(Index groups, Index channels, double eps = 1e-5)
       : weight(Tensor<Scalar>::ones({channels})), bias(Tensor<Scalar>::zeros({channels})), groups_(groups), eps_(eps) {
-    detail::require(groups >= 1 && channels % groups == 0, *this, ": ", groups, " groups do not divide ", channels);
+    require(groups >= 1 && channels % groups == 0, *this, ": ", groups, " groups do not divide ", channels);
   }
 
   Members<Scalar> members() override { return {{"weight", weight}, {"bias", bias}}; }
-  std::string name() const override { return detail::text("GroupNorm(", groups_, ", ", weight.value.numel(), ")"); }
+  std::string name() const override { return text("GroupNorm(", groups_, ", ", weight.value.numel(), ")"); }
   Shape output_shape(const Shape& x) const override {
-    detail::require<ShapeError>(x.rank() == 4 && x[1] == weight.value.numel(), *this, ": expected [N, ",
-                                weight.value.numel(), ", H, W], got shape ", x);
+    require<ShapeError>(x.rank() == 4 && x[1] == weight.value.numel(), *this, ": expected [N, ", weight.value.numel(),
+                        ", H, W], got shape ", x);
     return x;
   }
 

@@ -18,11 +18,11 @@
 #include "common/program.hpp"
 #include "lamina/data/digits.hpp"
 #include "lamina/data/loader.hpp"
+#include "lamina/incremental/likelihood.hpp"
+#include "lamina/incremental/sampling.hpp"
 #include "lamina/io/datasets.hpp"
 #include "lamina/io/image.hpp"
 #include "lamina/io/safetensors.hpp"
-#include "lamina/incremental/likelihood.hpp"
-#include "lamina/incremental/sampling.hpp"
 #include "lamina/models/gated_pixelcnn.hpp"
 #include "lamina/nn/summary.hpp"
 #include "lamina/optim/adam.hpp"
@@ -124,10 +124,10 @@ Sequential<float> read_model(Settings& s, Shape& image) {
   const SafetensorsFile file(s.model);
   const auto number = [&](const char* key) {
     const auto entry = file.metadata().find(key);
-    detail::require<FileError>(entry != file.metadata().end(), s.model, ": not a PixelCNN of this program: no ", key);
+    require<FileError>(entry != file.metadata().end(), s.model, ": not a PixelCNN of this program: no ", key);
     Index value = 0;
-    detail::require<FileError>(CLI::detail::lexical_cast(entry->second, value), s.model, ": ", key,
-                               " should be a whole number, got ", entry->second);
+    require<FileError>(CLI::detail::lexical_cast(entry->second, value), s.model, ": ", key,
+                       " should be a whole number, got ", entry->second);
     return value;
   };
   s.network = {number("channels"), number("blocks"), number("hidden"), number("levels"), number("norm") != 0};
@@ -174,20 +174,18 @@ double evaluate_nats(const Module<float>& net, const Pixels& data, Index batch_s
 void write_metrics(const Settings& s, const Module<float>& net, const History& history, Index values) {
   std::string epochs;
   for (const EpochRecord& e : history.epochs)
-    epochs +=
-        detail::text(epochs.empty() ? "" : ",\n ", "{\"epoch\": ", e.epoch,
-                     ", \"train_nats\": ", detail::number(e.train_loss, "null"),
-                     ", \"test_nats\": ", detail::number(e.test_loss, "null"),
-                     ", \"test_bits_per_dimension\": ", detail::number(bits_per_dimension(e.test_loss, values), "null"),
-                     ", \"seconds\": ", detail::number(e.seconds, "null"),
-                     ", \"examples_per_second\": ", detail::number(e.examples_per_second, "null"), "}");
+    epochs += text(epochs.empty() ? "" : ",\n ", "{\"epoch\": ", e.epoch,
+                   ", \"train_nats\": ", detail::number(e.train_loss, "null"),
+                   ", \"test_nats\": ", detail::number(e.test_loss, "null"),
+                   ", \"test_bits_per_dimension\": ", detail::number(bits_per_dimension(e.test_loss, values), "null"),
+                   ", \"seconds\": ", detail::number(e.seconds, "null"),
+                   ", \"examples_per_second\": ", detail::number(e.examples_per_second, "null"), "}");
   write_file_atomically(
       s.file("metrics.json"),
-      detail::text("{\"dataset\": \"", s.dataset, "\", \"gated\": ", s.gated ? "true" : "false",
-                   ", \"conditional\": ", s.conditional ? "true" : "false", ", \"blocks\": ", s.network.blocks,
-                   ", \"hidden\": ", s.network.hidden, ", \"levels\": ", s.network.levels, ", \"seed\": ", s.seed,
-                   ", \"threads\": ", num_threads(), ", \"parameters\": ", count_parameters(net).total,
-                   ",\n\"epochs\":\n[", epochs, "]}\n"));
+      text("{\"dataset\": \"", s.dataset, "\", \"gated\": ", s.gated ? "true" : "false", ", \"conditional\": ",
+           s.conditional ? "true" : "false", ", \"blocks\": ", s.network.blocks, ", \"hidden\": ", s.network.hidden,
+           ", \"levels\": ", s.network.levels, ", \"seed\": ", s.seed, ", \"threads\": ", num_threads(),
+           ", \"parameters\": ", count_parameters(net).total, ",\n\"epochs\":\n[", epochs, "]}\n"));
 }
 
 void run_training(Settings s) {
@@ -247,14 +245,14 @@ void run_sampling(Settings s) {
   examples::prepare_folder(s.out);
   Shape image;
   const auto net = read_model(s, image);
-  detail::require(s.label < 0 || s.conditional, "sample: --label needs a model trained with --conditional");
+  require(s.label < 0 || s.conditional, "sample: --label needs a model trained with --conditional");
   Progress progress(image[1] * image[2]);
   progress.section("sampling", image[1] * image[2]);
   const double begin = detail::seconds_now();
   const Tensor<float> images = draw(s, net, image, &progress);
   progress.clear();
   std::printf("%td images in %.2f s\n", s.count, detail::seconds_now() - begin);
-  write_sheet(s, "samples.png", images, detail::text(s.count, " samples, temperature ", s.temperature));
+  write_sheet(s, "samples.png", images, text(s.count, " samples, temperature ", s.temperature));
 }
 
 void run_completion(Settings s) {
@@ -262,10 +260,10 @@ void run_completion(Settings s) {
   Shape image;
   const auto net = read_model(s, image);
   const Pixels test = pixels(s, false);
-  detail::require<ShapeError>(test.shape() == image, "complete: the model makes images ", image, ", ", s.dataset,
-                              " has ", test.shape());
+  require<ShapeError>(test.shape() == image, "complete: the model makes images ", image, ", ", s.dataset, " has ",
+                      test.shape());
   const Index n = std::min(s.count, test.size()), rows = s.rows > 0 ? s.rows : image[1] / 2;
-  detail::require(rows <= image[1], "complete: --rows must be at most ", image[1], ", got ", rows);
+  require(rows <= image[1], "complete: --rows must be at most ", image[1], ", got ", rows);
   Tensor<float> truth(image.batch(n));
   for (Index i = 0; i < n; ++i) std::copy_n(test.image(i).data(), image.numel(), truth.data() + i * image.numel());
   Progress progress(image[1] * image[2]);
@@ -294,8 +292,8 @@ void run_evaluation(Settings s) {
   Shape image;
   const auto net = read_model(s, image);
   const Pixels test = pixels(s, false);
-  detail::require<ShapeError>(test.shape() == image, "evaluate: the model is of images ", image, ", ", s.dataset,
-                              " has ", test.shape());
+  require<ShapeError>(test.shape() == image, "evaluate: the model is of images ", image, ", ", s.dataset, " has ",
+                      test.shape());
   const double nats = evaluate_nats(net, test, s.batch_size);
   std::printf("%s test images: %.3f nats, %.4f bits per dimension\n", detail::grouped(test.size()).c_str(), nats,
               bits_per_dimension(nats, image.numel()));

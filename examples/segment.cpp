@@ -61,12 +61,12 @@ struct Settings {
 
 /// Whole numbers from `low` on.
 CLI::Validator at_least(long long low) {
-  const auto check = [low](const std::string& text) -> std::string {
+  const auto check = [low](const std::string& word) -> std::string {
     long long value = 0;
-    if (CLI::detail::lexical_cast(text, value) && value >= low) return {};
-    return detail::text("expected a whole number of at least ", low, ", got ", text);
+    if (CLI::detail::lexical_cast(word, value) && value >= low) return {};
+    return text("expected a whole number of at least ", low, ", got ", word);
   };
-  return CLI::Validator(check, detail::text(">=", low), "at_least");
+  return CLI::Validator(check, text(">=", low), "at_least");
 }
 
 template <class Value>
@@ -157,7 +157,7 @@ bool keeps_bases(const Settings& s) { return s.bases.empty() ? s.context == "cd"
 Size2 crop_size(const Settings& s, const Shape& image) { return aligned_size({image[1], image[2]}, s.stride); }
 
 HamNetOptions network(const Settings& s, Index classes, const Shape& image) {
-  detail::require(s.bases.empty() || decomposes(s), "--bases is for the contexts nmf, vq and cd, not for ", s.context);
+  require(s.bases.empty() || decomposes(s), "--bases is for the contexts nmf, vq and cd, not for ", s.context);
   HamNetOptions options{.classes = classes,
                         .depth = backbones.at(s.backbone),
                         .channels = s.width,
@@ -207,19 +207,19 @@ void write_metrics(const Settings& s, Module<float>& net, const Data& data, cons
     const Score& score = scores[i];
     std::string classes;
     for (std::size_t k = 0; k < score.iou.size(); ++k)
-      classes += detail::text(k ? ", \"" : "\"", data.classes[k], "\": ", number(score.iou[k]));
-    epochs += detail::text(i ? ",\n " : " ", "{\"epoch\": ", i + 1, ", \"train_loss\": ", number(score.train_loss),
-                           ", \"loss\": ", number(score.loss), ", \"pixel_accuracy\": ", number(score.pixel_accuracy),
-                           ", \"mean_iou\": ", number(score.mean_iou), ", \"iou\": {", classes,
-                           "}, \"seconds\": ", number(score.seconds), "}");
+      classes += text(k ? ", \"" : "\"", data.classes[k], "\": ", number(score.iou[k]));
+    epochs += text(i ? ",\n " : " ", "{\"epoch\": ", i + 1, ", \"train_loss\": ", number(score.train_loss),
+                   ", \"loss\": ", number(score.loss), ", \"pixel_accuracy\": ", number(score.pixel_accuracy),
+                   ", \"mean_iou\": ", number(score.mean_iou), ", \"iou\": {", classes,
+                   "}, \"seconds\": ", number(score.seconds), "}");
   }
   write_file_atomically(
       s.file("metrics.json"),
-      detail::text("{\"dataset\": \"", s.dataset, "\", \"backbone\": \"", s.backbone, "\", \"stride\": ", s.stride,
-                   ", \"context\": \"", s.context, "\", \"version\": \"", s.version, "\", \"gradient\": \"", s.gradient,
-                   "\", \"bases\": \"", keeps_bases(s) ? "kept" : "random", "\",\n\"steps\": ", s.steps, ", \"rank\": ",
-                   s.rank, ", \"width\": ", s.width, ", \"seed\": ", s.seed, ", \"threads\": ", num_threads(),
-                   ", \"parameters\": ", count_parameters(net).total, ",\n\"epochs\": [\n", epochs, "]}\n"));
+      text("{\"dataset\": \"", s.dataset, "\", \"backbone\": \"", s.backbone, "\", \"stride\": ", s.stride,
+           ", \"context\": \"", s.context, "\", \"version\": \"", s.version, "\", \"gradient\": \"", s.gradient,
+           "\", \"bases\": \"", keeps_bases(s) ? "kept" : "random", "\",\n\"steps\": ", s.steps, ", \"rank\": ", s.rank,
+           ", \"width\": ", s.width, ", \"seed\": ", s.seed, ", \"threads\": ", num_threads(),
+           ", \"parameters\": ", count_parameters(net).total, ",\n\"epochs\": [\n", epochs, "]}\n"));
 }
 
 Tensor<std::uint8_t> draw_curves(const std::vector<Score>& scores) {

@@ -218,8 +218,8 @@ Transform<float> make_transform(const Settings& s, const Shape& image, Index sid
   if (crop && training) steps.emplace_back(RandomCrop(side));
   if (crop && !training) steps.emplace_back(CenterCrop(side));
   if (s.augments("flip") && training) steps.emplace_back(RandomHorizontalFlip());
-  detail::require(!s.augments("colour") || image[0] == 3, "--augment colour is for colour images; these have ",
-                  image[0], " channel");
+  require(!s.augments("colour") || image[0] == 3, "--augment colour is for colour images; these have ", image[0],
+          " channel");
   if (s.augments("colour") && training) steps.emplace_back(Lighting());
   return chain(std::move(steps));
 }
@@ -232,7 +232,7 @@ LossFunction<float> make_loss(const Settings& s) {
 
 std::unique_ptr<Optimizer<float>> make_optimizer(const Settings& s, Module<float>& net) {
   const bool takes_momentum = s.optimizer == "sgd" || s.optimizer == "rmsprop";
-  detail::require(takes_momentum || !s.momentum, "--momentum is for sgd and rmsprop, not ", s.optimizer);
+  require(takes_momentum || !s.momentum, "--momentum is for sgd and rmsprop, not ", s.optimizer);
   const double own_lr = s.optimizer == "sgd" ? examples::find_network(s.model).lr : 1e-3;
   const double lr = s.lr.value_or(own_lr), momentum = s.momentum.value_or(0);
   const auto groups = decay_groups(parameters(net));
@@ -262,8 +262,7 @@ std::unique_ptr<Schedule> make_main_schedule(const Settings& s, OptimizerBase& o
   return nullptr;
 }
 std::unique_ptr<Schedule> make_schedule(const Settings& s, OptimizerBase& optimizer) {
-  detail::require((s.schedule == "multistep") == !s.milestones.empty(),
-                  "--schedule multistep and --milestones go together");
+  require((s.schedule == "multistep") == !s.milestones.empty(), "--schedule multistep and --milestones go together");
   auto schedule = make_main_schedule(s, optimizer);
   if (s.warmup == 0) return schedule;
   const double start = 1 / static_cast<double>(s.warmup + 1);  // epoch e, from 0, has (e + 1) / (warmup + 1)
@@ -299,12 +298,12 @@ Tensor<std::uint8_t> draw_predictions(const Verdict& verdict, const Dataset<floa
     if (i >= 30 && !(wrong && mistakes < 10)) continue;
     if (i >= 30) ++mistakes;
     shown.push_back(static_cast<Index>(i));
-    captions.push_back(detail::text("predicted ", classes[static_cast<std::size_t>(verdict.predicted[i])], "\ntrue ",
-                                    classes[static_cast<std::size_t>(verdict.labels[i])]));
+    captions.push_back(text("predicted ", classes[static_cast<std::size_t>(verdict.predicted[i])], "\ntrue ",
+                            classes[static_cast<std::size_t>(verdict.labels[i])]));
     options.marked.push_back(wrong);
   }
-  options.title = detail::text("The first ", static_cast<Index>(shown.size()) - mistakes, " test images",
-                               mistakes ? detail::text(", and ", mistakes, " of the mistakes among the others") : "");
+  options.title = text("The first ", static_cast<Index>(shown.size()) - mistakes, " test images",
+                       mistakes ? text(", and ", mistakes, " of the mistakes among the others") : "");
   return plot_images(data.batch(shown).inputs, captions, options);
 }
 
@@ -312,9 +311,9 @@ void write_metrics(const Settings& s, const Module<float>& net, const History& h
   std::string epochs = to_json(history);
   write_file_atomically(
       s.file("metrics.json"),
-      detail::text("{\"model\": \"", s.model, "\", \"dataset\": \"", s.dataset, "\", \"seed\": ", s.seed,
-                   ", \"threads\": ", num_threads(), ", \"parameters\": ", count_parameters(net).total,
-                   ",\n\"epochs\":\n", epochs, ",\n\"test_accuracy\": ", detail::number(test_accuracy, "null"), "}\n"));
+      text("{\"model\": \"", s.model, "\", \"dataset\": \"", s.dataset, "\", \"seed\": ", s.seed,
+           ", \"threads\": ", num_threads(), ", \"parameters\": ", count_parameters(net).total, ",\n\"epochs\":\n",
+           epochs, ",\n\"test_accuracy\": ", detail::number(test_accuracy, "null"), "}\n"));
 }
 
 void run(Settings& s) {
@@ -355,11 +354,8 @@ void run(Settings& s) {
     state = load_checkpoint(s.resume, net, *optimizer, schedule.get());
     std::fprintf(stderr, "continuing %s after epoch %td\n", s.resume.c_str(), state.epoch);
   }
-  FitOptions<float> options{.epochs = s.epochs,
-                            .test = &test,
-                            .loss = make_loss(s),
-                            .schedule = schedule.get(),
-                            .seed = s.seed};
+  FitOptions<float> options{
+      .epochs = s.epochs, .test = &test, .loss = make_loss(s), .schedule = schedule.get(), .seed = s.seed};
   options.on_epoch = [&](const FitState<float>& now) {
     if (s.checkpoint_every > 0 && (now.epoch % s.checkpoint_every == 0 || now.epoch == s.epochs))
       interruption.save_checkpoint(s.file("checkpoint.safetensors"), [&] {

@@ -13,8 +13,8 @@ template <class Make>
 auto described_network(const SafetensorsFile& file, double least, Make make) {
   double numbers = 0;
   for (const TensorInfo& tensor : file.tensors()) numbers += static_cast<double>(tensor.shape.numel());
-  detail::require<FileError>(least <= numbers, file.path(), ": the metadata describes a network of ", least,
-                             " parameters or more, but the file holds ", numbers, " numbers");
+  require<FileError>(least <= numbers, file.path(), ": the metadata describes a network of ", least,
+                     " parameters or more, but the file holds ", numbers, " numbers");
   try {
     return detail::within_memory(file.path(), [&] {
       auto net = make();
@@ -24,7 +24,7 @@ auto described_network(const SafetensorsFile& file, double least, Make make) {
   } catch (const FileError&) {
     throw;
   } catch (const Error& error) {
-    throw FileError(detail::text(file.path(), ": ", error.what()));
+    throw FileError(text(file.path(), ": ", error.what()));
   }
 }
 

@@ -33,20 +33,20 @@ auto with(Options defaults, F make) {
     if constexpr (requires { options.width; })
       options.width *= wanted.width;
     else
-      detail::require(wanted.width == 1, name, " comes in one width only, got width ", wanted.width);
+      require(wanted.width == 1, name, " comes in one width only, got width ", wanted.width);
     if constexpr (requires { options.side; }) options.side = wanted.side.value_or(options.side);
     if constexpr (requires { options.hidden; })
       options.hidden = wanted.hidden.value_or(options.hidden);
     else
-      detail::require(!wanted.hidden, name, ": only AlexNet and VGG have hidden layers");
+      require(!wanted.hidden, name, ": only AlexNet and VGG have hidden layers");
     if constexpr (requires { options.dropout; })
       options.dropout = wanted.dropout.value_or(options.dropout);
     else
-      detail::require(!wanted.dropout, name, " has no dropout");
+      require(!wanted.dropout, name, " has no dropout");
     if constexpr (requires { options.auxiliary; })
       options.auxiliary = wanted.auxiliary_heads;
     else
-      detail::require(!wanted.auxiliary_heads, name, ": only GoogLeNet has auxiliary heads");
+      require(!wanted.auxiliary_heads, name, ": only GoogLeNet has auxiliary heads");
     auto net = make(options);
     return std::make_unique<decltype(net)>(std::move(net));
   };
@@ -148,8 +148,8 @@ void check_side(const Module<float>& net, const Network& network, Index channels
   try {
     net.output_shape({1, channels, side, side});
   } catch (const ShapeError& error) {
-    throw ShapeError(detail::text(network.name, ": images of ", side, " x ", side, " do not fit, it is made for ",
-                                  option, " ", network.side, "; ", error.what()));
+    throw ShapeError(text(network.name, ": images of ", side, " x ", side, " do not fit, it is made for ", option, " ",
+                          network.side, "; ", error.what()));
   }
 }
 
@@ -217,14 +217,13 @@ void load_weights(Module<float>& net, const Network& network, const std::string&
     else if ((", " + names + ",").find(" " + network.name + ",") == std::string::npos)
       hint = "the file looks like " + names;
     else if (in_file && in_file != classes)
-      hint = detail::text("the file's last layer, ", last.substr(0, last.size() - 1), ", has ", in_file,
-                          " classes, not ", classes, ": load it with --classes ", in_file,
-                          ", or in train_classifier with --new-head all but that layer");
+      hint =
+          text("the file's last layer, ", last.substr(0, last.size() - 1), ", has ", in_file, " classes, not ", classes,
+               ": load it with --classes ", in_file, ", or in train_classifier with --new-head all but that layer");
     else
       hint = "the file has the keys of " + network.name + ", in other shapes: is it of another --width?";
     const std::string what = error.what();  // a line with the whole model, then the list
-    throw StateError(
-        detail::text(path, ": not the weights of this ", network.name, "; ", hint, what.substr(what.find('\n'))));
+    throw StateError(text(path, ": not the weights of this ", network.name, "; ", hint, what.substr(what.find('\n'))));
   }
 }
 

@@ -12,9 +12,9 @@ inline CLI::Validator at_least(long long low) {
   const auto check = [low](const std::string& text) -> std::string {
     long long value = 0;
     if (CLI::detail::lexical_cast(text, value) && value >= low) return {};
-    return lamina::detail::text("expected a whole number of at least ", low, ", got ", text);
+    return lamina::text("expected a whole number of at least ", low, ", got ", text);
   };
-  return CLI::Validator(check, lamina::detail::text(">=", low), "at_least");
+  return CLI::Validator(check, lamina::text(">=", low), "at_least");
 }
 
 }  // namespace lamina::examples

@@ -41,7 +41,7 @@ int program(
 inline void prepare_folder(const std::string& folder) {
   std::error_code error;
   std::filesystem::create_directories(folder, error);
-  lamina::detail::require<FileError>(!error, folder, ": cannot make the folder: ", error.message());
+  lamina::require<FileError>(!error, folder, ": cannot make the folder: ", error.message());
   AtomicFile probe(folder + "/metrics.json");
 }
 

@@ -29,7 +29,7 @@ double largest(const Tensor<double>& x) {
 
 std::string disagreement(const std::string& what, const Tensor<double>& got, const Tensor<double>& expected,
                          double tolerance, double noise_scale) {
-  using lamina::detail::text;
+  using lamina::text;
   if (got.shape() != expected.shape())
     return text("\n  ", what, " has shape ", got.shape(), ", expected ", expected.shape());
   const double size = largest(expected), scale = size > 1e-9 ? size : noise_scale;

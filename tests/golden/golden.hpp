@@ -138,7 +138,7 @@ class Golden {
       ++count;
     }
     if (const std::size_t expected_count = state(report.case_name, "grad").size(); count != expected_count)
-      report.text += lamina::detail::text("\n  ", count, " parameters, expected ", expected_count);
+      report.text += lamina::text("\n  ", count, " parameters, expected ", expected_count);
   }
 
   /// Everything in the state that the fixture has as "after.KEY".
@@ -159,7 +159,7 @@ class Golden {
  private:
   Tensor<double> expected(const std::string& key) const {
     const auto entry = fixtures_.tensors.find(key);
-    lamina::detail::require(entry != fixtures_.tensors.end(), "no entry ", key, " in the fixture");
+    lamina::require(entry != fixtures_.tensors.end(), "no entry ", key, " in the fixture");
     return std::visit([](const auto& tensor) { return tensor.template cast<double>(); }, entry->second);
   }
 

@@ -31,7 +31,7 @@ class Flawed : public Layer<Flawed, double> {
     return x;
   }
   Tensor<double> do_forward(Tensor<double> x, Tape& tape) override {
-    detail::require(flaw != Flaw::throws, "Flawed(): no");
+    require(flaw != Flaw::throws, "Flawed(): no");
     x = linear.forward(std::move(x), tape);
     if (flaw == Flaw::result) x.data()[11] = NAN;
     return x;

@@ -295,9 +295,9 @@ void stir(Module<float>& net) {
 std::string layers(const Graph<float>& graph) {
   std::string result;
   for (const auto& node : graph.nodes) {
-    result += detail::text("\n", node.path, ": ", *node.layer, " of");
-    for (const Index edge : node.inputs) result += detail::text(" ", edge);
-    for (const Index edge : node.outputs) result += detail::text(" -> ", edge);
+    result += text("\n", node.path, ": ", *node.layer, " of");
+    for (const Index edge : node.inputs) result += text(" ", edge);
+    for (const Index edge : node.outputs) result += text(" -> ", edge);
   }
   return result;
 }

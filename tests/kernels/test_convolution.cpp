@@ -15,9 +15,9 @@ using kernels::ConvolutionShape;
 namespace {
 
 std::string describe(const ConvolutionShape& s) {
-  return detail::text("n ", s.n, " c ", s.c, " h ", s.h, " w ", s.w, " m ", s.m, " k ", s.kh, "x", s.kw, " s ", s.sh,
-                      "x", s.sw, " d ", s.dh, "x", s.dw, " padding ", s.top, " ", s.bottom, " ", s.left, " ", s.right,
-                      " groups ", s.groups);
+  return text("n ", s.n, " c ", s.c, " h ", s.h, " w ", s.w, " m ", s.m, " k ", s.kh, "x", s.kw, " s ", s.sh, "x", s.sw,
+              " d ", s.dh, "x", s.dw, " padding ", s.top, " ", s.bottom, " ", s.left, " ", s.right, " groups ",
+              s.groups);
 }
 
 /// The definition, in loops: what the fast kernels must equal.

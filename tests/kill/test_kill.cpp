@@ -24,7 +24,7 @@ using namespace lamina;
 namespace {
 
 struct Folder {
-  std::filesystem::path path = std::filesystem::temp_directory_path() / detail::text("lamina-kill-", ::getpid());
+  std::filesystem::path path = std::filesystem::temp_directory_path() / text("lamina-kill-", ::getpid());
   Folder() { std::filesystem::create_directories(path); }
   ~Folder() { std::filesystem::remove_all(path); }
   std::string file(const char* name) const { return (path / name).string(); }

@@ -112,7 +112,7 @@ const std::map<std::string, Make<Scalar>>& table() {
 template <class Scalar>
 std::unique_ptr<Module<Scalar>> network(const std::string& name, const NetworkOptions& options) {
   const auto entry = table<Scalar>().find(name);
-  lamina::detail::require(entry != table<Scalar>().end(), "no network ", name);
+  lamina::require(entry != table<Scalar>().end(), "no network ", name);
   return entry->second(options);
 }
 

@@ -1,6 +1,5 @@
 #include <doctest/doctest.h>
 
-#include "lamina/testing/conformance.hpp"
 #include "lamina/models/clip.hpp"
 #include "lamina/models/resnet.hpp"
 #include "lamina/nn/batch_norm.hpp"
@@ -9,6 +8,7 @@
 #include "lamina/nn/relu.hpp"
 #include "lamina/nn/summary.hpp"
 #include "lamina/optim/adam.hpp"
+#include "lamina/testing/conformance.hpp"
 #include "message.hpp"
 
 using namespace lamina;
@@ -212,10 +212,14 @@ TEST_CASE("CLIP names what does not fit") {
   const DistilBert<float> bert(small);
   CHECK(message([&] {
           bert.infer(pack(Labels::full({1, 2}, 20)));
-        }) == "Embedding(20, 8, padding_index=0): id 20 at position 0 is not one of the 20 entries 0 to 19");
+        }) ==
+        "embeddings.word_embeddings: Embedding(20, 8, padding_index=0): id 20 at position 0 is not one of the 20 "
+        "entries 0 to 19");
   CHECK(message([&] {
           bert.infer(pack(Labels::full({1, 7}, 1)));
-        }) == "LearnedPositions(6, 8): sequence 0 has 7 tokens, but there are 6 positions");
+        }) ==
+        "embeddings.position_embeddings: LearnedPositions(6, 8): sequence 0 has 7 tokens, but there are 6 "
+        "positions");
   CHECK(message([&] {
           bert.output_shape({1, 2, 3});
         }) == "DistilBert(2 layers, 8, 2, 12): expected ids [L] or [N, L], got shape [1, 2, 3]");

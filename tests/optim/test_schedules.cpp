@@ -80,14 +80,14 @@ const std::vector<Case>& cases() {
          make<ReduceLROnPlateau>(ReduceLROnPlateauOptions{.factor = 0.9, .patience = 0, .threshold = 0})},
     };
     for (const char* mode : {"min", "max"})
-      result.push_back({detail::text("plateau ", mode, " no threshold flat"),
+      result.push_back({text("plateau ", mode, " no threshold flat"),
                         make<ReduceLROnPlateau>(
                             ReduceLROnPlateauOptions{.mode = mode, .factor = 0.5, .patience = 2, .threshold = 0}),
                         "flat"});
     for (const char* mode : {"min", "max"})
       for (const char* threshold_mode : {"rel", "abs"})
         for (const auto& sequence : metrics)
-          result.push_back({detail::text("plateau ", mode, " ", threshold_mode, " ", sequence.first),
+          result.push_back({text("plateau ", mode, " ", threshold_mode, " ", sequence.first),
                             make<ReduceLROnPlateau>(ReduceLROnPlateauOptions{
                                 .mode = mode, .factor = 0.5, .patience = 2, .threshold_mode = threshold_mode}),
                             sequence.first});

@@ -17,7 +17,7 @@ namespace {
 
 /// A folder that is removed at the end.
 struct Folder {
-  std::filesystem::path path = std::filesystem::temp_directory_path() / detail::text("lamina-checkpoint-", ::getpid());
+  std::filesystem::path path = std::filesystem::temp_directory_path() / text("lamina-checkpoint-", ::getpid());
   Folder() { std::filesystem::create_directories(path); }
   ~Folder() { std::filesystem::remove_all(path); }
   std::string file(const char* name = "run.safetensors") const { return (path / name).string(); }

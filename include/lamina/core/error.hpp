@@ -88,11 +88,14 @@ requires requires(const T& t) {
 }
 void append(std::string& out, const T& value) { out += value.to_string(); }
 
-/// The arguments' texts, one after the other; numbers as printf's %g prints them.
+}  // namespace detail
+
+/// The arguments' texts, one after the other: text("expected ", 3, ", got ", shape). A number is printed as by printf's
+/// %g, anything else that is not a text by its to_string(): shapes, sizes, modules.
 template <class... Args>
 std::string text(const Args&... args) {
   std::string out;
-  (append(out, args), ...);
+  (detail::append(out, args), ...);
   return out;
 }
 
@@ -109,5 +112,4 @@ void require(bool condition, const Args&... args) {
   if (!condition) fail<Exception>(args...);
 }
 
-}  // namespace detail
 }  // namespace lamina

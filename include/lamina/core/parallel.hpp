@@ -234,7 +234,7 @@ inline int num_threads() { return detail::thread_setting().load(std::memory_orde
 
 /// Sets it for the whole program. Results do not depend on it. Throws ValueError unless threads >= 1.
 inline void set_num_threads(int threads) {
-  detail::require(threads >= 1, "set_num_threads: expected at least 1, got ", threads);
+  require(threads >= 1, "set_num_threads: expected at least 1, got ", threads);
   detail::thread_setting().store(threads, std::memory_order_relaxed);
 }
 

@@ -47,7 +47,7 @@ class Random {
   }
   template <class Scalar = float>
   Tensor<Scalar> bernoulli(const Shape& shape, double p) {
-    detail::require(p >= 0 && p <= 1, "Random::bernoulli: expected a probability in [0, 1], got ", p);
+    require(p >= 0 && p <= 1, "Random::bernoulli: expected a probability in [0, 1], got ", p);
     return fill(Tensor<Scalar>(shape), [=](Scalar u) { return static_cast<double>(u) < p ? Scalar(1) : Scalar(0); });
   }
 
@@ -55,7 +55,7 @@ class Random {
   double uniform() { return to_uniform<double>(next(), 0); }
   double normal() { return normal<double>(Shape{}).item(); }
   Index below(Index n) {
-    detail::require(n >= 1, "Random::below: expected n >= 1, got ", n);
+    require(n >= 1, "Random::below: expected n >= 1, got ", n);
     return std::min(n - 1, static_cast<Index>(uniform() * static_cast<double>(n)));
   }
 

@@ -39,14 +39,13 @@ class Shape {
   Shape(std::initializer_list<Index> extents) : Shape(std::span<const Index>(extents.begin(), extents.size())) {}
 
   explicit Shape(std::span<const Index> extents) {
-    detail::require<ShapeError>(extents.size() <= max_rank, "Shape: at most ", max_rank, " dimensions, got ",
-                                extents.size());
+    require<ShapeError>(extents.size() <= max_rank, "Shape: at most ", max_rank, " dimensions, got ", extents.size());
     for (Index extent : extents) extents_[static_cast<std::size_t>(rank_++)] = extent;
     Index count = 1;
     for (Index extent : extents) {
-      detail::require<ShapeError>(extent >= 0, "Shape: extents must not be negative, got ", *this);
-      detail::require<ShapeError>(extent == 0 || count <= std::numeric_limits<Index>::max() / 64 / extent,
-                                  "Shape: ", *this, " has more elements than can be addressed");
+      require<ShapeError>(extent >= 0, "Shape: extents must not be negative, got ", *this);
+      require<ShapeError>(extent == 0 || count <= std::numeric_limits<Index>::max() / 64 / extent, "Shape: ", *this,
+                          " has more elements than can be addressed");
       count *= extent;
     }
   }
@@ -95,14 +94,14 @@ class Shape {
   /// As PyTorch prints it: "[8, 4, 224, 224]".
   std::string to_string() const {
     std::string out = "[";
-    for (int axis = 0; axis < rank_; ++axis) detail::append(out, detail::text(axis ? ", " : "", (*this)[axis]));
+    for (int axis = 0; axis < rank_; ++axis) detail::append(out, text(axis ? ", " : "", (*this)[axis]));
     return out + "]";
   }
 
  private:
   std::size_t position(int axis) const {
     const int position = axis < 0 ? axis + rank_ : axis;
-    if (position < 0 || position >= rank_) throw ShapeError(detail::text("Shape: no axis ", axis, " in ", to_string()));
+    if (position < 0 || position >= rank_) throw ShapeError(text("Shape: no axis ", axis, " in ", to_string()));
     return static_cast<std::size_t>(position);
   }
 

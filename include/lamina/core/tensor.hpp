@@ -48,8 +48,8 @@ class Tensor {
   Tensor(const Shape& shape, std::initializer_list<Scalar> values)
       : Tensor(shape, std::span<const Scalar>(values.begin(), values.size())) {}
   Tensor(const Shape& shape, std::span<const Scalar> values) : Tensor(shape) {
-    detail::require<ShapeError>(static_cast<Index>(values.size()) == numel(), "Tensor: shape ", shape, " needs ",
-                                numel(), " values, got ", values.size());
+    require<ShapeError>(static_cast<Index>(values.size()) == numel(), "Tensor: shape ", shape, " needs ", numel(),
+                        " values, got ", values.size());
     if (data_) std::memcpy(data_, values.data(), values.size_bytes());
   }
   Tensor(const Shape& shape, const std::vector<Scalar>& values) : Tensor(shape, std::span<const Scalar>(values)) {}
@@ -115,7 +115,7 @@ class Tensor {
 
   /// The value of a tensor of one element.
   Scalar item() const {
-    detail::require<ShapeError>(numel() == 1, "Tensor::item: expected one element, got shape ", shape_);
+    require<ShapeError>(numel() == 1, "Tensor::item: expected one element, got shape ", shape_);
     return *data_;
   }
 
@@ -138,15 +138,15 @@ class Tensor {
   }
   Tensor reshape(const Shape& shape) const& { return Tensor(*this).reshape(shape); }
   Tensor reshape(const Shape& shape) && {
-    detail::require<ShapeError>(shape.numel() == numel(), "Tensor::reshape: cannot view ", shape_, " as ", shape);
+    require<ShapeError>(shape.numel() == numel(), "Tensor::reshape: cannot view ", shape_, " as ", shape);
     shape_ = shape;
     return std::move(*this);
   }
 
   /// Elements begin..end-1 along the first axis, sharing storage.
   Tensor slice(Index begin, Index end) const {
-    detail::require<ShapeError>(rank() > 0 && 0 <= begin && begin <= end && end <= shape_[0], "Tensor::slice: [", begin,
-                                ", ", end, ") is not within the first axis of ", shape_);
+    require<ShapeError>(rank() > 0 && 0 <= begin && begin <= end && end <= shape_[0], "Tensor::slice: [", begin, ", ",
+                        end, ") is not within the first axis of ", shape_);
     Tensor result = *this;
     result.shape_ = shape_.with(0, end - begin);
     result.data_ += begin * shape_.product(1, rank());
@@ -155,7 +155,7 @@ class Tensor {
 
   /// One entry along the first axis, that axis removed, sharing storage: `images[3]` has shape [C, H, W].
   Tensor operator[](Index i) const {
-    detail::require<ShapeError>(rank() > 0 && 0 <= i && i < shape_[0], "Tensor: no entry ", i, " in ", shape_);
+    require<ShapeError>(rank() > 0 && 0 <= i && i < shape_[0], "Tensor: no entry ", i, " in ", shape_);
     Tensor result = slice(i, i + 1);
     result.shape_ = shape_.tail(1);
     return result;
@@ -283,19 +283,19 @@ class Tensor {
       position = position * shape_[axis++] + i;
     }
     if (!valid)
-      throw ShapeError(detail::text("Tensor: no element ",
-                                    Shape(std::span<const Index>(indices.begin(), indices.size())), " in ", shape_));
+      throw ShapeError(
+          text("Tensor: no element ", Shape(std::span<const Index>(indices.begin(), indices.size())), " in ", shape_));
     return position;
   }
 
   void check_matrix(Index rows, Index cols) const {
-    detail::require<ShapeError>(
+    require<ShapeError>(
         rows >= 0 && cols >= 0 && (cols == 0 ? numel() == 0 : numel() % cols == 0 && rows == numel() / cols),
         "Tensor::matrix: cannot view ", shape_, " as ", rows, " x ", cols);
   }
   void check_same(const Tensor& other, const char* operation) const {
-    detail::require<ShapeError>(shape_ == other.shape_, "Tensor ", operation, ": shapes ", shape_, " and ",
-                                other.shape_, " differ");
+    require<ShapeError>(shape_ == other.shape_, "Tensor ", operation, ": shapes ", shape_, " and ", other.shape_,
+                        " differ");
   }
 
   Shape shape_;

@@ -31,10 +31,10 @@ class CaptionDataset : public Dataset<Scalar> {
   /// Throws ValueError unless there are as many entries as images, and each has a caption.
   CaptionDataset(std::shared_ptr<const Dataset<Scalar>> images, std::vector<ImageCaptions> entries)
       : images_(std::move(images)), entries_(std::move(entries)) {
-    detail::require(images_->size() == static_cast<Index>(entries_.size()), "CaptionDataset: ", images_->size(),
-                    " images, but captions of ", entries_.size());
+    require(images_->size() == static_cast<Index>(entries_.size()), "CaptionDataset: ", images_->size(),
+            " images, but captions of ", entries_.size());
     for (const ImageCaptions& entry : entries_)
-      detail::require(!entry.captions.empty(), "CaptionDataset: ", entry.image, " has no captions");
+      require(!entry.captions.empty(), "CaptionDataset: ", entry.image, " has no captions");
   }
 
   Index size() const override { return static_cast<Index>(entries_.size()); }
@@ -74,8 +74,7 @@ class CaptionDataset : public Dataset<Scalar> {
 template <class Scalar>
 std::pair<CaptionDataset<Scalar>, CaptionDataset<Scalar>> split(const CaptionDataset<Scalar>& all, Index held_out,
                                                                 std::uint64_t seed = 0) {
-  detail::require(held_out >= 1 && held_out < all.size(), "split: cannot hold out ", held_out, " of ", all.size(),
-                  " images");
+  require(held_out >= 1 && held_out < all.size(), "split: cannot hold out ", held_out, " of ", all.size(), " images");
   std::vector<Index> order = Random(seed).permutation(all.size());
   std::sort(order.begin(), order.begin() + held_out);
   std::sort(order.begin() + held_out, order.end());
@@ -392,9 +391,9 @@ struct CaptionedFiguresOptions {
 /// Throws ValueError for a negative count or first, and for sides below 16.
 template <class Scalar = float>
 CaptionDataset<Scalar> captioned_figures(Index count, const CaptionedFiguresOptions& options = {}) {
-  detail::require(count >= 0 && options.first >= 0, "captioned_figures: count and first must not be negative, got ",
-                  count, " and ", options.first);
-  detail::require(options.side >= 16, "captioned_figures: the side must be at least 16, got ", options.side);
+  require(count >= 0 && options.first >= 0, "captioned_figures: count and first must not be negative, got ", count,
+          " and ", options.first);
+  require(options.side >= 16, "captioned_figures: the side must be at least 16, got ", options.side);
   const std::vector<Index>& order = detail::arrangement_order();
   constexpr Index held = detail::held_out_arrangements, known = detail::arrangement_count - held;
   Tensor<std::uint8_t> images({count, 3, options.side, options.side});
@@ -407,7 +406,7 @@ CaptionDataset<Scalar> captioned_figures(Index count, const CaptionedFiguresOpti
       const Index place = options.held_out ? number % held : held + random.below(known);
       const detail::Arrangement scene = detail::arrangement(order[static_cast<std::size_t>(place)]);
       const auto figures = detail::place_figures(scene, random);
-      entries[static_cast<std::size_t>(i)] = {detail::text(options.held_out ? "held out " : "scene ", number),
+      entries[static_cast<std::size_t>(i)] = {text(options.held_out ? "held out " : "scene ", number),
                                               detail::describe(scene, random)};
       detail::draw_figures(figures, options.side, random, pixels + i * 3 * options.side * options.side);
     }
@@ -419,7 +418,7 @@ CaptionDataset<Scalar> captioned_figures(Index count, const CaptionedFiguresOpti
 inline std::vector<std::string> figure_classes() {
   std::vector<std::string> names;
   for (const auto& color : detail::figure_colors)
-    for (const auto& shape : detail::figure_shapes) names.push_back(detail::text(color.name, " ", shape.name));
+    for (const auto& shape : detail::figure_shapes) names.push_back(text(color.name, " ", shape.name));
   return names;
 }
 
@@ -427,9 +426,9 @@ inline std::vector<std::string> figure_classes() {
 /// as there; held_out is another random sequence only.
 template <class Scalar = float>
 TensorDataset<Scalar> single_figures(Index count, const CaptionedFiguresOptions& options = {}) {
-  detail::require(count >= 0 && options.first >= 0, "single_figures: count and first must not be negative, got ", count,
-                  " and ", options.first);
-  detail::require(options.side >= 16, "single_figures: the side must be at least 16, got ", options.side);
+  require(count >= 0 && options.first >= 0, "single_figures: count and first must not be negative, got ", count,
+          " and ", options.first);
+  require(options.side >= 16, "single_figures: the side must be at least 16, got ", options.side);
   Tensor<std::uint8_t> images({count, 3, options.side, options.side});
   Labels classes({count});
   for (Index i = 0; i < count; ++i) {

@@ -44,13 +44,13 @@ struct CifarRecords {
 /// path, for messages. Throws ValueError for other classes, FileError for a size that is not whole records or a label
 /// that is no class.
 inline CifarRecords decode_cifar(std::span<const std::uint8_t> bytes, Index classes, const std::string& source) {
-  detail::require(classes == 10 || classes == 100, "decode_cifar: classes must be 10 or 100, got ", classes);
+  require(classes == 10 || classes == 100, "decode_cifar: classes must be 10 or 100, got ", classes);
   constexpr Index pixels = 3 * 32 * 32;
   const Index label_bytes = classes == 10 ? 1 : 2, record = label_bytes + pixels;
   const auto size = static_cast<Index>(bytes.size());
-  detail::require<FileError>(size > 0 && size % record == 0, source, ": expected CIFAR-", classes, " records of ",
-                             record, " bytes each, found ", size, " bytes, which is ", size / record, " records and ",
-                             size % record, " bytes");
+  require<FileError>(size > 0 && size % record == 0, source, ": expected CIFAR-", classes, " records of ", record,
+                     " bytes each, found ", size, " bytes, which is ", size / record, " records and ", size % record,
+                     " bytes");
   const Index count = size / record;
   CifarRecords result{Tensor<std::uint8_t>({count, 3, 32, 32}), Labels({count})};
   std::uint8_t* image = result.images.data();
@@ -58,8 +58,8 @@ inline CifarRecords decode_cifar(std::span<const std::uint8_t> bytes, Index clas
   for (Index i = 0; i < count; ++i) {
     const std::uint8_t* from = bytes.data() + i * record;
     label[i] = from[label_bytes - 1];
-    detail::require<FileError>(label[i] < classes, source, ": record ", i, " at offset ", i * record, ": label ",
-                               label[i], " is not a class of CIFAR-", classes);
+    require<FileError>(label[i] < classes, source, ": record ", i, " at offset ", i * record, ": label ", label[i],
+                       " is not a class of CIFAR-", classes);
     std::copy_n(from + label_bytes, pixels, image + i * pixels);
   }
   return result;

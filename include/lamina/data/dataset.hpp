@@ -146,9 +146,9 @@ class TensorDataset : public Dataset<Scalar> {
 
  private:
   void check(const Shape& inputs) const {
-    detail::require<ShapeError>(inputs.rank() >= 1 && targets_.rank() >= 1 && inputs[0] == targets_.dim(0),
-                                "TensorDataset: expected as many inputs as targets along the first axis, got shapes ",
-                                inputs, " and ", targets_.shape());
+    require<ShapeError>(inputs.rank() >= 1 && targets_.rank() >= 1 && inputs[0] == targets_.dim(0),
+                        "TensorDataset: expected as many inputs as targets along the first axis, got shapes ", inputs,
+                        " and ", targets_.shape());
   }
 
   void copy(Index i, Scalar* out) const {
@@ -178,8 +178,8 @@ class Subset : public Dataset<Scalar> {
   Subset(D dataset, std::vector<Index> indices)
       : Subset(std::make_shared<const D>(std::move(dataset)), std::move(indices)) {}
   Subset(std::shared_ptr<const Dataset<Scalar>> dataset, Index count) : dataset_(std::move(dataset)), count_(count) {
-    detail::require(count >= 0 && count <= dataset_->size(), "Subset: expected 0 to ", dataset_->size(),
-                    " samples, got ", count);
+    require(count >= 0 && count <= dataset_->size(), "Subset: expected 0 to ", dataset_->size(), " samples, got ",
+            count);
   }
   Subset(std::shared_ptr<const Dataset<Scalar>> dataset, std::vector<Index> indices)
       : dataset_(std::move(dataset)), count_(static_cast<Index>(indices.size())), indices_(std::move(indices)) {

@@ -207,11 +207,11 @@ class DigitPainter {
 /// Throws ValueError for a negative count or option.
 template <class Scalar = float>
 TensorDataset<Scalar> digits(Index count, const DigitsOptions& options = {}) {
-  detail::require(count >= 0 && options.first >= 0, "digits: count and first must not be negative, got ", count,
-                  " and ", options.first);
+  require(count >= 0 && options.first >= 0, "digits: count and first must not be negative, got ", count, " and ",
+          options.first);
   for (const double value :
        {options.rotation, options.shear, options.scale, options.translation, options.waviness, options.noise})
-    detail::require(value >= 0, "digits: options must not be negative, got ", value);
+    require(value >= 0, "digits: options must not be negative, got ", value);
   constexpr Index side = detail::DigitPainter::side;
   Tensor<std::uint8_t> images({count, 1, side, side});
   Labels labels({count});

@@ -20,7 +20,7 @@ inline constexpr std::array<std::string_view, 10> fashion_mnist_classes = {
 /// FileError for another magic number or type, more than six dimensions, missing or trailing bytes.
 inline Tensor<std::uint8_t> decode_idx(std::span<const std::uint8_t> bytes, const std::string& source) {
   const auto check = [&](bool condition, const auto&... parts) {
-    if (!condition) throw FileError(detail::text(source, ": ", parts...));
+    if (!condition) throw FileError(text(source, ": ", parts...));
   };
   check(bytes.size() >= 4, "not an IDX file: ", bytes.size(), " bytes, expected at least 4");
   if (bytes[0] != 0 || bytes[1] != 0 || bytes[2] < 0x08 || bytes[2] > 0x0e) {

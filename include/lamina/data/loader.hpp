@@ -167,11 +167,11 @@ class DataLoader {
       : DataLoader(std::make_shared<const D>(std::move(dataset)), std::move(options)) {}
   explicit DataLoader(std::shared_ptr<const Dataset<Scalar>> dataset, LoaderOptions<Scalar> options = {})
       : dataset_(std::move(dataset)), options_(std::move(options)) {
-    detail::require(options_.batch_size >= 1, "DataLoader: batch_size must be at least 1, got ", options_.batch_size);
-    detail::require(options_.prefetch >= 0, "DataLoader: prefetch must not be negative, got ", options_.prefetch);
-    detail::require(samples() >= 1, "DataLoader: the dataset is empty");
-    detail::require(size() >= 1, "DataLoader: drop_last leaves no batch: batch_size is ", options_.batch_size,
-                    ", the dataset has ", samples(), " samples");
+    require(options_.batch_size >= 1, "DataLoader: batch_size must be at least 1, got ", options_.batch_size);
+    require(options_.prefetch >= 0, "DataLoader: prefetch must not be negative, got ", options_.prefetch);
+    require(samples() >= 1, "DataLoader: the dataset is empty");
+    require(size() >= 1, "DataLoader: drop_last leaves no batch: batch_size is ", options_.batch_size,
+            ", the dataset has ", samples(), " samples");
   }
 
   /// Batches in an epoch.
@@ -186,7 +186,7 @@ class DataLoader {
   /// The number of the epoch that the next loop runs, from 0. Setting it resumes an interrupted training.
   Index epoch() const { return epoch_; }
   void set_epoch(Index epoch) {
-    detail::require(epoch >= 0, "DataLoader: the epoch must not be negative, got ", epoch);
+    require(epoch >= 0, "DataLoader: the epoch must not be negative, got ", epoch);
     epoch_ = epoch;
   }
 

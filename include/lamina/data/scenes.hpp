@@ -92,8 +92,8 @@ inline void draw_scene(const ScenesOptions& options, Random random, std::uint8_t
 template <class Scalar = float>
 TensorDataset<Scalar> scenes(Index count, const ScenesOptions& options = {}) {
   const auto [height, width] = options.size;
-  detail::require(count >= 0, "scenes: the count must not be negative, got ", count);
-  detail::require(height >= 16 && width >= 16, "scenes: sides must be at least 16, got ", options.size);
+  require(count >= 0, "scenes: the count must not be negative, got ", count);
+  require(height >= 16 && width >= 16, "scenes: sides must be at least 16, got ", options.size);
   Tensor<std::uint8_t> images({count, 3, height, width});
   Labels labels({count, height, width});
   std::uint8_t* const pixels = images.data();

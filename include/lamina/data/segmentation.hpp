@@ -24,10 +24,10 @@ class SegmentationAugment {
   /// Throws ValueError for a size below 1, no scales, or one that is not positive.
   explicit SegmentationAugment(Size2 crop, const SegmentationAugmentOptions& options = {})
       : crop_(crop), options_(options) {
-    detail::require(crop.h >= 1 && crop.w >= 1, "SegmentationAugment: the crop must be at least 1, got ", crop);
-    detail::require(!options_.scales.empty(), "SegmentationAugment: there are no scales");
+    require(crop.h >= 1 && crop.w >= 1, "SegmentationAugment: the crop must be at least 1, got ", crop);
+    require(!options_.scales.empty(), "SegmentationAugment: there are no scales");
     for (const double scale : options_.scales)
-      detail::require(scale > 0, "SegmentationAugment: a scale must be positive, got ", scale);
+      require(scale > 0, "SegmentationAugment: a scale must be positive, got ", scale);
   }
 
   /// Throws ShapeError unless the labels have the image's size.
@@ -35,8 +35,8 @@ class SegmentationAugment {
   Example<Scalar> operator()(Example<Scalar> example, Random& random) const {
     detail::require_image("SegmentationAugment", example.input);
     const Shape size{example.input.dim(1), example.input.dim(2)};
-    detail::require<ShapeError>(example.target.shape() == size, "SegmentationAugment: expected labels of shape ", size,
-                                ", got shape ", example.target.shape());
+    require<ShapeError>(example.target.shape() == size, "SegmentationAugment: expected labels of shape ", size,
+                        ", got shape ", example.target.shape());
     const double scale =
         options_.scales[static_cast<std::size_t>(random.below(static_cast<Index>(options_.scales.size())))];
     const auto scaled = [scale](Index side) {

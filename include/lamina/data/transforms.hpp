@@ -116,9 +116,9 @@ class Normalize {
  public:
   /// One value for each channel. Throws ValueError unless there are equally many of both, and every std is positive.
   Normalize(std::vector<double> mean, std::vector<double> std) : mean_(std::move(mean)), std_(std::move(std)) {
-    detail::require(!mean_.empty() && mean_.size() == std_.size(), "Normalize: expected as many means as stds, got ",
-                    mean_.size(), " and ", std_.size());
-    for (const double value : std_) detail::require(value > 0, "Normalize: std must be positive, got ", value);
+    require(!mean_.empty() && mean_.size() == std_.size(), "Normalize: expected as many means as stds, got ",
+            mean_.size(), " and ", std_.size());
+    for (const double value : std_) require(value > 0, "Normalize: std must be positive, got ", value);
   }
 
   /// Throws ShapeError for an image with another number of channels.
@@ -127,7 +127,7 @@ class Normalize {
     detail::require_image("Normalize", image);
     const Index channels = image.dim(0), plane = image.numel() / channels;
     if (channels != static_cast<Index>(mean_.size()))
-      throw ShapeError(detail::text("Normalize: expected ", mean_.size(), " channels, got shape ", image.shape()));
+      throw ShapeError(text("Normalize: expected ", mean_.size(), " channels, got shape ", image.shape()));
     Tensor<Scalar> result = std::move(image);
     Scalar* x = result.data();
     for (Index c = 0; c < channels; ++c) {
@@ -177,9 +177,7 @@ class Resize {
   }
 
  private:
-  void check() const {
-    detail::require(size_.h >= 1 && size_.w >= 1, "Resize: the size must be at least 1, got ", size_);
-  }
+  void check() const { require(size_.h >= 1 && size_.w >= 1, "Resize: the size must be at least 1, got ", size_); }
 
   Size2 size_;
   bool keep_ratio_;
@@ -190,7 +188,7 @@ class Resize {
 class CenterCrop {
  public:
   explicit CenterCrop(Size2 size) : size_(size) {
-    detail::require(size.h >= 1 && size.w >= 1, "CenterCrop: the size must be at least 1, got ", size);
+    require(size.h >= 1 && size.w >= 1, "CenterCrop: the size must be at least 1, got ", size);
   }
 
   template <class Scalar>
@@ -223,8 +221,8 @@ struct RandomCropOptions {
 class RandomCrop {
  public:
   explicit RandomCrop(Size2 size, const RandomCropOptions& options = {}) : size_(size), options_(options) {
-    detail::require(size.h >= 1 && size.w >= 1, "RandomCrop: the size must be at least 1, got ", size);
-    detail::require(options.padding >= 0, "RandomCrop: padding must not be negative, got ", options.padding);
+    require(size.h >= 1 && size.w >= 1, "RandomCrop: the size must be at least 1, got ", size);
+    require(options.padding >= 0, "RandomCrop: padding must not be negative, got ", options.padding);
   }
 
   /// Throws ShapeError for a padded image that is smaller than the window.
@@ -234,8 +232,8 @@ class RandomCrop {
     const Index rows = image.dim(1) + 2 * options_.padding - size_.h;
     const Index columns = image.dim(2) + 2 * options_.padding - size_.w;
     if (rows < 0 || columns < 0)
-      throw ShapeError(detail::text("RandomCrop: a window of ", size_, " with padding ", options_.padding,
-                                    " does not fit into shape ", image.shape()));
+      throw ShapeError(text("RandomCrop: a window of ", size_, " with padding ", options_.padding,
+                            " does not fit into shape ", image.shape()));
     const Index top = random.below(rows + 1) - options_.padding;
     const Index left = random.below(columns + 1) - options_.padding;
     return detail::crop(image, top, left, size_, static_cast<Scalar>(options_.fill));
@@ -250,7 +248,7 @@ class RandomCrop {
 class RandomHorizontalFlip {
  public:
   explicit RandomHorizontalFlip(double p = 0.5) : p_(p) {
-    detail::require(p >= 0 && p <= 1, "RandomHorizontalFlip: expected a probability in [0, 1], got ", p);
+    require(p >= 0 && p <= 1, "RandomHorizontalFlip: expected a probability in [0, 1], got ", p);
   }
 
   template <class Scalar>
@@ -282,15 +280,15 @@ struct LightingOptions {
 class Lighting {
  public:
   explicit Lighting(const LightingOptions& options = {}) : options_(options) {
-    detail::require(options.standard_deviation >= 0, "Lighting: standard_deviation must not be negative, got ",
-                    options.standard_deviation);
+    require(options.standard_deviation >= 0, "Lighting: standard_deviation must not be negative, got ",
+            options.standard_deviation);
   }
 
   /// Throws ShapeError for an image that does not have three channels.
   template <class Scalar>
   Tensor<Scalar> operator()(Tensor<Scalar> image, Random& random) const {
     detail::require_image("Lighting", image);
-    if (image.dim(0) != 3) throw ShapeError(detail::text("Lighting: expected 3 channels, got shape ", image.shape()));
+    if (image.dim(0) != 3) throw ShapeError(text("Lighting: expected 3 channels, got shape ", image.shape()));
     std::array<double, 3> amount;
     for (std::size_t k = 0; k < 3; ++k)
       amount[k] = options_.standard_deviation * random.normal() * options_.eigenvalues[k];

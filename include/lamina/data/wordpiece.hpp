@@ -156,23 +156,22 @@ class WordPiece {
   /// token that is empty or comes twice.
   explicit WordPiece(std::vector<std::string> vocabulary, const WordPieceOptions& options = {})
       : options_(options), tokens_(std::move(vocabulary)) {
-    detail::require(options.longest_word >= 1, "WordPiece: longest_word must be at least 1, got ",
-                    options.longest_word);
+    require(options.longest_word >= 1, "WordPiece: longest_word must be at least 1, got ", options.longest_word);
     std::size_t slots = 16;
     while (slots < 2 * tokens_.size()) slots *= 2;
     slots_.assign(slots, -1);
     for (std::size_t i = 0; i < tokens_.size(); ++i) {
       const std::string& token = tokens_[i];
-      detail::require(!token.empty(), "WordPiece: token ", i, " of the vocabulary is empty");
+      require(!token.empty(), "WordPiece: token ", i, " of the vocabulary is empty");
       const std::size_t slot = find(token, {}, hash(start, token));
-      detail::require(slots_[slot] < 0, "WordPiece: token '", token, "' comes twice in the vocabulary: ", slots_[slot],
-                      " and ", i);
+      require(slots_[slot] < 0, "WordPiece: token '", token, "' comes twice in the vocabulary: ", slots_[slot], " and ",
+              i);
       slots_[slot] = static_cast<std::int32_t>(i);
       longest_ = std::max(longest_, token.size());
     }
     for (std::size_t i = 0; i < special_names.size(); ++i) {
       const auto found = id(special_names[i]);
-      detail::require(found.has_value(), "WordPiece: the vocabulary of ", size(), " tokens has no ", special_names[i]);
+      require(found.has_value(), "WordPiece: the vocabulary of ", size(), " tokens has no ", special_names[i]);
       special_[i] = *found;
     }
   }
@@ -193,7 +192,7 @@ class WordPiece {
   /// The ids of [CLS], the text's pieces and [SEP]; pieces beyond max_length ids in all are cut off. Throws ValueError
   /// unless max_length >= 2.
   std::vector<std::int32_t> encode(std::string_view text, Index max_length = 512) const {
-    detail::require(max_length >= 2, "WordPiece: max_length must be at least 2, got ", max_length);
+    require(max_length >= 2, "WordPiece: max_length must be at least 2, got ", max_length);
     std::vector<std::int32_t> ids{cls()};
     const auto room = static_cast<std::size_t>(max_length) - 1;
     detail::for_each_word(text, options_.lower_case, [&](std::string_view word, Index characters) {
@@ -229,7 +228,7 @@ class WordPiece {
   std::string decode(std::span<const std::int32_t> ids) const {
     std::string text;
     for (const std::int32_t i : ids) {
-      detail::require(i >= 0 && i < size(), "WordPiece: no token ", i, ", the vocabulary has ", size());
+      require(i >= 0 && i < size(), "WordPiece: no token ", i, ", the vocabulary has ", size());
       if (i == padding() || i == cls() || i == sep()) continue;
       const std::string_view token = tokens_[static_cast<std::size_t>(i)];
       if (!text.empty() && !token.starts_with(continuation)) text += ' ';
@@ -300,11 +299,11 @@ inline WordPiece decode_vocabulary(std::string_view text, const std::string& sou
                                    const WordPieceOptions& options = {}) {
   std::vector<std::string> tokens;
   for (text = without_byte_order_mark(text); !text.empty();) tokens.emplace_back(take_line(text));
-  detail::require<FileError>(!tokens.empty(), source, ": expected a vocabulary, one token a line; the file is empty");
+  require<FileError>(!tokens.empty(), source, ": expected a vocabulary, one token a line; the file is empty");
   try {
     return WordPiece(std::move(tokens), options);
   } catch (const ValueError& error) {
-    throw FileError(detail::text(source, ": ", error.what()));
+    throw FileError(lamina::text(source, ": ", error.what()));
   }
 }
 

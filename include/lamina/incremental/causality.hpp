@@ -113,9 +113,8 @@ class Causality {
   /// [N, C, H, W], ValueError for fewer than 1 colour or more than there are channels.
   Causality(const Graph<Scalar>& graph, Index colours) : graph_(graph), colours_(colours), edges_(graph.shapes.size()) {
     const Shape& images = graph.shape(graph.inputs[0]);
-    detail::require<ShapeError>(images.rank() == 4, "Causality: expected images [N, C, H, W], got shape ", images);
-    detail::require(colours >= 1 && colours <= images[1], "Causality: expected 1 to ", images[1], " colours, got ",
-                    colours);
+    require<ShapeError>(images.rank() == 4, "Causality: expected images [N, C, H, W], got shape ", images);
+    require(colours >= 1 && colours <= images[1], "Causality: expected 1 to ", images[1], " colours, got ", colours);
     auto& input = at(graph.inputs[0]);
     for (Index c = 0; c < images[1]; ++c)
       input.push_back(c < colours ? Dependence{Reach::before, c + 1} : Dependence{});
@@ -183,9 +182,8 @@ class Causality {
   void check() const {
     const Index output = graph_.outputs[0];
     const Shape& shape = graph_.shape(output);
-    detail::require<ShapeError>(is_image(output) && shape[1] % colours_ == 0, model(), ": expected logits [N, ",
-                                colours_, " levels, H, W] for images ", graph_.shape(graph_.inputs[0]), ", got shape ",
-                                shape);
+    require<ShapeError>(is_image(output) && shape[1] % colours_ == 0, model(), ": expected logits [N, ", colours_,
+                        " levels, H, W] for images ", graph_.shape(graph_.inputs[0]), ", got shape ", shape);
     const Index levels = shape[1] / colours_;
     for (Index channel = 0; channel < shape[1]; ++channel) {
       const Dependence allowed{Reach::before, channel / levels}, found = of(output)[static_cast<std::size_t>(channel)];
@@ -236,14 +234,13 @@ class Causality {
 
   [[noreturn]] void fail(Index colour, const Dependence& found, const Node<Scalar>* through) const {
     std::string of_what =
-        colours_ == 1 ? "the logits depend on " : detail::text("the logits of colour ", colour, " depend on ");
+        colours_ == 1 ? "the logits depend on " : text("the logits of colour ", colour, " depend on ");
     of_what += found.reach == Reach::image ? "pixels that come later"
                : found.reach == Reach::row ? "pixels that come later in the row"
                : colours_ == 1             ? "the pixel that is to be predicted"
-                                           : detail::text("colour ", found.colours - 1, " of the same pixel");
-    if (through)
-      of_what += detail::text(" through ", through->path, through->path.empty() ? "" : ": ", through->layer->name());
-    detail::fail<StateError>(model(), " is not causal: ", of_what);
+                                           : text("colour ", found.colours - 1, " of the same pixel");
+    if (through) of_what += text(" through ", through->path, through->path.empty() ? "" : ": ", through->layer->name());
+    lamina::fail<StateError>(model(), " is not causal: ", of_what);
   }
 
   const Graph<Scalar>& graph_;

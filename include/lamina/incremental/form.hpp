@@ -72,14 +72,12 @@ class Incremental {
   Tensor<Scalar> step(Tensor<Scalar> x, Pixel pixel, Index known) {
     const bool begins = known_ == colours_;
     const Index place = begins ? place_ + 1 : place_;
-    detail::require<StateError>(images_[3] > 0 && pixel == Pixel{place / images_[3], place % images_[3]} &&
-                                    pixel.row < images_[2] && known <= colours_ && known >= 0 &&
-                                    (begins || known > known_),
-                                "Incremental: expected ", begins ? "the next" : "more colours of the same",
-                                " pixel, got ", known, " colours at (", pixel.row, ", ", pixel.column, ")");
+    require<StateError>(images_[3] > 0 && pixel == Pixel{place / images_[3], place % images_[3]} &&
+                            pixel.row < images_[2] && known <= colours_ && known >= 0 && (begins || known > known_),
+                        "Incremental: expected ", begins ? "the next" : "more colours of the same", " pixel, got ",
+                        known, " colours at (", pixel.row, ", ", pixel.column, ")");
     const Shape expected{images_[0], images_[1], 1, 1};
-    detail::require<ShapeError>(x.shape() == expected, "Incremental: expected a pixel ", expected, ", got shape ",
-                                x.shape());
+    require<ShapeError>(x.shape() == expected, "Incremental: expected a pixel ", expected, ", got shape ", x.shape());
     const Index before = begins ? -1 : known_;
     if (begins && pixel.column == 0) compute_row(pixel.row);
     place_ = place;
@@ -139,8 +137,8 @@ class Incremental {
   /// Decides when a node is computed, and how. Throws StateError if it cannot be.
   Step step_of(const Node<Scalar>& node, const Causality<Scalar>& causality) {
     const auto check = [&](bool valid) {
-      detail::require<StateError>(valid, node.path, node.path.empty() ? "" : ": ", *node.layer,
-                                  " has no incremental form: it cannot be computed pixel by pixel");
+      require<StateError>(valid, node.path, node.path.empty() ? "" : ": ", *node.layer,
+                          " has no incremental form: it cannot be computed pixel by pixel");
     };
     const Index output = node.outputs[0];
     const Dependence all = causality.all_of(output);

@@ -15,14 +15,14 @@ namespace lamina {
 /// ValueError for fewer than 2 levels or a value that is none of k / (levels - 1), naming it.
 template <class Scalar>
 Labels pixel_levels(const Tensor<Scalar>& images, Index levels) {
-  detail::require(levels >= 2, "pixel_levels: expected at least 2 levels, got ", levels);
+  require(levels >= 2, "pixel_levels: expected at least 2 levels, got ", levels);
   const auto scale = static_cast<double>(levels - 1);
   Labels result(images.shape());
   std::int32_t* const out = result.data();
   for (Index i = 0; i < images.numel(); ++i) {
     const double value = static_cast<double>(images.data()[i]) * scale, level = std::round(value);
-    detail::require(level >= 0 && level <= scale && std::abs(value - level) < 1e-3, "pixel_levels: ", images.data()[i],
-                    " at position ", i, " is none of ", levels, " levels from 0 to 1; quantize() makes it one");
+    require(level >= 0 && level <= scale && std::abs(value - level) < 1e-3, "pixel_levels: ", images.data()[i],
+            " at position ", i, " is none of ", levels, " levels from 0 to 1; quantize() makes it one");
     out[i] = static_cast<std::int32_t>(level);
   }
   return result;
@@ -31,7 +31,7 @@ Labels pixel_levels(const Tensor<Scalar>& images, Index levels) {
 /// Images with values in [0, 1] rounded to the nearest of `levels` values k / (levels - 1).
 template <class Scalar>
 Tensor<Scalar> quantize(Tensor<Scalar> images, Index levels) {
-  detail::require(levels >= 2, "quantize: expected at least 2 levels, got ", levels);
+  require(levels >= 2, "quantize: expected at least 2 levels, got ", levels);
   const auto scale = static_cast<Scalar>(levels - 1);
   Tensor<Scalar> result = std::move(images);
   for (Scalar& value : result.values()) value = std::round(std::clamp(value, Scalar(0), Scalar(1)) * scale) / scale;
@@ -44,10 +44,9 @@ Tensor<Scalar> quantize(Tensor<Scalar> images, Index levels) {
 template <class Scalar>
 Loss<Scalar> pixel_loss(Tensor<Scalar> logits, const Labels& targets) {
   const Shape shape = logits.shape(), pixels = targets.shape();
-  detail::require<ShapeError>(shape.rank() == 4 && pixels.rank() == 4 && shape[0] == pixels[0] &&
-                                  shape[1] % pixels[1] == 0 && shape.tail(2) == pixels.tail(2),
-                              "pixel_loss: expected logits [N, C levels, H, W] for targets ", pixels, ", got shape ",
-                              shape);
+  require<ShapeError>(shape.rank() == 4 && pixels.rank() == 4 && shape[0] == pixels[0] && shape[1] % pixels[1] == 0 &&
+                          shape.tail(2) == pixels.tail(2),
+                      "pixel_loss: expected logits [N, C levels, H, W] for targets ", pixels, ", got shape ", shape);
   auto [value, grad] =
       cross_entropy(std::move(logits).reshape({shape[0] * pixels[1], shape[1] / pixels[1], shape[2], shape[3]}),
                     targets.reshape({pixels[0] * pixels[1], pixels[2], pixels[3]}), {.reduction = Reduction::sum});

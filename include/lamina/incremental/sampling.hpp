@@ -74,21 +74,21 @@ template <class Scalar>
 Tensor<Scalar> complete(const Module<Scalar>& model, Tensor<Scalar> images, const SampleOptions& options,
                         const Tensor<std::type_identity_t<Scalar>>& condition = {}) {
   const Shape shape = images.shape();
-  detail::require<ShapeError>(shape.rank() == 4, "complete: expected images [N, C, H, W], got shape ", shape);
+  require<ShapeError>(shape.rank() == 4, "complete: expected images [N, C, H, W], got shape ", shape);
   const Index n = shape[0], colours = shape[1], columns = shape[3], pixels = shape[2] * columns;
   const Index levels = options.levels, extra = condition.empty() ? 0 : condition.dim(1);
-  detail::require(levels >= 2, "complete: expected at least 2 levels, got ", levels);
-  detail::require(options.temperature > 0, "complete: the temperature must be positive, got ", options.temperature);
-  detail::require(options.top_k >= 0 && options.top_k <= levels, "complete: top_k must be in [0, ", levels, "], got ",
-                  options.top_k);
-  detail::require(options.given >= 0 && options.given <= pixels, "complete: expected 0 to ", pixels,
-                  " given pixels, got ", options.given);
-  detail::require<ShapeError>(extra == 0 || (condition.rank() == 2 && condition.dim(0) == n),
-                              "complete: expected a condition [", n, ", K], got shape ", condition.shape());
+  require(levels >= 2, "complete: expected at least 2 levels, got ", levels);
+  require(options.temperature > 0, "complete: the temperature must be positive, got ", options.temperature);
+  require(options.top_k >= 0 && options.top_k <= levels, "complete: top_k must be in [0, ", levels, "], got ",
+          options.top_k);
+  require(options.given >= 0 && options.given <= pixels, "complete: expected 0 to ", pixels, " given pixels, got ",
+          options.given);
+  require<ShapeError>(extra == 0 || (condition.rank() == 2 && condition.dim(0) == n),
+                      "complete: expected a condition [", n, ", K], got shape ", condition.shape());
   Tensor<Scalar> x = Tensor<Scalar>::zeros({n, colours + extra, shape[2], columns});
   const Shape logits_shape = model.output_shape(x.shape()), expected{n, colours * levels, shape[2], columns};
-  detail::require<ShapeError>(logits_shape == expected, "complete: expected logits ", expected, " for ", colours,
-                              " channels of ", levels, " levels, the model gives ", logits_shape);
+  require<ShapeError>(logits_shape == expected, "complete: expected logits ", expected, " for ", colours,
+                      " channels of ", levels, " levels, the model gives ", logits_shape);
   for (Index i = 0; i < n; ++i) {
     for (Index c = 0; c < colours; ++c)
       std::copy_n(std::as_const(images).data() + (i * colours + c) * pixels, options.given,
@@ -113,9 +113,9 @@ Tensor<Scalar> complete(const Module<Scalar>& model, Tensor<Scalar> images, cons
         const double u =
             random.split(static_cast<std::uint64_t>(pixel * colours + c), static_cast<std::uint64_t>(i)).uniform();
         const Index level = detail::draw(logits.data() + (i * colours + c) * levels, options, u, memory);
-        detail::require<NumericalError>(level >= 0, "complete: the model's logits are not finite for sample ", i,
-                                        ", channel ", c, " at row ", at.row, ", column ", at.column,
-                                        ": look for NaN in its weights, or a training run that diverged");
+        require<NumericalError>(level >= 0, "complete: the model's logits are not finite for sample ", i, ", channel ",
+                                c, " at row ", at.row, ", column ", at.column,
+                                ": look for NaN in its weights, or a training run that diverged");
         x.data()[(i * (colours + extra) + c) * pixels + pixel] =
             static_cast<Scalar>(level) / static_cast<Scalar>(levels - 1);
       }

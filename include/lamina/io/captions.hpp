@@ -96,11 +96,10 @@ CaptionDataset<Scalar> load_captions(const std::string& dir, const LoadCaptionsO
     };
     const auto first_absent = std::find_if(entries.begin(), entries.end(), absent);
     if (first_absent != entries.end() && !options.skip_unmatched)
-      throw FileError(detail::text(source, ": ", std::count_if(entries.begin(), entries.end(), absent), " of ",
-                                   entries.size(), " images are not in ", folder, ", the first is ",
-                                   first_absent->image));
+      throw FileError(text(source, ": ", std::count_if(entries.begin(), entries.end(), absent), " of ", entries.size(),
+                           " images are not in ", folder, ", the first is ", first_absent->image));
     std::erase_if(entries, absent);
-    detail::require<FileError>(!entries.empty(), source, ": none of its images are in ", folder);
+    require<FileError>(!entries.empty(), source, ": none of its images are in ", folder);
 
     if (!options.skip_unmatched) {
       std::unordered_set<std::string_view> described;
@@ -108,15 +107,14 @@ CaptionDataset<Scalar> load_captions(const std::string& dir, const LoadCaptionsO
       const auto silent = [&](const std::string& name) { return !described.contains(name); };
       const auto first = std::find_if(present.begin(), present.end(), silent);
       if (first != present.end())
-        throw FileError(detail::text(folder, ": ", std::count_if(present.begin(), present.end(), silent), " of ",
-                                     present.size(), " images have no captions in ", source, ", the first is ",
-                                     *first));
+        throw FileError(text(folder, ": ", std::count_if(present.begin(), present.end(), silent), " of ",
+                             present.size(), " images have no captions in ", source, ", the first is ", *first));
     }
     std::vector<std::string> paths;
-    for (const ImageCaptions& entry : entries) paths.push_back(detail::text(folder, "/", entry.image));
+    for (const ImageCaptions& entry : entries) paths.push_back(text(folder, "/", entry.image));
     return {std::make_shared<const ImageFiles<Scalar>>(std::move(paths)), std::move(entries)};
   } catch (const std::filesystem::filesystem_error& error) {
-    throw FileError(detail::text(error.path1().string(), ": cannot read: ", error.code().message()));
+    throw FileError(text(error.path1().string(), ": cannot read: ", error.code().message()));
   }
 }
 

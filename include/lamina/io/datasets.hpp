@@ -22,7 +22,7 @@ namespace lamina {
 inline std::string data_directory(std::string given = "") {
   if (!given.empty()) return given;
   const char* variable = std::getenv("LAMINA_DATA");
-  detail::require<FileError>(variable && *variable, "no data folder: give --data DIR or set LAMINA_DATA");
+  require<FileError>(variable && *variable, "no data folder: give --data DIR or set LAMINA_DATA");
   return variable;
 }
 
@@ -110,7 +110,7 @@ template <class Scalar = float>
 TensorDataset<Scalar> load_cifar10(const std::string& dir, bool train = true) {
   std::vector<std::string> files;
   for (int part = 1; train && part <= 5; ++part)
-    files.push_back(detail::text("cifar10/cifar-10-batches-bin/data_batch_", part, ".bin"));
+    files.push_back(text("cifar10/cifar-10-batches-bin/data_batch_", part, ".bin"));
   if (!train) files.push_back("cifar10/cifar-10-batches-bin/test_batch.bin");
   return detail::load_cifar<Scalar>(files, dir, 10);
 }
@@ -135,7 +135,7 @@ class ImageFolder : public Dataset<Scalar> {
     try {
       for (const auto& entry : fs::directory_iterator(dir))
         if (entry.is_directory()) classes_.push_back(entry.path().filename().string());
-      detail::require<FileError>(!classes_.empty(), dir, ": expected a folder for each class, found none");
+      require<FileError>(!classes_.empty(), dir, ": expected a folder for each class, found none");
       std::sort(classes_.begin(), classes_.end());
       for (std::size_t label = 0; label < classes_.size(); ++label) {
         const fs::path folder = fs::path(dir) / classes_[label];
@@ -143,10 +143,10 @@ class ImageFolder : public Dataset<Scalar> {
         for (const auto& entry : fs::recursive_directory_iterator(folder))
           if (entry.is_regular_file() && detail::is_image(entry.path().extension().string()))
             files_.push_back({entry.path().string(), static_cast<std::int32_t>(label)});
-        detail::require<FileError>(files_.size() > before, folder.string(), ": no PNG or JPEG image for this class");
+        require<FileError>(files_.size() > before, folder.string(), ": no PNG or JPEG image for this class");
       }
     } catch (const fs::filesystem_error& error) {
-      throw FileError(detail::text(error.path1().string(), ": cannot read: ", error.code().message()));
+      throw FileError(text(error.path1().string(), ": cannot read: ", error.code().message()));
     }
     std::sort(files_.begin(), files_.end(),
               [](const File& a, const File& b) { return std::tie(a.label, a.path) < std::tie(b.label, b.path); });

@@ -32,7 +32,7 @@ using Bytes = std::vector<std::uint8_t>;
 namespace detail {
 
 /// Throws FileError: "PATH: cannot open: No such file or directory".
-[[noreturn]] inline void fail(const std::string& path, const char* action, int error) {
+[[noreturn]] inline void fail_file(const std::string& path, const char* action, int error) {
   throw FileError(text(path, ": cannot ", action, ": ", std::strerror(error)));
 }
 
@@ -58,10 +58,10 @@ class Descriptor {
 
 inline Descriptor open_to_read(const std::string& path) {
   Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (file.get() < 0) fail(path, "open", errno);
+  if (file.get() < 0) fail_file(path, "open", errno);
   struct stat status;
-  if (::fstat(file.get(), &status) != 0) fail(path, "open", errno);
-  if (S_ISDIR(status.st_mode)) fail(path, "read", EISDIR);
+  if (::fstat(file.get(), &status) != 0) fail_file(path, "open", errno);
+  if (S_ISDIR(status.st_mode)) fail_file(path, "read", EISDIR);
   return file;
 }
 
@@ -71,7 +71,7 @@ auto within_memory(const std::string& path, F&& f) {
   try {
     return f();
   } catch (const std::bad_alloc&) {
-    fail(path, "read", ENOMEM);
+    fail_file(path, "read", ENOMEM);
   } catch (const OutOfMemory& error) {
     throw FileError(text(path, ": cannot read: ", error.what()));
   }
@@ -90,7 +90,7 @@ namespace detail {
 inline Bytes read_all(const std::string& path, const ReadOptions& options = {}) {
   const Descriptor file = open_to_read(path);
   struct stat status;
-  if (::fstat(file.get(), &status) != 0) fail(path, "read", errno);
+  if (::fstat(file.get(), &status) != 0) fail_file(path, "read", errno);
   const std::size_t expected = S_ISREG(status.st_mode) ? static_cast<std::size_t>(status.st_size) : 0;
   const auto memory = static_cast<std::size_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<std::size_t>(::getpagesize());
   require<FileError>(expected < memory, path, ": cannot read: the file has ", expected, " bytes, this machine ", memory,
@@ -104,7 +104,7 @@ inline Bytes read_all(const std::string& path, const ReadOptions& options = {}) 
     if (size == bytes.size()) bytes.resize(2 * size + 4096);
     const ssize_t got = ::read(file.get(), bytes.data() + size, bytes.size() - size);
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) fail(path, "read", errno);
+    if (got < 0) fail_file(path, "read", errno);
     if (got == 0) break;
     size += static_cast<std::size_t>(got);
   }
@@ -174,10 +174,10 @@ inline bool file_exists(const std::string& path) {
 /// other data, and when it is larger than options.max_bytes.
 inline Bytes decompress(Bytes bytes, const std::string& source, const ReadOptions& options = {}) {
   if (!detail::is_gzip(bytes)) return bytes;
-  const std::string bound = detail::text("the limit of ", options.max_bytes, " bytes (ReadOptions::max_bytes)");
+  const std::string bound = text("the limit of ", options.max_bytes, " bytes (ReadOptions::max_bytes)");
   auto [data, end] = detail::inflated(source, bytes, 0, detail::Deflated::gzip, options.max_bytes, bound);
-  detail::require<FileError>(end == bytes.size(), source, ": ", bytes.size() - end,
-                             " bytes of other data after the end of the gzip data, at offset ", end);
+  require<FileError>(end == bytes.size(), source, ": ", bytes.size() - end,
+                     " bytes of other data after the end of the gzip data, at offset ", end);
   return std::move(data);
 }
 
@@ -213,7 +213,7 @@ inline std::string behind_links(const std::string& path) {
     const std::string_view next(to.data(), static_cast<std::size_t>(size));
     target = next.starts_with('/') ? std::string(next) : target.substr(0, target.rfind('/') + 1) + std::string(next);
   }
-  fail(path, "write", ELOOP);
+  fail_file(path, "write", ELOOP);
 }
 
 /// Keeps a signal from the calling thread while it lives; one that this thread causes meanwhile is forgotten.
@@ -251,7 +251,7 @@ class TemporaryFile {
   TemporaryFile(const std::string& path, const std::string& target, mode_t mode) {
     int number = 0;
     while (!create(text(target, ".tmp-", number), mode)) {
-      if (errno != EEXIST) fail(path, "write", errno);
+      if (errno != EEXIST) fail_file(path, "write", errno);
       number += !remove_leftover(text(target, ".tmp-", number));
     }
     for (int other = number + 1; other < number + 8; ++other) remove_leftover(text(target, ".tmp-", other));
@@ -301,7 +301,7 @@ class AtomicFile {
     const bool exists = ::stat(path_.c_str(), &old) == 0;
     if (exists && !S_ISREG(old.st_mode)) {
       file_ = detail::Descriptor(::open(path_.c_str(), O_WRONLY | O_CLOEXEC));
-      if (file_.get() < 0) detail::fail(path_, "write", errno);
+      if (file_.get() < 0) detail::fail_file(path_, "write", errno);
       return;
     }
     target_ = detail::behind_links(path_);
@@ -334,7 +334,7 @@ class AtomicFile {
   /// Makes what was written the file. Throws FileError; the old file is then as it was.
   void commit() {
     if (temporary_.empty()) {
-      if (::close(file_.release()) != 0) detail::fail(path_, "write", errno);
+      if (::close(file_.release()) != 0) detail::fail_file(path_, "write", errno);
       return;
     }
     if (::fsync(file_.get()) != 0) abandon("write", errno);
@@ -353,7 +353,7 @@ class AtomicFile {
  private:
   [[noreturn]] void abandon(const char* action, int error) {
     if (!temporary_.empty()) ::unlink(std::exchange(temporary_, {}).c_str());
-    detail::fail(path_, action, error);
+    detail::fail_file(path_, action, error);
   }
 
   std::string path_;       // as the caller gave it
@@ -382,12 +382,12 @@ class MappedFile {
   static std::shared_ptr<const MappedFile> open(const std::string& path) {
     const Descriptor file = open_to_read(path);
     struct stat status;
-    if (::fstat(file.get(), &status) != 0) fail(path, "read", errno);
+    if (::fstat(file.get(), &status) != 0) fail_file(path, "read", errno);
     const auto size = static_cast<std::size_t>(status.st_size);
     auto result = std::make_shared<MappedFile>();
     if (size == 0) return result;
     void* data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.get(), 0);
-    if (data == MAP_FAILED) fail(path, "map", errno);
+    if (data == MAP_FAILED) fail_file(path, "map", errno);
     result->mapped_ = {static_cast<const std::uint8_t*>(data), size};
     return result;
   }

@@ -78,16 +78,16 @@ inline Tensor<std::uint8_t> decode_png_or_jpeg(std::span<const std::uint8_t> byt
 /// the limit, which is found before memory is taken.
 inline Tensor<std::uint8_t> decode_image(std::span<const std::uint8_t> bytes, const std::string& source,
                                          ImageOptions options = {}) {
-  detail::require(options.channels >= 0 && options.channels <= 4, "decode_image: channels must be 0 to 4, got ",
-                  options.channels);
-  detail::require(options.max_pixels >= 1, "decode_image: max_pixels must be at least 1, got ", options.max_pixels);
-  detail::require<FileError>(bytes.size() <= 0x7fffffff, source, ": larger than 2 GB");
+  require(options.channels >= 0 && options.channels <= 4, "decode_image: channels must be 0 to 4, got ",
+          options.channels);
+  require(options.max_pixels >= 1, "decode_image: max_pixels must be at least 1, got ", options.max_pixels);
+  require<FileError>(bytes.size() <= 0x7fffffff, source, ": larger than 2 GB");
   try {
     return detail::decode_png_or_jpeg(bytes, source, options);
   } catch (const std::bad_alloc&) {
-    throw FileError(detail::text(source, ": cannot decode the image: out of memory"));
+    throw FileError(text(source, ": cannot decode the image: out of memory"));
   } catch (const OutOfMemory& error) {
-    throw FileError(detail::text(source, ": cannot decode the image: ", error.what()));
+    throw FileError(text(source, ": cannot decode the image: ", error.what()));
   }
 }
 
@@ -102,14 +102,13 @@ inline void write_png(const std::string& path, const Tensor<std::uint8_t>& image
   const int rank = image.rank();
   const Index channels = rank == 3 ? image.dim(0) : 1;
   if ((rank != 2 && rank != 3) || image.empty() || channels > 4 || image.numel() > 0x7fffffff)
-    throw ShapeError(
-        detail::text("write_png: expected [H, W] or [C, H, W] with 1 to 4 channels, got shape ", image.shape()));
+    throw ShapeError(text("write_png: expected [H, W] or [C, H, W] with 1 to 4 channels, got shape ", image.shape()));
   try {
     write_file_atomically(path, detail::encode_png(image.reshape({channels, image.dim(-2), image.dim(-1)})));
   } catch (const std::bad_alloc&) {
-    throw FileError(detail::text(path, ": cannot encode the image: out of memory"));
+    throw FileError(text(path, ": cannot encode the image: out of memory"));
   } catch (const OutOfMemory& error) {
-    throw FileError(detail::text(path, ": cannot encode the image: ", error.what()));
+    throw FileError(text(path, ": cannot encode the image: ", error.what()));
   }
 }
 

@@ -323,7 +323,7 @@ class NpzFile {
 
   template <class... Parts>
   void check(bool condition, const Parts&... parts) const {
-    if (!condition) throw FileError(detail::text(path_, ": ", parts...));
+    if (!condition) throw FileError(text(path_, ": ", parts...));
   }
   std::uint32_t number(std::size_t at, int bytes) const {
     std::uint32_t value = 0;
@@ -378,7 +378,7 @@ class NpzFile {
     const auto place = places_.find(key);
     check(place != places_.end(), "no array '", key, "'");
     const Entry* const entry = &entries_[place->second];
-    const std::string source = detail::text(path_, ": ", key, ".npy");
+    const std::string source = text(path_, ": ", key, ".npy");
     const auto bytes = file_->bytes();
     const std::size_t at = entry->header;
     check(at + 30 <= bytes.size() && number(at, 4) == 0x04034b50, "no zip entry at offset ", at);
@@ -390,7 +390,7 @@ class NpzFile {
       check(entry->size <= options_.max_bytes, "'", key, "': ", entry->size,
             " bytes when decompressed exceed the limit of ", options_.max_bytes, " (ReadOptions::max_bytes)");
       inflated = detail::inflated(source, bytes.first(data + entry->compressed), data, detail::Deflated::raw,
-                                  entry->size, detail::text("the ", entry->size, " bytes that the zip directory says"));
+                                  entry->size, text("the ", entry->size, " bytes that the zip directory says"));
       check(inflated.end == data + entry->compressed, "'", key, "': the compressed data ends early, at offset ",
             inflated.end);
       content = inflated.data;
@@ -422,11 +422,11 @@ inline void write_npz(const std::string& path, const NamedTensors& tensors, NpzO
     for (int i = 0; i < bytes; ++i) out += static_cast<char>(value >> 8 * i & 0xff);
   };
   const auto check_size = [&](std::uint64_t bytes) {
-    detail::require<FileError>(bytes < 0xffffffff, path, ": a .npz file of more than 4 GB is not supported");
+    require<FileError>(bytes < 0xffffffff, path, ": a .npz file of more than 4 GB is not supported");
   };
   std::unordered_set<std::string> keys;
   for (const auto& [key, tensor] : tensors) {
-    detail::require(keys.insert(key).second, path, ": two arrays are named '", key, "'");
+    require(keys.insert(key).second, path, ": two arrays are named '", key, "'");
     const std::string name = key + ".npy";
     const std::string header = std::visit([](const auto& t) { return detail::npy_header(t); }, tensor);
     const auto data = std::visit([](const auto& t) { return detail::bytes_of(t); }, tensor);
@@ -464,7 +464,7 @@ inline void write_npz(const std::string& path, const NamedTensors& tensors, NpzO
     at += 4 + fields.size() + name.size() + content.size();
   }
   check_size(at + directory.size());
-  detail::require<FileError>(tensors.size() < 0xffff, path, ": more than 65534 arrays are not supported");
+  require<FileError>(tensors.size() < 0xffff, path, ": more than 65534 arrays are not supported");
   std::string end = "PK\x05\x06";
   put(end, 0, 4);
   put(end, tensors.size(), 2);

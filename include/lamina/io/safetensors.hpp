@@ -232,7 +232,7 @@ class SafetensorsFile {
   /// Throws FileError when there is no such tensor.
   const TensorInfo& info(const std::string& key) const {
     const TensorInfo* tensor = find(key);
-    if (!tensor) throw FileError(detail::text(path_, ": no tensor '", key, "'"));
+    if (!tensor) throw FileError(text(path_, ": no tensor '", key, "'"));
     return *tensor;
   }
 
@@ -243,9 +243,8 @@ class SafetensorsFile {
   Tensor<T> tensor(const std::string& key) const {
     const TensorInfo& tensor = info(key);
     if (!detail::readable_as<T>(tensor.dtype))
-      throw FileError(detail::text(path_, ": tensor '", key, "': expected a dtype that reads as ",
-                                   detail::info(detail::dtype_of<T>()).name, ", found ",
-                                   detail::info(tensor.dtype).name));
+      throw FileError(text(path_, ": tensor '", key, "': expected a dtype that reads as ",
+                           detail::info(detail::dtype_of<T>()).name, ", found ", detail::info(tensor.dtype).name));
     return detail::within_memory(path_, [&] {
       return detail::to_tensor<T>(file_->bytes().data() + tensor.begin, tensor.dtype, tensor.shape, file_);
     });
@@ -303,7 +302,7 @@ inline void write_safetensors(const std::string& path, const NamedTensors& tenso
     if (!metadata.empty()) text += "\"__metadata__\":" + nlohmann::json(metadata).dump();
     for (std::size_t i = 0; i < tensors.size(); ++i) {
       const std::string& name = tensors[i].first;  // not a structured binding: clang 14 does not capture those
-      detail::require(names.insert(name).second, path, ": tensor name '", name, "' is taken already");
+      require(names.insert(name).second, path, ": tensor name '", name, "' is taken already");
       std::visit(
           [&]<class T>(const Tensor<T>& tensor) {
             const nlohmann::ordered_json entry{
@@ -315,7 +314,7 @@ inline void write_safetensors(const std::string& path, const NamedTensors& tenso
           tensors[i].second);
     }
   } catch (const nlohmann::json::exception& error) {
-    throw ValueError(detail::text(path, ": names and metadata must be UTF-8: ", error.what()));
+    throw ValueError(lamina::text(path, ": names and metadata must be UTF-8: ", error.what()));
   }
   text += "}";
   text.resize((text.size() + 7) / 8 * 8, ' ');

@@ -39,11 +39,11 @@ inline std::vector<std::string> png_files(const std::string& dir) {
 template <class Scalar = float>
 TensorDataset<Scalar> load_camvid(const std::string& dir, const std::string& split,
                                   Index limit = std::numeric_limits<Index>::max()) {
-  const std::string folder = detail::text(dir, "/camvid/", split);
+  const std::string folder = text(dir, "/camvid/", split);
   const std::vector<std::string> names = detail::png_files(folder), annotated = detail::png_files(folder + "annot");
-  detail::require<FileError>(names.size() == annotated.size(), folder, ": ", names.size(), " images, but ",
-                             annotated.size(), " labels in ", folder, "annot");
-  detail::require<FileError>(names == annotated, folder, ": images and labels do not have the same names");
+  require<FileError>(names.size() == annotated.size(), folder, ": ", names.size(), " images, but ", annotated.size(),
+                     " labels in ", folder, "annot");
+  require<FileError>(names == annotated, folder, ": images and labels do not have the same names");
   const Index count = std::min(limit, static_cast<Index>(names.size()));
   Tensor<std::uint8_t> images;
   Labels labels;
@@ -56,13 +56,13 @@ TensorDataset<Scalar> load_camvid(const std::string& dir, const std::string& spl
       images = Tensor<std::uint8_t>(image.shape().batch(count));
       labels = Labels(size.batch(count));
     }
-    detail::require<FileError>(size == labels.shape().tail(1), image_path, ": the image has size ", size,
-                               ", the first one ", labels.shape().tail(1));
-    detail::require<FileError>(label.shape() == size.batch(1), label_path, ": expected labels of shape ", size.batch(1),
-                               ", got ", label.shape());
+    require<FileError>(size == labels.shape().tail(1), image_path, ": the image has size ", size, ", the first one ",
+                       labels.shape().tail(1));
+    require<FileError>(label.shape() == size.batch(1), label_path, ": expected labels of shape ", size.batch(1),
+                       ", got ", label.shape());
     for (const std::uint8_t value : label.values())
-      detail::require<FileError>(value <= camvid_void, label_path, ": ", int{value}, " is not one of the ",
-                                 camvid_classes.size(), " classes, nor ", camvid_void, " for void");
+      require<FileError>(value <= camvid_void, label_path, ": ", int{value}, " is not one of the ",
+                         camvid_classes.size(), " classes, nor ", camvid_void, " for void");
     std::copy_n(image.data(), image.numel(), images.data() + i * image.numel());
     std::copy_n(label.data(), label.numel(), labels.data() + i * label.numel());
   }

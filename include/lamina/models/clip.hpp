@@ -36,7 +36,7 @@ class ImageEncoder : public Block<ImageEncoder<Scalar>, Scalar> {
       kept = i + 1;
       features = shape;
     }
-    detail::require(kept > 0, "ImageEncoder: ", network.name(), " gives no features [N, C, H, W]");
+    require(kept > 0, "ImageEncoder: ", network.name(), " gives no features [N, C, H, W]");
     features_ = features[1];
     const Members<Scalar> children = network.members();
     for (std::size_t i = 0; i < static_cast<std::size_t>(kept); ++i)
@@ -68,8 +68,8 @@ class FirstToken : public JointLayer<FirstToken<Scalar>, Scalar> {
  private:
   Sequences sequences(const Values<Scalar>& x) const {
     const Shape& shape = x[0].shape();
-    detail::require<ShapeError>(shape.rank() == (x[0].sequences ? 2 : 3), *this,
-                                ": expected states [N, L, features], got shape ", shape);
+    require<ShapeError>(shape.rank() == (x[0].sequences ? 2 : 3), *this,
+                        ": expected states [N, L, features], got shape ", shape);
     return detail::sequences_of(*this, x[0], shape[-1]);
   }
 
@@ -113,8 +113,8 @@ class TextEncoder : public Block<TextEncoder<Scalar>, Scalar> {
   Index features() const { return model.features(); }
 
   Value<Scalar> flow(Flow<Scalar>& run, Value<Scalar> ids) const {
-    detail::require<ShapeError>(ids.sequences || ids.shape().rank() == 2, *this, ": expected ids [N, L], got shape ",
-                                ids.shape());
+    require<ShapeError>(ids.sequences || ids.shape().rank() == 2, *this, ": expected ids [N, L], got shape ",
+                        ids.shape());
     return run(first_, run(model, std::move(ids)));
   }
   Members<Scalar> members() override { return {{"model", model}}; }
@@ -170,8 +170,8 @@ class ClipModel : public Block<ClipModel<Scalar>, Scalar> {
   }
   Value<Scalar> flow(Flow<Scalar>& run, Value<Scalar> images, Value<Scalar> tokens) const {
     const Index texts = tokens.sequences ? tokens.sequences->size() : tokens.shape()[0];
-    detail::require(images.shape().rank() > 0 && images.shape()[0] == texts, *this,
-                    ": expected a text for each image, got ", texts, " texts for images of shape ", images.shape());
+    require(images.shape().rank() > 0 && images.shape()[0] == texts, *this, ": expected a text for each image, got ",
+            texts, " texts for images of shape ", images.shape());
     Value<Scalar> image = flow(run, std::move(images));
     return run(stack_, std::move(image), run(text_projection, run(text_encoder, std::move(tokens))));
   }

@@ -69,8 +69,8 @@ class DistilBert : public Block<DistilBert<Scalar>, Scalar> {
 
   Value<Scalar> flow(Flow<Scalar>& run, Value<Scalar> ids) const {
     const int rank = ids.shape().rank();
-    detail::require<ShapeError>(ids.sequences ? rank == 1 : rank == 1 || rank == 2, *this,
-                                ": expected ids [L] or [N, L], got shape ", ids.shape());
+    require<ShapeError>(ids.sequences ? rank == 1 : rank == 1 || rank == 2, *this,
+                        ": expected ids [L] or [N, L], got shape ", ids.shape());
     Value<Scalar> x = run(dropout_, run(norm, run(positions, run(words, std::move(ids)))));
     for (const auto& block : blocks) x = run(block, std::move(x));
     return x;
@@ -86,8 +86,8 @@ class DistilBert : public Block<DistilBert<Scalar>, Scalar> {
     return result;
   }
   std::string name() const override {
-    return detail::text("DistilBert(", options_.layers, " layers, ", options_.features, ", ", options_.heads, ", ",
-                        options_.hidden, ")");
+    return text("DistilBert(", options_.layers, " layers, ", options_.features, ", ", options_.heads, ", ",
+                options_.hidden, ")");
   }
 
  private:

@@ -61,7 +61,7 @@ class GatedStack : public Block<GatedStack<Scalar>, Scalar> {
     for (std::size_t i = 0; i < layers_.size(); ++i) {
       GatedLayer& layer = layers_[i];
       const auto add = [&](const char* part, Module<Scalar>& module) {
-        result.push_back({detail::text(i, ".", part), &module});
+        result.push_back({text(i, ".", part), &module});
       };
       add("vertical", layer.vertical);
       if (layer.vertical_condition) add("vertical_condition", *layer.vertical_condition);
@@ -74,16 +74,15 @@ class GatedStack : public Block<GatedStack<Scalar>, Scalar> {
   }
 
   std::string name() const override {
-    std::string out =
-        detail::text("GatedStack(", options_.channels, ", ", options_.hidden, ", blocks=", options_.blocks);
-    if (options_.classes > 0) out += detail::text(", classes=", options_.classes);
+    std::string out = text("GatedStack(", options_.channels, ", ", options_.hidden, ", blocks=", options_.blocks);
+    if (options_.classes > 0) out += text(", classes=", options_.classes);
     return out + ")";
   }
 
   Value<Scalar> flow(Flow<Scalar>& run, Value<Scalar> x) const {
     const Index channels = options_.channels + options_.classes;
-    detail::require<ShapeError>(x.shape().rank() == 4 && x.shape()[1] == channels, *this, ": expected an input [N, ",
-                                channels, ", H, W], got shape ", x.shape());
+    require<ShapeError>(x.shape().rank() == 4 && x.shape()[1] == channels, *this, ": expected an input [N, ", channels,
+                        ", H, W], got shape ", x.shape());
     Value<Scalar> c;
     if (options_.classes > 0) {
       c = run(first_column_, run(first_row_, run(condition_, x)));
@@ -106,9 +105,8 @@ class GatedStack : public Block<GatedStack<Scalar>, Scalar> {
  private:
   static const GatedPixelCNNOptions& checked(const GatedPixelCNNOptions& options) {
     const Index colours = options.channels, p = options.hidden;
-    detail::require(colours >= 1 && options.blocks >= 0 && options.classes >= 0 && p >= 1 && p % colours == 0,
-                    "GatedStack: expected at least 1 channel and a multiple of hidden units, got ", colours, " and ",
-                    p);
+    require(colours >= 1 && options.blocks >= 0 && options.classes >= 0 && p >= 1 && p % colours == 0,
+            "GatedStack: expected at least 1 channel and a multiple of hidden units, got ", colours, " and ", p);
     return options;
   }
 
@@ -133,7 +131,7 @@ class GatedStack : public Block<GatedStack<Scalar>, Scalar> {
 template <class Scalar = float>
 Sequential<Scalar> gated_pixelcnn(const GatedPixelCNNOptions& options = {}) {
   const auto& [colours, blocks, p, levels, classes] = options;
-  detail::require(levels >= 2, "gated_pixelcnn: expected at least 2 levels, got ", levels);
+  require(levels >= 2, "gated_pixelcnn: expected at least 2 levels, got ", levels);
   Sequential<Scalar> head{MaskedConv2d<Scalar>(Mask::B, p, p, 1, {.groups = colours}), ReLU<Scalar>()};
   head.add(detail::pixel_convolution<Scalar>("2", p, colours * levels, colours));
   return {{"stack", GatedStack<Scalar>(options)}, {"", ReLU<Scalar>()}, {"head", std::move(head)}};

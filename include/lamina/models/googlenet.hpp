@@ -118,8 +118,8 @@ class GoogLeNet : public Block<GoogLeNet<Scalar>, Scalar> {
     return result;
   }
   std::string name() const override {
-    return detail::text("GoogLeNet(", options_.in_channels, ", ", options_.classes,
-                        options_.auxiliary ? ", auxiliary=true)" : ")");
+    return text("GoogLeNet(", options_.in_channels, ", ", options_.classes,
+                options_.auxiliary ? ", auxiliary=true)" : ")");
   }
 
  private:

@@ -44,7 +44,7 @@ template <class Scalar = float>
 class PadToAligned : public Layer<PadToAligned<Scalar>, Scalar> {
  public:
   explicit PadToAligned(Index stride) : stride_(stride) {
-    detail::require(stride >= 1, *this, ": stride must be at least 1, got ", stride);
+    require(stride >= 1, *this, ": stride must be at least 1, got ", stride);
   }
 
   Shape output_shape(const Shape& input) const override {
@@ -52,7 +52,7 @@ class PadToAligned : public Layer<PadToAligned<Scalar>, Scalar> {
     const Size2 size = aligned_size(detail::size_of(input), stride_);
     return input.with(2, size.h).with(3, size.w);
   }
-  std::string name() const override { return detail::text("PadToAligned(", stride_, ")"); }
+  std::string name() const override { return text("PadToAligned(", stride_, ")"); }
 
  private:
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
@@ -80,19 +80,19 @@ class BackToImages : public JointLayer<BackToImages<Scalar>, Scalar> {
  public:
   explicit BackToImages(const InterpolateOptions& options = {}, Index stride = 1) : options_(options), stride_(stride) {
     detail::check_interpolation("BackToImages", options);
-    detail::require(stride >= 1, *this, ": stride must be at least 1, got ", stride);
+    require(stride >= 1, *this, ": stride must be at least 1, got ", stride);
   }
 
   Few<Shape> output_shapes(const Values<Scalar>& x) const override {
-    detail::require(x.size() == 2, *this, ": takes features and images, got ", x.size(), " values");
+    require(x.size() == 2, *this, ": takes features and images, got ", x.size(), " values");
     const Shape &coarse = x[0].shape(), &images = x[1].shape();
     detail::check_interpolated(*this, coarse);
     detail::check_interpolated(*this, images);
     return coarse.with(2, images[2]).with(3, images[3]);
   }
   std::string name() const override {
-    const std::string padding = stride_ > 1 ? detail::text(", stride=", stride_) : "";
-    return detail::text("BackToImages(", detail::interpolation(options_), padding, ")");
+    const std::string padding = stride_ > 1 ? text(", stride=", stride_) : "";
+    return text("BackToImages(", detail::interpolation(options_), padding, ")");
   }
 
  private:

@@ -43,10 +43,10 @@ Child<Scalar> pixel_convolution(const std::string& name, Index in, Index out, In
 template <class Scalar = float>
 Sequential<Scalar> pixelcnn(const PixelCNNOptions& options = {}) {
   const auto [colours, blocks, h, levels, norm] = options;
-  detail::require(blocks >= 1 && colours >= 1 && h >= colours,
-                  "pixelcnn: expected at least 1 block and channel and a hidden unit for each, got ", blocks, ", ",
-                  colours, " and ", h);
-  detail::require(levels >= 2, "pixelcnn: expected at least 2 levels, got ", levels);
+  require(blocks >= 1 && colours >= 1 && h >= colours,
+          "pixelcnn: expected at least 1 block and channel and a hidden unit for each, got ", blocks, ", ", colours,
+          " and ", h);
+  require(levels >= 2, "pixelcnn: expected at least 2 levels, got ", levels);
   const MaskedConv2dOptions masked{.groups = colours};
   const auto add_norm = [norm = norm](Sequential<Scalar>& net, const char* name, Index channels) {
     if (norm) net.add(name, BatchNorm2d<Scalar>(channels));

@@ -20,15 +20,15 @@ template <class Scalar = float>
 class AdaptiveAvgPool2d : public detail::AveragePool<AdaptiveAvgPool2d<Scalar>, Scalar> {
  public:
   explicit AdaptiveAvgPool2d(Size2 output_size) : size_(output_size) {
-    detail::require((size_.h >= 1 || size_.h == -1) && (size_.w >= 1 || size_.w == -1), *this,
-                    ": output_size must be at least 1, or -1 to keep the input's, got ", size_);
+    require((size_.h >= 1 || size_.h == -1) && (size_.w >= 1 || size_.w == -1), *this,
+            ": output_size must be at least 1, or -1 to keep the input's, got ", size_);
   }
 
   Shape output_shape(const Shape& input) const override {
     detail::require_images(*this, input);
     return {input[0], input[1], size_.h == -1 ? input[2] : size_.h, size_.w == -1 ? input[3] : size_.w};
   }
-  std::string name() const override { return detail::text("AdaptiveAvgPool2d(", size_, ")"); }
+  std::string name() const override { return text("AdaptiveAvgPool2d(", size_, ")"); }
 
  private:
   std::vector<kernels::Span> row_spans(Index h) const override { return spans(h, size_.h); }

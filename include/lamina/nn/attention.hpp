@@ -29,10 +29,9 @@ class ScaledDotProductAttention : public JointLayer<ScaledDotProductAttention<Sc
  public:
   ScaledDotProductAttention(Index features, Index heads, const ScaledDotProductAttentionOptions& options = {})
       : features_(features), heads_(heads), options_(options) {
-    detail::require(heads >= 1 && features % heads == 0, *this, ": ", heads, " heads do not divide ", features,
-                    " features");
-    detail::require(options_.dropout >= 0 && options_.dropout <= 1, *this, ": dropout must be in [0, 1], got ",
-                    options_.dropout);
+    require(heads >= 1 && features % heads == 0, *this, ": ", heads, " heads do not divide ", features, " features");
+    require(options_.dropout >= 0 && options_.dropout <= 1, *this, ": dropout must be in [0, 1], got ",
+            options_.dropout);
   }
 
   Few<Shape> output_shapes(const Values<Scalar>& x) const override {
@@ -40,8 +39,8 @@ class ScaledDotProductAttention : public JointLayer<ScaledDotProductAttention<Sc
     return x[0].shape();
   }
   std::string name() const override {
-    return detail::text("ScaledDotProductAttention(", features_, ", ", heads_) +
-           (options_.dropout > 0 ? detail::text(", dropout=", options_.dropout, ")") : ")");
+    return text("ScaledDotProductAttention(", features_, ", ", heads_) +
+           (options_.dropout > 0 ? text(", dropout=", options_.dropout, ")") : ")");
   }
   Index multiply_adds_of(const Values<Scalar>& x) const override {
     const Sequences division = sequences(x);
@@ -52,10 +51,10 @@ class ScaledDotProductAttention : public JointLayer<ScaledDotProductAttention<Sc
 
  private:
   Sequences sequences(const Values<Scalar>& x) const {
-    detail::require(x.size() == 3, *this, ": takes queries, keys and values, got ", x.size(), " values");
-    detail::require<ShapeError>(x[1].shape() == x[0].shape() && x[2].shape() == x[0].shape(), *this,
-                                ": expected three values of one shape, got ", x[0].shape(), ", ", x[1].shape(), " and ",
-                                x[2].shape());
+    require(x.size() == 3, *this, ": takes queries, keys and values, got ", x.size(), " values");
+    require<ShapeError>(x[1].shape() == x[0].shape() && x[2].shape() == x[0].shape(), *this,
+                        ": expected three values of one shape, got ", x[0].shape(), ", ", x[1].shape(), " and ",
+                        x[2].shape());
     return detail::sequences_of(*this, x[0], features_);
   }
 

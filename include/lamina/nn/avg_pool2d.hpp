@@ -34,14 +34,14 @@ class AvgPool2d : public detail::AveragePool<AvgPool2d<Scalar>, Scalar> {
         count_include_pad_(options.count_include_pad),
         divisor_override_(options.divisor_override) {
     window_.validate(*this);
-    detail::require(divisor_override_ != 0, *this, ": divisor_override must not be 0");
+    require(divisor_override_ != 0, *this, ": divisor_override must not be 0");
   }
 
   Shape output_shape(const Shape& input) const override { return window_.output_shape(*this, input); }
   std::string name() const override {
-    std::string out = detail::text("AvgPool2d(", window_);
+    std::string out = text("AvgPool2d(", window_);
     if (!count_include_pad_) out += ", count_include_pad=false";
-    if (divisor_override_) out += detail::text(", divisor_override=", *divisor_override_);
+    if (divisor_override_) out += text(", divisor_override=", *divisor_override_);
     return out + ")";
   }
 

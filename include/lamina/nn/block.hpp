@@ -84,7 +84,7 @@ class Block : public detail::Cloned<Derived, Scalar, Module<Scalar>> {
     if constexpr (requires(Values<Scalar> v) { self.flow(run, v); })
       return self.flow(run, std::move(in));
     else
-      detail::fail<ValueError>(*this, ": does not take ", in.size(), " values");
+      fail<ValueError>(*this, ": does not take ", in.size(), " values");
   }
 };
 

@@ -21,7 +21,7 @@ class Branches : public Container<Derived, Scalar> {
    public:
     Results(const Branches& branches, Flow<Scalar>& run, Value<Scalar> x)
         : branches_(branches), run_(run), x_(std::move(x)) {
-      detail::require<StateError>(branches.size() > 0, Derived::type_name, ": has no branches");
+      require<StateError>(branches.size() > 0, Derived::type_name, ": has no branches");
     }
 
     bool done() const { return next() == branches_.size(); }
@@ -47,15 +47,14 @@ class Branches : public Container<Derived, Scalar> {
   /// Throws the error of two branches whose results do not fit together.
   [[noreturn]] void mismatch(const std::vector<Shape>& shapes, std::size_t first, std::size_t second,
                              const std::string& rule) const {
-    detail::fail<ShapeError>(*this, ": ", rule, ", but ", label(first), " gives shape ", shapes[first], " and ",
-                             label(second), " gives ", shapes[second]);
+    fail<ShapeError>(*this, ": ", rule, ", but ", label(first), " gives shape ", shapes[first], " and ", label(second),
+                     " gives ", shapes[second]);
   }
 
  private:
   std::string label(std::size_t branch) const {
     const auto& child = this->children()[branch];
-    return detail::text("branch ", branch, " (", child.named && !child.name.empty() ? child.name : child.module->name(),
-                        ")");
+    return text("branch ", branch, " (", child.named && !child.name.empty() ? child.name : child.module->name(), ")");
   }
 };
 

@@ -20,18 +20,18 @@ class Cat : public JointLayer<Cat<Scalar>, Scalar> {
   int dim() const { return dim_; }
 
   Few<Shape> output_shapes(const Values<Scalar>& x) const override {
-    detail::require(!x.empty(), *this, ": takes at least one value");
+    require(!x.empty(), *this, ": takes at least one value");
     const Shape& first = x[0].shape();
     const int axis = detail::axis_position(dim_, first, Cat::type_name);
     Index total = first[axis];
     for (std::size_t i = 1; i < x.size(); ++i) {
-      detail::require<ShapeError>(fit(first, x[i].shape()), *this, ": shapes may differ in axis ", axis, " only, got ",
-                                  first, " and ", x[i].shape());
+      require<ShapeError>(fit(first, x[i].shape()), *this, ": shapes may differ in axis ", axis, " only, got ", first,
+                          " and ", x[i].shape());
       total += x[i].shape()[axis];
     }
     return first.with(axis, total);
   }
-  std::string name() const override { return detail::text("Cat(", dim_, ")"); }
+  std::string name() const override { return text("Cat(", dim_, ")"); }
 
   /// Whether two shapes differ along the axis at most.
   bool fit(const Shape& a, const Shape& b) const {

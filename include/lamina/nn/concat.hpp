@@ -31,7 +31,7 @@ class Concat : public Branches<Concat<Scalar>, Scalar> {
 
   std::string name() const override {
     std::string out = Branches<Concat<Scalar>, Scalar>::name();
-    if (cat_.dim() != 1) out.insert(out.size() - 1, detail::text(", dim=", cat_.dim()));
+    if (cat_.dim() != 1) out.insert(out.size() - 1, text(", dim=", cat_.dim()));
     return out;
   }
 
@@ -43,7 +43,7 @@ class Concat : public Branches<Concat<Scalar>, Scalar> {
       const auto& shapes = results.shapes();
       const int axis = detail::axis_position(cat_.dim(), shapes[0], *this);
       if (!cat_.fit(shapes[0], shapes.back()))
-        this->mismatch(shapes, 0, shapes.size() - 1, detail::text("branches may differ in axis ", axis, " only"));
+        this->mismatch(shapes, 0, shapes.size() - 1, text("branches may differ in axis ", axis, " only"));
     }
     return std::move(run.all(cat_, std::move(parts))[0]);
   }

@@ -65,7 +65,7 @@ class Container : public Block<Derived, Scalar> {
   /// Puts a child before child i, or at the end with i = size(). Children without names of their own are named by their
   /// positions, so those behind it move on. Throws ValueError for another position.
   void insert(Index i, Child<Scalar> child) {
-    detail::require(i >= 0 && i <= size(), Derived::type_name, ": cannot insert at ", i, ", there are ", size());
+    require(i >= 0 && i <= size(), Derived::type_name, ": cannot insert at ", i, ", there are ", size());
     children_.insert(children_.begin() + i, std::move(child));
     number();
   }
@@ -91,7 +91,7 @@ class Container : public Block<Derived, Scalar> {
   template <class M>
   M& get(Index i) {
     auto* module = child(i).module->template as<M>();
-    detail::require(module != nullptr, *this, ": child ", i, " is a ", *child(i).module);
+    require(module != nullptr, *this, ": child ", i, " is a ", *child(i).module);
     return *module;
   }
 
@@ -113,11 +113,11 @@ class Container : public Block<Derived, Scalar> {
 
  private:
   Child<Scalar>& child(Index i) {
-    detail::require(i >= 0 && i < size(), Derived::type_name, ": no child ", i, ", there are ", size());
+    require(i >= 0 && i < size(), Derived::type_name, ": no child ", i, ", there are ", size());
     return children_[static_cast<std::size_t>(i)];
   }
   const Child<Scalar>& child(Index i) const {
-    detail::require(i >= 0 && i < size(), Derived::type_name, ": no child ", i, ", there are ", size());
+    require(i >= 0 && i < size(), Derived::type_name, ": no child ", i, ", there are ", size());
     return children_[static_cast<std::size_t>(i)];
   }
 

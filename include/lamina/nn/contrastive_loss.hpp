@@ -131,7 +131,7 @@ struct SoftTargetOptions {
 template <class Scalar>
 Loss<Scalar> soft_target_loss(const Tensor<Scalar>& embeddings, const SoftTargetOptions& options = {}) {
   constexpr const char* function = "soft_target_loss";
-  detail::require(options.temperature > 0, function, ": temperature must be positive, got ", options.temperature);
+  require(options.temperature > 0, function, ": temperature must be positive, got ", options.temperature);
   detail::image_and_text(function, embeddings);
   const Tensor<Scalar> used = options.normalize ? l2_normalize(embeddings) : embeddings;
   const auto [image, text] = detail::image_and_text(function, used);
@@ -185,8 +185,8 @@ template <class Scalar>
 Loss<Scalar> contrastive_loss(const Tensor<Scalar>& embeddings, Parameter<Scalar>& logit_scale) {
   constexpr const char* function = "contrastive_loss";
   detail::image_and_text(function, embeddings);
-  detail::require<ShapeError>(logit_scale.value.numel() == 1, function, ": expected a logit_scale of one element, got ",
-                              "shape ", logit_scale.value.shape());
+  require<ShapeError>(logit_scale.value.numel() == 1, function, ": expected a logit_scale of one element, got ",
+                      "shape ", logit_scale.value.shape());
   clamp_logit_scale(logit_scale);
   const Scalar scale = std::exp(logit_scale.value.item());
 

@@ -36,7 +36,7 @@ class Conv2d : public Layer<Conv2d<Scalar>, Scalar> {
 
   Conv2d(Index in_channels, Index out_channels, Size2 kernel_size, const Conv2dOptions& options = {})
       : in_(in_channels), out_(out_channels), kernel_(kernel_size), options_(options) {
-    const auto check = [&](bool valid, const auto&... parts) { detail::require(valid, *this, ": ", parts...); };
+    const auto check = [&](bool valid, const auto&... parts) { require(valid, *this, ": ", parts...); };
     check(in_ >= 1 && out_ >= 1, "channels must be at least 1");
     check(kernel_.h >= 1 && kernel_.w >= 1, "kernel_size must be at least 1");
     check(options_.stride.h >= 1 && options_.stride.w >= 1, "stride must be at least 1, got ", options_.stride);
@@ -58,13 +58,12 @@ class Conv2d : public Layer<Conv2d<Scalar>, Scalar> {
   }
 
   Shape output_shape(const Shape& input) const override {
-    detail::require<ShapeError>(input.rank() == 4, *this, ": expected an input [N, ", in_, ", H, W], got shape ",
-                                input);
-    detail::require<ShapeError>(input[1] == in_, *this, ": expected ", in_, " input channels, got shape ", input);
+    require<ShapeError>(input.rank() == 4, *this, ": expected an input [N, ", in_, ", H, W], got shape ", input);
+    require<ShapeError>(input[1] == in_, *this, ": expected ", in_, " input channels, got shape ", input);
     const Padding& p = options_.padding;
-    detail::require<ShapeError>(input[2] + p.top + p.bottom >= options_.dilation.h * (kernel_.h - 1) + 1 &&
-                                    input[3] + p.left + p.right >= options_.dilation.w * (kernel_.w - 1) + 1,
-                                *this, ": the kernel is larger than the padded image, got shape ", input);
+    require<ShapeError>(input[2] + p.top + p.bottom >= options_.dilation.h * (kernel_.h - 1) + 1 &&
+                            input[3] + p.left + p.right >= options_.dilation.w * (kernel_.w - 1) + 1,
+                        *this, ": the kernel is larger than the padded image, got shape ", input);
     const kernels::ConvolutionShape s = sizes(input);
     return {input[0], out_, s.oh(), s.ow()};
   }
@@ -76,11 +75,11 @@ class Conv2d : public Layer<Conv2d<Scalar>, Scalar> {
   }
 
   std::string name() const override {
-    std::string out = detail::text("Conv2d(", in_, ", ", out_, ", ", kernel_);
-    if (options_.stride != Size2(1)) out += detail::text(", stride=", options_.stride);
-    if (options_.padding != Padding(0)) out += detail::text(", padding=", options_.padding);
-    if (options_.dilation != Size2(1)) out += detail::text(", dilation=", options_.dilation);
-    if (options_.groups != 1) out += detail::text(", groups=", options_.groups);
+    std::string out = text("Conv2d(", in_, ", ", out_, ", ", kernel_);
+    if (options_.stride != Size2(1)) out += text(", stride=", options_.stride);
+    if (options_.padding != Padding(0)) out += text(", padding=", options_.padding);
+    if (options_.dilation != Size2(1)) out += text(", dilation=", options_.dilation);
+    if (options_.groups != 1) out += text(", groups=", options_.groups);
     if (!options_.bias) out += ", bias=false";
     return out + ")";
   }

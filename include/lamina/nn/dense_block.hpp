@@ -37,7 +37,7 @@ class DenseBlock : public Layer<DenseBlock<Scalar>, Scalar> {
  public:
   DenseBlock(Index in_channels, Index layers, const DenseBlockOptions& options = {})
       : in_(in_channels), size_(layers), options_(options) {
-    const auto check = [&](bool valid, const auto&... parts) { detail::require(valid, *this, ": ", parts...); };
+    const auto check = [&](bool valid, const auto&... parts) { require(valid, *this, ": ", parts...); };
     check(in_ >= 1 && size_ >= 1, "needs at least 1 channel and 1 layer");
     check(options_.growth >= 1, "growth must be at least 1, got ", options_.growth);
     check(options_.bottleneck >= 0, "bottleneck must not be negative, got ", options_.bottleneck);
@@ -45,8 +45,8 @@ class DenseBlock : public Layer<DenseBlock<Scalar>, Scalar> {
   }
 
   Shape output_shape(const Shape& input) const override {
-    detail::require<ShapeError>(input.rank() == 4 && input[1] == in_, *this, ": expected an input [N, ", in_,
-                                ", H, W], got shape ", input);
+    require<ShapeError>(input.rank() == 4 && input[1] == in_, *this, ": expected an input [N, ", in_,
+                        ", H, W], got shape ", input);
     return input.with(1, channels(size_));
   }
 
@@ -58,11 +58,11 @@ class DenseBlock : public Layer<DenseBlock<Scalar>, Scalar> {
 
   std::string name() const override {
     const DenseBlockOptions defaults;
-    std::string out = detail::text("DenseBlock(", in_, ", ", size_);
-    if (options_.growth != defaults.growth) out += detail::text(", growth=", options_.growth);
-    if (options_.bottleneck != defaults.bottleneck) out += detail::text(", bottleneck=", options_.bottleneck);
+    std::string out = text("DenseBlock(", in_, ", ", size_);
+    if (options_.growth != defaults.growth) out += text(", growth=", options_.growth);
+    if (options_.bottleneck != defaults.bottleneck) out += text(", bottleneck=", options_.bottleneck);
     if (options_.bias) out += ", bias=true";
-    if (options_.dropout != defaults.dropout) out += detail::text(", dropout=", options_.dropout);
+    if (options_.dropout != defaults.dropout) out += text(", dropout=", options_.dropout);
     return out + ")";
   }
 
@@ -72,7 +72,6 @@ class DenseBlock : public Layer<DenseBlock<Scalar>, Scalar> {
     for (Index i = 0; i < size_; ++i) total += layer(i).multiply_adds(input.with(1, channels(i)));
     return total;
   }
-
 
  private:
   Sequential<Scalar>& layer(Index i) { return layers_[static_cast<std::size_t>(i)]; }
@@ -148,9 +147,8 @@ class DenseBlock : public Layer<DenseBlock<Scalar>, Scalar> {
     const kernels::ChannelShape first = sizes(x.shape(), in_), added = sizes(x.shape(), options_.growth);
     std::vector<bool> still;  // by layer: whether norm1 goes by its running statistics
     for (Sequential<Scalar>& layer : layers_) still.push_back(norm_of(layer).stands_still());
-    detail::require<ShapeError>(first.count() > 1 || std::find(still.begin(), still.end(), false) == still.end(),
-                                *this, ": expected more than 1 value per channel when training, got shape ",
-                                x.shape());
+    require<ShapeError>(first.count() > 1 || std::find(still.begin(), still.end(), false) == still.end(), *this,
+                        ": expected more than 1 value per channel when training, got shape ", x.shape());
     Tensor<double> moments({2, channels(size_)});
     double* const mean = moments.data();
     double* const variance = mean + moments.dim(1);

@@ -26,19 +26,19 @@ std::string to_dot(const Graph<Scalar>& graph) {
            " [label=" + quoted(graph.shape(edge).to_string()) + "];\n";
   };
   for (std::size_t i = 0; i < graph.inputs.size(); ++i) {
-    source[static_cast<std::size_t>(graph.inputs[i])] = detail::text("input", i);
-    out += detail::text("  input", i, " [shape=ellipse];\n");
+    source[static_cast<std::size_t>(graph.inputs[i])] = text("input", i);
+    out += text("  input", i, " [shape=ellipse];\n");
   }
   for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
     const Node<Scalar>& node = graph.nodes[i];
-    const std::string id = detail::text("n", i), name = node.layer->name();
+    const std::string id = text("n", i), name = node.layer->name();
     out += "  " + id + " [label=" + quoted(node.path.empty() ? name : node.path + ": " + name) + "];\n";
     for (const Index edge : node.inputs) arrow(edge, id);
     for (const Index edge : node.outputs) source[static_cast<std::size_t>(edge)] = id;
   }
   for (std::size_t i = 0; i < graph.outputs.size(); ++i) {
-    out += detail::text("  output", i, " [shape=ellipse];\n");
-    arrow(graph.outputs[i], detail::text("output", i));
+    out += text("  output", i, " [shape=ellipse];\n");
+    arrow(graph.outputs[i], text("output", i));
   }
   return out + "}\n";
 }

@@ -14,7 +14,7 @@ class Dropout2d : public detail::DropoutLayer<Dropout2d<Scalar>, Scalar> {
   explicit Dropout2d(double p = 0.5) : detail::DropoutLayer<Dropout2d<Scalar>, Scalar>(p) {}
 
   Shape output_shape(const Shape& input) const override {
-    detail::require<ShapeError>(input.rank() == 4, *this, ": expected [N, C, H, W], got shape ", input);
+    require<ShapeError>(input.rank() == 4, *this, ": expected [N, C, H, W], got shape ", input);
     return input;
   }
 

@@ -43,15 +43,15 @@ class Embedding : public Layer<Embedding<Scalar>, Scalar> {
 
   Embedding(Index entries, Index features, const EmbeddingOptions& options = {})
       : entries_(entries), features_(features), padding_(options.padding_index) {
-    detail::require(entries_ >= 1 && features_ >= 1, *this, ": sizes must be at least 1");
-    detail::require(padding_ < entries_, *this, ": padding_index must be below ", entries_);
+    require(entries_ >= 1 && features_ >= 1, *this, ": sizes must be at least 1");
+    require(padding_ < entries_, *this, ": padding_index must be below ", entries_);
     weight = default_random().normal<Scalar>({entries_, features_});
     if (padding_ >= 0) std::fill_n(weight.value.data() + padding_ * features_, features_, Scalar(0));
   }
 
   Shape output_shape(const Shape& ids) const override {
-    detail::require<ShapeError>(ids.rank() < Shape::max_rank, *this, ": expected ids of rank below ", Shape::max_rank,
-                                ", got shape ", ids);
+    require<ShapeError>(ids.rank() < Shape::max_rank, *this, ": expected ids of rank below ", Shape::max_rank,
+                        ", got shape ", ids);
     std::vector<Index> extents;
     for (int axis = 0; axis < ids.rank(); ++axis) extents.push_back(ids[axis]);
     extents.push_back(features_);
@@ -59,8 +59,8 @@ class Embedding : public Layer<Embedding<Scalar>, Scalar> {
   }
   Members<Scalar> members() override { return {{"weight", &weight}}; }
   std::string name() const override {
-    return detail::text("Embedding(", entries_, ", ", features_) +
-           (padding_ < 0 ? ")" : detail::text(", padding_index=", padding_, ")"));
+    return text("Embedding(", entries_, ", ", features_) +
+           (padding_ < 0 ? ")" : text(", padding_index=", padding_, ")"));
   }
 
  private:
@@ -75,8 +75,8 @@ class Embedding : public Layer<Embedding<Scalar>, Scalar> {
   Tensor<Scalar> rows_of(const Labels& ids) const {
     const std::int32_t* const id = ids.data();
     for (Index i = 0; i < ids.numel(); ++i)
-      detail::require(id[i] >= 0 && id[i] < entries_, *this, ": id ", id[i], " at position ", i, " is not one of the ",
-                      entries_, " entries 0 to ", entries_ - 1);
+      require(id[i] >= 0 && id[i] < entries_, *this, ": id ", id[i], " at position ", i, " is not one of the ",
+              entries_, " entries 0 to ", entries_ - 1);
     Tensor<Scalar> y(output_shape(ids.shape()));
     Scalar* const out = y.data();
     const Scalar* const rows = weight.value.data();

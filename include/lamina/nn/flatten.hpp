@@ -19,7 +19,7 @@ class Flatten : public Layer<Flatten<Scalar>, Scalar> {
 
   Shape output_shape(const Shape& input) const override {
     const int first = detail::axis_position(start_, input, *this), last = detail::axis_position(end_, input, *this);
-    detail::require<ShapeError>(first <= last, *this, ": start_dim lies behind end_dim in shape ", input);
+    require<ShapeError>(first <= last, *this, ": start_dim lies behind end_dim in shape ", input);
     std::vector<Index> extents(input.begin(), input.begin() + first);
     extents.push_back(input.product(first, last + 1));
     extents.insert(extents.end(), input.begin() + last + 1, input.end());
@@ -28,7 +28,7 @@ class Flatten : public Layer<Flatten<Scalar>, Scalar> {
   Members<Scalar> members() override { return {}; }
   Index multiply_adds(const Shape&) const override { return 0; }
   std::string name() const override {
-    return start_ == 1 && end_ == -1 ? "Flatten()" : detail::text("Flatten(", start_, ", ", end_, ")");
+    return start_ == 1 && end_ == -1 ? "Flatten()" : text("Flatten(", start_, ", ", end_, ")");
   }
 
  private:

@@ -22,17 +22,17 @@ template <class Scalar = float>
 class Gate : public Layer<Gate<Scalar>, Scalar> {
  public:
   explicit Gate(const GateOptions& options = {}) : groups_(options.groups) {
-    detail::require(groups_ >= 1, *this, ": groups must be at least 1");
+    require(groups_ >= 1, *this, ": groups must be at least 1");
   }
 
   Shape output_shape(const Shape& input) const override {
-    detail::require<ShapeError>(input.rank() >= 2 && input[1] % (2 * groups_) == 0, *this,
-                                ": expected [N, channels, ...] with a multiple of ", 2 * groups_,
-                                " channels, got shape ", input);
+    require<ShapeError>(input.rank() >= 2 && input[1] % (2 * groups_) == 0, *this,
+                        ": expected [N, channels, ...] with a multiple of ", 2 * groups_, " channels, got shape ",
+                        input);
     return input.with(1, input[1] / 2);
   }
   Members<Scalar> members() override { return {}; }
-  std::string name() const override { return groups_ == 1 ? "Gate()" : detail::text("Gate(groups=", groups_, ")"); }
+  std::string name() const override { return groups_ == 1 ? "Gate()" : text("Gate(groups=", groups_, ")"); }
   Index multiply_adds(const Shape&) const override { return 0; }
   Locality locality() const override { return Locality::pixel; }
 

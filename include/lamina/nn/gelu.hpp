@@ -20,8 +20,8 @@ class GELU : public Elementwise<GELU<Scalar>, Scalar> {
   using Pack = simd::Pack<Scalar>;
 
   explicit GELU(const GELUOptions& options = {}) : tanh_(options.approximate == "tanh") {
-    detail::require(tanh_ || options.approximate == "none", "GELU: approximate must be \"none\" or \"tanh\", got \"",
-                    options.approximate, "\"");
+    require(tanh_ || options.approximate == "none", "GELU: approximate must be \"none\" or \"tanh\", got \"",
+            options.approximate, "\"");
   }
 
   static constexpr Saved saved() { return Saved::input; }

@@ -18,8 +18,7 @@ struct Fans {
   Index in, out;
 };
 inline Fans fans(const Shape& weight) {
-  lamina::detail::require<ShapeError>(weight.rank() >= 2, "init: a weight needs at least 2 dimensions, got shape ",
-                                      weight);
+  lamina::require<ShapeError>(weight.rank() >= 2, "init: a weight needs at least 2 dimensions, got shape ", weight);
   const Index taps = weight.product(2, weight.rank());
   return {weight[1] * taps, weight[0] * taps};
 }
@@ -48,10 +47,10 @@ void normal(Tensor<Scalar>& tensor, double mean = 0, double standard_deviation =
 template <class Scalar>
 void truncated_normal(Tensor<Scalar>& tensor, double mean = 0, double standard_deviation = 1, double low = -2,
                       double high = 2, Random& random = default_random()) {
-  lamina::detail::require(standard_deviation > 0 && low < high && low <= mean + 2 * standard_deviation &&
-                              high >= mean - 2 * standard_deviation,
-                          "init::truncated_normal: [", low, ", ", high, "] is empty or further than 2 standard ",
-                          "deviations from the mean ", mean);
+  lamina::require(standard_deviation > 0 && low < high && low <= mean + 2 * standard_deviation &&
+                      high >= mean - 2 * standard_deviation,
+                  "init::truncated_normal: [", low, ", ", high, "] is empty or further than 2 standard ",
+                  "deviations from the mean ", mean);
   normal(tensor, mean, standard_deviation, random);
   Scalar* values = tensor.data();
   const auto outside = [&](Scalar x) { return !(static_cast<double>(x) >= low && static_cast<double>(x) <= high); };
@@ -90,8 +89,8 @@ inline double gain(std::string_view nonlinearity, double slope = 0.01) {
   if (nonlinearity == "relu") return std::sqrt(2.0);
   if (nonlinearity == "leaky_relu") return std::sqrt(2 / (1 + slope * slope));
   if (nonlinearity == "selu") return 0.75;
-  throw ValueError(lamina::detail::text("init::gain: expected linear, sigmoid, tanh, relu, leaky_relu or selu, got '",
-                                        nonlinearity, "'"));
+  throw ValueError(
+      lamina::text("init::gain: expected linear, sigmoid, tanh, relu, leaky_relu or selu, got '", nonlinearity, "'"));
 }
 
 enum class FanMode { fan_in, fan_out };

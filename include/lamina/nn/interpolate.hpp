@@ -72,7 +72,7 @@ void check_interpolated(const Caller& who, const Shape& input) {
 template <class Scalar>
 Tensor<Scalar> interpolate(const Tensor<Scalar>& x, Size2 size, const InterpolateOptions& options = {}) {
   detail::check_interpolation("interpolate", options);
-  detail::require(size.h >= 1 && size.w >= 1, "interpolate: the size must be at least 1, got ", size);
+  require(size.h >= 1 && size.w >= 1, "interpolate: the size must be at least 1, got ", size);
   detail::check_interpolated("interpolate", x.shape());
   return detail::interpolate(x, size, options);
 }
@@ -83,7 +83,7 @@ class Interpolate : public Layer<Interpolate<Scalar>, Scalar> {
  public:
   explicit Interpolate(Size2 size, const InterpolateOptions& options = {}) : size_(size), options_(options) {
     detail::check_interpolation(*this, options);
-    detail::require(size.h >= 1 && size.w >= 1, *this, ": the size must be at least 1");
+    require(size.h >= 1 && size.w >= 1, *this, ": the size must be at least 1");
   }
 
   Shape output_shape(const Shape& input) const override {
@@ -91,9 +91,7 @@ class Interpolate : public Layer<Interpolate<Scalar>, Scalar> {
     return {input[0], input[1], size_.h, size_.w};
   }
   Members<Scalar> members() override { return {}; }
-  std::string name() const override {
-    return detail::text("Interpolate(", size_, ", ", detail::interpolation(options_), ")");
-  }
+  std::string name() const override { return text("Interpolate(", size_, ", ", detail::interpolation(options_), ")"); }
   Index multiply_adds(const Shape&) const override { return 0; }
 
  private:

@@ -35,16 +35,16 @@ class Involve : public JointLayer<Involve<Scalar>, Scalar> {
   Involve(Index kernel_size, const InvolutionOptions& options) : kernel_(kernel_size), options_(options) {}
 
   Few<Shape> output_shapes(const Values<Scalar>& x) const override {
-    detail::require(x.size() == 2, *this, ": takes images and kernels, got ", x.size(), " values");
+    require(x.size() == 2, *this, ": takes images and kernels, got ", x.size(), " values");
     const Shape& input = x[0].shape();
     const kernels::InvolutionShape s = sizes(input);
     const Shape kernels{input[0], options_.groups * kernel_ * kernel_, s.oh(), s.ow()};
-    detail::require<ShapeError>(x[1].shape() == kernels, *this, ": expected kernels ", kernels, " for images ", input,
-                                ", got shape ", x[1].shape());
+    require<ShapeError>(x[1].shape() == kernels, *this, ": expected kernels ", kernels, " for images ", input,
+                        ", got shape ", x[1].shape());
     return Shape{input[0], input[1], s.oh(), s.ow()};
   }
   std::string name() const override {
-    return detail::text("Involve(", kernel_, ", groups=", options_.groups, ", stride=", options_.stride, ")");
+    return text("Involve(", kernel_, ", groups=", options_.groups, ", stride=", options_.stride, ")");
   }
   Index multiply_adds_of(const Values<Scalar>& x) const override {
     return output_shapes(x)[0].numel() * kernel_ * kernel_;
@@ -113,7 +113,7 @@ class Involution : public Block<Involution<Scalar>, Scalar> {
  public:
   Involution(Index channels, Index kernel_size, const InvolutionOptions& options = {})
       : channels_(channels), kernel_(kernel_size), options_(options), involve_(kernel_size, options) {
-    const auto check = [&](bool valid, const auto&... parts) { detail::require(valid, *this, ": ", parts...); };
+    const auto check = [&](bool valid, const auto&... parts) { require(valid, *this, ": ", parts...); };
     check(channels_ >= 1, "channels must be at least 1");
     check(kernel_ >= 1 && kernel_ % 2 == 1, "kernel_size must be odd, got ", kernel_);
     check(options_.groups >= 1, "groups must be at least 1, got ", options_.groups);
@@ -144,11 +144,10 @@ class Involution : public Block<Involution<Scalar>, Scalar> {
 
   Value<Scalar> flow(Flow<Scalar>& run, Value<Scalar> x) const {
     const Shape& input = x.shape();
-    detail::require<ShapeError>(input.rank() == 4, *this, ": expected an input [N, ", channels_, ", H, W], got shape ",
-                                input);
-    detail::require<ShapeError>(input[1] == channels_, *this, ": expected ", channels_, " channels, got shape ", input);
-    detail::require<ShapeError>(input[2] >= options_.stride && input[3] >= options_.stride, *this,
-                                ": the stride is larger than the image, got shape ", input);
+    require<ShapeError>(input.rank() == 4, *this, ": expected an input [N, ", channels_, ", H, W], got shape ", input);
+    require<ShapeError>(input[1] == channels_, *this, ": expected ", channels_, " channels, got shape ", input);
+    require<ShapeError>(input[2] >= options_.stride && input[3] >= options_.stride, *this,
+                        ": the stride is larger than the image, got shape ", input);
     Value<Scalar> kernels = run(generator_, x);
     return run(involve_, std::move(x), std::move(kernels));
   }
@@ -157,12 +156,12 @@ class Involution : public Block<Involution<Scalar>, Scalar> {
 
   std::string name() const override {
     const InvolutionOptions defaults;
-    std::string out = detail::text("Involution(", channels_, ", ", kernel_);
-    if (options_.groups != defaults.groups) out += detail::text(", groups=", options_.groups);
-    if (options_.stride != defaults.stride) out += detail::text(", stride=", options_.stride);
-    if (options_.reduction != defaults.reduction) out += detail::text(", reduction=", options_.reduction);
-    if (options_.features != defaults.features) out += detail::text(", features=", options_.features);
-    if (options_.dilation != defaults.dilation) out += detail::text(", dilation=", options_.dilation);
+    std::string out = text("Involution(", channels_, ", ", kernel_);
+    if (options_.groups != defaults.groups) out += text(", groups=", options_.groups);
+    if (options_.stride != defaults.stride) out += text(", stride=", options_.stride);
+    if (options_.reduction != defaults.reduction) out += text(", reduction=", options_.reduction);
+    if (options_.features != defaults.features) out += text(", features=", options_.features);
+    if (options_.dilation != defaults.dilation) out += text(", dilation=", options_.dilation);
     if (options_.groups_innermost) out += ", groups_innermost=true";
     if (options_.bias) out += ", bias=true";
     return out + ")";

@@ -31,17 +31,17 @@ class LayerNorm : public Layer<LayerNorm<Scalar>, Scalar> {
   explicit LayerNorm(Index features, const LayerNormOptions& options = {}) : LayerNorm(Shape{features}, options) {}
   explicit LayerNorm(const Shape& normalized_shape, const LayerNormOptions& options = {})
       : normalized_(normalized_shape), options_(options) {
-    detail::require(normalized_.rank() >= 1 && normalized_.numel() >= 1, *this,
-                    ": normalized_shape must not be empty, got ", normalized_);
-    detail::require(options_.eps >= 0, *this, ": eps must not be negative, got ", options_.eps);
+    require(normalized_.rank() >= 1 && normalized_.numel() >= 1, *this, ": normalized_shape must not be empty, got ",
+            normalized_);
+    require(options_.eps >= 0, *this, ": eps must not be negative, got ", options_.eps);
     if (has_weight()) weight = Tensor<Scalar>::ones(normalized_);
     if (has_bias()) bias = Tensor<Scalar>::zeros(normalized_);
   }
 
   Shape output_shape(const Shape& input) const override {
     const int outer = input.rank() - normalized_.rank();
-    detail::require<ShapeError>(outer >= 0 && input.tail(outer) == normalized_, *this, ": expected last axes ",
-                                normalized_, ", got shape ", input);
+    require<ShapeError>(outer >= 0 && input.tail(outer) == normalized_, *this, ": expected last axes ", normalized_,
+                        ", got shape ", input);
     return input;
   }
 
@@ -53,9 +53,8 @@ class LayerNorm : public Layer<LayerNorm<Scalar>, Scalar> {
   }
 
   std::string name() const override {
-    std::string out =
-        normalized_.rank() == 1 ? detail::text("LayerNorm(", normalized_[0]) : detail::text("LayerNorm(", normalized_);
-    if (options_.eps != LayerNormOptions{}.eps) out += detail::text(", eps=", options_.eps);
+    std::string out = normalized_.rank() == 1 ? text("LayerNorm(", normalized_[0]) : text("LayerNorm(", normalized_);
+    if (options_.eps != LayerNormOptions{}.eps) out += text(", eps=", options_.eps);
     if (!options_.elementwise_affine) out += ", elementwise_affine=false";
     if (!options_.bias) out += ", bias=false";
     return out + ")";

@@ -27,14 +27,14 @@ class Linear : public Layer<Linear<Scalar>, Scalar> {
 
   Linear(Index in_features, Index out_features, const LinearOptions& options = {})
       : in_(in_features), out_(out_features), has_bias_(options.bias) {
-    detail::require(in_ >= 1 && out_ >= 1, *this, ": sizes must be at least 1");
+    require(in_ >= 1 && out_ >= 1, *this, ": sizes must be at least 1");
     weight = init::uniform_fan_in<Scalar>({out_, in_}, in_);
     if (has_bias_) bias = init::uniform_fan_in<Scalar>({out_}, in_);
   }
 
   Shape output_shape(const Shape& input) const override {
-    detail::require<ShapeError>(input.rank() >= 1 && input[-1] == in_, *this, ": expected ", in_,
-                                " features in the last axis, got shape ", input);
+    require<ShapeError>(input.rank() >= 1 && input[-1] == in_, *this, ": expected ", in_,
+                        " features in the last axis, got shape ", input);
     return input.with(-1, out_);
   }
 
@@ -44,9 +44,7 @@ class Linear : public Layer<Linear<Scalar>, Scalar> {
     return result;
   }
 
-  std::string name() const override {
-    return detail::text("Linear(", in_, ", ", out_, has_bias_ ? ")" : ", bias=false)");
-  }
+  std::string name() const override { return text("Linear(", in_, ", ", out_, has_bias_ ? ")" : ", bias=false)"); }
 
   Index multiply_adds(const Shape& input) const override { return output_shape(input).numel() * in_; }
 

@@ -32,23 +32,23 @@ class LocalResponseNorm : public Layer<LocalResponseNorm<Scalar>, Scalar> {
  public:
   explicit LocalResponseNorm(Index size, const LocalResponseNormOptions& options = {})
       : size_(size), options_(options) {
-    detail::require(size_ >= 1, *this, ": size must be at least 1, got ", size_);
-    detail::require(options_.alpha >= 0 && options_.k >= 0, *this, ": alpha and k must not be negative");
+    require(size_ >= 1, *this, ": size must be at least 1, got ", size_);
+    require(options_.alpha >= 0 && options_.k >= 0, *this, ": alpha and k must not be negative");
   }
 
   Shape output_shape(const Shape& input) const override {
-    detail::require<ShapeError>(input.rank() >= 3, *this, ": expected an input [N, C, ...] of rank 3 or more, got ",
-                                "shape ", input);
+    require<ShapeError>(input.rank() >= 3, *this, ": expected an input [N, C, ...] of rank 3 or more, got ", "shape ",
+                        input);
     return input;
   }
   Members<Scalar> members() override { return {}; }
   Index multiply_adds(const Shape&) const override { return 0; }
   std::string name() const override {
     const LocalResponseNormOptions defaults;
-    std::string out = detail::text("LocalResponseNorm(", size_);
-    if (options_.alpha != defaults.alpha) out += detail::text(", alpha=", options_.alpha);
-    if (options_.beta != defaults.beta) out += detail::text(", beta=", options_.beta);
-    if (options_.k != defaults.k) out += detail::text(", k=", options_.k);
+    std::string out = text("LocalResponseNorm(", size_);
+    if (options_.alpha != defaults.alpha) out += text(", alpha=", options_.alpha);
+    if (options_.beta != defaults.beta) out += text(", beta=", options_.beta);
+    if (options_.k != defaults.k) out += text(", k=", options_.k);
     return out + ")";
   }
 

@@ -182,11 +182,11 @@ Loss<Scalar> cross_entropy(Tensor<Scalar> logits, const Tensor<Scalar>& targets,
                            const CrossEntropyOptions<Scalar>& options = {}) {
   constexpr const char* function = "cross_entropy";
   detail::check_smoothing(options.label_smoothing);
-  detail::require(options.ignore_index < 0, "cross_entropy: ignore_index is for class labels, got ",
-                  options.ignore_index, " with target distributions");
+  require(options.ignore_index < 0, "cross_entropy: ignore_index is for class labels, got ", options.ignore_index,
+          " with target distributions");
   const detail::ClassShape s = detail::class_shape(function, logits.shape());
-  detail::require<ShapeError>(targets.shape() == logits.shape(), "cross_entropy: expected targets of shape ",
-                              logits.shape(), ", got shape ", targets.shape());
+  require<ShapeError>(targets.shape() == logits.shape(), "cross_entropy: expected targets of shape ", logits.shape(),
+                      ", got shape ", targets.shape());
   const Scalar* const weight = detail::class_weight(function, options.weight, s.classes);
   const double divisor = options.reduction == Reduction::mean ? static_cast<double>(s.outer * s.inner) : 1;
   const kernels::CrossEntropyTargets<Scalar> terms{
@@ -227,9 +227,9 @@ Loss<Scalar> nll_loss(Tensor<Scalar> log_probabilities, const Labels& labels,
 template <class Scalar>
 Loss<Scalar> mse_loss(Tensor<Scalar> x, const Tensor<Scalar>& target, const MseLossOptions& options = {}) {
   using Pack = simd::Pack<Scalar>;
-  detail::require<ShapeError>(target.shape() == x.shape(), "mse_loss: expected a target of shape ", x.shape(),
-                              ", got shape ", target.shape());
-  detail::require<ShapeError>(!x.empty(), "mse_loss: expected at least one element, got shape ", x.shape());
+  require<ShapeError>(target.shape() == x.shape(), "mse_loss: expected a target of shape ", x.shape(), ", got shape ",
+                      target.shape());
+  require<ShapeError>(!x.empty(), "mse_loss: expected at least one element, got shape ", x.shape());
   const double divisor = options.reduction == Reduction::mean ? static_cast<double>(x.numel()) : 1;
   const Pack factor(static_cast<Scalar>(2 / divisor));
   const Scalar* const in = std::as_const(x).data();
@@ -256,9 +256,9 @@ Loss<Scalar> binary_cross_entropy_with_logits(Tensor<Scalar> logits, const Tenso
                                               const BinaryCrossEntropyOptions<Scalar>& options = {}) {
   using Pack = simd::Pack<Scalar>;
   constexpr const char* function = "binary_cross_entropy_with_logits";
-  detail::require<ShapeError>(targets.shape() == logits.shape(), function, ": expected targets of shape ",
-                              logits.shape(), ", got shape ", targets.shape());
-  detail::require<ShapeError>(!logits.empty(), function, ": expected at least one element, got shape ", logits.shape());
+  require<ShapeError>(targets.shape() == logits.shape(), function, ": expected targets of shape ", logits.shape(),
+                      ", got shape ", targets.shape());
+  require<ShapeError>(!logits.empty(), function, ": expected at least one element, got shape ", logits.shape());
   const double divisor = options.reduction == Reduction::mean ? static_cast<double>(logits.numel()) : 1;
   const Pack factor(static_cast<Scalar>(1 / divisor));
   const Pack zero(Scalar(0)), one(Scalar(1));

@@ -58,7 +58,7 @@ class MaskedConv2d : public Layer<MaskedConv2d<Scalar>, Scalar> {
   MaskedConv2d(Mask mask, Index in_channels, Index out_channels, Size2 kernel_size,
                const MaskedConv2dOptions& options = {})
       : mask_(mask), in_(in_channels), out_(out_channels), kernel_(kernel_size), options_(options) {
-    const auto check = [&](bool valid, const auto&... parts) { detail::require(valid, *this, ": ", parts...); };
+    const auto check = [&](bool valid, const auto&... parts) { require(valid, *this, ": ", parts...); };
     check(in_ >= 1 && out_ >= 1, "channels must be at least 1");
     check(kernel_.h >= 1 && kernel_.w >= 1 && kernel_.h % 2 == 1 && kernel_.w % 2 == 1, "kernel_size must be odd, got ",
           kernel_);
@@ -81,9 +81,8 @@ class MaskedConv2d : public Layer<MaskedConv2d<Scalar>, Scalar> {
   }
 
   Shape output_shape(const Shape& input) const override {
-    detail::require<ShapeError>(input.rank() == 4, *this, ": expected an input [N, ", in_, ", H, W], got shape ",
-                                input);
-    detail::require<ShapeError>(input[1] == in_, *this, ": expected ", in_, " input channels, got shape ", input);
+    require<ShapeError>(input.rank() == 4, *this, ": expected an input [N, ", in_, ", H, W], got shape ", input);
+    require<ShapeError>(input[1] == in_, *this, ": expected ", in_, " input channels, got shape ", input);
     return input.with(1, out_);
   }
 
@@ -94,8 +93,8 @@ class MaskedConv2d : public Layer<MaskedConv2d<Scalar>, Scalar> {
   }
 
   std::string name() const override {
-    std::string out = detail::text("MaskedConv2d(", detail::to_text(mask_), ", ", in_, ", ", out_, ", ", kernel_);
-    if (options_.groups != 1) out += detail::text(", groups=", options_.groups);
+    std::string out = text("MaskedConv2d(", detail::to_text(mask_), ", ", in_, ", ", out_, ", ", kernel_);
+    if (options_.groups != 1) out += text(", groups=", options_.groups);
     if (!options_.bias) out += ", bias=false";
     return out + ")";
   }

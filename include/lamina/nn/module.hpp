@@ -283,7 +283,7 @@ class Layer : public detail::Cloned<Derived, Scalar, Primitive<Scalar>> {
 
  private:
   const Value<Scalar>& only(const Values<Scalar>& inputs) const {
-    detail::require(inputs.size() == 1, *this, ": takes one value, got ", inputs.size());
+    require(inputs.size() == 1, *this, ": takes one value, got ", inputs.size());
     return inputs[0];
   }
 

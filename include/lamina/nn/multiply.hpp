@@ -14,10 +14,10 @@ template <class Scalar = float>
 class Multiply : public JointLayer<Multiply<Scalar>, Scalar> {
  public:
   Few<Shape> output_shapes(const Values<Scalar>& x) const override {
-    detail::require(x.size() == 2, *this, ": takes two values, got ", x.size());
+    require(x.size() == 2, *this, ": takes two values, got ", x.size());
     const Shape &a = x[0].shape(), &b = x[1].shape();
-    detail::require<ShapeError>(kernels::broadcasts(a, b), *this,
-                                ": expected shapes that agree where neither is 1, got ", a, " and ", b);
+    require<ShapeError>(kernels::broadcasts(a, b), *this, ": expected shapes that agree where neither is 1, got ", a,
+                        " and ", b);
     return kernels::broadcast_shape(a, b);
   }
   std::string name() const override { return "Multiply()"; }

@@ -44,7 +44,7 @@ template <class Scalar>
 Module<Scalar>& find(Module<Scalar>& module, std::string_view path) {
   for (const auto& [known, found] : named_modules(module))
     if (known == path) return *found;
-  detail::fail<ValueError>("find: ", module, " has no module '", path, "'");
+  fail<ValueError>("find: ", module, " has no module '", path, "'");
 }
 
 }  // namespace lamina

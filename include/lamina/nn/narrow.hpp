@@ -17,18 +17,18 @@ template <class Scalar = float>
 class Narrow : public Layer<Narrow<Scalar>, Scalar> {
  public:
   Narrow(int dim, Index start, Index length) : dim_(dim), start_(start), length_(length) {
-    detail::require(start >= 0 && length >= 0, *this, ": start and length must not be negative");
-    detail::require(start <= std::numeric_limits<Index>::max() - length, *this, ": no axis is that long");
+    require(start >= 0 && length >= 0, *this, ": start and length must not be negative");
+    require(start <= std::numeric_limits<Index>::max() - length, *this, ": no axis is that long");
   }
 
   Shape output_shape(const Shape& input) const override {
     const int axis = detail::axis_position(dim_, input, *this);
-    detail::require<ShapeError>(start_ + length_ <= input[axis], *this, ": expected at least ", start_ + length_,
-                                " entries in axis ", axis, ", got shape ", input);
+    require<ShapeError>(start_ + length_ <= input[axis], *this, ": expected at least ", start_ + length_,
+                        " entries in axis ", axis, ", got shape ", input);
     return input.with(axis, length_);
   }
   Members<Scalar> members() override { return {}; }
-  std::string name() const override { return detail::text("Narrow(", dim_, ", ", start_, ", ", length_, ")"); }
+  std::string name() const override { return text("Narrow(", dim_, ", ", start_, ", ", length_, ")"); }
   Index multiply_adds(const Shape&) const override { return 0; }
 
   int dim() const { return dim_; }

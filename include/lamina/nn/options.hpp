@@ -27,7 +27,7 @@ struct Size2 {
 
   friend constexpr bool operator==(const Size2&, const Size2&) = default;
   /// "5" or "(5, 3)".
-  std::string to_string() const { return h == w ? std::to_string(h) : detail::text("(", h, ", ", w, ")"); }
+  std::string to_string() const { return h == w ? std::to_string(h) : text("(", h, ", ", w, ")"); }
 };
 
 /// Zeros around an image: `2` on every side, `{1, 2}` above and below, left and right; `{top, bottom, left, right}`;
@@ -43,14 +43,13 @@ struct Padding {
   Padding(Index vertical, Index horizontal) : Padding(vertical, vertical, horizontal, horizontal) {}
   Padding(Index top_rows, Index bottom_rows, Index left_columns, Index right_columns)
       : top(top_rows), bottom(bottom_rows), left(left_columns), right(right_columns) {
-    detail::require(top >= 0 && bottom >= 0 && left >= 0 && right >= 0, "padding must not be negative, got ",
-                    to_string());
-    detail::require(std::max({top, bottom, left, right}) <= detail::largest_window, "padding must be at most ",
-                    detail::largest_window, ", got ", to_string());
+    require(top >= 0 && bottom >= 0 && left >= 0 && right >= 0, "padding must not be negative, got ", to_string());
+    require(std::max({top, bottom, left, right}) <= detail::largest_window, "padding must be at most ",
+            detail::largest_window, ", got ", to_string());
   }
   Padding(const char* word) : same(std::string_view(word) == "same") {
-    detail::require(same || std::string_view(word) == "valid",
-                    "padding: expected numbers, \"same\" or \"valid\", got \"", word, "\"");
+    require(same || std::string_view(word) == "valid", "padding: expected numbers, \"same\" or \"valid\", got \"", word,
+            "\"");
   }
 
   friend bool operator==(const Padding&, const Padding&) = default;
@@ -58,7 +57,7 @@ struct Padding {
   std::string to_string() const {
     if (same) return "same";
     if (top == bottom && left == right) return Size2(top, left).to_string();
-    return detail::text("(", top, ", ", bottom, ", ", left, ", ", right, ")");
+    return text("(", top, ", ", bottom, ", ", left, ", ", right, ")");
   }
 };
 

@@ -23,7 +23,7 @@ class LearnedPositions : public JointLayer<LearnedPositions<Scalar>, Scalar> {
   Parameter<Scalar> weight;
 
   LearnedPositions(Index positions, Index features) : positions_(positions), features_(features) {
-    detail::require(positions_ >= 1 && features_ >= 1, *this, ": sizes must be at least 1");
+    require(positions_ >= 1 && features_ >= 1, *this, ": sizes must be at least 1");
     weight = default_random().normal<Scalar>({positions_, features_});
   }
 
@@ -32,14 +32,14 @@ class LearnedPositions : public JointLayer<LearnedPositions<Scalar>, Scalar> {
     return x[0].shape();
   }
   Members<Scalar> members() override { return {{"weight", weight}}; }
-  std::string name() const override { return detail::text("LearnedPositions(", positions_, ", ", features_, ")"); }
+  std::string name() const override { return text("LearnedPositions(", positions_, ", ", features_, ")"); }
 
  private:
   Sequences sequences(const Values<Scalar>& x) const {
     Sequences result = detail::sequences_of(*this, x[0], features_);
     for (Index i = 0; i < result.size(); ++i)
-      detail::require(result.length(i) <= positions_, *this, ": sequence ", i, " has ", result.length(i),
-                      " tokens, but there are ", positions_, " positions");
+      require(result.length(i) <= positions_, *this, ": sequence ", i, " has ", result.length(i),
+              " tokens, but there are ", positions_, " positions");
     return result;
   }
 

@@ -19,7 +19,7 @@ class Sequences {
   explicit Sequences(std::span<const Index> lengths) : offsets_{0} {
     offsets_.reserve(lengths.size() + 1);
     for (const Index length : lengths) {
-      detail::require(length >= 1, "Sequences: sequence ", size(), " has ", length, " tokens, expected at least 1");
+      require(length >= 1, "Sequences: sequence ", size(), " has ", length, " tokens, expected at least 1");
       offsets_.push_back(offsets_.back() + length);
     }
   }
@@ -69,15 +69,15 @@ struct PackedTokens {
 /// The first lengths[i] ids of every row of ids [N, L]. Throws ShapeError for another rank or number of lengths,
 /// ValueError for a length outside 1..L.
 inline PackedTokens pack(const Labels& ids, std::span<const Index> lengths) {
-  detail::require<ShapeError>(ids.rank() == 2 && ids.dim(0) == static_cast<Index>(lengths.size()),
-                              "pack: expected ids [N, L] and N lengths, got shape ", ids.shape(), " and ",
-                              lengths.size(), " lengths");
+  require<ShapeError>(ids.rank() == 2 && ids.dim(0) == static_cast<Index>(lengths.size()),
+                      "pack: expected ids [N, L] and N lengths, got shape ", ids.shape(), " and ", lengths.size(),
+                      " lengths");
   PackedTokens result{{}, Sequences(lengths)};
   result.ids = Labels(Shape{result.sequences.tokens()});
   std::int32_t* const out = result.ids.data();
   for (Index i = 0; i < ids.dim(0); ++i) {
     const Index length = result.sequences.length(i);
-    detail::require(length <= ids.dim(1), "pack: sequence ", i, " has length ", length, ", but ids is ", ids.shape());
+    require(length <= ids.dim(1), "pack: sequence ", i, " has length ", length, ", but ids is ", ids.shape());
     std::copy_n(ids.data() + i * ids.dim(1), length, out + result.sequences.begin(i));
   }
   return result;
@@ -85,7 +85,7 @@ inline PackedTokens pack(const Labels& ids, std::span<const Index> lengths) {
 
 /// The rows of ids [N, L] without the padding at their ends; one token is left of a row that is nothing else.
 inline PackedTokens pack(const Labels& ids, std::int32_t padding = 0) {
-  detail::require<ShapeError>(ids.rank() == 2 && ids.dim(1) >= 1, "pack: expected ids [N, L], got shape ", ids.shape());
+  require<ShapeError>(ids.rank() == 2 && ids.dim(1) >= 1, "pack: expected ids [N, L], got shape ", ids.shape());
   std::vector<Index> lengths;
   for (Index i = 0; i < ids.dim(0); ++i) {
     const std::int32_t* const row = ids.data() + i * ids.dim(1);

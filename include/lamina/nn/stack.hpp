@@ -15,10 +15,10 @@ template <class Scalar = float>
 class Stack : public JointLayer<Stack<Scalar>, Scalar> {
  public:
   Few<Shape> output_shapes(const Values<Scalar>& x) const override {
-    detail::require(!x.empty(), *this, ": takes at least one value");
+    require(!x.empty(), *this, ": takes at least one value");
     for (std::size_t i = 1; i < x.size(); ++i)
-      detail::require<ShapeError>(x[i].shape() == x[0].shape(), *this, ": expected values of one shape, got ",
-                                  x[0].shape(), " and ", x[i].shape());
+      require<ShapeError>(x[i].shape() == x[0].shape(), *this, ": expected values of one shape, got ", x[0].shape(),
+                          " and ", x[i].shape());
     return x[0].shape().batch(static_cast<Index>(x.size()));
   }
   std::string name() const override { return "Stack()"; }

@@ -115,8 +115,8 @@ StateDict<Scalar> state_dict(const Module<Scalar>& module) {
   StateDict<Scalar> result;
   std::unordered_set<std::string> paths;
   auto collect = [&](const std::string& path, const Module<Scalar>& owner, const Member<Scalar>& member) {
-    detail::require<StateError>(paths.insert(path).second, "state_dict: two entries are named '", path,
-                                "', the second in ", owner.name());
+    require<StateError>(paths.insert(path).second, "state_dict: two entries are named '", path, "', the second in ",
+                        owner.name());
     if (auto* parameter = std::get_if<Parameter<Scalar>*>(&member.part))
       result.emplace_back(path, (*parameter)->value);
     else if (auto* buffer = std::get_if<Tensor<Scalar>*>(&member.part))
@@ -163,7 +163,7 @@ std::function<void()> prepare_load_state_dict(Module<Scalar>& module, const Stat
       if (value.shape() == target->shape())
         list.emplace_back(target, std::move(value));
       else
-        mismatched.push_back(detail::text(path, ": expected shape ", target->shape(), ", got ", value.shape()));
+        mismatched.push_back(text(path, ": expected shape ", target->shape(), ", got ", value.shape()));
     };
     if (auto* parameter = std::get_if<Parameter<Scalar>*>(&member.part))
       take(&(*parameter)->value, values);
@@ -180,16 +180,16 @@ std::function<void()> prepare_load_state_dict(Module<Scalar>& module, const Stat
   const auto list = [&](const char* title, const std::vector<std::string>& entries) {
     constexpr std::size_t most = 5;
     if (entries.empty()) return;
-    problems += detail::text("\n ", title, ":");
+    problems += text("\n ", title, ":");
     for (std::size_t i = 0; i < entries.size() && i < most; ++i) problems += "\n  " + entries[i];
-    if (entries.size() > most) problems += detail::text("\n  and ", entries.size() - most, " more");
+    if (entries.size() > most) problems += text("\n  and ", entries.size() - most, " more");
   };
   if (options.strict) {
     list("missing", report.missing);
     list("unexpected", report.unexpected);
   }
   list("mis-shaped", mismatched);
-  detail::require<StateError>(problems.empty(), "load_state_dict: the state does not fit ", module.name(), problems);
+  require<StateError>(problems.empty(), "load_state_dict: the state does not fit ", module.name(), problems);
 
   return [values = std::move(values), counters = std::move(counters)]() mutable {
     for (auto& [target, value] : values) *target = std::move(value);

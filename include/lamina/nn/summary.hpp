@@ -98,11 +98,10 @@ std::string summary(const Module<Scalar>& module, const Shape& input) {
   const ParameterCount count = count_parameters(module);
   constexpr Index bytes = sizeof(Scalar);
   out += rule;
-  out +=
-      detail::text("Parameters: ", detail::grouped(count.total), " (", detail::grouped(count.trainable),
-                   " trainable)\nMultiply-adds: ", detail::grouped(graph.multiply_adds()), "\nMegabytes: input ",
-                   detail::megabytes(input.numel() * bytes), ", results ", detail::megabytes(result_values * bytes),
-                   ", parameters ", detail::megabytes(count.total * bytes), "\n");
+  out += text("Parameters: ", detail::grouped(count.total), " (", detail::grouped(count.trainable),
+              " trainable)\nMultiply-adds: ", detail::grouped(graph.multiply_adds()), "\nMegabytes: input ",
+              detail::megabytes(input.numel() * bytes), ", results ", detail::megabytes(result_values * bytes),
+              ", parameters ", detail::megabytes(count.total * bytes), "\n");
   return out + rule;
 }
 

@@ -22,7 +22,7 @@ class ModuleBase {
   virtual ~ModuleBase() = default;
   /// The layer and its options as in its constructor, for messages and summaries: "Conv2d(3, 64, 7, stride=2)".
   virtual std::string name() const = 0;
-  /// The same, for detail::require.
+  /// The same, for require.
   std::string to_string() const { return name(); }
 
   /// Whether forward computes as infer does: statistics stand still, nothing is dropped. See freeze(), which sets it
@@ -67,9 +67,9 @@ class Tape {
   template <class... T>
   std::tuple<T...> pop() {
     if (entries_.size() <= floor_)
-      throw StateError(detail::text("Tape: ", current(), " pops more in backward than it pushed in forward"));
+      throw StateError(text("Tape: ", current(), " pops more in backward than it pushed in forward"));
     auto* values = std::any_cast<std::tuple<T...>>(&entries_.back());
-    if (!values) throw StateError(detail::text("Tape: ", current(), " pops values of other types than it pushed"));
+    if (!values) throw StateError(text("Tape: ", current(), " pops values of other types than it pushed"));
     std::tuple<T...> result = std::move(*values);
     entries_.pop_back();
     return result;
@@ -80,7 +80,7 @@ class Tape {
   /// How many forwards of one module may wait for their backwards, 1000 at first; the next throws StateError. Throws
   /// ValueError for less than 1.
   void set_limit(Index forwards) {
-    detail::require(forwards >= 1, "Tape: the limit must be at least 1, got ", forwards);
+    require(forwards >= 1, "Tape: the limit must be at least 1, got ", forwards);
     limit_ = forwards;
   }
 
@@ -131,10 +131,10 @@ class Tape {
   void check_waiting(const ModuleBase& module) const {
     const auto waiting = waiting_.find(&module);
     if (waiting != waiting_.end() && waiting->second >= limit_)
-      throw StateError(detail::text("Tape: ", waiting->second, " forwards of ", module.name(),
-                                    " wait for their backwards, and what they saved is kept: to evaluate, call the "
-                                    "module (infer), which needs no tape; to forget them, clear() the tape; if so "
-                                    "many are meant, set_limit()"));
+      throw StateError(text("Tape: ", waiting->second, " forwards of ", module.name(),
+                            " wait for their backwards, and what they saved is kept: to evaluate, call the "
+                            "module (infer), which needs no tape; to forget them, clear() the tape; if so "
+                            "many are meant, set_limit()"));
   }
   void push_frame(Frame frame) {
     ++waiting_[frame.module];
@@ -151,11 +151,10 @@ class Tape {
 
   /// Takes the last forward's frame, which must be this module's.
   Frame take_frame(const ModuleBase& module) {
-    if (frames_.empty())
-      throw StateError(detail::text("Tape: backward of ", module.name(), " without a forward on this tape"));
+    if (frames_.empty()) throw StateError(text("Tape: backward of ", module.name(), " without a forward on this tape"));
     if (frames_.back().module != &module)
-      throw StateError(detail::text("Tape: backward of ", module.name(), ", but the last forward was of ",
-                                    frames_.back().module->name()));
+      throw StateError(
+          text("Tape: backward of ", module.name(), ", but the last forward was of ", frames_.back().module->name()));
     return pop_frame();
   }
 

@@ -45,7 +45,7 @@ double grad_norm(const std::vector<NamedParameter<Scalar>>& parameters) {
 /// Returns the norm before; if that is NaN, so are the gradients afterwards. Throws ValueError unless max_norm > 0.
 template <class Scalar>
 double clip_grad_norm(const std::vector<NamedParameter<Scalar>>& parameters, double max_norm) {
-  detail::require(max_norm > 0, "clip_grad_norm: max_norm must be positive, got ", max_norm);
+  require(max_norm > 0, "clip_grad_norm: max_norm must be positive, got ", max_norm);
   const double norm = grad_norm(parameters);
   const double factor = max_norm / (norm + 1e-6);
   if (factor >= 1) return norm;

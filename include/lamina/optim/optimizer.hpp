@@ -69,13 +69,13 @@ class OptimizerBase {
   OptimizerBase& operator=(const OptimizerBase&) = default;
 
   static void check(const std::string& who, const char* option, double value) {
-    detail::require(is_finite(value) && value >= 0, who, ": ", option, " must be finite and not negative, got ", value);
+    require(is_finite(value) && value >= 0, who, ": ", option, " must be finite and not negative, got ", value);
   }
   static void check_fraction(const std::string& who, const char* option, double value) {
-    detail::require(value >= 0 && value < 1, who, ": ", option, " must be in [0, 1), got ", value);
+    require(value >= 0 && value < 1, who, ": ", option, " must be in [0, 1), got ", value);
   }
   std::size_t position(Index group) const {
-    detail::require(group >= 0 && group < groups(), name(), ": no parameter group ", group, ", there are ", groups());
+    require(group >= 0 && group < groups(), name(), ": no parameter group ", group, ", there are ", groups());
     return static_cast<std::size_t>(group);
   }
 
@@ -173,9 +173,9 @@ class Optimizer : public OptimizerBase {
       check(who, "weight_decay", settings_.back().weight_decay);
       for (NamedParameter<Scalar>& named : group.parameters) {
         for (const Entry& entry : entries_) {
-          detail::require(entry.named.parameter != named.parameter, who, ": parameter '", named.name, "' comes twice");
+          require(entry.named.parameter != named.parameter, who, ": parameter '", named.name, "' comes twice");
           // Names are the keys of the saved state; two models may use the same.
-          if (entry.named.name == named.name) named.name += detail::text("#", entries_.size());
+          if (entry.named.name == named.name) named.name += text("#", entries_.size());
         }
         entries_.push_back(
             {std::move(named), settings_.size() - 1, 0, std::vector<Tensor<Scalar>>(slot_names_.size())});
@@ -186,7 +186,7 @@ class Optimizer : public OptimizerBase {
         }
       }
     }
-    detail::require(!entries_.empty(), who, ": there are no parameters");
+    require(!entries_.empty(), who, ": there are no parameters");
   }
 
   static std::vector<ParameterGroup<Scalar>> one_group(std::vector<NamedParameter<Scalar>> parameters) {

@@ -33,7 +33,7 @@ class Schedule {
 
   /// Sets the rates of the next epoch (or batch). Throws StateError if the schedule needs a metric.
   void step() {
-    detail::require<StateError>(!needs_metric(), name(), ": step needs the metric that it watches");
+    require<StateError>(!needs_metric(), name(), ": step needs the metric that it watches");
     advance(std::numeric_limits<double>::quiet_NaN());
   }
   /// The same, with the metric that ReduceLROnPlateau watches; the others ignore it.
@@ -112,8 +112,8 @@ class StepLR : public Schedule {
  public:
   /// Throws ValueError unless step_size >= 1 and gamma >= 0.
   StepLR(OptimizerBase& optimizer, const StepLROptions& options) : Schedule(optimizer), options_(options) {
-    detail::require(options.step_size >= 1, "StepLR: step_size must be at least 1, got ", options.step_size);
-    detail::require(options.gamma >= 0, "StepLR: gamma must not be negative, got ", options.gamma);
+    require(options.step_size >= 1, "StepLR: step_size must be at least 1, got ", options.step_size);
+    require(options.gamma >= 0, "StepLR: gamma must not be negative, got ", options.gamma);
   }
   std::string name() const override { return "StepLR"; }
 
@@ -135,12 +135,12 @@ class MultiStepLR : public Schedule {
  public:
   /// Throws ValueError unless the milestones are at least 1 and increase (equal ones are allowed) and gamma >= 0.
   MultiStepLR(OptimizerBase& optimizer, const MultiStepLROptions& options) : Schedule(optimizer), options_(options) {
-    detail::require(std::is_sorted(options_.milestones.begin(), options_.milestones.end()),
-                    "MultiStepLR: milestones must be in increasing order");
-    detail::require(options_.milestones.empty() || options_.milestones.front() >= 1,
-                    "MultiStepLR: milestones must be at least 1, got ",
-                    options_.milestones.empty() ? 0 : options_.milestones.front());
-    detail::require(options_.gamma >= 0, "MultiStepLR: gamma must not be negative, got ", options_.gamma);
+    require(std::is_sorted(options_.milestones.begin(), options_.milestones.end()),
+            "MultiStepLR: milestones must be in increasing order");
+    require(options_.milestones.empty() || options_.milestones.front() >= 1,
+            "MultiStepLR: milestones must be at least 1, got ",
+            options_.milestones.empty() ? 0 : options_.milestones.front());
+    require(options_.gamma >= 0, "MultiStepLR: gamma must not be negative, got ", options_.gamma);
   }
   std::string name() const override { return "MultiStepLR"; }
 
@@ -164,7 +164,7 @@ class ExponentialLR : public Schedule {
   /// Throws ValueError unless gamma >= 0.
   ExponentialLR(OptimizerBase& optimizer, const ExponentialLROptions& options)
       : Schedule(optimizer), options_(options) {
-    detail::require(options.gamma >= 0, "ExponentialLR: gamma must not be negative, got ", options.gamma);
+    require(options.gamma >= 0, "ExponentialLR: gamma must not be negative, got ", options.gamma);
   }
   std::string name() const override { return "ExponentialLR"; }
 
@@ -187,8 +187,8 @@ class CosineAnnealingLR : public Schedule {
   /// Throws ValueError unless T_max >= 1 and eta_min >= 0.
   CosineAnnealingLR(OptimizerBase& optimizer, const CosineAnnealingLROptions& options)
       : Schedule(optimizer), options_(options) {
-    detail::require(options.T_max >= 1, "CosineAnnealingLR: T_max must be at least 1, got ", options.T_max);
-    detail::require(options.eta_min >= 0, "CosineAnnealingLR: eta_min must not be negative, got ", options.eta_min);
+    require(options.T_max >= 1, "CosineAnnealingLR: T_max must be at least 1, got ", options.T_max);
+    require(options.eta_min >= 0, "CosineAnnealingLR: eta_min must not be negative, got ", options.eta_min);
   }
   std::string name() const override { return "CosineAnnealingLR"; }
 
@@ -211,9 +211,8 @@ class PolynomialLR : public Schedule {
   /// Throws ValueError unless total_iters >= 1 and power >= 0.
   explicit PolynomialLR(OptimizerBase& optimizer, const PolynomialLROptions& options = {})
       : Schedule(optimizer), options_(options) {
-    detail::require(options.total_iters >= 1, "PolynomialLR: total_iters must be at least 1, got ",
-                    options.total_iters);
-    detail::require(options.power >= 0, "PolynomialLR: power must not be negative, got ", options.power);
+    require(options.total_iters >= 1, "PolynomialLR: total_iters must be at least 1, got ", options.total_iters);
+    require(options.power >= 0, "PolynomialLR: power must not be negative, got ", options.power);
   }
   std::string name() const override { return "PolynomialLR"; }
 
@@ -238,10 +237,9 @@ class LinearWarmup : public Schedule {
   /// Sets the rates to start_factor lr(0). Throws ValueError unless total_iters >= 1 and 0 < start_factor <= 1.
   explicit LinearWarmup(OptimizerBase& optimizer, const LinearWarmupOptions& options = {})
       : Schedule(optimizer), options_(options) {
-    detail::require(options.total_iters >= 1, "LinearWarmup: total_iters must be at least 1, got ",
-                    options.total_iters);
-    detail::require(options.start_factor > 0 && options.start_factor <= 1,
-                    "LinearWarmup: start_factor must be in (0, 1], got ", options.start_factor);
+    require(options.total_iters >= 1, "LinearWarmup: total_iters must be at least 1, got ", options.total_iters);
+    require(options.start_factor > 0 && options.start_factor <= 1, "LinearWarmup: start_factor must be in (0, 1], got ",
+            options.start_factor);
     warm(0);
   }
   template <std::derived_from<Schedule> S>
@@ -306,7 +304,7 @@ class ReduceLROnPlateau : public Schedule {
   explicit ReduceLROnPlateau(OptimizerBase& optimizer, const ReduceLROnPlateauOptions& options = {})
       : Schedule(optimizer), options_(options) {
     const auto check = [](bool valid, const char* what, const auto& got) {
-      detail::require(valid, "ReduceLROnPlateau: ", what, ", got ", got);
+      require(valid, "ReduceLROnPlateau: ", what, ", got ", got);
     };
     check(options_.mode == "min" || options_.mode == "max", "mode must be min or max", options_.mode);
     check(options_.threshold_mode == "rel" || options_.threshold_mode == "abs", "threshold_mode must be rel or abs",

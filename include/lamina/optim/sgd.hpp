@@ -30,10 +30,10 @@ class SGD : public Optimizer<Scalar> {
             options.momentum != 0 ? std::vector<std::string>{"momentum_buffer"} : std::vector<std::string>{}),
         options_(options) {
     SGD::check("SGD", "momentum", options.momentum);
-    detail::require(is_finite(options.dampening), "SGD: dampening must be finite, got ", options.dampening);
-    detail::require(!options.nesterov || (options.momentum > 0 && options.dampening == 0),
-                    "SGD: nesterov needs momentum > 0 and dampening 0, got momentum ", options.momentum, ", dampening ",
-                    options.dampening);
+    require(is_finite(options.dampening), "SGD: dampening must be finite, got ", options.dampening);
+    require(!options.nesterov || (options.momentum > 0 && options.dampening == 0),
+            "SGD: nesterov needs momentum > 0 and dampening 0, got momentum ", options.momentum, ", dampening ",
+            options.dampening);
   }
 
   std::string name() const override { return "SGD"; }

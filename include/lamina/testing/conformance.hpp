@@ -73,7 +73,6 @@ Tensor<Scalar> run_graph(const Graph<Scalar>& graph, const Value<Scalar>& input)
 }
 
 namespace detail {
-using lamina::detail::text;
 
 /// The loss of the gradient check: the inner product of a training forward with a fixed direction.
 inline double loss(const Module<double>& layer, const Tensor<double>& x, const Tensor<double>& direction,
@@ -158,7 +157,6 @@ inline Tensor<double> gradient_of(const Parameter<double>& parameter) {
 }
 
 inline Conformance check_layer(const Module<double>& original, const Shape& shape, const ConformanceOptions& options) {
-  using detail::text;
   const auto fail = [&](const std::string& reason) {
     return Conformance{text(original.name(), " on ", shape, ", seed ", options.seed, ": ", reason)};
   };

@@ -185,8 +185,8 @@ class Canvas {
  public:
   /// Throws ValueError unless both sides are from 1 to 32768.
   Canvas(Index width, Index height, Color background = {255, 255, 255}) : width_(width), height_(height), pixels_({1}) {
-    detail::require(width >= 1 && height >= 1 && width <= 32768 && height <= 32768,
-                    "Canvas: expected sides from 1 to 32768 pixels, got ", width, " x ", height);
+    require(width >= 1 && height >= 1 && width <= 32768 && height <= 32768,
+            "Canvas: expected sides from 1 to 32768 pixels, got ", width, " x ", height);
     pixels_ = Tensor<std::uint8_t>({3, height, width});
     rectangle(0, 0, static_cast<double>(width), static_cast<double>(height), background);
   }
@@ -241,7 +241,7 @@ class Canvas {
   /// are averaged when it is reduced. Throws ShapeError for another shape.
   void picture(double x, double y, double width, double height, const Tensor<std::uint8_t>& image) {
     if (image.rank() != 3 || (image.dim(0) != 1 && image.dim(0) != 3) || image.empty())
-      throw ShapeError(detail::text("Canvas: expected a picture [1, H, W] or [3, H, W], got shape ", image.shape()));
+      throw ShapeError(lamina::text("Canvas: expected a picture [1, H, W] or [3, H, W], got shape ", image.shape()));
     const Index rows = image.dim(1), columns = image.dim(2), plane = rows * columns;
     const std::uint8_t* source = image.data();
     const auto range = [](Index i, double first, double size, Index cells) {

@@ -153,12 +153,11 @@ FitState<Scalar> load_checkpoint(const std::string& path, Module<Scalar>& net, O
     const auto entry = file.metadata().find(key);
     return entry == file.metadata().end() ? std::string() : entry->second;
   };
-  detail::require<FileError>(of("format") == detail::checkpoint_format, path, ": not a checkpoint: expected format '",
-                             detail::checkpoint_format, "', found '", of("format"), "'");
+  require<FileError>(of("format") == detail::checkpoint_format, path, ": not a checkpoint: expected format '",
+                     detail::checkpoint_format, "', found '", of("format"), "'");
   const std::string optimizer_name = optimizer.name(), schedule_name = schedule ? schedule->name() : "none";
   for (const auto& [key, name] : {std::pair("optimizer", &optimizer_name), {"schedule", &schedule_name}})
-    detail::require<StateError>(of(key) == *name, path, ": the checkpoint's ", key, " is ", of(key), ", this run's is ",
-                                *name);
+    require<StateError>(of(key) == *name, path, ": the checkpoint's ", key, " is ", of(key), ", this run's is ", *name);
   const detail::CheckpointParts<Scalar> parts(file);
 
   try {
@@ -174,7 +173,7 @@ FitState<Scalar> load_checkpoint(const std::string& path, Module<Scalar>& net, O
     load_schedule();
     return state;
   } catch (const StateError& error) {
-    throw StateError(detail::text(path, ": ", error.what()));
+    throw StateError(text(path, ": ", error.what()));
   }
 }
 

@@ -55,11 +55,11 @@ inline std::string number(double value, const char* otherwise) {
 /// A header line and one line for each epoch; empty where something was not measured.
 inline std::string to_csv(const History& history) {
   std::string out = "epoch";
-  for (const auto& [name, field] : detail::epoch_fields) out += detail::text(",", name);
+  for (const auto& [name, field] : detail::epoch_fields) out += text(",", name);
   out += '\n';
   for (const EpochRecord& record : history.epochs) {
     out += std::to_string(record.epoch);
-    for (const auto& [name, field] : detail::epoch_fields) out += detail::text(",", detail::number(record.*field, ""));
+    for (const auto& [name, field] : detail::epoch_fields) out += text(",", detail::number(record.*field, ""));
     out += '\n';
   }
   return out;
@@ -69,9 +69,9 @@ inline std::string to_csv(const History& history) {
 inline std::string to_json(const History& history) {
   std::string out = "[";
   for (const EpochRecord& record : history.epochs) {
-    out += detail::text(out.size() > 1 ? ",\n " : "", "{\"epoch\": ", record.epoch);
+    out += text(out.size() > 1 ? ",\n " : "", "{\"epoch\": ", record.epoch);
     for (const auto& [name, field] : detail::epoch_fields)
-      out += detail::text(", \"", name, "\": ", detail::number(record.*field, "null"));
+      out += text(", \"", name, "\": ", detail::number(record.*field, "null"));
     out += '}';
   }
   return out + "]";

@@ -33,8 +33,8 @@ Labels predicted_classes(const Tensor<Scalar>& logits) {
   const detail::ClassShape s = detail::class_shape("predicted_classes", logits.shape());
   Labels result(s.labels);
   detail::for_each_prediction(s, logits.data(), [out = result.data()](Index i, std::int32_t predicted) {
-    detail::require<NumericalError>(predicted >= 0, "predicted_classes: a logit of position ", i,
-                                    " is NaN, so that no class is the likeliest");
+    require<NumericalError>(predicted >= 0, "predicted_classes: a logit of position ", i,
+                            " is NaN, so that no class is the likeliest");
     out[i] = predicted;
   });
   return result;
@@ -67,8 +67,8 @@ template <class Scalar>
 Count count_correct(const Tensor<Scalar>& logits, const Labels& labels, AccuracyOptions options = {}) {
   const detail::ClassShape s = detail::class_shape("accuracy", logits.shape());
   if (labels.shape() != s.labels)
-    throw ShapeError(detail::text("accuracy: expected labels of shape ", s.labels, " for logits of shape ",
-                                  logits.shape(), ", got shape ", labels.shape()));
+    throw ShapeError(text("accuracy: expected labels of shape ", s.labels, " for logits of shape ", logits.shape(),
+                          ", got shape ", labels.shape()));
   Count count;
   detail::for_each_prediction(s, logits.data(), [&](Index i, std::int32_t predicted) {
     const std::int32_t label = labels.data()[i];
@@ -90,7 +90,7 @@ class ConfusionMatrix {
  public:
   /// Throws ValueError unless classes >= 1.
   explicit ConfusionMatrix(Index classes) : counts_(Tensor<std::int64_t>({0})) {
-    detail::require(classes >= 1, "ConfusionMatrix: classes must be at least 1, got ", classes);
+    require(classes >= 1, "ConfusionMatrix: classes must be at least 1, got ", classes);
     counts_ = Tensor<std::int64_t>::zeros({classes, classes});
   }
 
@@ -98,12 +98,12 @@ class ConfusionMatrix {
   /// the shapes differ; then nothing was added.
   void add(const Labels& labels, const Labels& predicted) {
     if (labels.shape() != predicted.shape())
-      throw ShapeError(detail::text("ConfusionMatrix: labels of shape ", labels.shape(), ", predictions of shape ",
-                                    predicted.shape()));
+      throw ShapeError(
+          text("ConfusionMatrix: labels of shape ", labels.shape(), ", predictions of shape ", predicted.shape()));
     for (const Labels* values : {&labels, &predicted})
       for (const std::int32_t value : values->values())
-        detail::require(value >= 0 && value < classes(), "ConfusionMatrix: ", value, " is not one of the ", classes(),
-                        " classes");
+        require(value >= 0 && value < classes(), "ConfusionMatrix: ", value, " is not one of the ", classes(),
+                " classes");
     for (Index i = 0; i < labels.numel(); ++i) ++counts_(labels.data()[i], predicted.data()[i]);
   }
 

@@ -222,16 +222,15 @@ struct ImageGridOptions {
 /// images, ValueError for another number of captions or marks.
 inline Tensor<std::uint8_t> plot_images(const Tensor<std::uint8_t>& images, const std::vector<std::string>& captions,
                                         const ImageGridOptions& options = {}) {
-  detail::require<ShapeError>(images.rank() == 4, "plot_images: expected images [N, C, H, W], got shape ",
-                              images.shape());
+  require<ShapeError>(images.rank() == 4, "plot_images: expected images [N, C, H, W], got shape ", images.shape());
   const Index count = images.dim(0);
   const auto number = static_cast<std::size_t>(count);
-  detail::require(captions.empty() || captions.size() == number, "plot_images: ", captions.size(), " captions for ",
-                  count, " images");
-  detail::require(options.marked.empty() || options.marked.size() == number, "plot_images: ", options.marked.size(),
-                  " marks for ", count, " images");
-  detail::require(options.columns >= 1 && options.cell >= 1, "plot_images: columns and cell must be at least 1, got ",
-                  options.columns, " and ", options.cell);
+  require(captions.empty() || captions.size() == number, "plot_images: ", captions.size(), " captions for ", count,
+          " images");
+  require(options.marked.empty() || options.marked.size() == number, "plot_images: ", options.marked.size(),
+          " marks for ", count, " images");
+  require(options.columns >= 1 && options.cell >= 1, "plot_images: columns and cell must be at least 1, got ",
+          options.columns, " and ", options.cell);
 
   constexpr double size = 14, line_height = 27, gap = 26, border = 4;
   double text_width = 0;
@@ -293,8 +292,8 @@ requires std::is_floating_point_v<Scalar> Tensor<std::uint8_t> plot_images(const
 inline Tensor<std::uint8_t> plot_confusion(const ConfusionMatrix& matrix, std::vector<std::string> names = {},
                                            const std::string& title = "Confusion matrix") {
   const Index classes = matrix.classes();
-  detail::require(names.empty() || static_cast<Index>(names.size()) == classes, "plot_confusion: ", names.size(),
-                  " names for ", classes, " classes");
+  require(names.empty() || static_cast<Index>(names.size()) == classes, "plot_confusion: ", names.size(), " names for ",
+          classes, " classes");
   for (Index i = static_cast<Index>(names.size()); i < classes; ++i) names.push_back(std::to_string(i));
 
   const bool numbered = classes <= 20;

@@ -117,20 +117,19 @@ class Progress {
     const double rate = static_cast<double>(section_.examples) / std::max((now - section_.begin), 1e-9);
     char percent[8];
     std::snprintf(percent, sizeof percent, "%3d%%", static_cast<int>(100 * fraction));
-    std::string rest = detail::text("  ", std::string_view(percent), "  ", note, note.empty() ? "" : "  ",
-                                    detail::grouped(static_cast<Index>(rate)), "/s  ", detail::duration(left), " left");
+    std::string rest = text("  ", std::string_view(percent), "  ", note, note.empty() ? "" : "  ",
+                            detail::grouped(static_cast<Index>(rate)), "/s  ", detail::duration(left), " left");
     if (!terminal_) {
       write(label_ + rest + "\n");
       return;
     }
     const Index room = width() - 1 - static_cast<Index>(label_.size() + rest.size()) - 3;
-    std::string text = label_;
-    if (room >= 8) text += detail::text(" [", bar(fraction, std::min<Index>(room / 4 * 4, 32)), "]");
-    text += rest;
+    std::string line = label_;
+    if (room >= 8) line += text(" [", bar(fraction, std::min<Index>(room / 4 * 4, 32)), "]");
+    line += rest;
     // A line that is too long would wrap and could not be redrawn. Only the bar has characters of several bytes.
-    if (room < 0) text.resize(static_cast<std::size_t>(std::max<Index>(0, width() - 1)));
-    write(
-        detail::text("\r", text, "\x1b[K"));  // in one call, from the left, erasing what is left of the old: no flicker
+    if (room < 0) line.resize(static_cast<std::size_t>(std::max<Index>(0, width() - 1)));
+    write(text("\r", line, "\x1b[K"));  // in one call, from the left, erasing what is left of the old: no flicker
     visible_ = true;
   }
 

@@ -18,12 +18,12 @@ namespace lamina {
 template <class Scalar>
 std::vector<Index> retrieval_ranks(const Tensor<Scalar>& queries, std::span<const Index> query_items,
                                    const Tensor<Scalar>& targets, std::span<const Index> target_items) {
-  detail::require<ShapeError>(queries.rank() == 2 && targets.rank() == 2 && queries.dim(1) == targets.dim(1) &&
-                                  queries.dim(0) == static_cast<Index>(query_items.size()) &&
-                                  targets.dim(0) == static_cast<Index>(target_items.size()),
-                              "retrieval_ranks: expected queries [Q, D], targets [T, D] and their items, got shapes ",
-                              queries.shape(), " and ", targets.shape(), " with ", query_items.size(), " and ",
-                              target_items.size(), " items");
+  require<ShapeError>(queries.rank() == 2 && targets.rank() == 2 && queries.dim(1) == targets.dim(1) &&
+                          queries.dim(0) == static_cast<Index>(query_items.size()) &&
+                          targets.dim(0) == static_cast<Index>(target_items.size()),
+                      "retrieval_ranks: expected queries [Q, D], targets [T, D] and their items, got shapes ",
+                      queries.shape(), " and ", targets.shape(), " with ", query_items.size(), " and ",
+                      target_items.size(), " items");
   std::vector<Index> ranks(query_items.size());
   parallel_for(0, queries.dim(0), 64, [&](Index first, Index last) {
     const auto target_rows = targets.matrix();
@@ -35,7 +35,7 @@ std::vector<Index> retrieval_ranks(const Tensor<Scalar>& queries, std::span<cons
       const Scalar* const row = similarity.data() + (q - first) * targets.dim(0);
       for (std::size_t t = 0; t < target_items.size(); ++t)
         if (target_items[t] == item && (!best || row[t] > *best)) best = row + t;
-      detail::require(best != nullptr, "retrieval_ranks: query ", q, " is of item ", item, ", which has no target");
+      require(best != nullptr, "retrieval_ranks: query ", q, " is of item ", item, ", which has no target");
       Index& rank = ranks[static_cast<std::size_t>(q)];
       for (std::size_t t = 0; t < target_items.size(); ++t) rank += target_items[t] != item && !(row[t] < *best);
     }

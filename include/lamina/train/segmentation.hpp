@@ -52,7 +52,7 @@ template <class Scalar>
 Tensor<Scalar> multi_scale_probabilities(const Module<Scalar>& net, const Tensor<Scalar>& images,
                                          const MultiScaleOptions& options = {}) {
   constexpr const char* who = "multi_scale_probabilities";
-  detail::require(!options.scales.empty(), who, ": there are no scales");
+  require(!options.scales.empty(), who, ": there are no scales");
   detail::check_interpolated(who, images.shape());
   const InterpolateOptions bilinear{.mode = InterpolateMode::bilinear, .align_corners = true};
   const Size2 size(images.dim(2), images.dim(3));
@@ -64,7 +64,7 @@ Tensor<Scalar> multi_scale_probabilities(const Module<Scalar>& net, const Tensor
   const bool of_logits = options.average == MultiScaleAverage::logits;
   Tensor<Scalar> sum;
   for (const double scale : options.scales) {
-    detail::require(scale > 0, who, ": a scale must be positive, got ", scale);
+    require(scale > 0, who, ": a scale must be positive, got ", scale);
     const auto scaled = [scale](Index side) {
       return std::max<Index>(1, static_cast<Index>(scale * static_cast<double>(side)));
     };
@@ -85,8 +85,8 @@ Tensor<Scalar> multi_scale_probabilities(const Module<Scalar>& net, const Tensor
 /// Adds the pixels whose label is not ignore_index. Errors are ConfusionMatrix::add's.
 inline void add_pixels(ConfusionMatrix& confusion, const Labels& labels, const Labels& predicted,
                        std::int32_t ignore_index) {
-  detail::require<ShapeError>(labels.shape() == predicted.shape(), "add_pixels: labels of shape ", labels.shape(),
-                              ", predictions of shape ", predicted.shape());
+  require<ShapeError>(labels.shape() == predicted.shape(), "add_pixels: labels of shape ", labels.shape(),
+                      ", predictions of shape ", predicted.shape());
   std::vector<std::int32_t> kept, found;
   for (Index i = 0; i < labels.numel(); ++i)
     if (labels.data()[i] != ignore_index) {

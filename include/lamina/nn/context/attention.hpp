@@ -102,9 +102,9 @@ template <class Scalar = float>
 class PixelAttention : public detail::ContextAttention<PixelAttention<Scalar>, Scalar> {
  public:
   explicit PixelAttention(Index keys, double scale = 1) : keys_(keys), scale_(scale) {
-    detail::require(keys >= 1, "PixelAttention: keys must be at least 1, got ", keys);
+    require(keys >= 1, "PixelAttention: keys must be at least 1, got ", keys);
   }
-  std::string name() const override { return detail::text("PixelAttention(", keys_, ")"); }
+  std::string name() const override { return text("PixelAttention(", keys_, ")"); }
 
  private:
   using Base = detail::ContextAttention<PixelAttention, Scalar>;
@@ -113,7 +113,7 @@ class PixelAttention : public detail::ContextAttention<PixelAttention<Scalar>, S
   using typename Base::View;
 
   Index channels(Index c) const { return c - 2 * keys_; }
-  std::string channel_rule() const { return detail::text("more than 2 * ", keys_, " channels"); }
+  std::string channel_rule() const { return text("more than 2 * ", keys_, " channels"); }
   Index products(Index c, Index n) const { return n * n * (c - keys_); }
 
   /// Rows of the n x n matrix at a time: 8 MB of it.
@@ -203,16 +203,16 @@ template <class Scalar = float>
 class GatherDistribute : public detail::ContextAttention<GatherDistribute<Scalar>, Scalar> {
  public:
   explicit GatherDistribute(Index gathered) : gathered_(gathered) {
-    detail::require(gathered >= 1, "GatherDistribute: gathered must be at least 1, got ", gathered);
+    require(gathered >= 1, "GatherDistribute: gathered must be at least 1, got ", gathered);
   }
-  std::string name() const override { return detail::text("GatherDistribute(", gathered_, ")"); }
+  std::string name() const override { return text("GatherDistribute(", gathered_, ")"); }
 
  private:
   using Base = detail::ContextAttention<GatherDistribute, Scalar>;
   friend Base;
 
   Index channels(Index c) const { return c - 2 * gathered_; }
-  std::string channel_rule() const { return detail::text("more than 2 * ", gathered_, " channels"); }
+  std::string channel_rule() const { return text("more than 2 * ", gathered_, " channels"); }
   Index products(Index c, Index n) const { return 2 * channels(c) * gathered_ * n; }
 
   /// The weights that gather, whose rows sum to 1, and those that distribute, whose columns do, both [g, n].

@@ -66,7 +66,7 @@ Sequential<Scalar> double_attention(Index channels, double norm_momentum = 0.1) 
 template <class Scalar = float>
 Sum<Scalar> dual_attention(Index channels, double norm_momentum = 0.1) {
   using detail::projection;
-  detail::require(channels >= 8, "dual_attention: expected at least 8 channels, got ", channels);
+  require(channels >= 8, "dual_attention: expected at least 8 channels, got ", channels);
   const Index keys = channels / 8;
   const auto branch = [&](const char* key, Sequential<Scalar> attention) -> Child<Scalar> {
     attention.add("", Scale<Scalar>(0, "gamma"));

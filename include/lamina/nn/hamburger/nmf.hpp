@@ -115,8 +115,8 @@ class NMF : public detail::Ham<NMF<Scalar>, Scalar> {
   }
 
   void check(const Tensor<Scalar>& x) const {
-    detail::require(!kernels::any_negative(x.numel(), x.data()), *this,
-                    ": the input has negative values; put a ReLU before it");
+    require(!kernels::any_negative(x.numel(), x.data()), *this,
+            ": the input has negative values; put a ReLU before it");
   }
   static const Tensor<Scalar>& found_bases(const Shapes&, const Tensor<Scalar>& bases) { return bases; }
 
