@@ -427,7 +427,7 @@ TEST_CASE("1,000 models: refused, or causal and the same bits pixel by pixel") {
     }
     if (why.empty()) {
       ++accepted;
-      REQUIRE(same_bits(net, colours, extra, 4, 5));
+      REQUIRE_MESSAGE(same_bits(net, colours, extra, 4, 5), layers(record(net, {2, colours + extra, 4, 5})));
     } else if (why.find("is not causal") != std::string::npos) {
       ++refused;
       strict += leaks(net, colours, extra, 4, 4) == 0;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <concepts>
 #include <ostream>
 #include <string>
 
@@ -156,7 +157,8 @@ inline Tensor<double> gradient_of(const Parameter<double>& parameter) {
   return parameter.grad.empty() ? Tensor<double>::zeros(parameter.value.shape()) : parameter.grad;
 }
 
-inline Conformance check_layer(const Module<double>& original, const Shape& shape, const ConformanceOptions& options) {
+template <std::same_as<double> Scalar>
+Conformance check_layer(const Module<Scalar>& original, const Shape& shape, const ConformanceOptions& options) {
   const auto fail = [&](const std::string& reason) {
     return Conformance{text(original.name(), " on ", shape, ", seed ", options.seed, ": ", reason)};
   };
@@ -263,6 +265,10 @@ inline Conformance check_layer(const Module<double>& original, const Shape& shap
       return fail(reason);
   return {};
 }
+
+#ifdef LAMINA_COMPILED
+extern template Conformance check_layer(const Module<double>&, const Shape&, const ConformanceOptions&);
+#endif
 
 }  // namespace lamina::testing
 
