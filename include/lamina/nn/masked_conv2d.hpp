@@ -192,9 +192,9 @@ class MaskedConv2d : public Layer<MaskedConv2d<Scalar>, Scalar> {
     const Tensor<Scalar> centers = center(weight.value);
     for_each_group([&](Index first, Index rows, Index seen) {
       for (Index n = 0; n < s.n; ++n)
-        kernels::gemm(rows, pixels, seen, kernels::row_major(centers.data() + first * in_, in_),
-                      kernels::row_major(in + n * in_ * pixels, pixels), out + (n * out_ + first) * pixels,
-                      kernels::Store::add);
+        kernels::gemm_in_order(rows, pixels, seen, kernels::row_major(centers.data() + first * in_, in_),
+                               kernels::row_major(in + n * in_ * pixels, pixels), out + (n * out_ + first) * pixels,
+                               kernels::Store::add);
     });
     return y;
   }
