@@ -42,17 +42,14 @@ class BatchNorm : public Layer<Derived, Scalar> {
     return result;
   }
 
-  std::string name() const override {
-    const BatchNormOptions defaults;
-    std::string out = text(Derived::kind, "(", channels_);
-    if (options_.eps != defaults.eps) out += text(", eps=", options_.eps);
-    if (!options_.momentum)
-      out += ", momentum=none";
-    else if (options_.momentum != defaults.momentum)
-      out += text(", momentum=", *options_.momentum);
-    if (!options_.affine) out += ", affine=false";
-    if (!options_.track_running_stats) out += ", track_running_stats=false";
-    return out + ")";
+  Fields fields() const override {
+    const BatchNormOptions usual;
+    return Fields(Derived::kind)
+        .argument("num_features", channels_)
+        .option("eps", options_.eps, usual.eps)
+        .option("momentum", options_.momentum, usual.momentum)
+        .option("affine", options_.affine, true)
+        .option("track_running_stats", options_.track_running_stats, true);
   }
 
   bool applies(Activation activation) const override { return activation != Activation::none; }

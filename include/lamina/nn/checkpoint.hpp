@@ -29,7 +29,7 @@ class Checkpoint : public detail::Cloned<Checkpoint<Scalar>, Scalar, Primitive<S
   }
 
   Members<Scalar> members() override { return {{"", *module_}}; }
-  std::string name() const override { return text("Checkpoint(", *module_, ")"); }
+  Fields fields() const override { return Fields("Checkpoint").remark(module_->name()); }
   Shape output_shape(const Shape& input) const override { return module_->output_shape(input); }
   Index multiply_adds(const Shape& input) const override { return module_->multiply_adds(input); }
 

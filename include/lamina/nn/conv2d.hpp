@@ -74,14 +74,16 @@ class Conv2d : public Layer<Conv2d<Scalar>, Scalar> {
     return result;
   }
 
-  std::string name() const override {
-    std::string out = text("Conv2d(", in_, ", ", out_, ", ", kernel_);
-    if (options_.stride != Size2(1)) out += text(", stride=", options_.stride);
-    if (options_.padding != Padding(0)) out += text(", padding=", options_.padding);
-    if (options_.dilation != Size2(1)) out += text(", dilation=", options_.dilation);
-    if (options_.groups != 1) out += text(", groups=", options_.groups);
-    if (!options_.bias) out += ", bias=false";
-    return out + ")";
+  Fields fields() const override {
+    return Fields("Conv2d")
+        .argument("in_channels", in_)
+        .argument("out_channels", out_)
+        .argument("kernel_size", kernel_)
+        .option("stride", options_.stride, 1)
+        .option("padding", options_.padding, 0)
+        .option("dilation", options_.dilation, 1)
+        .option("groups", options_.groups, 1)
+        .option("bias", options_.bias, true);
   }
 
   Index multiply_adds(const Shape& input) const override {

@@ -56,14 +56,15 @@ class DenseBlock : public Layer<DenseBlock<Scalar>, Scalar> {
     return result;
   }
 
-  std::string name() const override {
-    const DenseBlockOptions defaults;
-    std::string out = text("DenseBlock(", in_, ", ", size_);
-    if (options_.growth != defaults.growth) out += text(", growth=", options_.growth);
-    if (options_.bottleneck != defaults.bottleneck) out += text(", bottleneck=", options_.bottleneck);
-    if (options_.bias) out += ", bias=true";
-    if (options_.dropout != defaults.dropout) out += text(", dropout=", options_.dropout);
-    return out + ")";
+  Fields fields() const override {
+    const DenseBlockOptions usual;
+    return Fields("DenseBlock")
+        .argument("in_channels", in_)
+        .argument("layers", size_)
+        .option("growth", options_.growth, usual.growth)
+        .option("bottleneck", options_.bottleneck, usual.bottleneck)
+        .option("bias", options_.bias, false)
+        .option("dropout", options_.dropout, usual.dropout);
   }
 
   Index multiply_adds(const Shape& input) const override {

@@ -253,7 +253,7 @@ class Cloned : public Base {
 ///   do_infer(x) const, do_forward(x, tape), do_backward(dy, tape, input_grad)    private
 ///   output_shape(input) const      if the result has another shape than x
 ///   members()                      if it has parameters or buffers
-///   name() const
+///   fields() const                 if it has options
 ///   multiply_adds(input) const     if there are any
 ///
 /// do_backward pops what do_forward pushed, adds to the gradient() of every parameter that requires_grad, and returns
@@ -298,8 +298,8 @@ class Layer : public detail::Cloned<Derived, Scalar, Primitive<Scalar>> {
   }
 };
 
-/// Base of a layer of several values, which are tensors with their sequences, giving one. Derived overrides name(),
-/// output_shapes and
+/// Base of a layer of several values, which are tensors with their sequences, giving one. Derived overrides
+/// output_shapes, fields if it has options, and
 ///
 ///   do_infer(values) const, do_forward(values, tape), do_backward(dy, tape, needs)    private
 ///

@@ -4,11 +4,13 @@
 #include <cstdint>
 #include <string>
 #include <tuple>
+#include <typeinfo>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "lamina/core/random.hpp"
+#include "lamina/nn/fields.hpp"
 #include "lamina/nn/value.hpp"
 
 namespace lamina {
@@ -20,8 +22,12 @@ class Checkpoint;
 class ModuleBase {
  public:
   virtual ~ModuleBase() = default;
-  /// The layer and its options as in its constructor, for messages and summaries: "Conv2d(3, 64, 7, stride=2)".
-  virtual std::string name() const = 0;
+
+  /// What it is: its type and its options by name. A module that has options says them here; otherwise the type's name
+  /// is all. Only for messages, summaries and export: it composes texts.
+  virtual Fields fields() const { return Fields(detail::type_name_of(typeid(*this))); }
+  /// The fields as in the constructor: "Conv2d(3, 64, 7, stride=2)".
+  [[gnu::cold]] std::string name() const { return fields().to_string(); }
   /// The same, for require.
   std::string to_string() const { return name(); }
 
