@@ -95,23 +95,6 @@ class Conv2d : public Layer<Conv2d<Scalar>, Scalar> {
   const Size2& kernel_size() const { return kernel_; }
   const Conv2dOptions& options() const { return options_; }
 
-  /// The backward of an input that the caller has kept, or computes again, in place of the tape (DenseBlock).
-  Tensor<Scalar> backward_of(const Tensor<Scalar>& x, Tensor<Scalar> dy, InputGrad input_grad) {
-    const kernels::ConvolutionShape s = sizes(x.shape());
-    const bool needs_bias = options_.bias && bias.requires_grad;
-    const Tensor<Scalar> gradient = std::move(dy);
-    if (gradient.empty()) return Tensor<Scalar>::zeros(x.shape());
-    if (weight.requires_grad)
-      kernels::convolution_backward_weight(s, x.data(), gradient.data(), weight.gradient().data(),
-                                           needs_bias ? bias.gradient().data() : nullptr);
-    else if (needs_bias)
-      kernels::add_channel_sums(s.n, s.m, s.oh() * s.ow(), gradient.data(), bias.gradient().data());
-    if (input_grad == InputGrad::skip) return {};
-    Tensor<Scalar> dx(x.shape());
-    kernels::convolution_backward_input(s, gradient.data(), std::as_const(weight).value.data(), dx.data());
-    return dx;
-  }
-
  private:
   kernels::ConvolutionShape sizes(const Shape& input) const {
     const Padding& p = options_.padding;
@@ -158,7 +141,19 @@ class Conv2d : public Layer<Conv2d<Scalar>, Scalar> {
 
   Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad input_grad) override {
     const auto [x] = tape.pop<Tensor<Scalar>>();
-    return backward_of(x, std::move(dy), input_grad);
+    const kernels::ConvolutionShape s = sizes(x.shape());
+    const bool needs_bias = options_.bias && bias.requires_grad;
+    const Tensor<Scalar> gradient = std::move(dy);
+    if (gradient.empty()) return Tensor<Scalar>::zeros(x.shape());
+    if (weight.requires_grad)
+      kernels::convolution_backward_weight(s, x.data(), gradient.data(), weight.gradient().data(),
+                                           needs_bias ? bias.gradient().data() : nullptr);
+    else if (needs_bias)
+      kernels::add_channel_sums(s.n, s.m, s.oh() * s.ow(), gradient.data(), bias.gradient().data());
+    if (input_grad == InputGrad::skip) return {};
+    Tensor<Scalar> dx(x.shape());
+    kernels::convolution_backward_input(s, gradient.data(), std::as_const(weight).value.data(), dx.data());
+    return dx;
   }
 
   Index in_, out_;
