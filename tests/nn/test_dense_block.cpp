@@ -110,8 +110,8 @@ TEST_CASE("dense blocks name themselves, their layers and what is wrong") {
   CHECK(DenseBlock(4, 2, {.growth = 3, .bottleneck = 0, .bias = true, .dropout = 0.2}).name() ==
         "DenseBlock(4, 2, growth=3, bottleneck=0, bias=true, dropout=0.2)");
   const std::string table = summary(DenseBlock(4, 2), {1, 4, 8, 8});
-  for (const char* row : {"DenseBlock ", "denselayer2 ", "norm1         BatchNorm2d(36) ", "relu1 ",
-                          "conv1         Conv2d(36, 128, 1, bias=false) ", "Cat(1) "}) {
+  for (const std::string row : {"DenseBlock ", "denselayer2.norm1  BatchNorm2d(36) ", "denselayer2.relu1 ",
+                                "denselayer2.conv1  Conv2d(36, 128, 1, bias=false) ", "Cat(1) "}) {
     CAPTURE(row);
     CHECK(table.find(row) != std::string::npos);
   }
