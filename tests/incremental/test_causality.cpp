@@ -30,11 +30,9 @@ class Cube : public Elementwise<Cube, float> {
   static constexpr Saved saved() { return Saved::input; }
   static Pack value(Pack x) { return x * x * x; }
   static Pack gradient(Pack x, Pack dy) { return dy * Pack(3) * x * x; }
-  std::string name() const override { return "Cube()"; }
 };
 class LessMean : public Layer<LessMean, float> {
  public:
-  std::string name() const override { return "LessMean()"; }
   Locality locality() const override { return Locality::pixel; }
 
  private:

@@ -175,6 +175,7 @@ Conformance check_layer(const Module<Scalar>& original, const Shape& shape, cons
     return fail(text("output_shape says ", layer->output_shape(shape), ", infer gives ", inferred.shape()));
   if (state_dict(*layer) != before) return fail("infer changed the state");
   if (!(layer->infer(x) == inferred)) return fail("infer twice gives different results");
+  if (!(layer->fields() == original.fields())) return fail(text("a copy has other options: ", *layer));
   const Graph<double> graph = record(*layer, shape);
   if (graph.shape(graph.outputs[0]) != inferred.shape()) return fail("the graph has another shape");
   if (!(run_graph(graph, Value<double>(x)) == inferred)) return fail("the graph gives other bits than infer");
