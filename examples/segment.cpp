@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "common/interruption.hpp"
+#include "common/options.hpp"
 #include "common/program.hpp"
 #include "lamina/data/loader.hpp"
 #include "lamina/data/scenes.hpp"
@@ -31,6 +32,7 @@
 namespace {
 
 using namespace lamina;
+using examples::at_least;
 
 constexpr Index no_limit = std::numeric_limits<Index>::max();
 
@@ -58,16 +60,6 @@ struct Settings {
 
   std::string file(const std::string& name) const { return out + "/" + name; }
 };
-
-/// Whole numbers from `low` on.
-CLI::Validator at_least(long long low) {
-  const auto check = [low](const std::string& word) -> std::string {
-    long long value = 0;
-    if (CLI::detail::lexical_cast(word, value) && value >= low) return {};
-    return text("expected a whole number of at least ", low, ", got ", word);
-  };
-  return CLI::Validator(check, text(">=", low), "at_least");
-}
 
 template <class Value>
 std::vector<std::string> names_of(const std::map<std::string, Value>& table) {
