@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "common/interruption.hpp"
+#include "common/metrics.hpp"
 #include "common/program.hpp"
 #include "lamina/data/digits.hpp"
 #include "lamina/data/loader.hpp"
@@ -104,18 +105,17 @@ void print_comparison(const std::vector<Contestant>& contestants, const Shape& i
                 c.last().train_accuracy, c.last().test_loss, c.last().test_accuracy, c.seconds());
 }
 
-std::string metrics(const Settings& s, const std::vector<Contestant>& contestants, const Shape& image) {
-  std::string models;
+void write_metrics(const Settings& s, const std::vector<Contestant>& contestants, const Shape& image) {
+  std::vector<examples::TrainedModel> models;
   for (const Contestant& c : contestants)
-    models += text(models.empty() ? "" : ",\n", "{\"name\": \"", c.name,
-                   "\", \"parameters\": ", count_parameters(c.net).total,
-                   ", \"multiply_adds\": ", c.net.multiply_adds(image.batch(1)),
-                   ", \"seconds\": ", detail::number(c.seconds(), "null"),
-                   ", \"test_accuracy\": ", detail::number(c.last().test_accuracy, "null"), ",\n\"epochs\":\n",
-                   to_json(c.history), "}");
-  return text("{\"dataset\": \"", s.dataset, "\", \"batch_size\": ", s.batch_size,
-              ", \"lr\": ", detail::number(s.lr, "null"), ", \"seed\": ", s.seed, ", \"threads\": ", s.threads,
-              ",\n\"models\": [\n", models, "]}\n");
+    models.push_back({.name = c.name,
+                      .parameters = count_parameters(c.net).total,
+                      .history = c.history,
+                      .results = {{"multiply_adds", c.net.multiply_adds(image.batch(1))}, {"seconds", c.seconds()}}});
+  examples::write_metrics(
+      s.out,
+      {{"dataset", s.dataset}, {"batch_size", s.batch_size}, {"lr", s.lr}, {"seed", s.seed}, {"threads", s.threads}},
+      models);
 }
 
 /// The curves of both networks, one below the other.
@@ -214,7 +214,7 @@ void run(const Settings& s) {
   print_comparison(contestants, image);
 
   const std::vector<Index> shown{0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
-  write_file_atomically(s.file("metrics.json"), metrics(s, contestants, image));
+  write_metrics(s, contestants, image);
   write_png(s.file("curves.png"), draw_curves(contestants));
   write_png(s.file("kernels.png"), draw_kernels(contestants[1].net, test_set.batch(shown).inputs));
   std::printf("\n");

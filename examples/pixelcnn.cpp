@@ -15,6 +15,7 @@
 
 #include "common/described.hpp"
 #include "common/interruption.hpp"
+#include "common/metrics.hpp"
 #include "common/program.hpp"
 #include "lamina/data/digits.hpp"
 #include "lamina/data/loader.hpp"
@@ -172,20 +173,22 @@ double evaluate_nats(const Module<float>& net, const Pixels& data, Index batch_s
 }
 
 void write_metrics(const Settings& s, const Module<float>& net, const History& history, Index values) {
-  std::string epochs;
+  std::vector<examples::Json> measures;
   for (const EpochRecord& e : history.epochs)
-    epochs += text(epochs.empty() ? "" : ",\n ", "{\"epoch\": ", e.epoch,
-                   ", \"train_nats\": ", detail::number(e.train_loss, "null"),
-                   ", \"test_nats\": ", detail::number(e.test_loss, "null"),
-                   ", \"test_bits_per_dimension\": ", detail::number(bits_per_dimension(e.test_loss, values), "null"),
-                   ", \"seconds\": ", detail::number(e.seconds, "null"),
-                   ", \"examples_per_second\": ", detail::number(e.examples_per_second, "null"), "}");
-  write_file_atomically(
-      s.file("metrics.json"),
-      text("{\"dataset\": \"", s.dataset, "\", \"gated\": ", s.gated ? "true" : "false", ", \"conditional\": ",
-           s.conditional ? "true" : "false", ", \"blocks\": ", s.network.blocks, ", \"hidden\": ", s.network.hidden,
-           ", \"levels\": ", s.network.levels, ", \"seed\": ", s.seed, ", \"threads\": ", num_threads(),
-           ", \"parameters\": ", count_parameters(net).total, ",\n\"epochs\":\n[", epochs, "]}\n"));
+    measures.push_back({{"test_bits_per_dimension", bits_per_dimension(e.test_loss, values)}});
+  examples::write_metrics(s.out,
+                          {{"dataset", s.dataset},
+                           {"gated", s.gated},
+                           {"conditional", s.conditional},
+                           {"blocks", s.network.blocks},
+                           {"hidden", s.network.hidden},
+                           {"levels", s.network.levels},
+                           {"seed", s.seed},
+                           {"threads", num_threads()}},
+                          {{.name = s.gated ? "gated_pixelcnn" : "pixelcnn",
+                            .parameters = count_parameters(net).total,
+                            .history = history,
+                            .measures = std::move(measures)}});
 }
 
 void run_training(Settings s) {

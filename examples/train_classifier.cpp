@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "common/interruption.hpp"
+#include "common/metrics.hpp"
 #include "common/networks.hpp"
 #include "common/options.hpp"
 #include "common/program.hpp"
@@ -308,12 +309,12 @@ Tensor<std::uint8_t> draw_predictions(const Verdict& verdict, const Dataset<floa
 }
 
 void write_metrics(const Settings& s, const Module<float>& net, const History& history, double test_accuracy) {
-  std::string epochs = to_json(history);
-  write_file_atomically(
-      s.file("metrics.json"),
-      text("{\"model\": \"", s.model, "\", \"dataset\": \"", s.dataset, "\", \"seed\": ", s.seed,
-           ", \"threads\": ", num_threads(), ", \"parameters\": ", count_parameters(net).total, ",\n\"epochs\":\n",
-           epochs, ",\n\"test_accuracy\": ", detail::number(test_accuracy, "null"), "}\n"));
+  examples::write_metrics(s.out,
+                          {{"model", s.model}, {"dataset", s.dataset}, {"seed", s.seed}, {"threads", num_threads()}},
+                          {{.name = s.model,
+                            .parameters = count_parameters(net).total,
+                            .history = history,
+                            .results = {{"test_accuracy", test_accuracy}}}});
 }
 
 void run(Settings& s) {

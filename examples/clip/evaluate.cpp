@@ -2,7 +2,6 @@
 #include "clip/options.hpp"
 #include "clip/recalls.hpp"
 #include "common/program.hpp"
-#include "lamina/io/file.hpp"
 
 namespace lamina::examples::clip {
 
@@ -13,7 +12,7 @@ void run_evaluation(Settings s) {
   const auto [clip, data] = open(s);
   const Recalls result = judge(clip, data.part(s.split), s);
   print(result);
-  write_file_atomically(s.file("evaluation.json"), to_json(result) + "\n");
+  write_json(s.file("evaluation.json"), to_json(result));
 }
 
 }  // namespace

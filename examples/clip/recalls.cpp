@@ -4,7 +4,6 @@
 #include <vector>
 
 #include "lamina/nn/summary.hpp"
-#include "lamina/train/history.hpp"
 #include "lamina/train/retrieval.hpp"
 
 namespace lamina::examples::clip {
@@ -51,14 +50,14 @@ void print(const Recalls& r) {
   row("  by chance", r.chance_to_text);
 }
 
-std::string to_json(const Recalls& r) {
-  const auto list = [](const std::array<double, 3>& values) {
-    return text("[", detail::number(values[0], "null"), ", ", detail::number(values[1], "null"), ", ",
-                detail::number(values[2], "null"), "]");
-  };
-  return text("{\"images\": ", r.images, ", \"captions\": ", r.captions, ", \"at\": [1, 5, 10], ",
-              "\"text_to_image\": ", list(r.to_image), ", \"text_to_image_by_chance\": ", list(r.chance_to_image),
-              ", \"image_to_text\": ", list(r.to_text), ", \"image_to_text_by_chance\": ", list(r.chance_to_text), "}");
+Json to_json(const Recalls& r) {
+  return {{"images", r.images},
+          {"captions", r.captions},
+          {"at", recall_ranks},
+          {"text_to_image", r.to_image},
+          {"text_to_image_by_chance", r.chance_to_image},
+          {"image_to_text", r.to_text},
+          {"image_to_text_by_chance", r.chance_to_text}};
 }
 
 }  // namespace lamina::examples::clip

@@ -1,9 +1,9 @@
 #pragma once
 
 #include <array>
-#include <string>
 
 #include "clip/model.hpp"
+#include "common/metrics.hpp"
 
 namespace lamina::examples::clip {
 
@@ -24,6 +24,6 @@ Recalls judge(const Clip& clip, const CaptionDataset<float>& data, const Setting
 
 /// As a table.
 void print(const Recalls& r);
-std::string to_json(const Recalls& r);
+Json to_json(const Recalls& r);
 
 }  // namespace lamina::examples::clip

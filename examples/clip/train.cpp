@@ -8,6 +8,7 @@
 #include "clip/options.hpp"
 #include "clip/recalls.hpp"
 #include "common/interruption.hpp"
+#include "common/metrics.hpp"
 #include "common/program.hpp"
 #include "lamina/io/captions.hpp"
 #include "lamina/io/image.hpp"
@@ -82,20 +83,16 @@ Loss<float> batch_loss(const Tensor<float>& embeddings, Parameter<float>& logit_
 
 void write_metrics(const Settings& s, const Clip& clip, const History& history,
                    const std::optional<Recalls>& held_out) {
-  std::string epochs;
-  for (const EpochRecord& e : history.epochs) {
-    const auto number = [](double value) { return detail::number(value, "null"); };
-    epochs += text(epochs.empty() ? "" : ",\n ", "{\"epoch\": ", e.epoch, ", \"train_loss\": ", number(e.train_loss),
-                   ", \"train_matches\": ", number(e.train_accuracy), ", \"validation_loss\": ", number(e.test_loss),
-                   ", \"validation_recall_at_1\": ", number(e.test_accuracy), ", \"seconds\": ", number(e.seconds),
-                   ", \"examples_per_second\": ", number(e.examples_per_second), ", \"lr\": ", number(e.lr), "}");
-  }
-  write_file_atomically(
-      s.file("metrics.json"),
-      text("{\"dataset\": \"", s.dataset, "\", \"loss\": \"", s.loss, "\", \"seed\": ", s.seed,
-           ", \"threads\": ", num_threads(), ", \"parameters\": ", count_parameters(clip.net).total,
-           ", \"vocabulary\": ", clip.tokenizer.size(), ", \"best_epoch\": ", history.best_epoch, ",\n\"epochs\":\n[",
-           epochs, "],\n\"held_out\": ", held_out ? to_json(*held_out) : "null", "}\n"));
+  examples::write_metrics(s.out,
+                          {{"dataset", s.dataset},
+                           {"loss", s.loss},
+                           {"vocabulary", clip.tokenizer.size()},
+                           {"seed", s.seed},
+                           {"threads", num_threads()}},
+                          {{.name = "clip",
+                            .parameters = count_parameters(clip.net).total,
+                            .history = history,
+                            .results = held_out ? to_json(*held_out) : Json::object()}});
 }
 
 EpochRecord train_epoch(Clip& clip, DataLoader<float>& loader, const CaptionDataset<float>& data,

@@ -4,6 +4,7 @@
 #include "clip/images.hpp"
 #include "clip/model.hpp"
 #include "clip/options.hpp"
+#include "common/metrics.hpp"
 #include "common/program.hpp"
 #include "lamina/io/datasets.hpp"
 #include "lamina/io/image.hpp"
@@ -68,9 +69,8 @@ void run_zero_shot(Settings s) {
                 detail::grouped(data.images->size()).c_str(), 100.0 / static_cast<double>(classes));
   std::printf("%s\n", title);
   write_png(s.file("zero_shot.png"), plot_confusion(confusion, data.classes, title));
-  write_file_atomically(s.file("zero_shot.json"),
-                        text("{\"images\": ", data.images->size(), ", \"classes\": ", classes,
-                             ", \"accuracy\": ", detail::number(confusion.accuracy(), "null"), "}\n"));
+  write_json(s.file("zero_shot.json"),
+             {{"images", data.images->size()}, {"classes", classes}, {"accuracy", confusion.accuracy()}});
 }
 
 }  // namespace
