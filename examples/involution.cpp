@@ -22,8 +22,9 @@
 #include "lamina/nn/summary.hpp"
 #include "lamina/nn/visit_inputs.hpp"
 #include "lamina/optim/adam.hpp"
+#include "lamina/plot/charts.hpp"
+#include "lamina/plot/training.hpp"
 #include "lamina/train/fit.hpp"
-#include "lamina/train/plots.hpp"
 
 namespace {
 
@@ -100,9 +101,9 @@ void print_comparison(const std::vector<Contestant>& contestants, const Shape& i
               "test loss", "accuracy", "seconds");
   for (const Contestant& c : contestants)
     std::printf("%-6s%12s%16s%12.4f%12.4f%12.4f%12.4f%10.1f\n", c.name.c_str(),
-                detail::grouped(count_parameters(c.net).total).c_str(),
-                detail::grouped(c.net.multiply_adds(image.batch(1))).c_str(), c.last().train_loss,
-                c.last().train_accuracy, c.last().test_loss, c.last().test_accuracy, c.seconds());
+                with_commas(count_parameters(c.net).total).c_str(),
+                with_commas(c.net.multiply_adds(image.batch(1))).c_str(), c.last().train_loss, c.last().train_accuracy,
+                c.last().test_loss, c.last().test_accuracy, c.seconds());
 }
 
 void write_metrics(const Settings& s, const std::vector<Contestant>& contestants, const Shape& image) {
@@ -127,10 +128,9 @@ Tensor<std::uint8_t> draw_curves(const std::vector<Contestant>& contestants) {
   Canvas canvas(width, height * static_cast<Index>(charts.size()));
   for (std::size_t i = 0; i < charts.size(); ++i) {
     const auto top = static_cast<double>(height * static_cast<Index>(i));
-    canvas.text(
-        40, top + 48,
-        text(contestants[i].name, ", ", detail::grouped(count_parameters(contestants[i].net).total), " parameters"),
-        {.size = 26, .bold = true});
+    canvas.text(40, top + 48,
+                text(contestants[i].name, ", ", with_commas(count_parameters(contestants[i].net).total), " parameters"),
+                {.size = 26, .bold = true});
     canvas.picture(0, top + heading, static_cast<double>(width), static_cast<double>(charts[i].dim(1)), charts[i]);
   }
   return canvas.image();
@@ -207,7 +207,7 @@ void run(const Settings& s) {
   for (const Contestant& c : contestants)
     std::printf("%s\n%s\n", c.name.c_str(), summary(c.net, image.batch(1)).c_str());
   std::printf("%s: %s training and %s test images, %d thread%s\n", s.dataset.c_str(),
-              detail::grouped(train_set.size()).c_str(), detail::grouped(test_set.size()).c_str(), s.threads,
+              with_commas(train_set.size()).c_str(), with_commas(test_set.size()).c_str(), s.threads,
               s.threads == 1 ? "" : "s");
   std::fflush(stdout);
   for (Contestant& c : contestants) train(s, train_set, test_set, c);

@@ -26,8 +26,8 @@
 #include "lamina/models/hamnet.hpp"
 #include "lamina/nn/summary.hpp"
 #include "lamina/optim/sgd.hpp"
+#include "lamina/plot/charts.hpp"
 #include "lamina/train/fit.hpp"
-#include "lamina/train/plots.hpp"
 #include "lamina/train/segmentation.hpp"
 
 namespace {
@@ -235,8 +235,8 @@ Tensor<std::uint8_t> draw_curves(const History& history, const std::vector<Score
   }
   for (const Score& score : scores) iou.y.push_back(score.mean_iou);
   Canvas canvas(1640, 640);
-  detail::draw_chart(canvas, 0, 0, 820, 640, {training, test}, {.title = "Loss", .x_label = "epoch"});
-  detail::draw_chart(canvas, 820, 0, 820, 640, {accuracy, iou}, {.title = "On the test images", .x_label = "epoch"});
+  draw_chart(canvas, 0, 0, 820, 640, {training, test}, {.title = "Loss", .x_label = "epoch"});
+  draw_chart(canvas, 820, 0, 820, 640, {accuracy, iou}, {.title = "On the test images", .x_label = "epoch"});
   return canvas.image();
 }
 
@@ -395,9 +395,9 @@ void run(const Settings& s) {
   SGD<float> optimizer(hamnet_groups(net, s.lr), {.lr = s.lr, .momentum = 0.9, .weight_decay = 1e-4});
   PolynomialLR schedule(optimizer, {.total_iters = std::max<Index>(1, s.epochs * train.size()), .power = 0.9});
   std::printf("%s, stride %td, context %s, on %s: %s training and %s test images, %s parameters, %d thread%s\n",
-              s.backbone.c_str(), s.stride, s.context.c_str(), s.dataset.c_str(),
-              detail::grouped(train.samples()).c_str(), detail::grouped(test.samples()).c_str(),
-              detail::grouped(count_parameters(net).total).c_str(), s.threads, s.threads == 1 ? "" : "s");
+              s.backbone.c_str(), s.stride, s.context.c_str(), s.dataset.c_str(), with_commas(train.samples()).c_str(),
+              with_commas(test.samples()).c_str(), with_commas(count_parameters(net).total).c_str(), s.threads,
+              s.threads == 1 ? "" : "s");
   std::fflush(stdout);
 
   std::vector<Score> scores;

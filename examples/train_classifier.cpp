@@ -20,6 +20,7 @@
 #include "common/program.hpp"
 #include "lamina/data/digits.hpp"
 #include "lamina/data/loader.hpp"
+#include "lamina/io/checkpoint.hpp"
 #include "lamina/io/datasets.hpp"
 #include "lamina/io/image.hpp"
 #include "lamina/io/safetensors.hpp"
@@ -30,9 +31,9 @@
 #include "lamina/optim/adam.hpp"
 #include "lamina/optim/rmsprop.hpp"
 #include "lamina/optim/sgd.hpp"
-#include "lamina/train/checkpoint.hpp"
+#include "lamina/plot/charts.hpp"
+#include "lamina/plot/training.hpp"
 #include "lamina/train/fit.hpp"
-#include "lamina/train/plots.hpp"
 
 namespace {
 
@@ -341,13 +342,12 @@ void run(Settings& s) {
   Module<float>& net = *network;
   const auto optimizer = make_optimizer(s, net);
   const auto schedule = make_schedule(s, *optimizer);
-  using detail::grouped;
   std::printf("%s on %s: %s training and %s test images of %td x %td, %d thread%s\n", s.model.c_str(),
-              s.dataset.c_str(), grouped(train.samples()).c_str(), grouped(test.samples()).c_str(), side, side,
+              s.dataset.c_str(), with_commas(train.samples()).c_str(), with_commas(test.samples()).c_str(), side, side,
               s.threads, s.threads == 1 ? "" : "s");
   std::printf("%s parameters, %s multiply-adds for an image (--summary prints the network's table)\n\n",
-              grouped(count_parameters(net).total).c_str(),
-              grouped(net.multiply_adds({1, channels, side, side})).c_str());
+              with_commas(count_parameters(net).total).c_str(),
+              with_commas(net.multiply_adds({1, channels, side, side})).c_str());
   std::fflush(stdout);
 
   FitState<float> state;
@@ -370,7 +370,7 @@ void run(Settings& s) {
   const double accuracy = verdict.confusion.accuracy();
   char title[96];
   std::snprintf(title, sizeof title, "%.2f %% of %s test images are right", 100 * accuracy,
-                detail::grouped(test.samples()).c_str());
+                with_commas(test.samples()).c_str());
   write_metrics(s, net, history, accuracy);
   write_file_atomically(s.file("history.csv"), to_csv(history));
   write_png(s.file("curves.png"), plot_history(history));

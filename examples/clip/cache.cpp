@@ -73,7 +73,7 @@ Tensor<float> cached_embeddings(const Clip& clip, const CaptionDataset<float>& i
       if (same("model") && same("images")) {
         Tensor<float> embeddings = file.tensor("embeddings");
         if (embeddings.shape() == Shape{images.size(), clip.network.projection}) {
-          std::printf("embeddings of %s images from %s\n", detail::grouped(images.size()).c_str(), path.c_str());
+          std::printf("embeddings of %s images from %s\n", with_commas(images.size()).c_str(), path.c_str());
           return embeddings;
         }
       }
@@ -84,7 +84,7 @@ Tensor<float> cached_embeddings(const Clip& clip, const CaptionDataset<float>& i
   }
   const Tensor<float> embeddings = l2_normalize(embed(clip, images, s, "embedding"));
   write_safetensors(path, {{"embeddings", AnyTensor(embeddings)}}, wanted);
-  std::printf("embeddings of %s images written to %s\n", detail::grouped(images.size()).c_str(), path.c_str());
+  std::printf("embeddings of %s images written to %s\n", with_commas(images.size()).c_str(), path.c_str());
   return embeddings;
 }
 

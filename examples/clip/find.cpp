@@ -7,7 +7,7 @@
 #include "clip/options.hpp"
 #include "common/program.hpp"
 #include "lamina/io/image.hpp"
-#include "lamina/train/plots.hpp"
+#include "lamina/plot/charts.hpp"
 
 namespace lamina::examples::clip {
 

@@ -17,7 +17,7 @@ Data load(const Settings& s) {
             captioned_figures(s.held_out ? s.held_out : 200, {.side = side, .held_out = true}), ""};
   }
   const std::string dir = s.dataset == "flickr8k" ? data_directory(s.data) + "/flickr8k" : s.dataset;
-  const std::string folder = detail::find_images(dir);
+  const std::string folder = find_image_folder(dir);
   const auto all = load_captions(dir, {.captions = s.captions, .images = folder, .skip_unmatched = s.skip_unmatched});
   const Index judged = s.held_out ? s.held_out : std::max<Index>(1, all.size() / 10);
   require(2 * judged < all.size(), dir, ": of ", all.size(), " images ", judged, " cannot be held out and ", judged,
@@ -32,8 +32,7 @@ CaptionDataset<float> load_images(const std::string& folder) {
   std::vector<std::string> paths;
   try {
     for (const auto& entry : fs::recursive_directory_iterator(folder))
-      if (entry.is_regular_file() && detail::is_image(entry.path().extension().string()))
-        paths.push_back(entry.path().string());
+      if (entry.is_regular_file() && has_image_extension(entry.path())) paths.push_back(entry.path().string());
   } catch (const fs::filesystem_error& error) {
     throw FileError(text(folder, ": cannot read: ", error.code().message()));
   }

@@ -39,8 +39,8 @@ Recalls judge(const Clip& clip, const CaptionDataset<float>& data, const Setting
 }
 
 void print(const Recalls& r) {
-  std::printf("%s images, %s captions         recall at 1      at 5     at 10\n", detail::grouped(r.images).c_str(),
-              detail::grouped(r.captions).c_str());
+  std::printf("%s images, %s captions         recall at 1      at 5     at 10\n", with_commas(r.images).c_str(),
+              with_commas(r.captions).c_str());
   const auto row = [](const char* name, const std::array<double, 3>& values) {
     std::printf("  %-28s %13.3f %9.3f %9.3f\n", name, values[0], values[1], values[2]);
   };

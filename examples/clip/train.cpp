@@ -11,13 +11,13 @@
 #include "common/metrics.hpp"
 #include "common/program.hpp"
 #include "lamina/io/captions.hpp"
+#include "lamina/io/checkpoint.hpp"
 #include "lamina/io/image.hpp"
 #include "lamina/io/safetensors.hpp"
 #include "lamina/nn/init.hpp"
 #include "lamina/nn/summary.hpp"
 #include "lamina/optim/adam.hpp"
-#include "lamina/train/checkpoint.hpp"
-#include "lamina/train/plots.hpp"
+#include "lamina/plot/training.hpp"
 #include "lamina/train/retrieval.hpp"
 
 namespace lamina::examples::clip {
@@ -97,8 +97,8 @@ void write_metrics(const Settings& s, const Clip& clip, const History& history,
 
 EpochRecord train_epoch(Clip& clip, DataLoader<float>& loader, const CaptionDataset<float>& data,
                         Optimizer<float>& optimizer, Tape& tape, const Settings& s, Index epoch, Progress& progress) {
-  detail::Average average;
-  const double begin = detail::seconds_now();
+  LossAverage average;
+  const double begin = seconds_now();
   for (auto& [pixels, numbers] : loader) {
     const PackedTokens tokens = clip.tokens(draw_captions(data, numbers, s.seed, epoch));
     const Tensor<float> embeddings = clip.net.forward(std::move(pixels), tokens, tape);
@@ -114,7 +114,7 @@ EpochRecord train_epoch(Clip& clip, DataLoader<float>& loader, const CaptionData
     progress.advance(numbers.numel(), note);
   }
   EpochRecord record{.epoch = epoch + 1, .train_loss = average.loss(), .train_accuracy = average.count.fraction()};
-  record.seconds = detail::seconds_now() - begin;
+  record.seconds = seconds_now() - begin;
   record.examples_per_second = static_cast<double>(average.samples) / record.seconds;
   return record;
 }
@@ -124,7 +124,7 @@ void validate(const Clip& clip, const CaptionDataset<float>& data, const Setting
   const Tensor<float> images = embed(clip, data, s, "validation"), texts = embed(clip, data.all_captions());
   Parameter<float> logit_scale = clip.net.logit_scale;
   logit_scale.requires_grad = false;
-  detail::Average average;
+  LossAverage average;
   Index caption = 0;
   for (Index first = 0; first < data.size(); first += s.batch_size) {
     const Index count = std::min(s.batch_size, data.size() - first), features = images.dim(1);
@@ -156,9 +156,9 @@ void run_training(Settings s) {
   AdamW<float> optimizer(parameter_groups(clip.net, s), {.lr = s.lr_heads, .weight_decay = 0});
   ReduceLROnPlateau schedule(optimizer, {.factor = s.factor, .patience = s.patience});
   std::printf("CLIP on %s: %s images to learn from, %s to validate, %s held out; %s tokens, %s parameters\n",
-              s.dataset.c_str(), detail::grouped(data.train.size()).c_str(),
-              detail::grouped(data.validation.size()).c_str(), detail::grouped(data.held_out.size()).c_str(),
-              detail::grouped(vocabulary).c_str(), detail::grouped(count_parameters(clip.net).total).c_str());
+              s.dataset.c_str(), with_commas(data.train.size()).c_str(), with_commas(data.validation.size()).c_str(),
+              with_commas(data.held_out.size()).c_str(), with_commas(vocabulary).c_str(),
+              with_commas(count_parameters(clip.net).total).c_str());
   std::fflush(stdout);
 
   FitState<float> state;

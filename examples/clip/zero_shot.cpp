@@ -9,7 +9,7 @@
 #include "lamina/io/datasets.hpp"
 #include "lamina/io/image.hpp"
 #include "lamina/nn/summary.hpp"
-#include "lamina/train/plots.hpp"
+#include "lamina/plot/training.hpp"
 #include "lamina/train/progress.hpp"
 
 namespace lamina::examples::clip {
@@ -66,7 +66,7 @@ void run_zero_shot(Settings s) {
   progress.clear();
   char title[96];
   std::snprintf(title, sizeof title, "%.1f %% of %s images are right, by chance %.1f %%", 100 * confusion.accuracy(),
-                detail::grouped(data.images->size()).c_str(), 100.0 / static_cast<double>(classes));
+                with_commas(data.images->size()).c_str(), 100.0 / static_cast<double>(classes));
   std::printf("%s\n", title);
   write_png(s.file("zero_shot.png"), plot_confusion(confusion, data.classes, title));
   write_json(s.file("zero_shot.json"),

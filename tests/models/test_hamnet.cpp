@@ -118,7 +118,7 @@ TEST_CASE("HamNet gives an image the same logits anywhere in a batch") {
                                 Context::dual_attention, Context::double_attention}) {
     const auto net = hamnet<float>(small(context));
     CAPTURE(net.net[2].name());
-    CHECK(testing::detail::check_batches<float>(net, {3, 33, 40}, {.training_differs = true}) == "");
+    CHECK(testing::check_batches<float>(net, {3, 33, 40}, {.training_differs = true}) == "");
   }
 }
 

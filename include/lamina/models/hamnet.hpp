@@ -48,7 +48,7 @@ class PadToAligned : public Layer<PadToAligned<Scalar>, Scalar> {
   }
 
   Shape output_shape(const Shape& input) const override {
-    detail::check_interpolated(*this, input);
+    check_interpolated(*this, input);
     const Size2 size = aligned_size(detail::size_of(input), stride_);
     return input.with(2, size.h).with(3, size.w);
   }
@@ -79,20 +79,20 @@ template <class Scalar = float>
 class BackToImages : public JointLayer<BackToImages<Scalar>, Scalar> {
  public:
   explicit BackToImages(const InterpolateOptions& options = {}, Index stride = 1) : options_(options), stride_(stride) {
-    detail::check_interpolation("BackToImages", options);
+    check_interpolation("BackToImages", options);
     require(stride >= 1, *this, ": stride must be at least 1, got ", stride);
   }
 
   Few<Shape> output_shapes(const Values<Scalar>& x) const override {
     require(x.size() == 2, *this, ": takes features and images, got ", x.size(), " values");
     const Shape &coarse = x[0].shape(), &images = x[1].shape();
-    detail::check_interpolated(*this, coarse);
-    detail::check_interpolated(*this, images);
+    check_interpolated(*this, coarse);
+    check_interpolated(*this, images);
     return coarse.with(2, images[2]).with(3, images[3]);
   }
   std::string name() const override {
     const std::string padding = stride_ > 1 ? text(", stride=", stride_) : "";
-    return text("BackToImages(", detail::interpolation(options_), padding, ")");
+    return text("BackToImages(", interpolation(options_), padding, ")");
   }
 
  private:
@@ -100,7 +100,7 @@ class BackToImages : public JointLayer<BackToImages<Scalar>, Scalar> {
 
   Value<Scalar> do_infer(Values<Scalar> x) const override {
     const Size2 size = detail::size_of(output_shapes(x)[0]);
-    return detail::framed(detail::interpolate(x[0].tensor, aligned(size), options_), size);
+    return detail::framed(interpolate(x[0].tensor, aligned(size), options_), size);
   }
   Value<Scalar> do_forward(Values<Scalar> x, Tape& tape) override {
     tape.push(x[0].shape());
@@ -109,7 +109,7 @@ class BackToImages : public JointLayer<BackToImages<Scalar>, Scalar> {
   Few<Tensor<Scalar>> do_backward(Tensor<Scalar> dy, Tape& tape, const Few<InputGrad>&) override {
     const auto [coarse] = tape.template pop<Shape>();
     const Size2 size = aligned(detail::size_of(dy.shape()));
-    return detail::interpolate_backward(detail::framed(std::move(dy), size), coarse, options_);
+    return interpolate_backward(detail::framed(std::move(dy), size), coarse, options_);
   }
 
   InterpolateOptions options_;

@@ -51,6 +51,8 @@ Sequential<Scalar> rednet_stem_layer(Index in, Index out, Index stride, const Re
           {"", ReLU<Scalar>()}};
 }
 
+}  // namespace detail
+
 /// ResNet's bottleneck with an involution in place of the 3x3 convolution: relu(F(x) + shortcut(x)), F from `in` to
 /// `channels` to 4 * channels.
 template <class Scalar>
@@ -60,7 +62,7 @@ Sequential<Scalar> rednet_block(Index in, Index channels, Index stride, const Re
   Sequential<Scalar> f{{"conv1", Conv2d<Scalar>(in, channels, 1, {.bias = false})},
                        {"bn1", norm(channels)},
                        {"", ReLU<Scalar>()},
-                       {"conv2", rednet_involution<Scalar>(channels, options.kernel_size, stride, options)},
+                       {"conv2", detail::rednet_involution<Scalar>(channels, options.kernel_size, stride, options)},
                        {"bn2", norm(channels)},
                        {"", ReLU<Scalar>()},
                        {"conv3", Conv2d<Scalar>(channels, out, 1, {.bias = false})},
@@ -72,8 +74,6 @@ Sequential<Scalar> rednet_block(Index in, Index channels, Index stride, const Re
         "downsample", Sequential<Scalar>{Conv2d<Scalar>(in, out, 1, {.stride = stride, .bias = false}), norm(out)});
   return {{"", Sum<Scalar>{{"", std::move(f)}, std::move(shortcut)}}, {"", ReLU<Scalar>()}};
 }
-
-}  // namespace detail
 
 /// RedNet (Li et al. 2021, section 4.1) of depth 26, 38, 50, 101 or 152: ResNet whose bottlenecks have an involution,
 /// 7x7 with 16 channels to a group and reduction 4, where ResNet has a 3x3 convolution; images [N, in_channels, H, W]
@@ -105,7 +105,7 @@ Sequential<Scalar> rednet(Index depth, const RedNetOptions& options = {}) {
     const Index channels = scaled(Index{64} << stage);
     Sequential<Scalar> blocks;
     for (Index i = 0; i < table.blocks[static_cast<std::size_t>(stage)]; ++i, in = 4 * channels)
-      blocks.add(detail::rednet_block<Scalar>(in, channels, i == 0 && stage > 0 ? 2 : 1, options));
+      blocks.add(rednet_block<Scalar>(in, channels, i == 0 && stage > 0 ? 2 : 1, options));
     net.add("layer" + std::to_string(stage + 1), std::move(blocks));
   }
   detail::initialise(

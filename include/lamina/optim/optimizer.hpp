@@ -92,7 +92,7 @@ class Optimizer : public OptimizerBase {
     for (Entry& entry : entries_) {
       Parameter<Scalar>& parameter = *entry.named.parameter;
       if (!parameter.requires_grad || parameter.grad.shape() != parameter.value.shape()) continue;
-      detail::count_up(entry.steps);
+      count_up(entry.steps);
       std::array<Scalar*, max_slots> slots{};
       prepare(entry);
       for (std::size_t k = 0; k < slot_names_.size(); ++k) slots[k] = entry.slots[k].data();

@@ -53,7 +53,7 @@ Tensor<Scalar> multi_scale_probabilities(const Module<Scalar>& net, const Tensor
                                          const MultiScaleOptions& options = {}) {
   constexpr const char* who = "multi_scale_probabilities";
   require(!options.scales.empty(), who, ": there are no scales");
-  detail::check_interpolated(who, images.shape());
+  check_interpolated(who, images.shape());
   const InterpolateOptions bilinear{.mode = InterpolateMode::bilinear, .align_corners = true};
   const Size2 size(images.dim(2), images.dim(3));
   const auto mirrored = [](Tensor<Scalar> x) {
