@@ -392,7 +392,7 @@ void run(const Settings& s) {
 
   manual_seed(s.seed);
   auto net = hamnet<float>(network(s, classes, image));
-  SGD<float> optimizer(hamnet_groups(net, s.lr), {.lr = s.lr, .momentum = 0.9, .weight_decay = 1e-4});
+  SGD<float> optimizer(bias_groups(parameters(net), 2 * s.lr), {.lr = s.lr, .momentum = 0.9, .weight_decay = 1e-4});
   PolynomialLR schedule(optimizer, {.total_iters = std::max<Index>(1, s.epochs * train.size()), .power = 0.9});
   std::printf("%s, stride %td, context %s, on %s: %s training and %s test images, %s parameters, %d thread%s\n",
               s.backbone.c_str(), s.stride, s.context.c_str(), s.dataset.c_str(), with_commas(train.samples()).c_str(),

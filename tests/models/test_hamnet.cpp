@@ -150,7 +150,7 @@ TEST_CASE("the recipe: groups, average over pixels, augmentation, many scales") 
     options.hamburger.D = 8;
     return options;
   }());
-  const auto groups = hamnet_groups(net, 0.01);
+  const auto groups = bias_groups(parameters(net), 0.02);
   CHECK(groups.size() == 3);
   CHECK(groups[2].lr == 0.02);
   std::size_t count = 0;
@@ -243,7 +243,7 @@ TEST_CASE("scenes are reproducible, and a small HamNet learns them") {
   options.backbone.width = 0.25;
   options.backbone.norm.momentum = 0.1;
   auto net = hamnet<float>(options);
-  SGD<float> optimizer(hamnet_groups(net, 0.02), {.lr = 0.02, .momentum = 0.9, .weight_decay = 1e-4});
+  SGD<float> optimizer(bias_groups(parameters(net), 0.04), {.lr = 0.02, .momentum = 0.9, .weight_decay = 1e-4});
   DataLoader<float> loader(train,
                            {.batch_size = 8, .shuffle = true, .augment = SegmentationAugment(32, {.scales = {1}})});
   Tape tape;
