@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <concepts>
 #include <limits>
 #include <vector>
 
@@ -172,22 +173,26 @@ void update_rows(Index items, Index length, Index pitch, const T* products, Inde
   });
 }
 
+/// How decompose() computes a factor. It works on rows of it, where they lie, given their products with X and the other
+/// factor's statistic: `statistic` rows of `pitch` values, to which every row of that factor has added its share.
+template <class A, class T>
+concept DecompositionAlgorithm = requires(A& algorithm, const FactorRows<T>& rows, Index i, bool first, const T* other,
+                                          T* factor, const T* from, T* sums, const Tensor<T>& bases) {
+  { algorithm.statistic } -> std::convertible_to<Index>;
+  algorithm.update_coefficients(i, rows, other, factor);      // in step i = 0, 1, ...
+  algorithm.finish_coefficients(first, rows, other, factor);  // the last ones; first: no step went before
+  algorithm.update_bases(rows, other, factor);
+  algorithm.add_statistic_of_coefficients(i, from, sums);  // of i rows
+  algorithm.add_statistic_of_bases(i, from, sums);
+  algorithm.prepare(bases);  // before the last coefficients
+};
+
 /// Runs the alternation from the bases in `factors` and leaves its result there:
 ///
 ///   repeat `steps` times: coefficients from Xᵀ bases, then bases from X coefficients; last, coefficients once more.
 ///
-/// The algorithm works on rows of a factor, where they lie, given their products with X and the other factor's
-/// statistic, `statistic` rows of `pitch` values to which every row of that factor has added its share:
-///
-///   update_coefficients(step, rows, of_bases, coefficients)      step = 0, 1, ...
-///   finish_coefficients(first, rows, of_bases, coefficients)     the last ones; first: no step went before
-///   update_bases(rows, of_coefficients, bases)
-///   add_statistic_of_coefficients(count, coefficients, sums)
-///   add_statistic_of_bases(count, bases, sums)
-///
-/// prepare(bases) is called before the last coefficients and record(factors) after every step; it must copy what it
-/// keeps.
-template <class T, class Algorithm, class Record>
+/// record(factors) is called after every step; it must copy what it keeps.
+template <class T, DecompositionAlgorithm<T> Algorithm, class Record>
 void decompose(const DecompositionShape& s, const T* x, Index steps, Algorithm& algorithm, Factors<T>& factors,
                Record record) {
   const Index pitch = s.pitch, statistic = algorithm.statistic;

@@ -165,19 +165,13 @@ struct HamNetOptions {
   Index aligned = 256;                                 ///< of the features that are classified
   Context context = Context::nmf;
   HamburgerVersion version = HamburgerVersion::v1;  ///< [VERSION]
-  HamburgerOptions hamburger{};                     ///< its kind is that of `context`
+  /// For the contexts nmf, vq and cd. `context` goes before its kind, and the momentum of backbone.norm before its
+  /// norm_momentum.
+  HamburgerOptions hamburger{};
   double dropout = 0.1;
 };
 
 namespace detail {
-
-/// 3x3 convolution, BatchNorm, ReLU: the listing's ConvBNReLU.
-template <class Scalar>
-Sequential<Scalar> conv_bn_relu(Index in, Index out, const BatchNormOptions& norm) {
-  return {{"conv", Conv2d<Scalar>(in, out, 3, {.padding = 1, .bias = false})},
-          {"bn", BatchNorm2d<Scalar>(out, norm)},
-          {"act", ReLU<Scalar>()}};
-}
 
 template <class Scalar>
 Sequential<Scalar> hamburger(HamburgerVersion version, Index channels, const HamburgerOptions& options) {
@@ -225,13 +219,17 @@ Child<Scalar> context_module(const HamNetOptions& options) {
 template <class Scalar = float>
 AtInputSize<Scalar> hamnet(const HamNetOptions& options = {}) {
   auto [features, width] = detail::resnet_features<Scalar>(options.depth, options.backbone);
+  const detail::ConvNormOptions conv_norm{.norm = options.backbone.norm, .keys = {"conv", "bn", "act"}};
+  const auto conv_bn_relu = [&](Index in, Index out) {
+    return detail::conv_norm<Scalar>(in, out, 3, conv_norm, ReLU<Scalar>());
+  };
   Sequential<Scalar> backbone;  // by number, as in the listing
   for (Index i = 0; i < features.size(); ++i) backbone.add(Child<Scalar>(features[i].clone()));
   return AtInputSize<Scalar>(
       {{"backbone", std::move(backbone)},
-       {"squeeze", detail::conv_bn_relu<Scalar>(width, options.channels, options.backbone.norm)},
+       {"squeeze", conv_bn_relu(width, options.channels)},
        detail::context_module<Scalar>(options),
-       {"align", detail::conv_bn_relu<Scalar>(options.channels, options.aligned, options.backbone.norm)},
+       {"align", conv_bn_relu(options.channels, options.aligned)},
        {"fc",
         Sequential<Scalar>{Dropout2d<Scalar>(options.dropout), Conv2d<Scalar>(options.aligned, options.classes, 1)}}},
       {.mode = InterpolateMode::bilinear, .align_corners = true}, options.backbone.output_stride);

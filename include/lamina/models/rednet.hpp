@@ -43,14 +43,6 @@ Involution<Scalar> rednet_involution(Index channels, Index kernel, Index stride,
   return {channels, kernel, {.groups = channels / options.group_channels, .stride = stride, .norm = options.norm}};
 }
 
-/// 3x3 convolution, norm, ReLU, under the names of the paper's program.
-template <class Scalar>
-Sequential<Scalar> rednet_stem_layer(Index in, Index out, Index stride, const RedNetOptions& options) {
-  return {{"conv", Conv2d<Scalar>(in, out, 3, {.stride = stride, .padding = 1, .bias = false})},
-          {"bn", BatchNorm2d<Scalar>(out, options.norm)},
-          {"", ReLU<Scalar>()}};
-}
-
 }  // namespace detail
 
 /// ResNet's bottleneck with an involution in place of the 3x3 convolution: relu(F(x) + shortcut(x)), F from `in` to
@@ -95,11 +87,14 @@ Sequential<Scalar> rednet(Index depth, const RedNetOptions& options = {}) {
   const auto scaled = [&](Index channels) { return 16 * detail::scaled("rednet", channels / 16, options.width); };
   const Index half = scaled(32);
   Index in = scaled(64);
+  const auto convolution = [&](Index from, Index to, Index stride) {
+    return detail::conv_norm<Scalar>(from, to, 3, {.stride = stride, .norm = options.norm, .keys = {"conv", "bn", ""}},
+                                     ReLU<Scalar>());
+  };
   Sequential<Scalar> net{
-      {"stem", Sequential<Scalar>{detail::rednet_stem_layer<Scalar>(options.in_channels, half, 2, options),
+      {"stem", Sequential<Scalar>{convolution(options.in_channels, half, 2),
                                   detail::rednet_involution<Scalar>(half, 3, 1, options),
-                                  BatchNorm2d<Scalar>(half, options.norm), ReLU<Scalar>(),
-                                  detail::rednet_stem_layer<Scalar>(half, in, 1, options)}},
+                                  BatchNorm2d<Scalar>(half, options.norm), ReLU<Scalar>(), convolution(half, in, 1)}},
       {"maxpool", MaxPool2d<Scalar>(3, {.stride = 2, .padding = 1})}};
   for (Index stage = 0; stage < 4; ++stage) {
     const Index channels = scaled(Index{64} << stage);
