@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "lamina/core/numbers.hpp"
 #include "lamina/nn/container.hpp"
 #include "lamina/nn/state.hpp"
 

@@ -13,7 +13,7 @@
 #include <string_view>
 #include <utility>
 
-#include "lamina/nn/summary.hpp"
+#include "lamina/core/numbers.hpp"
 
 namespace lamina {
 
