@@ -4,8 +4,8 @@
 #include <filesystem>
 #include <span>
 
+#include "lamina/core/numbers.hpp"
 #include "lamina/io/safetensors.hpp"
-#include "lamina/nn/summary.hpp"
 
 namespace lamina::examples::clip {
 

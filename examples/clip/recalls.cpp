@@ -3,7 +3,7 @@
 #include <cstdio>
 #include <vector>
 
-#include "lamina/nn/summary.hpp"
+#include "lamina/core/numbers.hpp"
 #include "lamina/train/retrieval.hpp"
 
 namespace lamina::examples::clip {

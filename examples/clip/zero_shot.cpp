@@ -6,9 +6,9 @@
 #include "clip/options.hpp"
 #include "common/metrics.hpp"
 #include "common/program.hpp"
+#include "lamina/core/numbers.hpp"
 #include "lamina/io/datasets.hpp"
 #include "lamina/io/image.hpp"
-#include "lamina/nn/summary.hpp"
 #include "lamina/plot/training.hpp"
 #include "lamina/train/progress.hpp"
 

@@ -269,3 +269,20 @@ TEST_CASE("intersection over union") {
   CHECK(std::isnan(intersection_over_union(confusion, 2)));
   CHECK(mean_intersection_over_union(confusion) == doctest::Approx((0.5 + 1.0 / 3) / 2));
 }
+
+TEST_CASE("HamNet's context goes before its hamburger's kind, the backbone's momentum before its own") {
+  HamNetOptions options = small(Context::vq);
+  options.hamburger.kind = HamKind::cd;
+  options.hamburger.norm_momentum = 0.5;
+  options.backbone.norm.momentum = 0.25;
+  auto net = hamnet<float>(options);
+  Index vqs = 0, cds = 0;
+  for_each<VQ<float>>(net, [&](VQ<float>&) { ++vqs; });
+  for_each<CD<float>>(net, [&](CD<float>&) { ++cds; });
+  CHECK(vqs == 1);
+  CHECK(cds == 0);
+  for_each<BatchNorm2d<float>>(net, [&](BatchNorm2d<float>& norm) {
+    CAPTURE(norm.name());
+    CHECK(norm.name().find("momentum=0.25") != std::string::npos);
+  });
+}

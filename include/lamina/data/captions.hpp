@@ -247,7 +247,7 @@ inline constexpr std::array<FigureColor, 6> figure_colors{{{"red", {0.85, 0.12, 
                                                            {"purple", {0.6, 0.2, 0.75}},
                                                            {"white", {0.97, 0.97, 0.97}}}};
 
-/// A shape's name, and another for the same.
+/// A shape has two names.
 struct FigureShape {
   const char *name, *other;
 };

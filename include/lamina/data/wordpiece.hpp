@@ -204,7 +204,7 @@ class WordPiece {
     return ids;
   }
 
-  /// The same for many texts, padded to the longest of them, or to `length` if that is given.
+  /// The tokens of many texts, padded to the longest of them, or to `length` if that is given.
   EncodedTexts encode(std::span<const std::string> texts, Index max_length = 512,
                       std::optional<Index> length = {}) const {
     std::vector<std::vector<std::int32_t>> rows;

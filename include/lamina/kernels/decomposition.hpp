@@ -158,8 +158,8 @@ class SweptMatrix {
   Tensor<T> copy_;
 };
 
-/// The same for the short factor [items, length, pitch], whose products are known: those of an item `stride` apart from
-/// the next one's. Null: no products.
+/// Updates the rows of the short factor [items, length, pitch], whose products are known: those of an item `stride`
+/// apart from the next one's. Null: no products.
 template <class T, class Update>
 void update_rows(Index items, Index length, Index pitch, const T* products, Index stride, T* sums, Index statistic,
                  Update update) {
@@ -304,13 +304,10 @@ Tensor<T> vector_norms(const DecompositionShape& s, const T* x) {
                      T squares[stretch] = {};
                      for (Index i = 0; i < s.d; ++i) {
                        const T* const from = x + item * s.size() + i * s.n + first;
-                       const auto add = [&](Index j, auto... partial) {
+                       simd::for_each_vector<T>(0, count, [&](Index j, auto... partial) {
                          const Pack v = Pack::load(from + j, partial...);
                          multiply_add(v, v, Pack::load(squares + j)).store(squares + j);
-                       };
-                       Index j = 0;
-                       for (; j + width <= count; j += width) add(j);
-                       if (j < count) add(j, count - j);
+                       });
                      }
                      for (Index j = 0; j < count; ++j) norms[item * s.n + first + j] = std::sqrt(squares[j]);
                    }
@@ -334,8 +331,7 @@ bool any_negative(Index n, const T* x) {
       low = min(low, Pack::load(x + i));
       low2 = min(low2, Pack::load(x + i + width));
     }
-    for (; i + width <= last; i += width) low = min(low, Pack::load(x + i));
-    if (i < last) low = min(low, Pack::load(x + i, last - i));
+    simd::for_each_vector<T>(i, last, [&](Index l, auto... partial) { low = min(low, Pack::load(x + l, partial...)); });
     smallest[first / stream_grain] = -simd::max(-min(low, low2));
   });
   return std::any_of(smallest, smallest + pieces, [](T value) { return value < 0; });

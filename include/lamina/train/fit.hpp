@@ -335,7 +335,7 @@ History fit(Module<Scalar>& net, Optimizer<Scalar>& optimizer, DataLoader<Scalar
   return state.history;
 }
 
-/// The same from the beginning:
+/// Trains a model from the beginning:
 ///
 ///   DataLoader train(train_set, {.batch_size = 256, .shuffle = true}), test(test_set, {.batch_size = 256});
 ///   History history = fit(net, optimizer, train, {.epochs = 10, .test = &test});

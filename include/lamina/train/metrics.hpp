@@ -79,7 +79,7 @@ Count count_correct(const Tensor<Scalar>& logits, const Labels& labels, Accuracy
   return count;
 }
 
-/// The same as a fraction of 1.
+/// The share of labels that the largest logit names, see count_correct.
 template <class Scalar>
 double accuracy(const Tensor<Scalar>& logits, const Labels& labels, AccuracyOptions options = {}) {
   return count_correct(logits, labels, options).fraction();
