@@ -108,6 +108,8 @@ void with_backward_input(ConvolutionMethod method, const ConvolutionShape& s, F 
     f(Winograd<T>::backward_input(tile_for<T>(method), s));
 }
 
+}  // namespace detail
+
 /// Adds a bias, or nothing, to vectors of output channels.
 template <class T>
 auto bias_of(const T* bias, Index channels) {
@@ -117,7 +119,6 @@ auto bias_of(const T* bias, Index channels) {
     return [b](simd::Pack<T> v) { return v + b; };
   };
 }
-}  // namespace detail
 
 /// The filters of a convolution as the kernel for a shape reads them.
 template <class T>
@@ -155,7 +156,7 @@ void convolution_forward(const ConvolutionShape& s, const T* x, const PackedFilt
   detail::with_forward<T>(filters.method, s, [&](const auto& kernel) {
     for (Index g = 0; g < s.groups; ++g)
       kernel.run(x + g * s.group_x(), packed + g * kernel.filters_size(), y + g * s.group_y(),
-                 detail::bias_of(bias ? bias + g * s.group_m() : nullptr, s.group_m()));
+                 bias_of(bias ? bias + g * s.group_m() : nullptr, s.group_m()));
   });
 }
 
@@ -170,7 +171,7 @@ void convolution_backward_input(const ConvolutionShape& s, const T* dy, const T*
     T* const packed = filters.data();
     for (Index g = 0; g < s.groups; ++g) {
       kernel.pack_filters(weight + g * s.group_weight(), packed);
-      kernel.run(dy + g * s.group_y(), packed, dx + g * s.group_x(), detail::bias_of<T>(nullptr, s.group_c()));
+      kernel.run(dy + g * s.group_y(), packed, dx + g * s.group_x(), bias_of<T>(nullptr, s.group_c()));
     }
   });
 }

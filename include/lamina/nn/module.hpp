@@ -146,13 +146,12 @@ bool trainable(const Module<Scalar>& module) {
   return false;
 }
 
-namespace detail {
 /// The scalar type of a module type, for deduction: Sequential{Conv2d<double>(...)} is a Sequential<double>.
 template <class Scalar>
 Scalar scalar_of(const Module<Scalar>&);
+
 template <class M>
 using ScalarOf = decltype(scalar_of(std::declval<const M&>()));
-}  // namespace detail
 
 /// Who runs a flow, and so what its values are: tensors in infer and forward, shapes in output_shape and record.
 template <class Scalar = float>
