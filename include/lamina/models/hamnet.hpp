@@ -95,6 +95,9 @@ class BackToImages : public JointLayer<BackToImages<Scalar>, Scalar> {
     return text("BackToImages(", detail::interpolation(options_), padding, ")");
   }
 
+  const InterpolateOptions& options() const { return options_; }
+  Index stride() const { return stride_; }
+
  private:
   Size2 aligned(Size2 size) const { return aligned_size(size, stride_); }
 

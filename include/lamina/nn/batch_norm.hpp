@@ -55,6 +55,8 @@ class BatchNorm : public Layer<Derived, Scalar> {
     return out + ")";
   }
 
+  const BatchNormOptions& options() const { return options_; }
+
   bool applies(Activation activation) const override { return activation != Activation::none; }
   /// With running statistics; those of a batch are of all of it.
   Locality locality() const override { return options_.track_running_stats ? Locality::element : Locality::image; }

@@ -73,6 +73,9 @@ class DenseBlock : public Layer<DenseBlock<Scalar>, Scalar> {
     return total;
   }
 
+  /// The layers denselayer1, ..., each of what it adds.
+  const std::vector<Sequential<Scalar>>& layers() const { return layers_; }
+
  private:
   Sequential<Scalar>& layer(Index i) { return layers_[static_cast<std::size_t>(i)]; }
   const Sequential<Scalar>& layer(Index i) const { return layers_[static_cast<std::size_t>(i)]; }

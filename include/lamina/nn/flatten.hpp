@@ -31,6 +31,9 @@ class Flatten : public Layer<Flatten<Scalar>, Scalar> {
     return start_ == 1 && end_ == -1 ? "Flatten()" : text("Flatten(", start_, ", ", end_, ")");
   }
 
+  int start_dim() const { return start_; }
+  int end_dim() const { return end_; }
+
  private:
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
     const Shape shape = output_shape(x.shape());

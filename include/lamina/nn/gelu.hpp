@@ -37,6 +37,8 @@ class GELU : public Elementwise<GELU<Scalar>, Scalar> {
   }
   std::string name() const override { return tanh_ ? "GELU(approximate=\"tanh\")" : "GELU()"; }
 
+  GELUOptions options() const { return {tanh_ ? "tanh" : "none"}; }
+
  private:
   /// sqrt(2 / pi)
   static constexpr Scalar scale = std::numbers::sqrt2_v<Scalar> * std::numbers::inv_sqrtpi_v<Scalar>;

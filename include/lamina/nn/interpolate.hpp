@@ -94,6 +94,9 @@ class Interpolate : public Layer<Interpolate<Scalar>, Scalar> {
   std::string name() const override { return text("Interpolate(", size_, ", ", detail::interpolation(options_), ")"); }
   Index multiply_adds(const Shape&) const override { return 0; }
 
+  const Size2& size() const { return size_; }
+  const InterpolateOptions& options() const { return options_; }
+
  private:
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
     detail::check_interpolated(*this, x.shape());

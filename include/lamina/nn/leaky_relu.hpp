@@ -18,6 +18,8 @@ class LeakyReLU : public Elementwise<LeakyReLU<Scalar>, Scalar> {
   Pack gradient(Pack kept, Pack dy) const { return select(kept > Pack(0), dy, dy * slope_); }
   std::string name() const override { return text("LeakyReLU(", slope_, ")"); }
 
+  Scalar negative_slope() const { return slope_; }
+
  private:
   Scalar slope_;
 };

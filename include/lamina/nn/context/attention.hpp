@@ -106,6 +106,9 @@ class PixelAttention : public detail::ContextAttention<PixelAttention<Scalar>, S
   }
   std::string name() const override { return text("PixelAttention(", keys_, ")"); }
 
+  Index keys() const { return keys_; }
+  double scale() const { return scale_; }
+
  private:
   using Base = detail::ContextAttention<PixelAttention, Scalar>;
   friend Base;
@@ -206,6 +209,8 @@ class GatherDistribute : public detail::ContextAttention<GatherDistribute<Scalar
     require(gathered >= 1, "GatherDistribute: gathered must be at least 1, got ", gathered);
   }
   std::string name() const override { return text("GatherDistribute(", gathered_, ")"); }
+
+  Index gathered() const { return gathered_; }
 
  private:
   using Base = detail::ContextAttention<GatherDistribute, Scalar>;
