@@ -393,9 +393,8 @@ Tensor<T> elements(const std::string& where, const TensorMessage& message,
     fail<FileError>(where, ": ", error.what());
   }
   const auto count = static_cast<std::size_t>(shape.numel());
-  const auto expect = [&](std::size_t have, const char* unit) {
-    require<FileError>(have == count, where, ": shape ", shape, " needs ", count, " elements, the file has ", have,
-                       unit);
+  const auto expect = [&](std::size_t have) {
+    require<FileError>(have == count, where, ": shape ", shape, " needs ", count, " elements, the file has ", have);
   };
   if (message.has_raw) {
     const std::size_t each = lamina::detail::info(*dtype).bits / 8;
@@ -406,9 +405,10 @@ Tensor<T> elements(const std::string& where, const TensorMessage& message,
     }
     return lamina::detail::to_tensor<T>(message.raw.data(), *dtype, shape, keep_alive);
   }
-  Tensor<T> result(shape);
+  Tensor<T> result;
   const auto put = [&](const auto& list, auto convert) {
-    expect(list.size(), " values");
+    expect(list.size());
+    result = Tensor<T>(shape);
     T* const to = result.data();
     for (std::size_t i = 0; i < count; ++i) to[i] = static_cast<T>(convert(list[i]));
   };

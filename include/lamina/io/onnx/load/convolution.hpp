@@ -56,8 +56,14 @@ Window window_of(Importer<Scalar>& op, std::size_t axes, const std::vector<Index
   require(result.automatic == "NOTSET" || result.automatic == "VALID" || result.same(), "auto_pad '",
           result.automatic, "' is not known");
   for (std::size_t i = 0; i < axes; ++i)
-    require(result.before[i] >= 0 && result.behind[i] >= 0 && result.stride[i] >= 1 && result.dilation[i] >= 1,
-            "negative pads, and strides or dilations below 1, are not taken");
+  {
+    constexpr Index most = lamina::detail::largest_window;
+    require(result.before[i] >= 0 && result.behind[i] >= 0 && result.stride[i] >= 1 && result.dilation[i] >= 1 &&
+                result.kernel[i] >= 1,
+            "negative pads, and kernels, strides or dilations below 1, are not taken");
+    require(std::max({result.before[i], result.behind[i], result.stride[i], result.dilation[i], result.kernel[i]}) <= most,
+            "pads, kernels, strides and dilations above ", most, " are not taken");
+  }
   return result;
 }
 
@@ -148,8 +154,8 @@ void transposed_convolution(Importer<Scalar>& op) {
   for (std::size_t i = 0; i < axes && (wanted || w.same()); ++i) {
     const Index n = op.shape(0)[static_cast<int>(i) + 2];
     const Index full = w.stride[i] * (n - 1) + more[i] + w.reach(i);
-    const Index total = full - (wanted ? (*wanted)[i] : n * w.stride[i]);
-    require(total >= 0, "output_shape is larger than the result without padding");
+    Index total = full - (wanted ? (*wanted)[i] : n * w.stride[i]);
+    if (total < 0) more[i] -= std::exchange(total, 0);
     const bool upper = w.automatic == "SAME_UPPER";
     w.before[i] = upper ? total / 2 : total - total / 2;
     w.behind[i] = total - w.before[i];

@@ -191,9 +191,10 @@ class Importer {
       values.push_back(term.constant ? Value<Scalar>(*term.constant)
                                      : Value<Scalar>::of_shape(term.shape.value_or(Shape{})));
     }
-    if (constant)
-      return Term<Scalar>::of(
-          std::move(layer.infer_values(std::move(values), Activation::none)[0].tensor));
+    if (constant) {
+      limited(layer.output_shapes(values)[0].numel());
+      return Term<Scalar>::of(std::move(layer.infer_values(std::move(values), Activation::none)[0].tensor));
+    }
     std::optional<Shape> shape;
     if (known) shape = layer.output_shapes(values)[0];
     std::vector<Index> slots;
@@ -201,6 +202,10 @@ class Importer {
     const std::string name = program_->unique(layer_name(weight));
     for (const auto& member : layer.members()) program_->keys.insert(name + "." + member.name);
     return {program_->add({name, std::move(layer)}, std::move(slots)), {}, shape, {}, {}};
+  }
+  /// What is computed now must not be larger than what files in use have.
+  static void limited(Index count) {
+    require(count <= Index{1} << 28, "constants of ", count, " elements are not taken");
   }
   /// The slot of a term, whose constant becomes a layer.
   Index slot_of(const Term<Scalar>& term) {

@@ -127,7 +127,7 @@ struct LoadOnnxOptions {
 
 namespace onnx {
 
-inline constexpr std::int64_t oldest_opset = 6, newest_opset = 17;
+inline constexpr std::int64_t oldest_opset = 1, newest_opset = 17;
 
 namespace detail {
 
@@ -288,8 +288,8 @@ class Loader {
           operand = values_.at(name);
           constant = constant && operand.constant();
           whole = whole || operand.whole;
-          require(found->second.whole || operand.constant() || is_floating(operand.type), "its input '", name,
-                  "' is of type ", to_text(operand.type), ", but it is taken with floats alone");
+          require(found->second.whole || operand.constant() || is_floating(operand.type) || !operands.empty(),
+                  "its input '", name, "' is of type ", to_text(operand.type), ", but it is taken with floats alone");
         }
         operands.push_back(std::move(operand));
       }
@@ -298,8 +298,6 @@ class Loader {
         fold(node, folded->second, operands);
       else
         keep(node, run(node, found->second, std::move(operands), program_));
-    } catch (const FileError& error) {
-      fail<FileError>(where, error.what());
     } catch (const Error& error) {
       fail<FileError>(where, error.what());
     }
@@ -370,7 +368,7 @@ class Loader {
 }  // namespace detail
 }  // namespace onnx
 
-/// The model of an ONNX file of opset 6 to 17, as a module that can be used, trained, compiled and saved like any other:
+/// The model of an ONNX file of opset 1 to 17, as a module that can be used, trained, compiled and saved like any other:
 ///
 ///   const OnnxModel<> net = load_onnx("resnet18.onnx");
 ///   Tensor logits = net(images);

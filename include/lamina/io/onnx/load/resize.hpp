@@ -17,7 +17,7 @@ struct Resampling {
 
   /// Where entry o of the result lies in the input.
   double place(Index o, Index in, Index out, double scale) const {
-    const auto x = static_cast<double>(o), n = static_cast<double>(in), m = static_cast<double>(out);
+    const auto x = static_cast<double>(o), n = static_cast<double>(in), m = n * scale;  // maybe with a fraction
     if (coordinates == "asymmetric") return x / scale;
     if (coordinates == "align_corners") return out == 1 ? 0 : x * (n - 1) / (m - 1);
     if (coordinates == "pytorch_half_pixel" && out == 1) return 0;
@@ -88,7 +88,8 @@ void resample(Importer<Scalar>& op, const detail::Resampling& how, const std::ve
   for (int axis = 0; axis < shape.rank(); ++axis) {
     const auto a = static_cast<std::size_t>(axis);
     const Index in = shape[axis], out = size_of(a);
-    require(out >= 1, "the result of axis ", axis, " would be empty");
+    require(out >= 1 && out <= lamina::detail::most_entries, "the result of axis ", axis, " would have ", out,
+            " entries");
     const double scale = sizes.empty() ? scales[a] : static_cast<double>(out) / static_cast<double>(in);
     if (scale == 1 && out == in) continue;
     std::vector<std::vector<MixTerm<Scalar>>> rows;

@@ -12,6 +12,7 @@
 #include "lamina/io/onnx/save/normalization.hpp"
 #include "lamina/io/onnx/save/pooling.hpp"
 #include "lamina/io/onnx/save/shape.hpp"
+#include "lamina/io/onnx/save/tensor.hpp"
 
 namespace lamina {
 
@@ -43,7 +44,9 @@ typename Exporter<Scalar>::Emit emitter(const Primitive<Scalar>& layer) {
       Identity, Dropout, Dropout2d, Add, Multiply, Scale, Cat, Stack, Narrow, Flatten, Gate, DenseBlock, Interpolate,
       PadToAligned, BackToImages,                                                                         // shape
       ScaledDotProductAttention, LearnedPositions, FirstToken, PixelAttention, ChannelAttention, GatherDistribute,
-      NMF, VQ, CD>();
+      NMF, VQ, CD,  // attention, hamburger
+      Constant, ConvTranspose2d, Map, Combine, Where, MatMul, Reshape, Unsqueeze, Squeeze, Permute, Slice, Pad,
+      IndexSelect, Tile, Gather, Mix, Reduce, NegativeLogLikelihood>();  // tensor
   const auto found = table.find(typeid(layer));
   return found == table.end() ? nullptr : found->second;
 }
