@@ -14,10 +14,6 @@ using onnx::ElementType;
 
 namespace {
 
-onnx::TensorMessage floats(const std::string& name, const std::vector<std::int64_t>& dims, std::vector<float> values) {
-  return {.name = name, .dims = dims, .type = ElementType::float32, .floats = std::move(values)};
-}
-
 /// The bytes of a model; write_model writes tensors raw, so lists become raw here.
 class Model {
  public:
@@ -138,7 +134,8 @@ TEST_CASE("load_onnx: a saved net comes back with its layers, values, and state"
   save_onnx(folder / "again.onnx", load_onnx(path), {2, 2, 4, 4});
   CHECK(testing::worst_difference(load_onnx(folder / "again.onnx")(x), net(x)).error < 1e-6);
   CHECK_THROWS_WITH_AS(loaded(Tensor<float>({1, 2, 4, 4})),
-                       "OnnxModel(lamina): expected input 'x' of shape [2, 2, 4, 4], got shape [1, 2, 4, 4]", ShapeError);
+                       "OnnxModel(lamina): expected input 'x' of shape [2, 2, 4, 4], got shape [1, 2, 4, 4]",
+                       ShapeError);
 }
 
 TEST_CASE("load_onnx: a model has gradients") {
@@ -165,20 +162,22 @@ TEST_CASE("save_onnx: what ONNX cannot say is an error that names the path, and 
   const std::string path = folder / "net.onnx";
   put(path, "old");
   const Sequential<float> net{{"body", Sequential<float>{ReLU<float>(), Unknown()}}};
-  CHECK_THROWS_WITH_AS(
-      save_onnx(path, net, {1, 2}),
-      "body.1: Unknown(): ONNX has no operators for this layer, or save_onnx does not know them", ValueError);
+  CHECK_THROWS_WITH_AS(save_onnx(path, net, {1, 2}),
+                       "body.1: Unknown(): ONNX has no operators for this layer, or save_onnx does not know them",
+                       ValueError);
   const DistilBert<float> bert({.vocabulary = 9, .positions = 4, .layers = 1, .features = 4, .heads = 1, .hidden = 4});
   CHECK_THROWS_WITH_AS(
-      save_onnx(path, bert, Values<float>(Value<float>::of_shape({5}, std::make_shared<const Sequences>(
-                                                                           Sequences(std::vector<Index>{2, 3}))))),
+      save_onnx(path, bert,
+                Values<float>(Value<float>::of_shape(
+                    {5}, std::make_shared<const Sequences>(Sequences(std::vector<Index>{2, 3}))))),
       "embeddings.word_embeddings: Embedding(9, 4, padding_index=0): packed sequences cannot be said in ONNX: give ids "
       "of shape [N, L]",
       ValueError);
-  CHECK_THROWS_WITH_AS(save_onnx(path, small_net(), {1, 3, 4, 4}),
-                       "features.0: Conv2d(2, 4, 3, padding=1, bias=false): expected 2 input channels, got shape [1, 3, "
-                       "4, 4]",
-                       ShapeError);
+  CHECK_THROWS_WITH_AS(
+      save_onnx(path, small_net(), {1, 3, 4, 4}),
+      "features.0: Conv2d(2, 4, 3, padding=1, bias=false): expected 2 input channels, got shape [1, 3, "
+      "4, 4]",
+      ShapeError);
   CHECK_THROWS_WITH_AS(save_onnx(path, small_net(), {1, 2, 4, 4}, {.outputs = {"a", "b"}}),
                        "save_onnx: 2 names for 1 outputs", ValueError);
   CHECK_THROWS_WITH_AS(save_onnx(path, small_net(), {1, 2, 4, 4}, {.inputs = {"a"}, .outputs = {"a"}}),
@@ -210,8 +209,7 @@ TEST_CASE("load_onnx: what is not taken is an error that names the node") {
   CHECK(Model().node("", "Foo", {"x"}).complaint() == "node 0 (Foo): the operator Foo is not known");
   CHECK(Model().node("act", "Relu", {"x"}, {attribute("slope", 1)}).complaint() ==
         "node 'act' (Relu): attribute 'slope' is not known");
-  CHECK(Model().node("act", "Relu", {"z"}).complaint() ==
-        "node 'act' (Relu): no node before computes its input 'z'");
+  CHECK(Model().node("act", "Relu", {"z"}).complaint() == "node 'act' (Relu): no node before computes its input 'z'");
   CHECK(Model().node("act", "Relu", {}).complaint() == "node 'act' (Relu): its input 0 is missing");
   CHECK(Model().node("pool", "MaxPool", {"x"}, {attribute("kernel_shape", {2, 2})}, {"y", "places"}).complaint() ==
         "node 'pool' (MaxPool): its output 1 ('places') is not computed");
@@ -219,12 +217,12 @@ TEST_CASE("load_onnx: what is not taken is an error that names the node") {
         "node 'c' (Conv): its input 'x' must be a constant: give it one (LoadOnnxOptions::constants)");
   Model conv;
   conv.constant("w", {1, 3, 1, 1}, {1, 2, 3}).node("c", "Conv", {"x", "w"});
-  CHECK(conv.complaint() == "node 'c' (Conv): Conv2d(3, 1, 1, bias=false): expected 3 input channels, got shape "
-                            "[1, 2, 4, 4]");
+  CHECK(conv.complaint() ==
+        "node 'c' (Conv): Conv2d(3, 1, 1, bias=false): expected 3 input channels, got shape "
+        "[1, 2, 4, 4]");
   Model short_weight;
   short_weight.constant("w", {1, 2, 1, 1}, {1}).node("c", "Conv", {"x", "w"});
-  CHECK(short_weight.complaint() ==
-        "initialiser 'w': shape [1, 2, 1, 1] needs 8 bytes, the file has 4");
+  CHECK(short_weight.complaint() == "initialiser 'w': shape [1, 2, 1, 1] needs 8 bytes, the file has 4");
   Model drops;
   drops.message.opsets[0].version = 6;
   CHECK(drops.node("d", "Dropout", {"x"}).complaint() == "node 'd' (Dropout): dropout in training is not taken");
@@ -286,9 +284,9 @@ TEST_CASE("load_onnx: extents that a file leaves open, and inputs that are const
   CHECK(load_onnx(path, {.shapes = {{"x", {5, 2, 4, 4}}}}).inputs()[0].extents == std::vector<Index>{5, 2, 4, 4});
   CHECK_THROWS_WITH_AS(load_onnx(path, {.shapes = {{"x", {5, 2, 4, 5}}}}),
                        ("load_onnx: " + path + ": input 'x' is [-1, 2, 4, 4], not [5, 2, 4, 5]").c_str(), ValueError);
-  CHECK_THROWS_WITH_AS(
-      load_onnx(path, {.shapes = {{"z", {1}}}}),
-      ("load_onnx: " + path + " has no input 'z', which LoadOnnxOptions::shapes names").c_str(), ValueError);
+  CHECK_THROWS_WITH_AS(load_onnx(path, {.shapes = {{"z", {1}}}}),
+                       ("load_onnx: " + path + " has no input 'z', which LoadOnnxOptions::shapes names").c_str(),
+                       ValueError);
 
   Model weights;
   weights.message.graph.inputs.push_back({"w", ElementType::float32, true, {1, 2, 1, 1}});

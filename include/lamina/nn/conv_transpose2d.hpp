@@ -46,8 +46,8 @@ class ConvTranspose2d : public Layer<ConvTranspose2d<Scalar>, Scalar> {
     sizes("kernel_size", kernel_);
     sizes("stride", options_.stride);
     sizes("dilation", options_.dilation);
-    check(options_.groups >= 1 && in_ % options_.groups == 0 && out_ % options_.groups == 0, "groups = ",
-          options_.groups, " does not divide ", in_, " input and ", out_, " output channels");
+    check(options_.groups >= 1 && in_ % options_.groups == 0 && out_ % options_.groups == 0,
+          "groups = ", options_.groups, " does not divide ", in_, " input and ", out_, " output channels");
     check(!options_.padding.same, "padding \"same\" is not for a transposed convolution");
     const Size2& more = options_.output_padding;
     check(more.h >= 0 && more.w >= 0 && more.h < options_.stride.h && more.w < options_.stride.w,
@@ -101,10 +101,22 @@ class ConvTranspose2d : public Layer<ConvTranspose2d<Scalar>, Scalar> {
   kernels::ConvolutionShape sizes(const Shape& input) const {
     const Shape y = output_shape(input);
     const Padding& p = options_.padding;
-    return kernels::bounded({.n = y[0], .c = out_, .h = y[2], .w = y[3], .m = in_, .kh = kernel_.h, .kw = kernel_.w,
-                             .sh = options_.stride.h, .sw = options_.stride.w, .dh = options_.dilation.h,
-                             .dw = options_.dilation.w, .top = p.top, .bottom = p.bottom, .left = p.left,
-                             .right = p.right, .groups = options_.groups});
+    return kernels::bounded({.n = y[0],
+                             .c = out_,
+                             .h = y[2],
+                             .w = y[3],
+                             .m = in_,
+                             .kh = kernel_.h,
+                             .kw = kernel_.w,
+                             .sh = options_.stride.h,
+                             .sw = options_.stride.w,
+                             .dh = options_.dilation.h,
+                             .dw = options_.dilation.w,
+                             .top = p.top,
+                             .bottom = p.bottom,
+                             .left = p.left,
+                             .right = p.right,
+                             .groups = options_.groups});
   }
 
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
@@ -133,9 +145,8 @@ class ConvTranspose2d : public Layer<ConvTranspose2d<Scalar>, Scalar> {
       kernels::add_channel_sums(s.n, out_, s.h * s.w, gradient.data(), bias.gradient().data());
     if (input_grad == InputGrad::skip) return {};
     Tensor<Scalar> dx(x.shape());
-    kernels::convolution_forward<Scalar>(s, gradient.data(),
-                                         kernels::pack_filters(s, std::as_const(weight).value.data()), nullptr,
-                                         dx.data());
+    kernels::convolution_forward<Scalar>(
+        s, gradient.data(), kernels::pack_filters(s, std::as_const(weight).value.data()), nullptr, dx.data());
     return dx;
   }
 

@@ -63,8 +63,7 @@ class NegativeLogLikelihood : public JointLayer<NegativeLogLikelihood<Scalar>, S
       total -= static_cast<double>(w * in[place]);
       weight += static_cast<double>(w);
     });
-    if (options_.reduce)
-      *out = static_cast<Scalar>(options_.reduction == Reduction::mean ? total / weight : total);
+    if (options_.reduce) *out = static_cast<Scalar>(options_.reduction == Reduction::mean ? total / weight : total);
     return y;
   }
   Value<Scalar> do_forward(Values<Scalar> x, Tape& tape) override {

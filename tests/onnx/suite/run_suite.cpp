@@ -25,14 +25,72 @@ constexpr double relative_tolerance = 1e-3, absolute_tolerance = 1e-7;  // onnx/
 constexpr int fewest_cases = 730;
 
 /// Operators of which at least one case runs.
-const std::set<std::string> wanted{
-    "Add", "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "Constant", "Conv", "ConvTranspose", "Div",
-    "Dropout", "Elu", "Equal", "Erf", "Exp", "Expand", "Flatten", "Gather", "Gemm", "GlobalAveragePool",
-    "GlobalMaxPool", "HardSigmoid", "HardSwish", "Identity", "InstanceNormalization", "LRN", "LayerNormalization",
-    "LeakyRelu", "Log", "LogSoftmax", "MatMul", "Max", "MaxPool", "Mean", "Min", "Mul", "Neg",
-    "NegativeLogLikelihoodLoss", "PRelu", "Pad", "Pow", "Range", "ReduceMean", "ReduceSum", "Relu", "Reshape", "Resize",
-    "Selu", "Shape", "Sigmoid", "Slice", "Softmax", "SoftmaxCrossEntropyLoss", "Softplus", "Softsign", "Split", "Sqrt",
-    "Squeeze", "Sub", "Sum", "Tanh", "Tile", "Transpose", "Unsqueeze", "Upsample", "Where"};
+const std::set<std::string> wanted{"Add",
+                                   "AveragePool",
+                                   "BatchNormalization",
+                                   "Cast",
+                                   "Clip",
+                                   "Concat",
+                                   "Constant",
+                                   "Conv",
+                                   "ConvTranspose",
+                                   "Div",
+                                   "Dropout",
+                                   "Elu",
+                                   "Equal",
+                                   "Erf",
+                                   "Exp",
+                                   "Expand",
+                                   "Flatten",
+                                   "Gather",
+                                   "Gemm",
+                                   "GlobalAveragePool",
+                                   "GlobalMaxPool",
+                                   "HardSigmoid",
+                                   "HardSwish",
+                                   "Identity",
+                                   "InstanceNormalization",
+                                   "LRN",
+                                   "LayerNormalization",
+                                   "LeakyRelu",
+                                   "Log",
+                                   "LogSoftmax",
+                                   "MatMul",
+                                   "Max",
+                                   "MaxPool",
+                                   "Mean",
+                                   "Min",
+                                   "Mul",
+                                   "Neg",
+                                   "NegativeLogLikelihoodLoss",
+                                   "PRelu",
+                                   "Pad",
+                                   "Pow",
+                                   "Range",
+                                   "ReduceMean",
+                                   "ReduceSum",
+                                   "Relu",
+                                   "Reshape",
+                                   "Resize",
+                                   "Selu",
+                                   "Shape",
+                                   "Sigmoid",
+                                   "Slice",
+                                   "Softmax",
+                                   "SoftmaxCrossEntropyLoss",
+                                   "Softplus",
+                                   "Softsign",
+                                   "Split",
+                                   "Sqrt",
+                                   "Squeeze",
+                                   "Sub",
+                                   "Sum",
+                                   "Tanh",
+                                   "Tile",
+                                   "Transpose",
+                                   "Unsqueeze",
+                                   "Upsample",
+                                   "Where"};
 
 struct Data {
   onnx::ElementType type;
@@ -86,11 +144,10 @@ struct Outcome {
 /// Inputs from `first_constant` on are constants.
 template <class Scalar>
 OnnxModel<Scalar> load(const std::string& path, const onnx::GraphMessage& graph, const std::vector<Data>& inputs,
-                      std::size_t first_constant) {
+                       std::size_t first_constant) {
   LoadOnnxOptions options;
   for (std::size_t i = 0; i < graph.inputs.size() && i < inputs.size(); ++i)
-    if (i >= first_constant)
-      options.constants.emplace_back(graph.inputs[i].name, inputs[i].values);
+    if (i >= first_constant) options.constants.emplace_back(graph.inputs[i].name, inputs[i].values);
   return load_onnx<Scalar>(path, options);
 }
 

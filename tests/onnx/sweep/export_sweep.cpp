@@ -1,6 +1,8 @@
-// Writes ONNX files with inputs and results, for onnxruntime and the checker to look at: export_sweep FOLDER KIND [SEED].
+// Writes ONNX files with inputs and results, for onnxruntime and the checker to look at: export_sweep FOLDER KIND
+// [SEED].
 //
-//   layers, small, large    of tests/onnx/sweep/cases.hpp: NAME.onnx, and NAME.safetensors with x (or x0, x1, ...) and y
+//   layers, small, large    of tests/onnx/sweep/cases.hpp: NAME.onnx, and NAME.safetensors with x (or x0, x1, ...) and
+//   y
 //                           (y0, ...), the tolerance among its metadata
 //   foreign                 every NAME.onnx that lies there without a NAME.safetensors, as load_onnx computes it
 //
@@ -20,16 +22,16 @@ namespace fs = std::filesystem;
 
 namespace {
 
-/// The largest |a - b| / (1 + |b|), infinite for other shapes.
+/// The larger of the largest |a - b| / (1 + the largest |b|) and the relative L2 error; infinite for other shapes and
+/// what is not finite.
 double difference(const Tensor<float>& a, const Tensor<float>& b) {
   if (a.shape() != b.shape()) return HUGE_VAL;
-  double worst = 0;
-  for (std::size_t i = 0; i < a.values().size(); ++i) {
-    const auto x = static_cast<double>(a.values()[i]), y = static_cast<double>(b.values()[i]);
-    const double error = x == y || (x != x && y != y) ? 0 : std::abs(x - y) / (1 + std::abs(y));
-    if (!(error <= worst)) worst = error == error ? error : HUGE_VAL;
-  }
-  return worst;
+  if (a.empty()) return 0;
+  const auto x = a.array().cast<double>(), y = b.array().cast<double>();
+  const double worst = (x - y).abs().maxCoeff() / (1 + y.abs().maxCoeff());
+  const double squares = (x - y).square().sum(), total = y.square().sum();
+  const double error = squares == 0 ? worst : std::max(worst, std::sqrt(squares / total));
+  return error <= 1 && total < HUGE_VAL ? error : HUGE_VAL;
 }
 
 Values<float> values_of(const std::vector<Tensor<float>>& tensors) {
@@ -38,9 +40,8 @@ Values<float> values_of(const std::vector<Tensor<float>>& tensors) {
   return result;
 }
 
-void write_tensors(const std::string& path, const std::vector<std::string>& inputs,
-                   const std::vector<Tensor<float>>& x, const std::vector<std::string>& outputs,
-                   const Few<Tensor<float>>& y, double tolerance) {
+void write_tensors(const std::string& path, const std::vector<std::string>& inputs, const std::vector<Tensor<float>>& x,
+                   const std::vector<std::string>& outputs, const Few<Tensor<float>>& y, double tolerance) {
   NamedTensors tensors;
   for (std::size_t i = 0; i < x.size(); ++i) tensors.emplace_back(inputs[i], x[i]);
   for (std::size_t i = 0; i < y.size(); ++i) tensors.emplace_back(outputs[i], y[i]);
@@ -83,8 +84,8 @@ void write_foreign(const fs::path& file) {
     x.push_back(random.normal<float>(Shape(std::span<const Index>(port.extents))));
   }
   for (const auto& port : model.outputs()) outputs.push_back(port.name);
-  write_tensors(fs::path(file).replace_extension("safetensors").string(), inputs, x, outputs,
-                model.infer(values_of(x)), 1e-5);
+  write_tensors(fs::path(file).replace_extension("safetensors").string(), inputs, x, outputs, model.infer(values_of(x)),
+                1e-5);
   std::printf("%s: %td layers\n", file.filename().c_str(), model.size());
 }
 

@@ -38,9 +38,9 @@ enum class ElementType : int {
 };
 
 inline std::string to_text(ElementType type) {
-  static constexpr std::array<const char*, 17> names{"undefined", "float32", "uint8",      "int8",     "uint16", "int16",
-                                                     "int32",     "int64",   "string",     "bool",     "float16", "float64",
-                                                     "uint32",    "uint64",  "complex64", "complex128", "bfloat16"};
+  static constexpr std::array<const char*, 17> names{
+      "undefined", "float32", "uint8",   "int8",   "uint16", "int16",     "int32",      "int64",   "string",
+      "bool",      "float16", "float64", "uint32", "uint64", "complex64", "complex128", "bfloat16"};
   const auto i = static_cast<std::size_t>(type);
   return i < names.size() ? names[i] : text("type ", static_cast<int>(type));
 }
@@ -97,7 +97,7 @@ struct ValueInfo {
   std::string name = {};
   ElementType type = ElementType::undefined;
   bool has_shape = false;
-  std::vector<std::int64_t> dims = {};          ///< -1: unknown
+  std::vector<std::int64_t> dims = {};      ///< -1: unknown
   std::vector<std::string> dim_names = {};  ///< of those that are unknown, "" of others
 };
 
@@ -367,9 +367,9 @@ constexpr ElementType element_type_of() {
 
 /// How elements of a type are named among all that files hold; none for texts and complex numbers.
 inline std::optional<DType> dtype_of(ElementType type) {
-  constexpr std::array<DType, 17> table{DType::C64, DType::F32, DType::U8,   DType::I8,  DType::U16, DType::I16,
-                                        DType::I32, DType::I64, DType::C64,  DType::BOOL, DType::F16, DType::F64,
-                                        DType::U32, DType::U64, DType::C64,  DType::C64, DType::BF16};
+  constexpr std::array<DType, 17> table{DType::C64, DType::F32, DType::U8,  DType::I8,   DType::U16, DType::I16,
+                                        DType::I32, DType::I64, DType::C64, DType::BOOL, DType::F16, DType::F64,
+                                        DType::U32, DType::U64, DType::C64, DType::C64,  DType::BF16};
   const auto i = static_cast<std::size_t>(type);
   if (i >= table.size() || table[i] == DType::C64) return std::nullopt;
   return table[i];

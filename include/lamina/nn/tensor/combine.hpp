@@ -211,9 +211,8 @@ class Where : public JointLayer<Where<Scalar>, Scalar> {
       in[i] = std::as_const(x)[i].tensor.data();
     }
     Scalar* const out = y.data();
-    detail::for_each_offset<3>(y.shape(), steps, [&](Index i, const auto& at) {
-      out[i] = in[0][at[0]] != 0 ? in[1][at[1]] : in[2][at[2]];
-    });
+    detail::for_each_offset<3>(
+        y.shape(), steps, [&](Index i, const auto& at) { out[i] = in[0][at[0]] != 0 ? in[1][at[1]] : in[2][at[2]]; });
     return y;
   }
   Value<Scalar> do_forward(Values<Scalar> x, Tape& tape) override {
@@ -226,12 +225,10 @@ class Where : public JointLayer<Where<Scalar>, Scalar> {
     const Scalar *const chosen = condition.data(), *const gradient = std::as_const(dy).data();
     Scalar *const to_a = da.data(), *const to_b = db.data();
     const Shape& y = dy.shape();
-    detail::for_each_offset<3>(y,
-                               Steps{detail::repeated_steps(y, condition.shape()), detail::repeated_steps(y, a),
-                                     detail::repeated_steps(y, b)},
-                               [&](Index i, const auto& at) {
-                                 (chosen[at[0]] != 0 ? to_a[at[1]] : to_b[at[2]]) += gradient[i];
-                               });
+    detail::for_each_offset<3>(
+        y,
+        Steps{detail::repeated_steps(y, condition.shape()), detail::repeated_steps(y, a), detail::repeated_steps(y, b)},
+        [&](Index i, const auto& at) { (chosen[at[0]] != 0 ? to_a[at[1]] : to_b[at[2]]) += gradient[i]; });
     return {Tensor<Scalar>::zeros(condition.shape()), std::move(da), std::move(db)};
   }
 };

@@ -113,9 +113,13 @@ const FunctionRow<Scalar>& row_of(Function function) {
       {"threshold", [](S x, S a, S) { return x > a ? x : S(0); }, [](S x, S a, S) { return S(x > a); }},
       {"hard_sigmoid", [](S x, S a, S b) { return std::max(S(0), std::min(S(1), a * x + b)); },
        [](S x, S a, S b) { return a * x + b > 0 && a * x + b < 1 ? a : S(0); }},
-      {"clamp", [](S x, S a, S b) { return x < a ? (a > b ? b : a) : x > b ? b : x; },
+      {"clamp", [](S x, S a, S b) { return x < a   ? (a > b ? b : a)
+                                           : x > b ? b
+                                                   : x; },
        [](S x, S a, S b) { return S(x >= a && x <= b); }},
-      {"shrink", [](S x, S a, S b) { return x > a ? x - b : x < -a ? x + b : S(0); },
+      {"shrink", [](S x, S a, S b) { return x > a    ? x - b
+                                            : x < -a ? x + b
+                                                     : S(0); },
        [](S x, S a, S) { return S(x > a || x < -a); }},
   }};
   return rows[static_cast<std::size_t>(function)];

@@ -37,7 +37,8 @@ class MatMul : public JointLayer<MatMul<Scalar>, Scalar> {
     return Shape(std::span<const Index>(matrices.begin(), static_cast<std::size_t>(matrices.rank() - 2)));
   }
   Shape batch(const Shape& a, const Shape& b) const {
-    return detail::joined_shape(*this, std::array{Value<Scalar>::of_shape(outer(a)), Value<Scalar>::of_shape(outer(b))});
+    return detail::joined_shape(*this,
+                                std::array{Value<Scalar>::of_shape(outer(a)), Value<Scalar>::of_shape(outer(b))});
   }
   /// f(i, j, k) for each product: the matrix i of the result, of a and of b.
   template <class F>

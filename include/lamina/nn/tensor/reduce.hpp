@@ -45,8 +45,8 @@ class Reduce : public Layer<Reduce<Scalar>, Scalar> {
     return result;
   }
   std::string name() const override {
-    static constexpr const char* names[] = {"sum", "mean", "max", "min", "product", "l1", "l2", "sum_of_squares",
-                                            "log_sum", "log_sum_exp"};
+    static constexpr const char* names[] = {"sum", "mean",           "max",     "min",        "product", "l1",
+                                            "l2",  "sum_of_squares", "log_sum", "log_sum_exp"};
     return text("Reduce(", names[static_cast<int>(aggregate_)], ", ", detail::list(options_.axes), ")");
   }
 
@@ -93,7 +93,9 @@ class Reduce : public Layer<Reduce<Scalar>, Scalar> {
       return static_cast<Scalar>(total);
     };
     const auto same = [](Scalar v) { return v; };
-    const auto largest = [&] { return fold(x, members, x[members[0]], [](Scalar a, Scalar b) { return a < b || b != b ? b : a; }); };
+    const auto largest = [&] {
+      return fold(x, members, x[members[0]], [](Scalar a, Scalar b) { return a < b || b != b ? b : a; });
+    };
     switch (aggregate_) {
       case Aggregate::sum:
         return sum(same);

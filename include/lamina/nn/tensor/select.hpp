@@ -104,8 +104,8 @@ struct SliceRange {
   Index axis, first, last, step = 1;
 };
 
-/// Python's x[first:last:step] along some axes. Throws ShapeError for an axis that x does not have, ValueError for a step
-/// of 0.
+/// Python's x[first:last:step] along some axes. Throws ShapeError for an axis that x does not have, ValueError for a
+/// step of 0.
 template <class Scalar = float>
 class Slice : public detail::Selecting<Slice<Scalar>, Scalar> {
  public:
@@ -158,8 +158,8 @@ class Pad : public detail::Selecting<Pad<Scalar>, Scalar> {
       if (before_[axis] == 0 && behind_[axis] == 0) continue;
       const Index n = input[static_cast<int>(axis)];
       const Index most = std::max({before_[axis], behind_[axis], Index{0}});
-      require<ShapeError>(mode_ == PadMode::constant || (mode_ == PadMode::edge ? n > 0 : most < n), *this,
-                          ": axis ", axis, " is too short, got shape ", input);
+      require<ShapeError>(mode_ == PadMode::constant || (mode_ == PadMode::edge ? n > 0 : most < n), *this, ": axis ",
+                          axis, " is too short, got shape ", input);
       require<ShapeError>(most <= detail::most_entries && n <= detail::most_entries, *this, ": more than ",
                           detail::most_entries, " entries in axis ", axis, ", got shape ", input);
       std::vector<Index> along;
@@ -169,9 +169,7 @@ class Pad : public detail::Selecting<Pad<Scalar>, Scalar> {
     return result;
   }
   Scalar fill() const { return value_; }
-  std::string name() const override {
-    return text("Pad(", detail::list(before_), ", ", detail::list(behind_), ")");
-  }
+  std::string name() const override { return text("Pad(", detail::list(before_), ", ", detail::list(behind_), ")"); }
 
   const std::vector<Index>& before() const { return before_; }
   const std::vector<Index>& behind() const { return behind_; }
@@ -191,8 +189,8 @@ class Pad : public detail::Selecting<Pad<Scalar>, Scalar> {
   Scalar value_;
 };
 
-/// The entries with these numbers along an axis, in this order, as torch.index_select; negative ones count from the end.
-/// Throws ShapeError for one that is not there.
+/// The entries with these numbers along an axis, in this order, as torch.index_select; negative ones count from the
+/// end. Throws ShapeError for one that is not there.
 template <class Scalar = float>
 class IndexSelect : public detail::Selecting<IndexSelect<Scalar>, Scalar> {
  public:
@@ -236,7 +234,8 @@ class Tile : public detail::Selecting<Tile<Scalar>, Scalar> {
     for (std::size_t axis = 0; axis < repeats_.size(); ++axis) {
       if (repeats_[axis] == 1) continue;
       require<ShapeError>(repeats_[axis] <= detail::most_entries / std::max<Index>(1, input[static_cast<int>(axis)]),
-                          *this, ": more than ", detail::most_entries, " entries in axis ", axis, ", got shape ", input);
+                          *this, ": more than ", detail::most_entries, " entries in axis ", axis, ", got shape ",
+                          input);
       std::vector<Index> along;
       for (Index i = 0, n = input[static_cast<int>(axis)]; i < n * repeats_[axis]; ++i) along.push_back(i % n);
       result[axis] = std::move(along);
@@ -330,7 +329,8 @@ class Mix : public Layer<Mix<Scalar>, Scalar> {
  public:
   Mix(int dim, Index n, std::vector<std::vector<MixTerm<Scalar>>> terms) : dim_(dim), n_(n), terms_(std::move(terms)) {
     for (const auto& row : terms_)
-      for (const auto& term : row) require(term.entry >= 0 && term.entry < n_, *this, ": there is no entry ", term.entry);
+      for (const auto& term : row)
+        require(term.entry >= 0 && term.entry < n_, *this, ": there is no entry ", term.entry);
   }
 
   Shape output_shape(const Shape& input) const override {

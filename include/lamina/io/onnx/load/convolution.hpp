@@ -53,16 +53,16 @@ Window window_of(Importer<Scalar>& op, std::size_t axes, const std::vector<Index
   result.before.assign(pads.begin(), half);
   result.behind.assign(half, pads.end());
   result.automatic = op.word("auto_pad", "NOTSET");
-  require(result.automatic == "NOTSET" || result.automatic == "VALID" || result.same(), "auto_pad '",
-          result.automatic, "' is not known");
-  for (std::size_t i = 0; i < axes; ++i)
-  {
+  require(result.automatic == "NOTSET" || result.automatic == "VALID" || result.same(), "auto_pad '", result.automatic,
+          "' is not known");
+  for (std::size_t i = 0; i < axes; ++i) {
     constexpr Index most = lamina::detail::largest_window;
     require(result.before[i] >= 0 && result.behind[i] >= 0 && result.stride[i] >= 1 && result.dilation[i] >= 1 &&
                 result.kernel[i] >= 1,
             "negative pads, and kernels, strides or dilations below 1, are not taken");
-    require(std::max({result.before[i], result.behind[i], result.stride[i], result.dilation[i], result.kernel[i]}) <= most,
-            "pads, kernels, strides and dilations above ", most, " are not taken");
+    require(
+        std::max({result.before[i], result.behind[i], result.stride[i], result.dilation[i], result.kernel[i]}) <= most,
+        "pads, kernels, strides and dilations above ", most, " are not taken");
   }
   return result;
 }
@@ -97,9 +97,8 @@ Term<Scalar> conv3d(Importer<Scalar>& op, const Tensor<Scalar>& weight, const Wi
   const Shape& shape = op.shape(0);
   const Index depth = shape[2], out = (depth + w.before[0] + w.behind[0] - w.reach(0)) / w.stride[0] + 1;
   require(out >= 1, "the kernel is larger than the padded volume");
-  const Term<Scalar> planes = op.apply(
-      Pad<Scalar>({w.before[0], 0, 0, 0, 0}, {w.behind[0], 0, 0, 0, 0}),
-      {op.apply(Permute<Scalar>({2, 0, 1, 3, 4}), {op.in(0)})});
+  const Term<Scalar> planes = op.apply(Pad<Scalar>({w.before[0], 0, 0, 0, 0}, {w.behind[0], 0, 0, 0, 0}),
+                                       {op.apply(Permute<Scalar>({2, 0, 1, 3, 4}), {op.in(0)})});
   Window plane = w;
   for (auto* list : {&plane.kernel, &plane.stride, &plane.dilation, &plane.before, &plane.behind})
     list->erase(list->begin());
@@ -108,8 +107,7 @@ Term<Scalar> conv3d(Importer<Scalar>& op, const Tensor<Scalar>& weight, const Wi
     const Index first = tap * w.dilation[0];
     const Term<Scalar> seen =
         op.apply(Slice<Scalar>({{0, first, first + (out - 1) * w.stride[0] + 1, w.stride[0]}}), {planes});
-    const Term<Scalar> images =
-        op.apply(Reshape<Scalar>({out * shape[0], shape[1], shape[3], shape[4]}), {seen});
+    const Term<Scalar> images = op.apply(Reshape<Scalar>({out * shape[0], shape[1], shape[3], shape[4]}), {seen});
     const Tensor<Scalar> taps =
         Squeeze<Scalar>({2}).infer(Slice<Scalar>({{2, tap, tap + 1}}).infer(Value<Scalar>(weight)));
     Term<Scalar> part = conv2d(op, images, taps, plane, groups, tap == 0 && op.has(2));
@@ -200,8 +198,8 @@ void gemm(Importer<Scalar>& op) {
     const Tensor<Scalar> rows = flip_b ? *weight.constant : *flipped(weight).constant;
     const bool plain = op.has(2) && beta == 1 && op.in(2).constant && *op.in(2).shape == Shape{rows.dim(0)};
     if (plain || !op.has(2))
-      return op.result(linear(op, a, rows, plain ? op.in(2).constant : std::nullopt,
-                              flip_b ? weight.key : weight.transposed));
+      return op.result(
+          linear(op, a, rows, plain ? op.in(2).constant : std::nullopt, flip_b ? weight.key : weight.transposed));
   }
   const auto scaled = [&](Term<Scalar> term, double factor) {
     if (factor == 1) return term;

@@ -220,9 +220,8 @@ void add_elementwise(Operators<Scalar>& table) {
              op.number("gamma", old ? 1.0507 : 1.05070102214813232421875));
   }};
   table["ThresholdedRelu"] = {[](Importer<Scalar>& op) { map_with(op, F::threshold, op.number("alpha", 1)); }};
-  table["Shrink"] = {[](Importer<Scalar>& op) {
-    map_with(op, F::shrink, op.number("lambd", 0.5), op.number("bias", 0));
-  }};
+  table["Shrink"] = {
+      [](Importer<Scalar>& op) { map_with(op, F::shrink, op.number("lambd", 0.5), op.number("bias", 0)); }};
 
   table["Add"] = {&combine_operator<O::add, Scalar>};
   table["Sub"] = {&combine_operator<O::subtract, Scalar>};

@@ -19,11 +19,11 @@ namespace lamina::onnx {
 /// A value while a file is read, as layers take it: a constant, or what the model computes.
 template <class Scalar>
 struct Term {
-  Index slot = -1;                           ///< among the model's values; -1: a constant
+  Index slot = -1;  ///< among the model's values; -1: a constant
   std::optional<Tensor<Scalar>> constant = {};
-  std::optional<Shape> shape = {};           ///< if it is known
-  std::string key = {};                      ///< of an initialiser that is in the state under this name
-  std::string transposed = {};               ///< or the name of one whose transpose this is
+  std::optional<Shape> shape = {};  ///< if it is known
+  std::string key = {};             ///< of an initialiser that is in the state under this name
+  std::string transposed = {};      ///< or the name of one whose transpose this is
 
   static Term of(Tensor<Scalar> value, std::string name = "") {
     const Shape shape = value.shape();

@@ -19,8 +19,8 @@ namespace lamina {
 /// those of the file, in the file's order; the extents that the file gives are checked, those that it leaves open
 /// (a name in place of a number) are not.
 ///
-/// Everything is computed in Scalar, ids and other whole numbers too, which a float holds up to 2^24; where the file has
-/// booleans there are ones and zeros. Keys of the state are the names of the file's weights, where they end in
+/// Everything is computed in Scalar, ids and other whole numbers too, which a float holds up to 2^24; where the file
+/// has booleans there are ones and zeros. Keys of the state are the names of the file's weights, where they end in
 /// ".weight", else begin with the node's.
 template <class Scalar = float>
 class OnnxModel : public Block<OnnxModel<Scalar>, Scalar> {
@@ -252,15 +252,15 @@ class Loader {
         const Index extent = port.extents[static_cast<std::size_t>(axis)];
         fits = extent < 0 || extent == (*shape)[axis];
       }
-      require(fits, "load_onnx: ", path_, ": input '", info.name, "' is ", lamina::detail::list(port.extents),
-              ", not ", *shape);
+      require(fits, "load_onnx: ", path_, ": input '", info.name, "' is ", lamina::detail::list(port.extents), ", not ",
+              *shape);
       port.has_shape = true;
       port.extents.assign(shape->begin(), shape->end());
     }
     Operand<Scalar> value{.given = true, .name = info.name, .type = info.type};
     value.term.slot = program_.slots++;
-    const bool known = port.has_shape && std::none_of(port.extents.begin(), port.extents.end(),
-                                                      [](Index extent) { return extent < 0; });
+    const bool known = port.has_shape &&
+                       std::none_of(port.extents.begin(), port.extents.end(), [](Index extent) { return extent < 0; });
     try {
       if (known) value.term.shape = Shape(std::span<const Index>(port.extents));
     } catch (const ShapeError& error) {
@@ -317,8 +317,8 @@ class Loader {
   void keep(const Node& node, std::vector<typename Importer<Scalar>::Result> results) {
     for (std::size_t i = 0; i < results.size() && i < node.outputs.size(); ++i) {
       auto& [term, type, whole] = results[i];
-      Operand<Scalar> value{.given = true, .name = node.outputs[i], .type = type, .term = std::move(term),
-                            .whole = std::move(whole)};
+      Operand<Scalar> value{
+          .given = true, .name = node.outputs[i], .type = type, .term = std::move(term), .whole = std::move(whole)};
       if (value.whole) value.term.shape = value.whole->shape();
       if (!value.whole && value.term.constant && is_integral(type)) {
         value.whole = value.term.constant->template cast<std::int64_t>();
@@ -332,8 +332,8 @@ class Loader {
   void fold(const Node& node, const Operator<double>& op, const std::vector<Operand<Scalar>>& operands) {
     std::vector<Operand<double>> doubles;
     for (const auto& operand : operands) {
-      Operand<double> one{.given = operand.given, .name = operand.name, .type = operand.type, .term = {},
-                          .whole = operand.whole};
+      Operand<double> one{
+          .given = operand.given, .name = operand.name, .type = operand.type, .term = {}, .whole = operand.whole};
       if (operand.term.constant) one.term = Term<double>::of(operand.term.constant->template cast<double>());
       one.term.shape = operand.term.shape;
       doubles.push_back(std::move(one));
@@ -368,14 +368,15 @@ class Loader {
 }  // namespace detail
 }  // namespace onnx
 
-/// The model of an ONNX file of opset 1 to 17, as a module that can be used, trained, compiled and saved like any other:
+/// The model of an ONNX file of opset 1 to 17, as a module that can be used, trained, compiled and saved like any
+/// other:
 ///
 ///   const OnnxModel<> net = load_onnx("resnet18.onnx");
 ///   Tensor logits = net(images);
 ///
 /// It is made of Lamina's layers; nodes that only compute shapes, and all that follow from constants alone, are
-/// computed now. Weights lie over the mapped file until they are written. Operators: those that save_onnx writes, those of
-/// torchvision's networks, and what tests/onnx lists. Dropout and batch normalisation are those of inference.
+/// computed now. Weights lie over the mapped file until they are written. Operators: those that save_onnx writes, those
+/// of torchvision's networks, and what tests/onnx lists. Dropout and batch normalisation are those of inference.
 ///
 /// Throws FileError, naming the path and the node, for a file that is damaged, cut short, of another opset, with
 /// operators, attributes or types that are not known, elements in other files, or weights that are not constants;

@@ -33,8 +33,7 @@ void batch_normalization(Importer<Scalar>& op) {
   require(op.integer("spatial", 1) == 1, "attribute 'spatial' = 0 is not taken");
   op.only_outputs(1);
   const Shape* const known = op.in(0).shape ? &op.shape(0) : nullptr;
-  if (!known || known->rank() == 4)
-    return op.result(batch_norm<BatchNorm2d<Scalar>>(op, op.in(0), eps, momentum));
+  if (!known || known->rank() == 4) return op.result(batch_norm<BatchNorm2d<Scalar>>(op, op.in(0), eps, momentum));
   if (known->rank() < 4) return op.result(batch_norm<BatchNorm1d<Scalar>>(op, op.in(0), eps, momentum));
   const Shape shape = *known;
   const Term<Scalar> rows = op.apply(Reshape<Scalar>({shape[0], shape[1], -1}), {op.in(0)});
@@ -52,8 +51,8 @@ struct Moments {
     mean = op.apply(average, {op.in(0)});
     centered = op.apply(Combine<Scalar>(Operation::subtract), {op.in(0), mean});
     const Term<Scalar> variance = op.apply(average, {op.apply(Multiply<Scalar>(), {centered, centered})});
-    const Term<Scalar> shifted = combined(op, Operation::add, variance,
-                                          Term<Scalar>::of(Tensor<Scalar>::full({}, static_cast<Scalar>(eps))));
+    const Term<Scalar> shifted =
+        combined(op, Operation::add, variance, Term<Scalar>::of(Tensor<Scalar>::full({}, static_cast<Scalar>(eps))));
     inverse = op.apply(Map<Scalar>(Function::reciprocal), {op.apply(Map<Scalar>(Function::sqrt), {shifted})});
   }
 };
@@ -135,20 +134,17 @@ template <class Scalar>
 void dropout(Importer<Scalar>& op) {
   op.find("consumed_inputs");
   op.find("seed");
-  const bool ratio_is_zero =
-      op.opset() < 12 ? op.number("ratio", 0.5) == 0 : op.has(1) && op.number_of(1) == 0;
+  const bool ratio_is_zero = op.opset() < 12 ? op.number("ratio", 0.5) == 0 : op.has(1) && op.number_of(1) == 0;
   const bool trains = op.opset() < 7 ? op.integer("is_test", 0) == 0 : op.has(2) && op.number_of(2) != 0;
   require(!trains || ratio_is_zero, "dropout in training is not taken");
   op.result(op.in(0));
-  if (op.outputs() > 1)
-    op.result(Tensor<std::int64_t>::ones(op.shape(0)), ElementType::boolean);
+  if (op.outputs() > 1) op.result(Tensor<std::int64_t>::ones(op.shape(0)), ElementType::boolean);
 }
 
 template <class Scalar>
 NegativeLogLikelihood<Scalar> loss_layer(Importer<Scalar>& op) {
   const std::string reduction = op.word("reduction", "mean");
-  require(reduction == "none" || reduction == "mean" || reduction == "sum", "reduction '", reduction,
-          "' is not known");
+  require(reduction == "none" || reduction == "mean" || reduction == "sum", "reduction '", reduction, "' is not known");
   // Without the attribute nothing is ignored; this number is no class.
   const Index ignore = op.integer("ignore_index", std::numeric_limits<std::int32_t>::min());
   return NegativeLogLikelihood<Scalar>({.reduction = reduction == "sum" ? Reduction::sum : Reduction::mean,

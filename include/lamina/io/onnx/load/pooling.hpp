@@ -33,9 +33,8 @@ inline bool plain(const Window& w, bool ceil_mode) {
 template <class Scalar>
 Term<Scalar> max_pool_images(Importer<Scalar>& op, Term<Scalar> x, const Window& w, bool ceil_mode) {
   if (plain(w, ceil_mode))
-    return op.apply(MaxPool2d<Scalar>(w.pair(w.kernel), {w.pair(w.stride), {w.before[0], w.before[1]},
-                                                         w.pair(w.dilation)}),
-                    {x});
+    return op.apply(
+        MaxPool2d<Scalar>(w.pair(w.kernel), {w.pair(w.stride), {w.before[0], w.before[1]}, w.pair(w.dilation)}), {x});
   const Shape& shape = op.shape(x);
   std::vector<Index> before(4, 0), behind(4, 0);
   for (std::size_t i = 0; i < 2; ++i) {
@@ -67,8 +66,11 @@ void max_pool(Importer<Scalar>& op) {
   const Shape shape = op.shape(0);
   const auto part = [&](std::size_t first) {
     Window result = w;
-    for (auto [to, from] : {std::pair(&result.kernel, &w.kernel), {&result.stride, &w.stride},
-                            {&result.dilation, &w.dilation}, {&result.before, &w.before}, {&result.behind, &w.behind}})
+    for (auto [to, from] : {std::pair(&result.kernel, &w.kernel),
+                            {&result.stride, &w.stride},
+                            {&result.dilation, &w.dilation},
+                            {&result.before, &w.before},
+                            {&result.behind, &w.behind}})
       *to = {(*from)[first], (*from)[first + 1]};
     return result;
   };

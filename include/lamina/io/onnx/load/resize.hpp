@@ -45,8 +45,7 @@ struct Resampling {
     if (mode == "nearest") return {{inside(nearest_entry(x)), Scalar(1)}};
     const double first = std::floor(x), t = x - first;
     const auto at = static_cast<Index>(first);
-    if (mode == "linear")
-      return {{inside(at), static_cast<Scalar>(1 - t)}, {inside(at + 1), static_cast<Scalar>(t)}};
+    if (mode == "linear") return {{inside(at), static_cast<Scalar>(1 - t)}, {inside(at + 1), static_cast<Scalar>(t)}};
     auto weights = cubic_weights(t);
     double total = 0;
     for (Index i = 0; i < 4; ++i) {
@@ -81,10 +80,10 @@ void resample(Importer<Scalar>& op, const detail::Resampling& how, const std::ve
   const bool exact = !sizes.empty() || (static_cast<double>(size_of(2)) == scales[2] * static_cast<double>(shape[2]) &&
                                         static_cast<double>(size_of(3)) == scales[3] * static_cast<double>(shape[3]));
   if (linear && exact && (how.coordinates == "align_corners" || how.coordinates == "half_pixel"))
-    return op.result(op.apply(Interpolate<Scalar>({size_of(2), size_of(3)},
-                                                  {.mode = InterpolateMode::bilinear,
-                                                   .align_corners = how.coordinates == "align_corners"}),
-                              {x}));
+    return op.result(op.apply(
+        Interpolate<Scalar>({size_of(2), size_of(3)},
+                            {.mode = InterpolateMode::bilinear, .align_corners = how.coordinates == "align_corners"}),
+        {x}));
   for (int axis = 0; axis < shape.rank(); ++axis) {
     const auto a = static_cast<std::size_t>(axis);
     const Index in = shape[axis], out = size_of(a);
@@ -124,8 +123,7 @@ void resize(Importer<Scalar>& op) {
   op.number("extrapolation_value", 0);  // of tf_crop_and_resize alone
   for (const auto& [word, known] :
        {std::pair<std::string, std::set<std::string>>{how.mode, {"nearest", "linear", "cubic"}},
-        {how.coordinates,
-         {"half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric", "tf_half_pixel_for_nn"}},
+        {how.coordinates, {"half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric", "tf_half_pixel_for_nn"}},
         {how.nearest, {"round_prefer_floor", "round_prefer_ceil", "floor", "ceil"}}})
     require(known.contains(word), "mode '", word, "' is not taken");
   const std::size_t at = old ? 1 : 2;

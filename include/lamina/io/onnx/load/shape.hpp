@@ -235,8 +235,7 @@ void constant_of_shape(Importer<Scalar>& op) {
     return op.result(Tensor<std::int64_t>::full(shape, number.reshape(Shape{}).item()), value->tensor.type);
   }
   const Scalar number = value ? detail::elements<Scalar>("its value", value->tensor).reshape(Shape{}).item() : 0;
-  op.result(Term<Scalar>::of(Tensor<Scalar>::full(shape, number)),
-            value ? value->tensor.type : ElementType::float32);
+  op.result(Term<Scalar>::of(Tensor<Scalar>::full(shape, number)), value ? value->tensor.type : ElementType::float32);
 }
 
 template <class Scalar>

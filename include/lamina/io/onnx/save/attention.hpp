@@ -55,8 +55,8 @@ std::string exported(Exporter<Scalar>& to, const PixelAttention<Scalar>& layer) 
   const Index keys = layer.keys();
   const std::string queries = to.transpose(detail::pixel_matrix(to, 0, keys), {0, 2, 1});
   const std::string products = to.add("MatMul", {queries, detail::pixel_matrix(to, keys, 2 * keys)});
-  const std::string weights = to.add("Softmax", {to.add("Mul", {products, to.constant(layer.scale())})},
-                                     {attribute("axis", 2)});
+  const std::string weights =
+      to.add("Softmax", {to.add("Mul", {products, to.constant(layer.scale())})}, {attribute("axis", 2)});
   const std::string values = detail::pixel_matrix(to, 2 * keys, to.shape()[1]);
   return to.reshape(to.add("MatMul", {values, to.transpose(weights, {0, 2, 1})}), extents(to.output_shape()));
 }
@@ -74,13 +74,11 @@ std::string exported(Exporter<Scalar>& to, const ChannelAttention<Scalar>&) {
 template <class Scalar>
 std::string exported(Exporter<Scalar>& to, const GatherDistribute<Scalar>& layer) {
   const Index features = to.output_shape()[1], gathered = layer.gathered();
-  const std::string gather = to.add("Softmax", {detail::pixel_matrix(to, features, features + gathered)},
-                                    {attribute("axis", 2)});
-  const std::string distribute =
-      to.add("Softmax", {detail::pixel_matrix(to, features + gathered, features + 2 * gathered)},
-             {attribute("axis", 1)});
-  const std::string found =
-      to.add("MatMul", {detail::pixel_matrix(to, 0, features), to.transpose(gather, {0, 2, 1})});
+  const std::string gather =
+      to.add("Softmax", {detail::pixel_matrix(to, features, features + gathered)}, {attribute("axis", 2)});
+  const std::string distribute = to.add(
+      "Softmax", {detail::pixel_matrix(to, features + gathered, features + 2 * gathered)}, {attribute("axis", 1)});
+  const std::string found = to.add("MatMul", {detail::pixel_matrix(to, 0, features), to.transpose(gather, {0, 2, 1})});
   return to.reshape(to.add("MatMul", {found, distribute}), extents(to.output_shape()));
 }
 

@@ -47,8 +47,7 @@ std::string exported(Exporter<Scalar>& to, const Involve<Scalar>& layer) {
   const auto behind = [&](Index in, Index out, Index before) {
     return std::max<Index>(0, (out - 1) * s.stride + (k - 1) * s.dilation + 1 - in - before);
   };
-  std::string x =
-      to.pad(to.in(0), Padding(s.top(), behind(s.h, oh, s.top()), s.left(), behind(s.w, ow, s.left())));
+  std::string x = to.pad(to.in(0), Padding(s.top(), behind(s.h, oh, s.top()), s.left(), behind(s.w, ow, s.left())));
   x = to.add("Gather", {x, positions(oh)}, {attribute("axis", 2)});
   x = to.add("Gather", {x, positions(ow)}, {attribute("axis", 3)});
   std::string kernels;

@@ -102,8 +102,7 @@ std::string ridge_inverse(HamNodes<Scalar>& ham, const std::string& unit) {
   const std::string two = diagonal(2);
   std::string y = diagonal(2 / (r + 2 * beta));
   const int steps = 1 + static_cast<int>(std::ceil(std::log2(std::log(1e-16) / std::log(r / (r + 2 * beta)))));
-  for (int step = 0; step < std::max(1, steps); ++step)
-    y = ham.product(y, to.add("Sub", {two, ham.product(a, y)}));
+  for (int step = 0; step < std::max(1, steps); ++step) y = ham.product(y, to.add("Sub", {two, ham.product(a, y)}));
   return cast(y, ElementType::float32);
 }
 

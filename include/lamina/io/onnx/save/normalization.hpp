@@ -23,8 +23,7 @@ std::string batch_moments(Exporter<Scalar>& to, const Norm& layer) {
   };
   const std::string centered = to.add("Sub", {to.in(), mean(to.in())});
   const std::string variance = mean(to.add("Mul", {centered, centered}));
-  const std::string deviation =
-      to.add("Sqrt", {to.add("Add", {variance, to.constant(layer.options().eps)})});
+  const std::string deviation = to.add("Sqrt", {to.add("Add", {variance, to.constant(layer.options().eps)})});
   const std::string y = to.add("Div", {centered, deviation});
   if (!layer.options().affine) return y;
   const std::string weight = to.reshape(to.parameter("weight", layer.weight.value), per_channel);
@@ -76,14 +75,15 @@ std::string exported(Exporter<Scalar>& to, const LocalResponseNorm<Scalar>& laye
   const Shape& shape = to.shape();
   const Index size = layer.size();
   if (size % 2 == 1 && shape.rank() == 4)
-    return to.add("LRN", {to.in()}, {attribute("size", std::int64_t{size}), attribute("alpha", o.alpha),
-                                     attribute("beta", o.beta), attribute("bias", o.k)});
+    return to.add("LRN", {to.in()},
+                  {attribute("size", std::int64_t{size}), attribute("alpha", o.alpha), attribute("beta", o.beta),
+                   attribute("bias", o.k)});
   const Index pixels = shape.product(2, shape.rank());
   const std::string squares = to.reshape(to.add("Mul", {to.in(), to.in()}), {shape[0], 1, shape[1], pixels});
   const std::string padded = to.pad(squares, Padding(size / 2, (size - 1) / 2, 0, 0));
-  const std::string mean = to.reshape(
-      to.add("AveragePool", {padded}, {attribute("kernel_shape", {size, 1}), attribute("strides", {1, 1})}),
-      extents(shape));
+  const std::string mean =
+      to.reshape(to.add("AveragePool", {padded}, {attribute("kernel_shape", {size, 1}), attribute("strides", {1, 1})}),
+                 extents(shape));
   const std::string base = to.add("Add", {to.add("Mul", {mean, to.constant(o.alpha)}), to.constant(o.k)});
   return to.add("Div", {to.in(), to.add("Pow", {base, to.constant(o.beta)})});
 }

@@ -32,21 +32,23 @@ namespace detail {
 template <class Scalar>
 typename Exporter<Scalar>::Emit emitter(const Primitive<Scalar>& layer) {
   using Table = std::unordered_map<std::type_index, typename Exporter<Scalar>::Emit>;
-  static const Table table = []<template <class> class... Layers>() {
-    return Table{{typeid(Layers<Scalar>), [](Exporter<Scalar>& to, const Primitive<Scalar>& one) {
-                    return exported(to, static_cast<const Layers<Scalar>&>(one));
-                  }}...};
-  }.template operator()<
-      ReLU, ReLU6, LeakyReLU, Sigmoid, Tanh, Hardsigmoid, Hardswish, SiLU, GELU, Softmax, LogSoftmax,  // activation
-      Conv2d, MaskedConv2d, Involve, Linear, Embedding,                                                // convolution
-      MaxPool2d, AvgPool2d, AdaptiveAvgPool2d,                                                         // pooling
-      BatchNorm1d, BatchNorm2d, LayerNorm, LocalResponseNorm,                                          // normalization
-      Identity, Dropout, Dropout2d, Add, Multiply, Scale, Cat, Stack, Narrow, Flatten, Gate, DenseBlock, Interpolate,
-      PadToAligned, BackToImages,                                                                         // shape
-      ScaledDotProductAttention, LearnedPositions, FirstToken, PixelAttention, ChannelAttention, GatherDistribute,
-      NMF, VQ, CD,  // attention, hamburger
-      Constant, ConvTranspose2d, Map, Combine, Where, MatMul, Reshape, Unsqueeze, Squeeze, Permute, Slice, Pad,
-      IndexSelect, Tile, Gather, Mix, Reduce, NegativeLogLikelihood>();  // tensor
+  static const Table table =
+      []<template <class> class... Layers>() {
+        return Table{{typeid(Layers<Scalar>), [](Exporter<Scalar>& to, const Primitive<Scalar>& one) {
+                        return exported(to, static_cast<const Layers<Scalar>&>(one));
+                      }}...};
+      }.template
+      operator()<ReLU, ReLU6, LeakyReLU, Sigmoid, Tanh, Hardsigmoid, Hardswish, SiLU, GELU, Softmax,
+                 LogSoftmax,                                              // activation
+                 Conv2d, MaskedConv2d, Involve, Linear, Embedding,        // convolution
+                 MaxPool2d, AvgPool2d, AdaptiveAvgPool2d,                 // pooling
+                 BatchNorm1d, BatchNorm2d, LayerNorm, LocalResponseNorm,  // normalization
+                 Identity, Dropout, Dropout2d, Add, Multiply, Scale, Cat, Stack, Narrow, Flatten, Gate, DenseBlock,
+                 Interpolate, PadToAligned, BackToImages,  // shape
+                 ScaledDotProductAttention, LearnedPositions, FirstToken, PixelAttention, ChannelAttention,
+                 GatherDistribute, NMF, VQ, CD,  // attention, hamburger
+                 Constant, ConvTranspose2d, Map, Combine, Where, MatMul, Reshape, Unsqueeze, Squeeze, Permute, Slice,
+                 Pad, IndexSelect, Tile, Gather, Mix, Reduce, NegativeLogLikelihood>();  // tensor
   const auto found = table.find(typeid(layer));
   return found == table.end() ? nullptr : found->second;
 }
@@ -62,9 +64,9 @@ inline std::vector<std::string> names(const char* what, std::vector<std::string>
 }  // namespace onnx
 
 /// Writes what a model infers, for inputs of certain shapes, as an ONNX file: opset 17, IR version 8, float32 whatever
-/// the scalar type. The weights are named by their state_dict keys, the nodes by the paths of the layers; ids are int64.
-/// What a layer computes with operators of its own (a ham, an involution, attention) is a subgraph of standard ones, a
-/// ham's random bases are a constant. Dropout is left out.
+/// the scalar type. The weights are named by their state_dict keys, the nodes by the paths of the layers; ids are
+/// int64. What a layer computes with operators of its own (a ham, an involution, attention) is a subgraph of standard
+/// ones, a ham's random bases are a constant. Dropout is left out.
 ///
 ///   save_onnx("resnet18.onnx", net, {1, 3, 224, 224});
 ///   save_onnx("clip.onnx", clip, {Value<>::of_shape({2, 3, 224, 224}), Value<>::of_shape({2, 32})});
@@ -81,9 +83,9 @@ void save_onnx(const std::string& path, const Module<Scalar>& net, Values<Scalar
                            .opsets = {{"", onnx::written_opset}},
                            .producer = "lamina",
                            .producer_version = ""};
-  model.graph = exporter.finish(graph, options.name,
-                                onnx::detail::names("inputs", options.inputs, "x", graph.inputs.size()),
-                                onnx::detail::names("outputs", options.outputs, "y", graph.outputs.size()));
+  model.graph =
+      exporter.finish(graph, options.name, onnx::detail::names("inputs", options.inputs, "x", graph.inputs.size()),
+                      onnx::detail::names("outputs", options.outputs, "y", graph.outputs.size()));
   onnx::write_model(path, model);
 }
 template <class Scalar>

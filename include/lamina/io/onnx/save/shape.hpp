@@ -110,8 +110,8 @@ std::string interpolated(Exporter<Scalar>& to, const Shape& in, Size2 size, cons
     return to.add("Gather", {rows, places(in[3], size.w)}, {attribute("axis", 3)});
   }
   return to.add("Resize", {to.in(), "", "", to.constant(Integers{in[0], in[1], size.h, size.w})},
-                {attribute("mode", "linear"), attribute("coordinate_transformation_mode",
-                                                        options.align_corners ? "align_corners" : "half_pixel")});
+                {attribute("mode", "linear"),
+                 attribute("coordinate_transformation_mode", options.align_corners ? "align_corners" : "half_pixel")});
 }
 
 }  // namespace detail

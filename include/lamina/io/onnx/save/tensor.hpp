@@ -53,7 +53,9 @@ template <class Scalar>
 std::string exported(Exporter<Scalar>& to, const Map<Scalar>& layer) {
   const std::string& x = to.in();
   const auto a = static_cast<double>(layer.a()), b = static_cast<double>(layer.b());
-  const auto bound = [&](double value) { return std::abs(value) <= std::numeric_limits<double>::max() ? to.constant(value) : ""; };
+  const auto bound = [&](double value) {
+    return std::abs(value) <= std::numeric_limits<double>::max() ? to.constant(value) : "";
+  };
   switch (layer.function()) {
     case Function::truncate:
       return detail::truncated(to, x);
@@ -74,10 +76,10 @@ std::string exported(Exporter<Scalar>& to, const Map<Scalar>& layer) {
     case Function::shrink:
       return to.add("Shrink", {x}, {attribute("lambd", a), attribute("bias", b)});
     default: {
-      static constexpr std::array names{
-          "Abs",  "Neg",  "Reciprocal", "Sqrt", "Exp",   "Log",   "Erf",   "Sin",  "Cos",   "Tan",  "Asin",  "Acos",
-          "Atan", "Sinh", "Cosh",       "Asinh", "Acosh", "Atanh", "Sign", "Floor", "Ceil", "Round", "", "",
-          "Softplus", "Softsign"};
+      static constexpr std::array names{"Abs",   "Neg",   "Reciprocal", "Sqrt",     "Exp",     "Log",   "Erf",
+                                        "Sin",   "Cos",   "Tan",        "Asin",     "Acos",    "Atan",  "Sinh",
+                                        "Cosh",  "Asinh", "Acosh",      "Atanh",    "Sign",    "Floor", "Ceil",
+                                        "Round", "",      "",           "Softplus", "Softsign"};
       return to.add(names[static_cast<std::size_t>(layer.function())], {x});
     }
   }
@@ -112,8 +114,8 @@ std::string exported(Exporter<Scalar>& to, const Combine<Scalar>& layer) {
     default:
       break;
   }
-  static constexpr std::array names{"Add", "Sub", "Mul", "Div", "", "Pow", "Max", "Min", "", "", "",
-                                    "Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual"};
+  static constexpr std::array names{"Add", "Sub", "Mul", "Div",   "",     "Pow",         "Max",     "Min",
+                                    "",    "",    "",    "Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual"};
   const char* const op = names[static_cast<std::size_t>(operation)];
   return operation >= Operation::equal ? logic(op, a, b) : to.add(op, {a, b});
 }
@@ -154,8 +156,7 @@ std::string exported(Exporter<Scalar>& to, const Slice<Scalar>& layer) {
     axes.push_back(range.axis);
     steps.push_back(range.step);
   }
-  return to.add("Slice",
-                {to.in(), to.constant(first), to.constant(last), to.constant(axes), to.constant(steps)});
+  return to.add("Slice", {to.in(), to.constant(first), to.constant(last), to.constant(axes), to.constant(steps)});
 }
 template <class Scalar>
 std::string exported(Exporter<Scalar>& to, const Pad<Scalar>& layer) {
