@@ -98,7 +98,7 @@ TEST_CASE("save_onnx: opset, names of weights, nodes, inputs and outputs") {
     REQUIRE(weights.contains(key));
     CHECK(weights[key] == std::get<Tensor<float>>(value));
   }
-  CHECK(weights.size() == 8);
+  CHECK(weights.size() == 9);
   std::vector<std::string> ops;
   for (const auto& node : model.graph.nodes) ops.push_back(node.name + ":" + node.op);
   CHECK(ops == std::vector<std::string>{"features.0/Conv:Conv", "features.1/BatchNormalization:BatchNormalization",
