@@ -7,7 +7,9 @@ if(PROJECT_IS_TOP_LEVEL)
   endif()
   find_program(LAMINA_CCACHE ccache DOC "Compiler cache, used if present")
   if(LAMINA_CCACHE AND NOT DEFINED CMAKE_CXX_COMPILER_LAUNCHER)
-    set(CMAKE_CXX_COMPILER_LAUNCHER "${LAMINA_CCACHE}")
+    # With precompiled headers ccache works only if told that it may.
+    set(CMAKE_CXX_COMPILER_LAUNCHER
+        "${CMAKE_COMMAND};-E;env;CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime;${LAMINA_CCACHE}")
   endif()
 endif()
 set(CMAKE_CXX_EXTENSIONS OFF)

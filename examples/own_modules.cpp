@@ -43,7 +43,9 @@ class GroupNorm : public Layer<GroupNorm<Scalar>, Scalar> {
   }
 
   Members<Scalar> members() override { return {{"weight", weight}, {"bias", bias}}; }
-  std::string name() const override { return text("GroupNorm(", groups_, ", ", weight.value.numel(), ")"); }
+  Fields fields() const override {
+    return Fields("GroupNorm").argument("groups", groups_).argument("channels", weight.value.numel());
+  }
   Shape output_shape(const Shape& x) const override {
     require<ShapeError>(x.rank() == 4 && x[1] == weight.value.numel(), *this, ": expected [N, ", weight.value.numel(),
                         ", H, W], got shape ", x);

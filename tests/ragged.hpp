@@ -22,7 +22,7 @@ class Ragged : public Block<Ragged<L, Scalar>, Scalar> {
     return run(layer_, std::move(x));
   }
   Members<Scalar> members() override { return {{"", layer_}}; }
-  std::string name() const override { return "Ragged " + layer_.name(); }
+  Fields fields() const override { return Fields("Ragged").remark(layer_.name()); }
 
  private:
   L layer_;

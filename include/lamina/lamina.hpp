@@ -135,5 +135,9 @@
 #include "lamina/train/retrieval.hpp"
 #include "lamina/train/segmentation.hpp"
 
+#ifdef LAMINA_COMPILED
+#include "lamina/compiled/extern.hpp"
+#endif
+
 // clang-format off: and this the last
 #include "lamina/core/detail/macros_restore.inc"

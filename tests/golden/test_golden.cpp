@@ -19,7 +19,6 @@ class Flawed : public Layer<Flawed, double> {
   explicit Flawed(Flaw f) : flaw(f) {}
   Linear<double> linear{5, 4};
   Flaw flaw;
-  std::string name() const override { return "Flawed()"; }
   Shape output_shape(const Shape& input) const override { return linear.output_shape(input); }
   Members<double> members() override { return {{"", &linear}}; }
   Index multiply_adds(const Shape&) const override { return 0; }

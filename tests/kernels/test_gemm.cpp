@@ -90,7 +90,7 @@ void check(Index m, Index n, Index k) {
           break;
         case 4:
           gemm(m, n, k, a.view, b.view, out, Store::assign,
-               Chain{RowBias<T>{scale.data()}, Activation{[](Pack v) { return max(v, T(0)); }}});
+               Chain{RowBias<T>{scale.data()}, kernels::Activation{[](Pack v) { return max(v, T(0)); }}});
           for (Index i = 0; i < m; ++i)
             for (Index j = 0; j < n; ++j) expected(i, j) = relu(expected(i, j) + static_cast<double>(scale(i)));
           break;

@@ -24,7 +24,7 @@ namespace {
 class Probe : public Layer<Probe, float> {
  public:
   Probe(std::string label, std::vector<std::string>& log) : label_(std::move(label)), log_(&log) {}
-  std::string name() const override { return "Probe(" + label_ + ")"; }
+  Fields fields() const override { return Fields("Probe").argument("label", label_); }
 
  private:
   Tensor<float> do_infer(Tensor<float> x) const override { return x; }

@@ -1,9 +1,9 @@
 #include <doctest/doctest.h>
 
-#include "lamina/testing/conformance.hpp"
 #include "lamina/nn/container.hpp"
 #include "lamina/nn/identity.hpp"
 #include "lamina/nn/relu.hpp"
+#include "lamina/testing/conformance.hpp"
 
 using namespace lamina;
 
@@ -29,7 +29,6 @@ class Square : public Layer<Square, double> {
   explicit Square(Flaw f) : scale(Tensor<double>({1}, {1.5})), flaw(f) {}
   Parameter<double> scale;
   Flaw flaw;
-  std::string name() const override { return "Square()"; }
   Shape output_shape(const Shape& input) const override { return flaw == Flaw::shape ? input.batch(1) : input; }
   Members<double> members() override { return {{"scale", &scale}}; }
   Index multiply_adds(const Shape&) const override { return 0; }

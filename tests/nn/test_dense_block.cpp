@@ -1,10 +1,10 @@
 #include <doctest/doctest.h>
 
-#include "lamina/testing/conformance.hpp"
 #include "lamina/nn/concat.hpp"
 #include "lamina/nn/dense_block.hpp"
 #include "lamina/nn/identity.hpp"
 #include "lamina/nn/summary.hpp"
+#include "lamina/testing/conformance.hpp"
 
 using namespace lamina;
 
@@ -109,7 +109,12 @@ TEST_CASE("dense blocks name themselves, their layers and what is wrong") {
   CHECK(DenseBlock(64, 6).name() == "DenseBlock(64, 6)");
   CHECK(DenseBlock(4, 2, {.growth = 3, .bottleneck = 0, .bias = true, .dropout = 0.2}).name() ==
         "DenseBlock(4, 2, growth=3, bottleneck=0, bias=true, dropout=0.2)");
-  CHECK(summary(DenseBlock(4, 2), {1, 4, 8, 8}).find("DenseBlock(4, 2)") != std::string::npos);
+  const std::string table = summary(DenseBlock(4, 2), {1, 4, 8, 8});
+  for (const std::string row : {"DenseBlock ", "denselayer2.norm1  BatchNorm2d(36) ", "denselayer2.relu1 ",
+                                "denselayer2.conv1  Conv2d(36, 128, 1, bias=false) ", "Cat(1) "}) {
+    CAPTURE(row);
+    CHECK(table.find(row) != std::string::npos);
+  }
   CHECK_THROWS_WITH_AS(DenseBlock(4, 0), "DenseBlock(4, 0): needs at least 1 channel and 1 layer", ValueError);
   CHECK_THROWS_WITH_AS(DenseBlock(4, 1, {.growth = 0}), "DenseBlock(4, 1, growth=0): growth must be at least 1, got 0",
                        ValueError);
@@ -117,8 +122,9 @@ TEST_CASE("dense blocks name themselves, their layers and what is wrong") {
                        "DenseBlock(4, 1): expected an input [N, 4, H, W], got shape [1, 3, 2, 2]", ShapeError);
   Tape tape;
   DenseBlock block(4, 1);
-  CHECK_THROWS_WITH_AS(block.forward(Tensor<float>::ones({1, 4, 1, 1}), tape),
-                       "DenseBlock(4, 1): expected more than 1 value per channel when training, got shape [1, 4, 1, 1]",
-                       ShapeError);
+  CHECK_THROWS_WITH_AS(
+      block.forward(Tensor<float>::ones({1, 4, 1, 1}), tape),
+      "denselayer1.norm1: BatchNorm2d(4): expected more than 1 value per channel when training, got shape [1, 4, 1, 1]",
+      ShapeError);
   CHECK(tape.empty());
 }

@@ -4,7 +4,9 @@
 #include <utility>
 
 #include "lamina/nn/batch_norm.hpp"
+#include "lamina/nn/cat.hpp"
 #include "lamina/nn/checkpoint.hpp"
+#include "lamina/nn/concat.hpp"
 #include "lamina/nn/conv2d.hpp"
 #include "lamina/nn/dot.hpp"
 #include "lamina/nn/dropout.hpp"
@@ -17,6 +19,7 @@
 #include "lamina/nn/sum.hpp"
 #include "lamina/nn/summary.hpp"
 #include "lamina/nn/tanh.hpp"
+#include "lamina/nn/visit_inputs.hpp"
 #include "lamina/testing/conformance.hpp"
 
 using namespace lamina;
@@ -176,4 +179,89 @@ TEST_CASE("Checkpoint runs a module again instead of saving it") {
   };
   CHECK(saved(deep) > 2);
   CHECK(saved(light) < 0.5);
+}
+
+namespace {
+/// The convolution's saved input, if any: bytes that a forward of net leaves behind, in multiples of its input.
+double saved_inputs(Sequential<float> net) {
+  const auto x = Random(3).normal({8, 16, 16, 16});
+  Tape tape;
+  release_cached_storage();  // so that blocks have the sizes that are asked for
+  const std::size_t before = storage_statistics().bytes_in_use;
+  const auto y = net.forward(x, tape);
+  return static_cast<double>(storage_statistics().bytes_in_use - before) / static_cast<double>(x.numel() * 4) - 1;
+}
+}  // namespace
+
+TEST_CASE("What a Checkpoint gives is computed again, not saved, for the layer that would save it") {
+  const Sequential<float> cheap{BatchNorm2d(16), ReLU()};
+  const Conv2d convolution(16, 16, 1);
+  CHECK(saved_inputs({Child<float>(cheap), Child<float>(convolution)}) > 0.9);
+  CHECK(saved_inputs({Child<float>(Checkpoint(cheap)), Child<float>(convolution)}) < 0.2);
+
+  // Of several layers that see it, each gets it; one that works in place does not change it.
+  const Sequential<double> inner{Linear<double>(4, 6), Tanh<double>()};
+  const auto net = [](auto first) {
+    return Sequential<double>{
+        first, Sum<double>{Linear<double>(6, 5), Sequential<double>{SiLU<double>(), Linear<double>(6, 5)},
+                           Sequential<double>{Dropout<double>(0.4), Linear<double>(6, 5)}}};
+  };
+  manual_seed(3);
+  Sequential<double> plain = net(inner);
+  Sequential<double> spared = net(Checkpoint(inner));
+  load_state_dict(spared, state_dict(plain));
+  const auto x = Random(1).normal<double>({7, 4}), dy = Random(2).normal<double>({7, 5});
+  Tape tape(5), other(5);
+  CHECK(plain.forward(x, tape) == spared.forward(x, other));
+  CHECK(plain.backward(dy, tape) == spared.backward(dy, other));
+  CHECK(other.empty());
+  const auto expected = parameters(plain), found = parameters(spared);
+  for (std::size_t i = 0; i < expected.size(); ++i) CHECK(expected[i].parameter->grad == found[i].parameter->grad);
+}
+
+namespace {
+/// A join that a norm, another join, a Checkpoint and a convolution see.
+class Joined : public Block<Joined, double> {
+ public:
+  Cat<double> cat;
+  BatchNorm2d<double> norm{5};
+  Checkpoint<double> again{Sequential<double>{BatchNorm2d<double>(7), ReLU<double>()}};
+  Conv2d<double> whole{5, 2, 1}, last{7, 3, 1};
+  Add<double> add;
+
+  explicit Joined(bool whole_first) : whole_first_(whole_first) {}
+
+  Members<double> members() override { return {{"norm", norm}, {"again", again}, {"whole", whole}, {"last", last}}; }
+  Value<double> flow(Flow<double>& run, Value<double> a, Value<double> b) const {
+    const Value<double> joined = run(cat, a, b);
+    Value<double> y = whole_first_ ? run(whole, joined) : Value<double>();
+    const Value<double> normal = run(norm, joined);
+    if (!whole_first_) y = run(whole, joined);
+    return run(cat, run(last, run(again, run(cat, joined, y))), normal);
+  }
+
+ private:
+  bool whole_first_;
+};
+}  // namespace
+
+TEST_CASE("A join is the same in parts and as a whole") {
+  const auto a = Random(1).normal<double>({2, 2, 3, 4}), b = Random(2).normal<double>({2, 3, 3, 4});
+  const auto dy = Random(3).normal<double>({2, 8, 3, 4});
+  Joined parts(false), whole(true);
+  load_state_dict(whole, state_dict(parts));
+  Tape tape, other;
+  const Tensor<double> y = parts.forward(a, b, tape);
+  CHECK(y == whole.forward(a, b, other));
+  const auto dx = parts.backward(Few<Tensor<double>>(dy), tape),
+             expected = whole.backward(Few<Tensor<double>>(dy), other);
+  for (std::size_t i = 0; i < 2; ++i) CHECK(testing::worst_difference(dx[i], expected[i]).error < 1e-12);
+  CHECK(parts.infer(Values<double>(a, b))[0] == whole.infer(Values<double>(a, b))[0]);
+  // A visitor sees it as a whole, and so does the norm then.
+  Index channels = 0;
+  const Sequential<double> net{Concat<double>{Identity<double>(), Identity<double>()}, BatchNorm2d<double>(4)};
+  const auto shown =
+      visit_inputs<BatchNorm2d<double>>(net, a, [&](const auto&, const Tensor<double>& x) { channels = x.dim(1); });
+  CHECK(channels == 4);
+  CHECK(shown == net.infer(a));
 }

@@ -18,7 +18,6 @@ namespace {
 class Sloppy : public Layer<Sloppy, float> {
  public:
   Sloppy(int pushes, int pops) : pushes_(pushes), pops_(pops) {}
-  std::string name() const override { return "Sloppy()"; }
 
  private:
   Tensor<float> do_infer(Tensor<float> x) const override { return x; }
@@ -37,7 +36,6 @@ class Sloppy : public Layer<Sloppy, float> {
 class Faulty : public Layer<Faulty, float> {
  public:
   explicit Faulty(bool in_forward) : in_forward_(in_forward) {}
-  std::string name() const override { return "Faulty()"; }
 
  private:
   Tensor<float> do_infer(Tensor<float> x) const override { return x; }
@@ -54,7 +52,6 @@ class Faulty : public Layer<Faulty, float> {
 class Probe : public Layer<Probe, float> {
  public:
   explicit Probe(std::vector<int>* log) : log_(log) {}
-  std::string name() const override { return "Probe()"; }
   Shape output_shape(const Shape& input) const override { return input; }
   Members<float> members() override { return {}; }
   Index multiply_adds(const Shape&) const override { return 0; }

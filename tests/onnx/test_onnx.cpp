@@ -62,9 +62,6 @@ Sequential<float> small_net() {
 
 /// A layer that nobody knows.
 class Unknown : public Layer<Unknown, float> {
- public:
-  std::string name() const override { return "Unknown()"; }
-
  private:
   Tensor<float> do_infer(Tensor<float> x) const override { return x; }
   Tensor<float> do_forward(Tensor<float> x, Tape&) override { return x; }

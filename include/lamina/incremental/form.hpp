@@ -160,7 +160,10 @@ class Incremental {
       step.form.template emplace<Ring>(*masked, images_);
     } else if (const auto* conv = node.template as<Conv2d<Scalar>>()) {
       check(Convolution::takes(*conv));
-      step.form.template emplace<Convolution>(*conv);
+      // Depthwise, a pixel's sums begin with the bias, as no product's do; there the layer itself runs.
+      const bool depthwise =
+          conv->options().groups == conv->in_channels() && conv->in_channels() == conv->out_channels();
+      if (!depthwise) step.form.template emplace<Convolution>(*conv);
     } else if (node.layer->locality() == Locality::image) {
       const auto* cat = node.template as<Cat<Scalar>>();
       const auto* narrow = node.template as<Narrow<Scalar>>();

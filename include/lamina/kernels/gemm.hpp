@@ -611,6 +611,13 @@ void gemm(Index m, Index n, Index k, const Operand<T>& a, const Operand<T>& b, T
   gemm(m, n, k, a, b, MatrixView<T>{c, n, 1}, store, epilogue);
 }
 
+/// As gemm, with every sum in the order of k from what is in c (or zero) on, whatever the sizes: the bits of a result
+/// do not depend on m and n.
+template <class T>
+void gemm_in_order(Index m, Index n, Index k, const Operand<T>& a, const Operand<T>& b, T* c, Store store) {
+  if (m > 0 && n > 0) detail::Product<T>{m, n, k, a, b, {c, n, 1}, store}.by_panels();
+}
+
 /// The right operand of many products, once and for all in the panels that they read. (The left operand is read as it
 /// is; nothing is gained by packing it.)
 template <class T>

@@ -18,6 +18,24 @@ struct ChannelShape {
   Index count() const { return samples * length; }  ///< values of one channel
 };
 
+/// Neighbouring channels of a tensor [samples, channels, length]: the first one in the first sample, and the distance
+/// of samples.
+template <class T>
+struct Channels {
+  T* first;
+  Index stride;
+};
+
+/// Some of the channels of a tensor, in a tensor of their own, with the gradient for it; or all of them.
+template <class T>
+struct ChannelPart {
+  Index channels;
+  const T* x;
+  T* dx = nullptr;
+};
+template <class T>
+using ChannelParts = std::vector<ChannelPart<T>>;
+
 /// How batch norm maps a value: y = f((x - mean) * scale + shift), where f is an activation, and each pointer has one
 /// value for each channel.
 template <class T, class Activation>
@@ -53,17 +71,32 @@ class ChannelBlock {
   using Parameters = std::array<Pack, max_slots>;
   using Values = std::array<double, max_slots* static_cast<std::size_t>(width)>;
 
-  /// f(block) for all channels, in parallel.
+  /// f(block) for all channels, in parallel. A block is of one part.
   template <class F>
-  static void for_each(const ChannelShape& s, F f) {
+  static void for_each(const ChannelShape& s, const ChannelParts<T>& parts, F f) {
     constexpr auto slots = static_cast<Index>(max_slots);
     const Index size = s.length == 1 ? slots * width : std::clamp<Index>(256 / std::max<Index>(1, s.length), 1, slots);
-    parallel_for(0, (s.channels + size - 1) / size, (1 << 15) / std::max<Index>(1, size * s.count()),
+    std::vector<ChannelBlock> blocks;
+    Index before = 0;
+    for (const auto& part : parts) {
+      for (Index i = 0; i < part.channels; i += size)
+        blocks.push_back(ChannelBlock(s, before + i, std::min(size, part.channels - i), part, i));
+      before += part.channels;
+    }
+    parallel_for(0, static_cast<Index>(blocks.size()), (1 << 15) / std::max<Index>(1, size * s.count()),
                  [&](Index first, Index last) {
-                   for (Index i = first; i < last; ++i)
-                     f(ChannelBlock(s, i * size, std::min(size, s.channels - i * size)));
+                   for (Index i = first; i < last; ++i) f(blocks[static_cast<std::size_t>(i)]);
                  });
   }
+
+  /// This block in a tensor of all channels; in the part's; and in the gradient for that.
+  template <class U>
+  Channels<U> of(U* all) const {
+    return {all + first_ * s_.length, s_.channels * s_.length};
+  }
+  Channels<const T> x() const { return in_part(part_.x); }
+  Channels<T> dx() const { return in_part(part_.dx); }
+  bool wants_dx() const { return part_.dx; }
 
   Index first() const { return first_; }
   std::size_t channels() const { return static_cast<std::size_t>(channels_); }
@@ -92,24 +125,24 @@ class ChannelBlock {
         f(Piece{begin, std::min(s_.samples, begin + samples), offset, std::min(size, s_.length - offset)});
   }
 
-  /// The sums over a piece of f(slot)(load), N vectors, for every channel; load(p) is the vector of the tensor p at the
-  /// present position.
+  /// The sums over a piece of f(slot)(load), N vectors, for every channel; load(x) is the vector of the channels x at
+  /// the present position.
   template <std::size_t N, class F>
   std::array<Values, N> sums(const Piece& piece, F f) const {
     std::array<std::array<Pack, N>, max_slots> totals;
     for (auto& total : totals) total.fill(Pack(T(0)));
     for (Index i = piece.begin; i < piece.end; ++i)
       for (Index k = 0; k < slots(); ++k) {
-        const Index at = position(i, k) + piece.offset;
+        const auto at = [i, from = start(k) + piece.offset](const auto& x) { return x.first + i * x.stride + from; };
         const auto terms = f(static_cast<std::size_t>(k));
         auto& total = totals[static_cast<std::size_t>(k)];
         if (!features())
-          add<T, N>(total,
-                    sum_run<N, T>(piece.n, [&](auto load) { return terms([&](const T* p) { return load(p + at); }); }));
+          add<T, N>(total, sum_run<N, T>(piece.n,
+                                         [&](auto load) { return terms([&](const auto& x) { return load(at(x)); }); }));
         else if (lanes(k) == width)
-          add<T, N>(total, terms([&](const T* p) { return Pack::load(p + at); }));
+          add<T, N>(total, terms([&](const auto& x) { return Pack::load(at(x)); }));
         else
-          add<T, N>(total, terms([&](const T* p) { return Pack::load(p + at, lanes(k)); }));
+          add<T, N>(total, terms([&](const auto& x) { return Pack::load(at(x), lanes(k)); }));
       }
     std::array<Values, N> result;
     for (std::size_t n = 0; n < N; ++n)
@@ -122,32 +155,37 @@ class ChannelBlock {
   /// y = f(slot)(load) for all values; y may be one of the tensors. From the last sample to the first: what was read
   /// last is still in the cache, even where not all is.
   template <class F>
-  void map(T* y, F f) const {
+  void map(const Channels<T>& y, F f) const {
     for (Index i = s_.samples; i-- > 0;)
       for (Index k = 0; k < slots(); ++k) {
-        const Index at = position(i, k);
+        const auto at = [i, from = start(k)](const auto& x) { return x.first + i * x.stride + from; };
         const auto value = f(static_cast<std::size_t>(k));
         if (!features())
-          map_run(s_.length, y + at, [&](auto load) { return value([&](const T* p) { return load(p + at); }); });
+          map_run(s_.length, at(y), [&](auto load) { return value([&](const auto& x) { return load(at(x)); }); });
         else if (lanes(k) == width)
-          value([&](const T* p) { return Pack::load(p + at); }).store(y + at);
+          value([&](const auto& x) { return Pack::load(at(x)); }).store(at(y));
         else
-          value([&](const T* p) { return Pack::load(p + at, lanes(k)); }).store(y + at, lanes(k));
+          value([&](const auto& x) { return Pack::load(at(x), lanes(k)); }).store(at(y), lanes(k));
       }
   }
 
  private:
-  ChannelBlock(const ChannelShape& s, Index first, Index channels) : s_(s), first_(first), channels_(channels) {}
+  ChannelBlock(const ChannelShape& s, Index first, Index channels, const ChannelPart<T>& part, Index first_in_part)
+      : s_(s), first_(first), channels_(channels), part_(part), first_in_part_(first_in_part) {}
 
   bool features() const { return s_.length == 1; }
   Index slots() const { return features() ? (channels_ + width - 1) / width : channels_; }
   Index lanes(Index slot) const { return std::min(width, channels_ - slot * width); }
-  Index position(Index sample, Index slot) const {
-    return (sample * s_.channels + first_) * s_.length + slot * (features() ? width : s_.length);
+  Index start(Index slot) const { return slot * (features() ? width : s_.length); }
+  template <class U>
+  Channels<U> in_part(U* p) const {
+    return {p + first_in_part_ * s_.length, part_.channels * s_.length};
   }
 
   ChannelShape s_;
   Index first_, channels_;
+  ChannelPart<T> part_;
+  Index first_in_part_;
 };
 
 /// Calls f(c, mean, biased variance) for every channel of a block. Reads x once: each piece is summed around the mean
@@ -155,7 +193,8 @@ class ChannelBlock {
 /// What a piece's distance to that center costs in precision is at most its share in the variance: as good as two
 /// passes.
 template <class T, class F>
-void channel_moments(const ChannelBlock<T>& block, const T* x, F f) {
+void channel_moments(const ChannelBlock<T>& block, F f) {
+  const Channels<const T> x = block.x();
   typename ChannelBlock<T>::Values mean, squares;  // squares: the sum of (x - mean)^2
   std::array<T, std::tuple_size_v<decltype(mean)>> centers;
   double count = 0;
@@ -211,24 +250,25 @@ auto normalizations(const ChannelBlock<T>& block, const ChannelMap<T, Activation
 
 }  // namespace detail
 
-/// y = map(x), sample by sample; y may be x.
+/// y = map(x), sample by sample; the samples of y lie y_stride apart. y may be x.
 template <class T, class Activation>
-void normalize_channels(const ChannelShape& s, const T* x, const ChannelMap<T, Activation>& map, T* y) {
+void normalize_channels(const ChannelShape& s, const T* x, const ChannelMap<T, Activation>& map, T* y, Index y_stride) {
   const bool features = s.length == 1;
-  const Index run = features ? s.channels : s.length, runs = features ? s.samples : s.samples * s.channels;
-  parallel_for(0, runs, (1 << 15) / std::max<Index>(1, run), [&](Index first, Index last) {
+  const Index run = features ? s.channels : s.length, runs = features ? 1 : s.channels;  // of a sample
+  parallel_for(0, s.samples * runs, (1 << 15) / std::max<Index>(1, run), [&](Index first, Index last) {
     for (Index i = first; i < last; ++i) {
+      const Index c = i % runs;
       const T* const in = x + i * run;
+      T* const out = y + i / runs * y_stride + c * run;
       const auto at = [&](auto parameter) {
         return detail::Normalization<T, Activation>{parameter(map.mean), parameter(map.scale), parameter(map.shift),
                                                     map.f};
       };
       if (features)
-        map_run(run, y + i * run, [&](auto load) { return at(load).value(load(in)); });
+        map_run(run, out, [&](auto load) { return at(load).value(load(in)); });
       else
-        map_run(run, y + i * run, [in, n = at([c = i % s.channels](const T* p) {
-                                         return simd::Pack<T>(p[c]);
-                                       })](auto load) { return n.value(load(in)); });
+        map_run(run, out,
+                [in, n = at([c](const T* p) { return simd::Pack<T>(p[c]); })](auto load) { return n.value(load(in)); });
     }
   });
 }
@@ -237,35 +277,26 @@ void normalize_channels(const ChannelShape& s, const T* x, const ChannelMap<T, A
 /// moments has written the map's values for c. A channel is read from memory once, if it fits into the cache. Channels
 /// run in parallel; y may be x.
 template <class T, class Activation, class F>
-void batch_norm(const ChannelShape& s, const T* x, const ChannelMap<T, Activation>& map, F moments, T* y) {
-  detail::ChannelBlock<T>::for_each(s, [&](const detail::ChannelBlock<T>& block) {
-    detail::channel_moments(block, x, moments);
-    block.map(y, [x, slots = detail::normalizations(block, map)](std::size_t k) {
+void batch_norm(const ChannelShape& s, const ChannelParts<T>& x, const ChannelMap<T, Activation>& map, F moments,
+                T* y) {
+  detail::ChannelBlock<T>::for_each(s, x, [&](const detail::ChannelBlock<T>& block) {
+    detail::channel_moments(block, moments);
+    block.map(block.of(y), [x = block.x(), slots = detail::normalizations(block, map)](std::size_t k) {
       return [x, n = slots(k)](auto load) { return n.value(load(x)); };
     });
   });
 }
 
-/// Mean and (biased) variance of every channel of x alone.
-template <class T>
-void channel_moments(const ChannelShape& s, const T* x, double* mean, double* variance) {
-  detail::ChannelBlock<T>::for_each(s, [&](const detail::ChannelBlock<T>& block) {
-    detail::channel_moments(block, x, [=](Index c, double m, double v) {
-      mean[c] = m;
-      variance[c] = v;
-    });
-  });
-}
-
-/// The backward of batch_norm, with g = dy f'(...): sums(c, sum g, sum g (x - mean)) for every channel c, then, unless
-/// dx is null, dx = g * scale - (x - mean) * slope - offset, where sums has written slope and offset [channels] for c.
-/// dx may be dy or x.
+/// The backward of batch_norm, with g = dy f'(...): sums(c, sum g, sum g (x - mean)) for every channel c, then, into
+/// those parts' dx that are not null, dx = g * scale - (x - mean) * slope - offset, where sums has written slope and
+/// offset [channels] for c. dx may be dy, if there is one part, or x.
 template <class T, class Activation, class F>
-void batch_norm_backward(const ChannelShape& s, const T* x, const T* dy, const ChannelMap<T, Activation>& map, F sums,
-                         const T* slope, const T* offset, T* dx) {
+void batch_norm_backward(const ChannelShape& s, const ChannelParts<T>& parts, const T* gradient,
+                         const ChannelMap<T, Activation>& map, F sums, const T* slope, const T* offset) {
   using Block = detail::ChannelBlock<T>;
-  Block::for_each(s, [&](const Block& block) {
+  Block::for_each(s, parts, [&](const Block& block) {
     const auto slots = detail::normalizations(block, map);
+    const Channels<const T> x = block.x(), dy = block.of(gradient);
     std::array<typename Block::Values, 2> totals;
     for (auto& total : totals) std::fill_n(total.begin(), block.channels(), 0.0);
     block.for_each_piece([&](const auto& piece) {
@@ -280,8 +311,8 @@ void batch_norm_backward(const ChannelShape& s, const T* x, const T* dy, const C
     });
     for (std::size_t c = 0; c < block.channels(); ++c)
       sums(block.first() + static_cast<Index>(c), totals[0][c], totals[1][c]);
-    if (!dx) return;
-    block.map(dx, [&, slopes = block.parameters(slope), offsets = block.parameters(offset)](std::size_t k) {
+    if (!block.wants_dx()) return;
+    block.map(block.dx(), [&, slopes = block.parameters(slope), offsets = block.parameters(offset)](std::size_t k) {
       return [x, dy, n = slots(k), tilt = slopes[k], rest = offsets[k]](auto load) {
         const auto v = load(x), g = n.gradient(v, load(dy));
         return g * n.scale - (v - n.mean) * tilt - rest;

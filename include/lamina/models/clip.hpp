@@ -63,7 +63,6 @@ class FirstToken : public JointLayer<FirstToken<Scalar>, Scalar> {
   Few<Shape> output_shapes(const Values<Scalar>& x) const override {
     return Shape{sequences(x).size(), x[0].shape()[-1]};
   }
-  std::string name() const override { return "FirstToken()"; }
 
  private:
   Sequences sequences(const Values<Scalar>& x) const {

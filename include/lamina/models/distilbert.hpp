@@ -85,9 +85,12 @@ class DistilBert : public Block<DistilBert<Scalar>, Scalar> {
       result.push_back({"transformer.layer." + std::to_string(i), blocks[i]});
     return result;
   }
-  std::string name() const override {
-    return text("DistilBert(", options_.layers, " layers, ", options_.features, ", ", options_.heads, ", ",
-                options_.hidden, ")");
+  Fields fields() const override {
+    return Fields("DistilBert")
+        .field("layers", options_.layers, text(options_.layers, " layers"))
+        .argument("features", options_.features)
+        .argument("heads", options_.heads)
+        .argument("hidden", options_.hidden);
   }
 
  private:

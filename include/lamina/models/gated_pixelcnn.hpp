@@ -73,10 +73,12 @@ class GatedStack : public Block<GatedStack<Scalar>, Scalar> {
     return result;
   }
 
-  std::string name() const override {
-    std::string out = text("GatedStack(", options_.channels, ", ", options_.hidden, ", blocks=", options_.blocks);
-    if (options_.classes > 0) out += text(", classes=", options_.classes);
-    return out + ")";
+  Fields fields() const override {
+    return Fields("GatedStack")
+        .argument("channels", options_.channels)
+        .argument("hidden", options_.hidden)
+        .option("blocks", options_.blocks)
+        .option("classes", options_.classes, 0);
   }
 
   Value<Scalar> flow(Flow<Scalar>& run, Value<Scalar> x) const {

@@ -117,9 +117,11 @@ class GoogLeNet : public Block<GoogLeNet<Scalar>, Scalar> {
     result.push_back({"", head_});
     return result;
   }
-  std::string name() const override {
-    return text("GoogLeNet(", options_.in_channels, ", ", options_.classes,
-                options_.auxiliary ? ", auxiliary=true)" : ")");
+  Fields fields() const override {
+    return Fields("GoogLeNet")
+        .argument("in_channels", options_.in_channels)
+        .argument("classes", options_.classes)
+        .option("auxiliary", options_.auxiliary, false);
   }
 
  private:

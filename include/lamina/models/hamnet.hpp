@@ -52,7 +52,7 @@ class PadToAligned : public Layer<PadToAligned<Scalar>, Scalar> {
     const Size2 size = aligned_size(detail::size_of(input), stride_);
     return input.with(2, size.h).with(3, size.w);
   }
-  std::string name() const override { return text("PadToAligned(", stride_, ")"); }
+  Fields fields() const override { return Fields("PadToAligned").argument("stride", stride_); }
 
  private:
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
@@ -90,9 +90,8 @@ class BackToImages : public JointLayer<BackToImages<Scalar>, Scalar> {
     detail::check_interpolated(*this, images);
     return coarse.with(2, images[2]).with(3, images[3]);
   }
-  std::string name() const override {
-    const std::string padding = stride_ > 1 ? text(", stride=", stride_) : "";
-    return text("BackToImages(", detail::interpolation(options_), padding, ")");
+  Fields fields() const override {
+    return detail::add_fields(Fields("BackToImages"), options_).option("stride", stride_, 1);
   }
 
   const InterpolateOptions& options() const { return options_; }
@@ -139,10 +138,7 @@ class AtInputSize : public Block<AtInputSize<Scalar>, Scalar> {
     return run(back_, std::move(coarse), std::move(x));
   }
   Members<Scalar> members() override { return {{"", pad_}, {"", net}, {"", back_}}; }
-  std::string name() const override {
-    const std::string back = back_.name();
-    return "AtInputSize" + back.substr(back.find('('));
-  }
+  Fields fields() const override { return back_.fields().as("AtInputSize"); }
 
   /// The images as the net sees them.
   Tensor<Scalar> padded(Tensor<Scalar> x) const { return pad_.infer(std::move(x)); }

@@ -28,7 +28,7 @@ class AdaptiveAvgPool2d : public detail::AveragePool<AdaptiveAvgPool2d<Scalar>, 
     detail::require_images(*this, input);
     return {input[0], input[1], size_.h == -1 ? input[2] : size_.h, size_.w == -1 ? input[3] : size_.w};
   }
-  std::string name() const override { return text("AdaptiveAvgPool2d(", size_, ")"); }
+  Fields fields() const override { return Fields("AdaptiveAvgPool2d").argument("output_size", size_); }
 
   const Size2& output_size() const { return size_; }
 

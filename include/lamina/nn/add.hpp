@@ -22,7 +22,6 @@ class Add : public JointLayer<Add<Scalar>, Scalar> {
                         " and ", b);
     return kernels::broadcast_shape(a, b);
   }
-  std::string name() const override { return "Add()"; }
   Locality locality() const override { return Locality::element; }
 
  private:

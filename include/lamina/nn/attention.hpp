@@ -38,9 +38,11 @@ class ScaledDotProductAttention : public JointLayer<ScaledDotProductAttention<Sc
     sequences(x);
     return x[0].shape();
   }
-  std::string name() const override {
-    return text("ScaledDotProductAttention(", features_, ", ", heads_) +
-           (options_.dropout > 0 ? text(", dropout=", options_.dropout, ")") : ")");
+  Fields fields() const override {
+    return Fields("ScaledDotProductAttention")
+        .argument("features", features_)
+        .argument("heads", heads_)
+        .option("dropout", options_.dropout, 0);
   }
   Index multiply_adds_of(const Values<Scalar>& x) const override {
     const Sequences division = sequences(x);

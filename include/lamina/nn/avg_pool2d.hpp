@@ -38,11 +38,10 @@ class AvgPool2d : public detail::AveragePool<AvgPool2d<Scalar>, Scalar> {
   }
 
   Shape output_shape(const Shape& input) const override { return window_.output_shape(*this, input); }
-  std::string name() const override {
-    std::string out = text("AvgPool2d(", window_);
-    if (!count_include_pad_) out += ", count_include_pad=false";
-    if (divisor_override_) out += text(", divisor_override=", *divisor_override_);
-    return out + ")";
+  Fields fields() const override {
+    return window_.fields("AvgPool2d")
+        .option("count_include_pad", count_include_pad_, true)
+        .option("divisor_override", divisor_override_, std::nullopt);
   }
 
   const Size2& kernel_size() const { return window_.kernel; }

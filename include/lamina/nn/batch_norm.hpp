@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 #include <variant>
+#include <vector>
 
 #include "lamina/kernels/normalization.hpp"
 #include "lamina/nn/relu.hpp"
@@ -24,7 +25,7 @@ namespace detail {
 
 /// What BatchNorm1d and BatchNorm2d share: everything but the accepted ranks and the name.
 template <class Derived, class Scalar>
-class BatchNorm : public Layer<Derived, Scalar> {
+class BatchNorm : public Cloned<Derived, Scalar, Primitive<Scalar>> {
  public:
   Parameter<Scalar> weight;                  ///< [C], starts as ones; empty with {.affine = false}
   Parameter<Scalar> bias;                    ///< [C], starts as zeros; likewise
@@ -42,80 +43,27 @@ class BatchNorm : public Layer<Derived, Scalar> {
     return result;
   }
 
-  std::string name() const override {
-    const BatchNormOptions defaults;
-    std::string out = text(Derived::kind, "(", channels_);
-    if (options_.eps != defaults.eps) out += text(", eps=", options_.eps);
-    if (!options_.momentum)
-      out += ", momentum=none";
-    else if (options_.momentum != defaults.momentum)
-      out += text(", momentum=", *options_.momentum);
-    if (!options_.affine) out += ", affine=false";
-    if (!options_.track_running_stats) out += ", track_running_stats=false";
-    return out + ")";
+  Fields fields() const override {
+    const BatchNormOptions usual;
+    return Fields(Derived::kind)
+        .argument("num_features", channels_)
+        .option("eps", options_.eps, usual.eps)
+        .option("momentum", options_.momentum, usual.momentum)
+        .option("affine", options_.affine, true)
+        .option("track_running_stats", options_.track_running_stats, true);
+  }
+
+  Few<Shape> output_shapes(const Values<Scalar>& x) const override {
+    require(x.size() == 1, *this, ": takes one value, got ", x.size());
+    return this->output_shape(x[0].shape());
   }
 
   const BatchNormOptions& options() const { return options_; }
 
   bool applies(Activation activation) const override { return activation != Activation::none; }
+  Joins joins() const override { return Joins::inputs; }
   /// With running statistics; those of a batch are of all of it.
   Locality locality() const override { return options_.track_running_stats ? Locality::element : Locality::image; }
-
-  // The pieces of forward and backward, for a module that computes them together with something else (DenseBlock).
-
-  /// (c, mean, biased variance): moves channel c's running statistics towards those of a batch of `count` values to a
-  /// channel. For every channel once; or not, if it does not count.
-  auto tracking(Index count, bool counts = true) {
-    Scalar *means = nullptr, *variances = nullptr;
-    double share = 0;
-    if (options_.track_running_stats && counts) {
-      means = running_mean.data();
-      variances = running_var.data();
-      std::int64_t& batches = *num_batches_tracked.data();
-      detail::count_up(batches);
-      share = options_.momentum.value_or(1.0 / static_cast<double>(batches));
-    }
-    return [=, n = static_cast<double>(count)](Index c, double mean, double variance) {
-      if (!means) return;
-      const auto move = [share](Scalar& to, double value) {
-        to = static_cast<Scalar>((1 - share) * static_cast<double>(to) + share * value);
-      };
-      move(means[c], mean);
-      move(variances[c], variance * (n / (n - 1)));
-    };
-  }
-
-  /// [4, C]: for every channel the mean, the scale and the shift of y = (x - mean) * scale + shift, and
-  /// 1 / sqrt(variance + eps).
-  template <class M>
-  Tensor<Scalar> coefficients(const M* mean, const M* variance) const {
-    Tensor<Scalar> result({4, channels_});
-    for (Index c = 0; c < channels_; ++c) set(result.data(), c, mean[c], variance[c]);
-    return result;
-  }
-
-  /// Whether forward normalises by the running statistics, as infer does, and leaves them alone.
-  bool stands_still() const { return this->frozen() && options_.track_running_stats; }
-  /// The coefficients of the running statistics.
-  Tensor<Scalar> running_coefficients() const { return coefficients(running_mean.data(), running_var.data()); }
-
-  /// (c, sum of dy, sum of dy (x - mean)): adds to channel c's gradients of weight and bias, and writes slope and
-  /// offset of dx = dy * scale - (x - mean) * slope - offset to terms [2, C]; `count` values to a channel, from which
-  /// mean and deviation came. 0: they came from elsewhere and do not depend on x, slope and offset are 0.
-  auto gradient_terms(const Tensor<Scalar>& coefficients, Index count, Scalar* terms) {
-    const Scalar* const scale = coefficients.data() + channels_;
-    const Scalar* const inverse = scale + 2 * channels_;
-    Scalar* const weight_grad = options_.affine && weight.requires_grad ? weight.gradient().data() : nullptr;
-    Scalar* const bias_grad = options_.affine && bias.requires_grad ? bias.gradient().data() : nullptr;
-    const double share = count > 0 ? 1 / static_cast<double>(count) : 0;
-    return [=, offset = terms + channels_](Index c, double dy_sum, double product_sum) {
-      const double invd = static_cast<double>(inverse[c]), factor = static_cast<double>(scale[c]);
-      if (weight_grad) weight_grad[c] += static_cast<Scalar>(product_sum * invd);
-      if (bias_grad) bias_grad[c] += static_cast<Scalar>(dy_sum);
-      terms[c] = static_cast<Scalar>(factor * invd * invd * product_sum * share);
-      offset[c] = static_cast<Scalar>(factor * dy_sum * share);
-    };
-  }
 
  protected:
   BatchNorm(Index num_features, const BatchNormOptions& options) : channels_(num_features), options_(options) {
@@ -152,6 +100,48 @@ class BatchNorm : public Layer<Derived, Scalar> {
 
   kernels::ChannelShape sizes(const Shape& shape) const { return {shape[0], shape[1], shape.product(2, shape.rank())}; }
 
+  /// (c, mean, biased variance): moves channel c's running statistics towards those of a batch of `count` values to a
+  /// channel. For every channel once; or not, if it does not count.
+  auto tracking(Index count, bool counts = true) {
+    Scalar *means = nullptr, *variances = nullptr;
+    double share = 0;
+    if (options_.track_running_stats && counts) {
+      means = running_mean.data();
+      variances = running_var.data();
+      std::int64_t& batches = *num_batches_tracked.data();
+      detail::count_up(batches);
+      share = options_.momentum.value_or(1.0 / static_cast<double>(batches));
+    }
+    return [=, n = static_cast<double>(count)](Index c, double mean, double variance) {
+      if (!means) return;
+      const auto move = [share](Scalar& to, double value) {
+        to = static_cast<Scalar>((1 - share) * static_cast<double>(to) + share * value);
+      };
+      move(means[c], mean);
+      move(variances[c], variance * (n / (n - 1)));
+    };
+  }
+
+  /// Whether forward normalises by the running statistics, as infer does, and leaves them alone.
+  bool stands_still() const { return this->frozen() && options_.track_running_stats; }
+  /// (c, sum of dy, sum of dy (x - mean)): adds to channel c's gradients of weight and bias, and writes slope and
+  /// offset of dx = dy * scale - (x - mean) * slope - offset to terms [2, C]; `count` values to a channel, from which
+  /// mean and deviation came. 0: they came from elsewhere and do not depend on x, slope and offset are 0.
+  auto gradient_terms(const Tensor<Scalar>& coefficients, Index count, Scalar* terms) {
+    const Scalar* const scale = coefficients.data() + channels_;
+    const Scalar* const inverse = scale + 2 * channels_;
+    Scalar* const weight_grad = options_.affine && weight.requires_grad ? weight.gradient().data() : nullptr;
+    Scalar* const bias_grad = options_.affine && bias.requires_grad ? bias.gradient().data() : nullptr;
+    const double share = count > 0 ? 1 / static_cast<double>(count) : 0;
+    return [=, offset = terms + channels_](Index c, double dy_sum, double product_sum) {
+      const double invd = static_cast<double>(inverse[c]), factor = static_cast<double>(scale[c]);
+      if (weight_grad) weight_grad[c] += static_cast<Scalar>(product_sum * invd);
+      if (bias_grad) bias_grad[c] += static_cast<Scalar>(dy_sum);
+      terms[c] = static_cast<Scalar>(factor * invd * invd * product_sum * share);
+      offset[c] = static_cast<Scalar>(factor * dy_sum * share);
+    };
+  }
+
   /// The map of coefficients [4, C]: for every channel the mean, the scale and the shift of y = (x - mean) * scale +
   /// shift, and 1 / sqrt(variance + eps).
   template <class A>
@@ -170,17 +160,56 @@ class BatchNorm : public Layer<Derived, Scalar> {
     coefficients[3 * channels_ + c] = static_cast<Scalar>(inverse);
   }
 
-  /// y = the batch normalised by its own moments, activated; calls moments(c, mean, variance) for every channel.
-  /// Returns the coefficients.
+  /// The input in the parts in which it comes.
+  static Few<Tensor<Scalar>> parts_of(Value<Scalar> x) {
+    if (const Values<Scalar>* parts = x.parts()) return tensors_of(*parts);
+    return std::move(x.tensor);
+  }
+  /// y as what x has become.
+  static Value<Scalar> result_of(Tensor<Scalar> y, std::shared_ptr<const Sequences> sequences) {
+    Value<Scalar> result(std::move(y));
+    result.sequences = std::move(sequences);
+    return result;
+  }
+  static kernels::ChannelParts<Scalar> channels_of(const Few<Tensor<Scalar>>& x) {
+    kernels::ChannelParts<Scalar> parts;
+    for (std::size_t i = 0; i < x.size(); ++i) parts.push_back({x[i].dim(1), x[i].data()});
+    return parts;
+  }
+
+  /// y = x normalised by its own moments, activated; calls moments(c, mean, variance) for every channel. Returns the
+  /// coefficients.
   template <class F>
-  Tensor<Scalar> normalize_batch(const Tensor<Scalar>& x, const Applied& activation, F moments, Scalar* y) const {
-    const kernels::ChannelShape s = sizes(x.shape());
+  Tensor<Scalar> normalize_batch(const kernels::ChannelParts<Scalar>& x, const Applied& activation, F moments,
+                                 Tensor<Scalar>& y) const {
     Tensor<Scalar> result({4, channels_});
     const auto write = [&, out = result.data()](Index c, double mean, double variance) {
       set(out, c, mean, variance);
       moments(c, mean, variance);
     };
-    std::visit([&](const auto& f) { kernels::batch_norm(s, x.data(), map(result, f), write, y); }, activation);
+    std::visit([&](const auto& f) { kernels::batch_norm(sizes(y.shape()), x, map(result, f), write, y.data()); },
+               activation);
+    return result;
+  }
+  /// y = x normalised by the running statistics, activated. Returns the coefficients.
+  Tensor<Scalar> normalize_running(const kernels::ChannelParts<Scalar>& x, const Applied& activation,
+                                   Tensor<Scalar>& y) const {
+    Tensor<Scalar> result({4, channels_});
+    Scalar* const coefficients = result.data();
+    for (Index c = 0; c < channels_; ++c) set(coefficients, c, running_mean.data()[c], running_var.data()[c]);
+    const kernels::ChannelShape s = sizes(y.shape());
+    std::visit(
+        [&](const auto& f) {
+          Index first = 0;
+          for (const auto& part : x) {
+            auto own = map(result, f);
+            for (const Scalar** p : {&own.mean, &own.scale, &own.shift}) *p += first;
+            kernels::normalize_channels({s.samples, part.channels, s.length}, part.x, own, y.data() + first * s.length,
+                                        s.channels * s.length);
+            first += part.channels;
+          }
+        },
+        activation);
     return result;
   }
 
@@ -189,68 +218,60 @@ class BatchNorm : public Layer<Derived, Scalar> {
                         ": expected more than 1 value per channel when training, got shape ", shape);
   }
 
-  Tensor<Scalar> do_infer(Tensor<Scalar> x) const override { return do_infer_with(std::move(x), Activation::none); }
-  Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {
-    return do_forward_with(std::move(x), tape, Activation::none);
-  }
-
-  Tensor<Scalar> do_infer_with(Tensor<Scalar> x, Activation next) const override {
-    this->output_shape(x.shape());
-    const Applied activation = applied(next);
-    if (!options_.track_running_stats) {
-      check_batch(x.shape());
-      const Tensor<Scalar> in = x;
-      Tensor<Scalar> y(x.shape());
+  Values<Scalar> infer_values(Values<Scalar> x, Activation next) const override {
+    const Shape shape = output_shapes(x)[0];
+    if (!options_.track_running_stats) check_batch(shape);
+    auto sequences = x[0].sequences;
+    Few<Tensor<Scalar>> in = parts_of(std::move(x[0]));
+    const kernels::ChannelParts<Scalar> parts = channels_of(in);
+    Tensor<Scalar> y = in.size() == 1 && in[0].exclusive() ? std::move(in[0]) : Tensor<Scalar>(shape);
+    if (!options_.track_running_stats)
       normalize_batch(
-          in, activation, [](Index, double, double) {}, y.data());
-      return y;
-    }
-    if (x.empty()) return x;
-    const Scalar* const in = std::as_const(x).data();
-    Tensor<Scalar> y = x.exclusive() ? std::move(x) : Tensor<Scalar>(x.shape());
-    normalize_running(in, activation, y);
-    return y;
+          parts, applied(next), [](Index, double, double) {}, y);
+    else if (!y.empty())
+      normalize_running(parts, applied(next), y);
+    return result_of(std::move(y), std::move(sequences));
   }
 
-  /// y = x, of y's shape, normalised by the running statistics, activated. Returns the coefficients.
-  Tensor<Scalar> normalize_running(const Scalar* x, const Applied& activation, Tensor<Scalar>& y) const {
-    Tensor<Scalar> running = running_coefficients();
-    std::visit([&](const auto& f) { kernels::normalize_channels(sizes(y.shape()), x, map(running, f), y.data()); },
-               activation);
-    return running;
-  }
-
-  Tensor<Scalar> do_forward_with(Tensor<Scalar> x, Tape& tape, Activation next) override {
-    Tensor<Scalar> y(this->output_shape(x.shape()));
+  Values<Scalar> forward_values(Values<Scalar> x, Tape& tape, Activation next) override {
+    Tensor<Scalar> y(output_shapes(x)[0]);
     const bool still = stands_still();
-    if (!still) check_batch(x.shape());
+    if (!still) check_batch(y.shape());
+    auto sequences = x[0].sequences;
+    Few<Tensor<Scalar>> in = parts_of(std::move(x[0]));
     const Applied activation = applied(next);
     Tensor<Scalar> coefficients =
-        still ? normalize_running(std::as_const(x).data(), activation, y)
-              : normalize_batch(x, activation, tracking(sizes(x.shape()).count(), !tape.replays()), y.data());
-    tape.push(std::move(x), std::move(coefficients), activation, still);
-    return y;
+        still ? normalize_running(channels_of(in), activation, y)
+              : normalize_batch(channels_of(in), activation, tracking(sizes(y.shape()).count(), !tape.replays()), y);
+    tape.push(std::move(in), std::move(coefficients), activation, still);
+    return result_of(std::move(y), std::move(sequences));
   }
 
   /// With g = dy (times the activation's derivative), m values to a channel and n(x) = (x - mean) / deviation:
   ///   d bias = sum g, d weight = sum g n(x), dx = weight / deviation * (g - (d bias + n(x) * d weight) / m),
   /// or with statistics that stand still dx = weight / deviation * g.
-  Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad input_grad) override {
-    auto [x, coefficients, activation, still] = tape.pop<Tensor<Scalar>, Tensor<Scalar>, Applied, bool>();
-    if (x.empty()) return dy;
-    const kernels::ChannelShape s = sizes(x.shape());
-    const bool learns = options_.affine && (weight.requires_grad || bias.requires_grad);
-    if (input_grad == InputGrad::skip && !learns) return {};
+  Few<Tensor<Scalar>> backward_values(Few<Tensor<Scalar>> dy, Tape& tape, const Few<InputGrad>& needs) override {
+    auto [x, coefficients, activation, still] = tape.pop<Few<Tensor<Scalar>>, Tensor<Scalar>, Applied, bool>();
+    Tensor<Scalar> gradient = std::move(dy[0]);
+    const kernels::ChannelShape s = sizes(gradient.shape());
+    kernels::ChannelParts<Scalar> parts = channels_of(x);
+    const Scalar* const from = std::as_const(gradient).data();
+    Few<Tensor<Scalar>> dx;
+    bool wanted = options_.affine && (weight.requires_grad || bias.requires_grad);
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      dx.push_back({});
+      if (needs[i] == InputGrad::skip) continue;
+      wanted = true;
+      Tensor<Scalar>& reused = x.size() == 1 && gradient.exclusive() ? gradient : x[i];
+      dx[i] = reused.exclusive() ? std::move(reused) : Tensor<Scalar>(x[i].shape());
+      parts[i].dx = dx[i].data();
+    }
+    if (s.count() == 0 || !wanted) return dx;
     Tensor<Scalar> terms({2, channels_});
     const auto sums = gradient_terms(coefficients, still ? 0 : s.count(), terms.data());
-    const Scalar* const in = std::as_const(x).data();
-    const Scalar* const gradient = std::as_const(dy).data();
-    Tensor<Scalar> dx;
-    if (input_grad == InputGrad::compute)
-      dx = dy.exclusive() ? std::move(dy) : x.exclusive() ? std::move(x) : Tensor<Scalar>(dy.shape());
     std::visit(
         [&, &map_of = coefficients, slope = std::as_const(terms).data()](const auto& f) {
-          kernels::batch_norm_backward(s, in, gradient, map(map_of, f), sums, slope, slope + channels_, dx.data());
+          kernels::batch_norm_backward(s, parts, from, map(map_of, f), sums, slope, slope + channels_);
         },
         activation);
     return dx;

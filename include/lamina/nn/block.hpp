@@ -1,31 +1,11 @@
 #pragma once
 
-#include <cxxabi.h>
-
-#include <cstdlib>
-#include <memory>
-#include <string>
-#include <typeinfo>
 #include <utility>
 
 #include "lamina/nn/graph.hpp"
 #include "lamina/nn/module.hpp"
 
 namespace lamina {
-
-namespace detail {
-
-/// A type's name without namespaces and template arguments.
-inline std::string type_name_of(const std::type_info& type) {
-  const std::unique_ptr<char, void (*)(void*)> demangled(abi::__cxa_demangle(type.name(), nullptr, nullptr, nullptr),
-                                                         std::free);
-  std::string name = demangled ? demangled.get() : type.name();
-  name = name.substr(0, name.find('<'));
-  const std::size_t colon = name.rfind(':');
-  return colon == std::string::npos ? name : name.substr(colon + 1);
-}
-
-}  // namespace detail
 
 /// Base of a module that says how values flow through its children, once:
 ///
@@ -44,9 +24,10 @@ inline std::string type_name_of(const std::type_info& type) {
 ///     }
 ///   };
 ///
-/// infer, forward, backward, output_shape, summary and counts follow. `flow` takes the run and one, two or three
-/// values, or Values of any number; it may be overloaded. It gives a Value or Values. It only looks at values' shapes,
-/// and calls no module but through the run. Throws ValueError when it is given another number of values than it takes.
+/// infer, forward, backward, output_shape, summary and counts follow; a block with options says them in fields().
+/// `flow` takes the run and one, two or three values, or Values of any number; it may be overloaded. It gives a Value
+/// or Values. It only looks at values' shapes, and calls no module but through the run. Throws ValueError when it is
+/// given another number of values than it takes.
 template <class Derived, class Scalar = float>
 class Block : public detail::Cloned<Derived, Scalar, Module<Scalar>> {
  public:
@@ -61,8 +42,6 @@ class Block : public detail::Cloned<Derived, Scalar, Module<Scalar>> {
   }
 
   Index multiply_adds(const Shape& input) const override { return record(*this, input).multiply_adds(); }
-
-  std::string name() const override { return detail::type_name_of(typeid(Derived)) + "()"; }
 
  private:
   Values<Scalar> run(Flow<Scalar>& flow, Values<Scalar> inputs) const override {

@@ -31,7 +31,8 @@ class Cat : public JointLayer<Cat<Scalar>, Scalar> {
     }
     return first.with(axis, total);
   }
-  std::string name() const override { return text("Cat(", dim_, ")"); }
+  Fields fields() const override { return Fields("Cat").argument("dim", dim_); }
+  Joins joins() const override { return dim_ == 1 ? Joins::only : Joins::no; }
 
   /// Whether two shapes differ along the axis at most.
   bool fit(const Shape& a, const Shape& b) const {

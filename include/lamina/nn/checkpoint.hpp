@@ -9,7 +9,9 @@
 namespace lamina {
 
 /// A module that is run again in backward instead of being saved (Chen et al. 2016, "Training deep nets with sublinear
-/// memory cost"): between forward and backward the tape holds its inputs alone, for the price of a second forward.
+/// memory cost"): between forward and backward the tape holds its inputs alone, for the price of a second forward. That
+/// is also so for its results, where the layers that see them would save them: a cheap module before a convolution,
+/// such as a norm with its ReLU, leaves nothing behind.
 ///
 ///   Sequential net{Checkpoint(Sequential{Conv2d(3, 64, 3), ReLU(), Conv2d(64, 64, 3)}), ...};
 ///
@@ -29,7 +31,7 @@ class Checkpoint : public detail::Cloned<Checkpoint<Scalar>, Scalar, Primitive<S
   }
 
   Members<Scalar> members() override { return {{"", *module_}}; }
-  std::string name() const override { return text("Checkpoint(", *module_, ")"); }
+  Fields fields() const override { return Fields("Checkpoint").remark(module_->name()); }
   Shape output_shape(const Shape& input) const override { return module_->output_shape(input); }
   Index multiply_adds(const Shape& input) const override { return module_->multiply_adds(input); }
 
@@ -43,22 +45,50 @@ class Checkpoint : public detail::Cloned<Checkpoint<Scalar>, Scalar, Primitive<S
     detail::Inference<Scalar> flow;
     return flow.settled(flow.all(*module_, std::move(x)));
   }
+  Joins joins() const override { return Joins::inputs; }
   Values<Scalar> forward_values(Values<Scalar> x, Tape& tape, Activation) override {
     Tape scratch(tape.random());
     scratch.replays_ = tape.replays_;
+    x = detail::Training<Scalar>::own(std::move(x));
     Values<Scalar> y = detail::Training<Scalar>::forward(*module_, x, scratch);
-    tape.push(std::move(x), std::exchange(tape.random(), scratch.random()));
+    const auto replay = std::make_shared<Replay>(*module_, std::move(x), tape.random());
+    tape.random() = scratch.random();
+    for (std::size_t i = 0; i < y.size(); ++i) y[i].again_ = [replay, i] { return std::any(replay->result(i)); };
+    tape.push(replay);
     return y;
   }
   Few<Tensor<Scalar>> backward_values(Few<Tensor<Scalar>> dy, Tape& tape, const Few<InputGrad>& needs) override {
-    auto [x, random] = tape.template pop<Values<Scalar>, Random>();
-    Tape scratch(random);
-    scratch.replays_ = true;
-    detail::Training<Scalar>::forward(*module_, std::move(x), scratch);
-    return detail::Training<Scalar>::backward(*module_, std::move(dy), scratch, needs);
+    const auto [replay] = tape.template pop<std::shared_ptr<Replay>>();
+    return replay->backward(std::move(dy), needs);
   }
 
  private:
+  /// What a forward leaves: how to run it again, at most once.
+  class Replay {
+   public:
+    Replay(Module<Scalar>& module, Values<Scalar> inputs, const Random& random)
+        : module_(module), inputs_(std::move(inputs)), tape_(random) {}
+
+    const Tensor<Scalar>& result(std::size_t i) {
+      if (results_.empty()) {
+        tape_.replays_ = true;
+        results_ = detail::Training<Scalar>::forward(module_, std::exchange(inputs_, {}), tape_);
+      }
+      return results_[i].tensor;
+    }
+    Few<Tensor<Scalar>> backward(Few<Tensor<Scalar>> dy, const Few<InputGrad>& needs) {
+      result(0);
+      results_ = {};
+      return detail::Training<Scalar>::backward(module_, std::move(dy), tape_, needs);
+    }
+
+   private:
+    Module<Scalar>& module_;
+    Values<Scalar> inputs_;
+    Tape tape_;
+    Values<Scalar> results_;
+  };
+
   /// Only forward and backward see it as one layer.
   Values<Scalar> run(Flow<Scalar>& flow, Values<Scalar> inputs) const override {
     return flow.training() ? Primitive<Scalar>::run(flow, std::move(inputs)) : flow.all(*module_, std::move(inputs));

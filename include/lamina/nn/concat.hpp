@@ -29,11 +29,7 @@ class Concat : public Branches<Concat<Scalar>, Scalar> {
   Concat(std::initializer_list<Concat> children)  // one is copied with its axis, see Container
       : Branches<Concat<Scalar>, Scalar>(children), cat_(children.size() == 1 ? children.begin()->cat_.dim() : 1) {}
 
-  std::string name() const override {
-    std::string out = Branches<Concat<Scalar>, Scalar>::name();
-    if (cat_.dim() != 1) out.insert(out.size() - 1, text(", dim=", cat_.dim()));
-    return out;
-  }
+  Fields fields() const override { return Branches<Concat<Scalar>, Scalar>::fields().option("dim", cat_.dim(), 1); }
 
   Value<Scalar> flow(Flow<Scalar>& run, Value<Scalar> x) const {
     typename Concat::Results results(*this, run, std::move(x));

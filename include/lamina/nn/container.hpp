@@ -101,10 +101,11 @@ class Container : public Block<Derived, Scalar> {
     return result;
   }
 
-  std::string name() const override {
-    std::string out = std::string(Derived::type_name) + "(";
-    for (std::size_t i = 0; i < children_.size() && i < 3; ++i) out += (i ? ", " : "") + children_[i].module->name();
-    return out + (children_.size() > 3 ? ", ...)" : ")");
+  /// With the first three children.
+  Fields fields() const override {
+    Fields fields(Derived::type_name);
+    for (std::size_t i = 0; i < children_.size() && i < 3; ++i) fields.remark(children_[i].module->name());
+    return children_.size() > 3 ? fields.remark("...") : fields;
   }
 
  protected:

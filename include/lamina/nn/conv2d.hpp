@@ -74,14 +74,16 @@ class Conv2d : public Layer<Conv2d<Scalar>, Scalar> {
     return result;
   }
 
-  std::string name() const override {
-    std::string out = text("Conv2d(", in_, ", ", out_, ", ", kernel_);
-    if (options_.stride != Size2(1)) out += text(", stride=", options_.stride);
-    if (options_.padding != Padding(0)) out += text(", padding=", options_.padding);
-    if (options_.dilation != Size2(1)) out += text(", dilation=", options_.dilation);
-    if (options_.groups != 1) out += text(", groups=", options_.groups);
-    if (!options_.bias) out += ", bias=false";
-    return out + ")";
+  Fields fields() const override {
+    return Fields("Conv2d")
+        .argument("in_channels", in_)
+        .argument("out_channels", out_)
+        .argument("kernel_size", kernel_)
+        .option("stride", options_.stride, 1)
+        .option("padding", options_.padding, 0)
+        .option("dilation", options_.dilation, 1)
+        .option("groups", options_.groups, 1)
+        .option("bias", options_.bias, true);
   }
 
   Index multiply_adds(const Shape& input) const override {
@@ -92,23 +94,6 @@ class Conv2d : public Layer<Conv2d<Scalar>, Scalar> {
   Index out_channels() const { return out_; }
   const Size2& kernel_size() const { return kernel_; }
   const Conv2dOptions& options() const { return options_; }
-
-  /// The backward of an input that the caller has kept, or computes again, in place of the tape (DenseBlock).
-  Tensor<Scalar> backward_of(const Tensor<Scalar>& x, Tensor<Scalar> dy, InputGrad input_grad) {
-    const kernels::ConvolutionShape s = sizes(x.shape());
-    const bool needs_bias = options_.bias && bias.requires_grad;
-    const Tensor<Scalar> gradient = std::move(dy);
-    if (gradient.empty()) return Tensor<Scalar>::zeros(x.shape());
-    if (weight.requires_grad)
-      kernels::convolution_backward_weight(s, x.data(), gradient.data(), weight.gradient().data(),
-                                           needs_bias ? bias.gradient().data() : nullptr);
-    else if (needs_bias)
-      kernels::add_channel_sums(s.n, s.m, s.oh() * s.ow(), gradient.data(), bias.gradient().data());
-    if (input_grad == InputGrad::skip) return {};
-    Tensor<Scalar> dx(x.shape());
-    kernels::convolution_backward_input(s, gradient.data(), std::as_const(weight).value.data(), dx.data());
-    return dx;
-  }
 
  private:
   kernels::ConvolutionShape sizes(const Shape& input) const {
@@ -156,7 +141,19 @@ class Conv2d : public Layer<Conv2d<Scalar>, Scalar> {
 
   Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad input_grad) override {
     const auto [x] = tape.pop<Tensor<Scalar>>();
-    return backward_of(x, std::move(dy), input_grad);
+    const kernels::ConvolutionShape s = sizes(x.shape());
+    const bool needs_bias = options_.bias && bias.requires_grad;
+    const Tensor<Scalar> gradient = std::move(dy);
+    if (gradient.empty()) return Tensor<Scalar>::zeros(x.shape());
+    if (weight.requires_grad)
+      kernels::convolution_backward_weight(s, x.data(), gradient.data(), weight.gradient().data(),
+                                           needs_bias ? bias.gradient().data() : nullptr);
+    else if (needs_bias)
+      kernels::add_channel_sums(s.n, s.m, s.oh() * s.ow(), gradient.data(), bias.gradient().data());
+    if (input_grad == InputGrad::skip) return {};
+    Tensor<Scalar> dx(x.shape());
+    kernels::convolution_backward_input(s, gradient.data(), std::as_const(weight).value.data(), dx.data());
+    return dx;
   }
 
   Index in_, out_;

@@ -76,15 +76,17 @@ class ConvTranspose2d : public Layer<ConvTranspose2d<Scalar>, Scalar> {
     if (options_.bias) result.push_back({"bias", &bias});
     return result;
   }
-  std::string name() const override {
-    std::string out = text("ConvTranspose2d(", in_, ", ", out_, ", ", kernel_);
-    if (options_.stride != Size2(1)) out += text(", stride=", options_.stride);
-    if (options_.padding != Padding(0)) out += text(", padding=", options_.padding);
-    if (options_.output_padding != Size2(0)) out += text(", output_padding=", options_.output_padding);
-    if (options_.dilation != Size2(1)) out += text(", dilation=", options_.dilation);
-    if (options_.groups != 1) out += text(", groups=", options_.groups);
-    if (!options_.bias) out += ", bias=false";
-    return out + ")";
+  Fields fields() const override {
+    return Fields("ConvTranspose2d")
+        .argument("in_channels", in_)
+        .argument("out_channels", out_)
+        .argument("kernel_size", kernel_)
+        .option("stride", options_.stride, 1)
+        .option("padding", options_.padding, 0)
+        .option("output_padding", options_.output_padding, 0)
+        .option("dilation", options_.dilation, 1)
+        .option("groups", options_.groups, 1)
+        .option("bias", options_.bias, true);
   }
   Index multiply_adds(const Shape& input) const override {
     output_shape(input);

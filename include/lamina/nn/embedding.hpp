@@ -58,9 +58,11 @@ class Embedding : public Layer<Embedding<Scalar>, Scalar> {
     return Shape(std::span<const Index>(extents));
   }
   Members<Scalar> members() override { return {{"weight", &weight}}; }
-  std::string name() const override {
-    return text("Embedding(", entries_, ", ", features_) +
-           (padding_ < 0 ? ")" : text(", padding_index=", padding_, ")"));
+  Fields fields() const override {
+    return Fields("Embedding")
+        .argument("num_embeddings", entries_)
+        .argument("embedding_dim", features_)
+        .option("padding_index", padding_, -1);
   }
 
  private:

@@ -27,8 +27,11 @@ class Flatten : public Layer<Flatten<Scalar>, Scalar> {
   }
   Members<Scalar> members() override { return {}; }
   Index multiply_adds(const Shape&) const override { return 0; }
-  std::string name() const override {
-    return start_ == 1 && end_ == -1 ? "Flatten()" : text("Flatten(", start_, ", ", end_, ")");
+  Fields fields() const override {
+    const bool usual = start_ == 1 && end_ == -1;
+    return Fields("Flatten")
+        .field("start_dim", start_, usual ? "" : text(start_))
+        .field("end_dim", end_, usual ? "" : text(end_));
   }
 
   int start_dim() const { return start_; }

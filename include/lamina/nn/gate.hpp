@@ -32,7 +32,7 @@ class Gate : public Layer<Gate<Scalar>, Scalar> {
     return input.with(1, input[1] / 2);
   }
   Members<Scalar> members() override { return {}; }
-  std::string name() const override { return groups_ == 1 ? "Gate()" : text("Gate(groups=", groups_, ")"); }
+  Fields fields() const override { return Fields("Gate").option("groups", groups_, 1); }
   Index multiply_adds(const Shape&) const override { return 0; }
   Locality locality() const override { return Locality::pixel; }
 

@@ -35,7 +35,9 @@ class GELU : public Elementwise<GELU<Scalar>, Scalar> {
     const Pack e = bell(x);
     return dy * (distribution(x, e) + x * e * (scale / 2));
   }
-  std::string name() const override { return tanh_ ? "GELU(approximate=\"tanh\")" : "GELU()"; }
+  Fields fields() const override {
+    return Fields("GELU").field("approximate", tanh_ ? "tanh" : "none", tanh_ ? "approximate=\"tanh\"" : "");
+  }
 
   GELUOptions options() const { return {tanh_ ? "tanh" : "none"}; }
 

@@ -16,7 +16,6 @@ class Hardsigmoid : public Elementwise<Hardsigmoid<Scalar>, Scalar> {
   static Pack gradient(Pack y, Pack dy) {
     return select(y > Pack(0), select(y < Pack(1), dy / Scalar(6), Pack(0)), Pack(0));
   }
-  std::string name() const override { return "Hardsigmoid()"; }
 };
 
 }  // namespace lamina

@@ -17,7 +17,6 @@ class Hardswish : public Elementwise<Hardswish<Scalar>, Scalar> {
     const Pack inner = dy * (x / Scalar(3) + Scalar(0.5));
     return select(x < Pack(-3), Pack(0), select(x > Pack(3), dy, inner));
   }
-  std::string name() const override { return "Hardswish()"; }
 };
 
 }  // namespace lamina

@@ -8,7 +8,6 @@ namespace lamina {
 template <class Scalar = float>
 class Identity : public Layer<Identity<Scalar>, Scalar> {
  public:
-  std::string name() const override { return "Identity()"; }
   Locality locality() const override { return Locality::element; }
 
  private:

@@ -19,9 +19,9 @@ struct InterpolateOptions {
 
 namespace detail {
 
-inline std::string interpolation(const InterpolateOptions& options) {
-  if (options.mode == InterpolateMode::nearest) return "nearest";
-  return options.align_corners ? "bilinear, align_corners" : "bilinear";
+inline Fields add_fields(Fields fields, const InterpolateOptions& options) {
+  return fields.argument("mode", options.mode == InterpolateMode::nearest ? "nearest" : "bilinear")
+      .field("align_corners", options.align_corners, options.align_corners ? "align_corners" : "");
 }
 template <class Caller>
 void check_interpolation(const Caller& who, const InterpolateOptions& options) {
@@ -91,7 +91,7 @@ class Interpolate : public Layer<Interpolate<Scalar>, Scalar> {
     return {input[0], input[1], size_.h, size_.w};
   }
   Members<Scalar> members() override { return {}; }
-  std::string name() const override { return text("Interpolate(", size_, ", ", detail::interpolation(options_), ")"); }
+  Fields fields() const override { return detail::add_fields(Fields("Interpolate").argument("size", size_), options_); }
   Index multiply_adds(const Shape&) const override { return 0; }
 
   const Size2& size() const { return size_; }

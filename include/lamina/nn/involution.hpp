@@ -43,8 +43,13 @@ class Involve : public JointLayer<Involve<Scalar>, Scalar> {
                         ", got shape ", x[1].shape());
     return Shape{input[0], input[1], s.oh(), s.ow()};
   }
-  std::string name() const override {
-    return text("Involve(", kernel_, ", groups=", options_.groups, ", stride=", options_.stride, ")");
+  Fields fields() const override {
+    return Fields("Involve")
+        .argument("kernel_size", kernel_)
+        .option("groups", options_.groups)
+        .option("stride", options_.stride)
+        .field("dilation", options_.dilation, "")
+        .field("groups_innermost", options_.groups_innermost, "");
   }
   Index multiply_adds_of(const Values<Scalar>& x) const override {
     return output_shapes(x)[0].numel() * kernel_ * kernel_;
@@ -155,17 +160,18 @@ class Involution : public Block<Involution<Scalar>, Scalar> {
 
   Members<Scalar> members() override { return {{"", generator_}, {"", involve_}}; }
 
-  std::string name() const override {
-    const InvolutionOptions defaults;
-    std::string out = text("Involution(", channels_, ", ", kernel_);
-    if (options_.groups != defaults.groups) out += text(", groups=", options_.groups);
-    if (options_.stride != defaults.stride) out += text(", stride=", options_.stride);
-    if (options_.reduction != defaults.reduction) out += text(", reduction=", options_.reduction);
-    if (options_.features != defaults.features) out += text(", features=", options_.features);
-    if (options_.dilation != defaults.dilation) out += text(", dilation=", options_.dilation);
-    if (options_.groups_innermost) out += ", groups_innermost=true";
-    if (options_.bias) out += ", bias=true";
-    return out + ")";
+  Fields fields() const override {
+    const InvolutionOptions usual;
+    return Fields("Involution")
+        .argument("channels", channels_)
+        .argument("kernel_size", kernel_)
+        .option("groups", options_.groups, usual.groups)
+        .option("stride", options_.stride, usual.stride)
+        .option("reduction", options_.reduction, usual.reduction)
+        .option("features", options_.features, usual.features)
+        .option("dilation", options_.dilation, usual.dilation)
+        .option("groups_innermost", options_.groups_innermost, false)
+        .option("bias", options_.bias, false);
   }
 
  private:

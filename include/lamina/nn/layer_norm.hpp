@@ -52,12 +52,12 @@ class LayerNorm : public Layer<LayerNorm<Scalar>, Scalar> {
     return result;
   }
 
-  std::string name() const override {
-    std::string out = normalized_.rank() == 1 ? text("LayerNorm(", normalized_[0]) : text("LayerNorm(", normalized_);
-    if (options_.eps != LayerNormOptions{}.eps) out += text(", eps=", options_.eps);
-    if (!options_.elementwise_affine) out += ", elementwise_affine=false";
-    if (!options_.bias) out += ", bias=false";
-    return out + ")";
+  Fields fields() const override {
+    return Fields("LayerNorm")
+        .field("normalized_shape", normalized_, normalized_.rank() == 1 ? text(normalized_[0]) : text(normalized_))
+        .option("eps", options_.eps, LayerNormOptions{}.eps)
+        .option("elementwise_affine", options_.elementwise_affine, true)
+        .option("bias", options_.bias, true);
   }
 
   Index multiply_adds(const Shape&) const override { return 0; }

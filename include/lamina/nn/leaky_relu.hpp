@@ -16,7 +16,7 @@ class LeakyReLU : public Elementwise<LeakyReLU<Scalar>, Scalar> {
   Saved saved() const { return slope_ >= 0 ? Saved::output : Saved::input; }
   Pack value(Pack x) const { return select(x > Pack(0), x, x * slope_); }
   Pack gradient(Pack kept, Pack dy) const { return select(kept > Pack(0), dy, dy * slope_); }
-  std::string name() const override { return text("LeakyReLU(", slope_, ")"); }
+  Fields fields() const override { return Fields("LeakyReLU").argument("negative_slope", slope_); }
 
   Scalar negative_slope() const { return slope_; }
 

@@ -44,7 +44,9 @@ class Linear : public Layer<Linear<Scalar>, Scalar> {
     return result;
   }
 
-  std::string name() const override { return text("Linear(", in_, ", ", out_, has_bias_ ? ")" : ", bias=false)"); }
+  Fields fields() const override {
+    return Fields("Linear").argument("in_features", in_).argument("out_features", out_).option("bias", has_bias_, true);
+  }
 
   Index multiply_adds(const Shape& input) const override { return output_shape(input).numel() * in_; }
 

@@ -43,13 +43,13 @@ class LocalResponseNorm : public Layer<LocalResponseNorm<Scalar>, Scalar> {
   }
   Members<Scalar> members() override { return {}; }
   Index multiply_adds(const Shape&) const override { return 0; }
-  std::string name() const override {
-    const LocalResponseNormOptions defaults;
-    std::string out = text("LocalResponseNorm(", size_);
-    if (options_.alpha != defaults.alpha) out += text(", alpha=", options_.alpha);
-    if (options_.beta != defaults.beta) out += text(", beta=", options_.beta);
-    if (options_.k != defaults.k) out += text(", k=", options_.k);
-    return out + ")";
+  Fields fields() const override {
+    const LocalResponseNormOptions usual;
+    return Fields("LocalResponseNorm")
+        .argument("size", size_)
+        .option("alpha", options_.alpha, usual.alpha)
+        .option("beta", options_.beta, usual.beta)
+        .option("k", options_.k, usual.k);
   }
 
   Index size() const { return size_; }

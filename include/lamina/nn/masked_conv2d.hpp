@@ -90,11 +90,14 @@ class MaskedConv2d : public Layer<MaskedConv2d<Scalar>, Scalar> {
     return result;
   }
 
-  std::string name() const override {
-    std::string out = text("MaskedConv2d(", detail::to_text(mask_), ", ", in_, ", ", out_, ", ", kernel_);
-    if (options_.groups != 1) out += text(", groups=", options_.groups);
-    if (!options_.bias) out += ", bias=false";
-    return out + ")";
+  Fields fields() const override {
+    return Fields("MaskedConv2d")
+        .argument("mask", detail::to_text(mask_))
+        .argument("in_channels", in_)
+        .argument("out_channels", out_)
+        .argument("kernel_size", kernel_)
+        .option("groups", options_.groups, 1)
+        .option("bias", options_.bias, true);
   }
 
   Index multiply_adds(const Shape& input) const override {
@@ -196,9 +199,9 @@ class MaskedConv2d : public Layer<MaskedConv2d<Scalar>, Scalar> {
     const Tensor<Scalar> centers = center(weight.value);
     for_each_group([&](Index first, Index rows, Index seen) {
       for (Index n = 0; n < s.n; ++n)
-        kernels::gemm(rows, pixels, seen, kernels::row_major(centers.data() + first * in_, in_),
-                      kernels::row_major(in + n * in_ * pixels, pixels), out + (n * out_ + first) * pixels,
-                      kernels::Store::add);
+        kernels::gemm_in_order(rows, pixels, seen, kernels::row_major(centers.data() + first * in_, in_),
+                               kernels::row_major(in + n * in_ * pixels, pixels), out + (n * out_ + first) * pixels,
+                               kernels::Store::add);
     });
     return y;
   }

@@ -32,7 +32,7 @@ class MaxPool2d : public Layer<MaxPool2d<Scalar>, Scalar> {
 
   Shape output_shape(const Shape& input) const override { return window_.output_shape(*this, input); }
   Members<Scalar> members() override { return {}; }
-  std::string name() const override { return text("MaxPool2d(", window_, ")"); }
+  Fields fields() const override { return window_.fields("MaxPool2d"); }
   Index multiply_adds(const Shape&) const override { return 0; }
 
   const Size2& kernel_size() const { return window_.kernel; }

@@ -200,6 +200,14 @@ class Flow {
 /// saved for it.
 enum class Activation { none, relu, relu6 };
 
+/// Which layers join values along axis 1, the channels. A join that only such layers see is never computed: they get
+/// its parts (Value::parts), and backward_values gives a gradient for each part in the value's place.
+enum class Joins {
+  no,
+  inputs,  ///< takes an input that is not joined yet
+  only     ///< Cat(1)
+};
+
 /// What of its inputs [N, C, H, W] a layer's result at a place in infer depends on, whatever it is elsewhere. Beyond
 /// `image`, infer gives the same bits for images of one pixel as it gives at that pixel of larger ones.
 enum class Locality {
@@ -221,6 +229,7 @@ class Primitive : public Module<Scalar> {
   /// What this layer is, if another can apply it; and whether this one can apply another.
   virtual Activation activation() const { return Activation::none; }
   virtual bool applies(Activation) const { return false; }
+  virtual Joins joins() const { return Joins::no; }
 
   /// Causal models are told by it, and what can be computed pixel by pixel (incremental/).
   virtual Locality locality() const { return Locality::image; }
@@ -253,7 +262,7 @@ class Cloned : public Base {
 ///   do_infer(x) const, do_forward(x, tape), do_backward(dy, tape, input_grad)    private
 ///   output_shape(input) const      if the result has another shape than x
 ///   members()                      if it has parameters or buffers
-///   name() const
+///   fields() const                 if it has options
 ///   multiply_adds(input) const     if there are any
 ///
 /// do_backward pops what do_forward pushed, adds to the gradient() of every parameter that requires_grad, and returns
@@ -298,8 +307,8 @@ class Layer : public detail::Cloned<Derived, Scalar, Primitive<Scalar>> {
   }
 };
 
-/// Base of a layer of several values, which are tensors with their sequences, giving one. Derived overrides name(),
-/// output_shapes and
+/// Base of a layer of several values, which are tensors with their sequences, giving one. Derived overrides
+/// output_shapes, fields if it has options, and
 ///
 ///   do_infer(values) const, do_forward(values, tape), do_backward(dy, tape, needs)    private
 ///

@@ -20,7 +20,6 @@ class Multiply : public JointLayer<Multiply<Scalar>, Scalar> {
                         " and ", b);
     return kernels::broadcast_shape(a, b);
   }
-  std::string name() const override { return "Multiply()"; }
   Locality locality() const override { return Locality::element; }
 
  private:

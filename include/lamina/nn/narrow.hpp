@@ -28,7 +28,9 @@ class Narrow : public Layer<Narrow<Scalar>, Scalar> {
     return input.with(axis, length_);
   }
   Members<Scalar> members() override { return {}; }
-  std::string name() const override { return text("Narrow(", dim_, ", ", start_, ", ", length_, ")"); }
+  Fields fields() const override {
+    return Fields("Narrow").argument("dim", dim_).argument("start", start_).argument("length", length_);
+  }
   Index multiply_adds(const Shape&) const override { return 0; }
 
   int dim() const { return dim_; }

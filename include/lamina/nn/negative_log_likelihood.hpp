@@ -33,7 +33,13 @@ class NegativeLogLikelihood : public JointLayer<NegativeLogLikelihood<Scalar>, S
                         ": expected shapes [N, C, ...], [N, ...] and [C], got ", values, " and ", labels);
     return options_.reduce ? Shape{} : labels;
   }
-  std::string name() const override { return "NegativeLogLikelihood()"; }
+  Fields fields() const override {
+    const NegativeLogLikelihoodOptions usual;
+    return Fields("NegativeLogLikelihood")
+        .option("reduction", options_.reduction == Reduction::mean ? "mean" : "sum", "mean")
+        .option("ignore_index", options_.ignore_index, usual.ignore_index)
+        .option("reduce", options_.reduce, usual.reduce);
+  }
 
   const NegativeLogLikelihoodOptions& options() const { return options_; }
 

@@ -46,14 +46,13 @@ struct PoolWindow {
             ": padding must be at most half of kernel_size ", kernel, ", got ", padding);
   }
 
-  /// The arguments that are not defaults, for the layer's name: "3, stride=2, padding=1".
-  std::string to_string() const {
-    std::string out = kernel.to_string();
-    if (stride != kernel) out += text(", stride=", stride);
-    if (padding != Size2(0)) out += text(", padding=", padding);
-    if (dilation != Size2(1)) out += text(", dilation=", dilation);
-    if (ceil_mode) out += ", ceil_mode=true";
-    return out;
+  Fields fields(std::string type) const {
+    return Fields(std::move(type))
+        .argument("kernel_size", kernel)
+        .option("stride", stride, kernel)
+        .option("padding", padding, 0)
+        .option("dilation", dilation, 1)
+        .option("ceil_mode", ceil_mode, false);
   }
 
   kernels::WindowAxis rows(Index h) const { return axis(h, kernel.h, stride.h, padding.h, dilation.h); }

@@ -32,7 +32,9 @@ class LearnedPositions : public JointLayer<LearnedPositions<Scalar>, Scalar> {
     return x[0].shape();
   }
   Members<Scalar> members() override { return {{"weight", weight}}; }
-  std::string name() const override { return text("LearnedPositions(", positions_, ", ", features_, ")"); }
+  Fields fields() const override {
+    return Fields("LearnedPositions").argument("positions", positions_).argument("features", features_);
+  }
 
  private:
   Sequences sequences(const Values<Scalar>& x) const {

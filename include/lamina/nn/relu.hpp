@@ -14,7 +14,6 @@ class ReLU : public Elementwise<ReLU<Scalar>, Scalar> {
   static Pack value(Pack x) { return max(x, Scalar(0)); }
   static Pack gradient(Pack y, Pack dy) { return select(y <= Pack(0), Pack(0), dy); }
   Activation activation() const override { return Activation::relu; }
-  std::string name() const override { return "ReLU()"; }
 };
 
 }  // namespace lamina

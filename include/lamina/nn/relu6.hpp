@@ -14,7 +14,6 @@ class ReLU6 : public Elementwise<ReLU6<Scalar>, Scalar> {
   static Pack value(Pack x) { return min(max(x, Scalar(0)), Scalar(6)); }
   static Pack gradient(Pack y, Pack dy) { return select(y <= Pack(0), Pack(0), select(y >= Pack(6), Pack(0), dy)); }
   Activation activation() const override { return Activation::relu6; }
-  std::string name() const override { return "ReLU6()"; }
 };
 
 }  // namespace lamina

@@ -51,17 +51,26 @@ void locate(Error& error, const Module<Scalar>& root, const std::vector<const Mo
   }
 }
 
-/// A layer that waits for an activation which it can apply.
+template <class Scalar>
+Few<Tensor<Scalar>> tensors_of(Values<Scalar> values) {
+  Few<Tensor<Scalar>> result;
+  for (std::size_t i = 0; i < values.size(); ++i) result.push_back(std::move(values[i].tensor));
+  return result;
+}
+
+/// A layer that waits for an activation which it can apply, or a join.
 template <class Scalar>
 struct Pending {
   const Primitive<Scalar>* layer;
   Values<Scalar> inputs;
   Value<Scalar> result = {};
   bool done = false;
+
+  bool joins() const { return !done && layer->joins() == Joins::only; }
 };
 
 /// A flow of tensors. A layer that can apply an activation waits until its value is used: the activation that comes
-/// next, if nobody else has the value, is then computed with it.
+/// next, if nobody else has the value, is then computed with it. A join waits for the first that needs it as a whole.
 template <class Scalar>
 class Computing : public Flow<Scalar> {
  public:
@@ -83,18 +92,38 @@ class Computing : public Flow<Scalar> {
         return run(*pending->layer, std::move(pending->inputs), activation);
       inputs[0].pending_ = std::move(pending);
     }
-    inputs = settled(std::move(inputs));
-    if (!layer.applies(Activation::relu)) return run(layer, std::move(inputs), Activation::none);
+    prepare(layer, inputs);
+    const bool joins = layer.joins() == Joins::only;
+    if (!layer.applies(Activation::relu) && !joins) return run(layer, std::move(inputs), Activation::none);
     Value<Scalar> waiting = Value<Scalar>::of_shape(layer.output_shapes(inputs)[0], inputs[0].sequences);
+    if (joins) inputs = flat(std::move(inputs));
     waiting.pending_ = std::make_shared<Pending<Scalar>>(&layer, std::move(inputs));
     return waiting;
+  }
+
+  /// Computes what a layer's inputs wait for, but a join of which it takes the parts.
+  void prepare(const Primitive<Scalar>& layer, Values<Scalar>& inputs) {
+    for (std::size_t i = 0; i < inputs.size(); ++i)
+      if (layer.joins() == Joins::no || !inputs[i].parts()) settle(inputs[i]);
+  }
+
+  /// Values, with their parts in the place of joins.
+  static Values<Scalar> flat(Values<Scalar> values) {
+    Values<Scalar> result;
+    for (std::size_t i = 0; i < values.size(); ++i)
+      if (const auto* parts = values[i].parts())
+        for (std::size_t j = 0; j < parts->size(); ++j) result.push_back((*parts)[j]);
+      else
+        result.push_back(std::move(values[i]));
+    return result;
   }
 
   void settle(Value<Scalar>& value) {
     const auto pending = std::move(value.pending_);
     if (!pending) return;
     if (!pending->done) {
-      pending->result = std::move(run(*pending->layer, std::move(pending->inputs), Activation::none)[0]);
+      Values<Scalar> inputs = std::move(pending->inputs);
+      pending->result = std::move(run(*pending->layer, std::move(inputs), Activation::none)[0]);
       pending->done = true;
     }
     if (pending.use_count() == 1)
@@ -104,6 +133,7 @@ class Computing : public Flow<Scalar> {
   }
 
   Values<Scalar> run(const Primitive<Scalar>& layer, Values<Scalar> inputs, Activation activation) {
+    prepare(layer, inputs);
     try {
       return compute(layer, std::move(inputs), activation);
     } catch (Error&) {
@@ -196,6 +226,13 @@ class Training final : public Computing<Scalar> {
 
   bool training() const override { return true; }
 
+  /// Values whose joins nobody else will compute.
+  static Values<Scalar> own(Values<Scalar> values) {
+    for (std::size_t i = 0; i < values.size(); ++i)
+      if (values[i].parts()) values[i].pending_ = std::make_shared<Pending<Scalar>>(*values[i].pending_);
+    return values;
+  }
+
  private:
   explicit Training(Tape& tape) : tape_(tape) {}
 
@@ -204,10 +241,12 @@ class Training final : public Computing<Scalar> {
     auto& own = const_cast<Primitive<Scalar>&>(layer);
     Tape::Node node{&own, tape_.mark(), numbers(inputs), {}, {}};
     bool needed = false;
-    for (std::size_t i = 0; i < inputs.size(); ++i)
-      needed |= inputs[i].id_ >= 0 && needed_[static_cast<std::size_t>(inputs[i].id_)];
+    for (std::size_t i = 0; i < node.inputs.size(); ++i)
+      needed |= node.inputs[i] >= 0 && needed_[static_cast<std::size_t>(node.inputs[i])];
     needed = needed || trainable(layer);
+    const Values<Scalar> held = spare(inputs);
     Values<Scalar> results = own.forward_values(std::move(inputs), tape_, activation);
+    tape_.spared_.clear();
     node.outputs = numbered(results, needed);
     if (!needed) {
       tape_.rewind(node.begin);
@@ -218,17 +257,42 @@ class Training final : public Computing<Scalar> {
     return results;
   }
 
-  /// Gives values numbers; whether anybody may want their gradients.
-  Few<Index> numbered(Values<Scalar>& values, bool needed) {
-    for (std::size_t i = 0; i < values.size(); ++i) {
-      values[i].id_ = static_cast<Index>(needed_.size());
-      needed_.push_back(needed);
+  /// Tells the tape which of a layer's inputs need not be saved, and returns them.
+  Values<Scalar> spare(Values<Scalar>& inputs) {
+    tape_.spared_.clear();
+    Values<Scalar> held;
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      Again again = std::exchange(inputs[i].again_, {});  // a layer may make its result of the input
+      if (!again || inputs[i].tensor.empty()) continue;
+      held.push_back(inputs[i]);
+      tape_.spared_.push_back({std::as_const(inputs[i].tensor).data(), inputs[i].shape(), std::move(again)});
     }
+    return held;
+  }
+
+  /// Gives values numbers, or their parts; whether anybody may want their gradients.
+  Few<Index> numbered(Values<Scalar>& values, bool needed) {
+    const auto number = [&](Value<Scalar>& value) {
+      value.id_ = static_cast<Index>(needed_.size());
+      needed_.push_back(needed);
+    };
+    values = own(std::move(values));
+    for (std::size_t i = 0; i < values.size(); ++i)
+      if (values[i].parts()) {
+        Values<Scalar>& parts = values[i].pending_->inputs;
+        for (std::size_t j = 0; j < parts.size(); ++j) number(parts[j]);
+      } else {
+        number(values[i]);
+      }
     return numbers(values);
   }
   static Few<Index> numbers(const Values<Scalar>& values) {
     Few<Index> result;
-    for (std::size_t i = 0; i < values.size(); ++i) result.push_back(values[i].id_);
+    for (std::size_t i = 0; i < values.size(); ++i)
+      if (const auto* parts = values[i].parts())
+        for (std::size_t j = 0; j < parts->size(); ++j) result.push_back((*parts)[j].id_);
+      else
+        result.push_back(values[i].id_);
     return result;
   }
 
@@ -303,14 +367,12 @@ class Training final : public Computing<Scalar> {
   std::vector<char> needed_;  // of the values
 };
 
-template <class Scalar>
-Few<Tensor<Scalar>> tensors_of(Values<Scalar> values) {
-  Few<Tensor<Scalar>> result;
-  for (std::size_t i = 0; i < values.size(); ++i) result.push_back(std::move(values[i].tensor));
-  return result;
-}
-
 }  // namespace detail
+
+template <class Scalar>
+const Few<Value<Scalar>>* Value<Scalar>::parts() const {
+  return pending_ && pending_->joins() ? &pending_->inputs : nullptr;
+}
 
 template <class Scalar>
 Few<Tensor<Scalar>> Module<Scalar>::infer(Values<Scalar> inputs) const {

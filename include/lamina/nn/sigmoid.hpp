@@ -13,7 +13,6 @@ class Sigmoid : public Elementwise<Sigmoid<Scalar>, Scalar> {
   static constexpr Saved saved() { return Saved::output; }
   static Pack value(Pack x) { return simd::sigmoid(x); }
   static Pack gradient(Pack y, Pack dy) { return dy * (Pack(1) - y) * y; }
-  std::string name() const override { return "Sigmoid()"; }
 };
 
 }  // namespace lamina

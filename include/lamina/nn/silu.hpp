@@ -17,7 +17,6 @@ class SiLU : public Elementwise<SiLU<Scalar>, Scalar> {
     const Pack s = simd::sigmoid(x);
     return dy * s * (Pack(1) + x * (Pack(1) - s));
   }
-  std::string name() const override { return "SiLU()"; }
 };
 
 }  // namespace lamina

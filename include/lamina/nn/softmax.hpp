@@ -30,7 +30,7 @@ class SoftmaxLayer : public Layer<Derived, Scalar> {
     AroundAxis(input, dim_, *this);
     return input;
   }
-  std::string name() const override { return text(Derived::type_name, "(", dim_, ")"); }
+  Fields fields() const override { return Fields(Derived::type_name).argument("dim", dim_); }
 
   int dim() const { return dim_; }
 

@@ -21,7 +21,6 @@ class Stack : public JointLayer<Stack<Scalar>, Scalar> {
                           " and ", x[i].shape());
     return x[0].shape().batch(static_cast<Index>(x.size()));
   }
-  std::string name() const override { return "Stack()"; }
 
  private:
   Value<Scalar> do_infer(Values<Scalar> x) const override {

@@ -69,12 +69,12 @@ std::string summary(const Module<Scalar>& module, const Shape& input) {
     paths.push_back(scope.path);
     indented.push_back(hidden ? indent : indent + 2);
     if (hidden) continue;
-    const std::string layer = scope.module->name();
+    const Fields fields = scope.module->fields();
     const Index parameters = container ? 0 : count_parameters(*scope.module).total;
     const Index multiply_adds = container ? 0 : graph.nodes[static_cast<std::size_t>(scope.node)].multiply_adds;
     if (!container) result_values += scope.output.numel();
     rows.push_back({std::string(indent, ' ') + (nameless ? "" : scope.path),
-                    container ? layer.substr(0, layer.find('(')) : layer, scope.output.to_string(),
+                    container ? fields.type() : fields.to_string(), scope.output.to_string(),
                     parameters ? detail::grouped(parameters) : "-",
                     multiply_adds ? detail::grouped(multiply_adds) : "-"});
   }

@@ -4,11 +4,13 @@
 #include <cstdint>
 #include <string>
 #include <tuple>
+#include <typeinfo>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "lamina/core/random.hpp"
+#include "lamina/nn/fields.hpp"
 #include "lamina/nn/value.hpp"
 
 namespace lamina {
@@ -20,8 +22,12 @@ class Checkpoint;
 class ModuleBase {
  public:
   virtual ~ModuleBase() = default;
-  /// The layer and its options as in its constructor, for messages and summaries: "Conv2d(3, 64, 7, stride=2)".
-  virtual std::string name() const = 0;
+
+  /// What it is: its type and its options by name. A module that has options says them here; otherwise the type's name
+  /// is all. Only for messages, summaries and export: it composes texts.
+  virtual Fields fields() const { return Fields(detail::type_name_of(typeid(*this))); }
+  /// The fields as in the constructor: "Conv2d(3, 64, 7, stride=2)".
+  [[gnu::cold]] std::string name() const { return fields().to_string(); }
   /// The same, for require.
   std::string to_string() const { return name(); }
 
@@ -57,10 +63,12 @@ class Tape {
   /// True while a Checkpoint runs a forward again: statistics have been counted the first time.
   bool replays() const { return replays_; }
 
-  /// Saves values, as one entry.
+  /// Saves values, as one entry. A tensor that a Checkpoint has computed is not kept but computed again by pop.
   template <class... T>
   void push(T... values) {
-    entries_.emplace_back(std::in_place_type<std::tuple<T...>>, std::move(values)...);
+    Entry& entry = entries_.emplace_back();
+    if (!spared_.empty()) (spare(entry, values), ...);
+    entry.values.emplace<std::tuple<T...>>(std::move(values)...);
   }
 
   /// Takes the last entry back; T are the types that were pushed. Throws StateError when there is none, or another.
@@ -68,10 +76,13 @@ class Tape {
   std::tuple<T...> pop() {
     if (entries_.size() <= floor_)
       throw StateError(text("Tape: ", current(), " pops more in backward than it pushed in forward"));
-    auto* values = std::any_cast<std::tuple<T...>>(&entries_.back());
+    auto* values = std::any_cast<std::tuple<T...>>(&entries_.back().values);
     if (!values) throw StateError(text("Tape: ", current(), " pops values of other types than it pushed"));
     std::tuple<T...> result = std::move(*values);
+    const std::vector<detail::Again> spared = std::move(entries_.back().spared);
     entries_.pop_back();
+    auto next = spared.begin();
+    if (!spared.empty()) std::apply([&](T&... value) { (restore(value, next), ...); }, result);
     return result;
   }
 
@@ -99,6 +110,41 @@ class Tape {
   template <class>
   friend class Checkpoint;
 
+  struct Entry {
+    std::any values;
+    std::vector<detail::Again> spared;  // what gives its tensors, one for each; empty functions for those it has
+  };
+  /// A tensor that need not be saved. It is held elsewhere, so that no other has its address.
+  struct Spared {
+    const void* data;
+    Shape shape;
+    detail::Again again;
+  };
+
+  template <class T>
+  void spare(Entry&, T&) {}
+  template <class Scalar>
+  void spare(Entry& entry, Tensor<Scalar>& tensor) {
+    detail::Again& again = entry.spared.emplace_back();
+    for (const Spared& spared : spared_)
+      if (std::as_const(tensor).data() == spared.data && tensor.shape() == spared.shape) again = spared.again;
+    if (again) tensor = {};
+  }
+  template <class Scalar>
+  void spare(Entry& entry, Few<Tensor<Scalar>>& tensors) {
+    for (std::size_t i = 0; i < tensors.size(); ++i) spare(entry, tensors[i]);
+  }
+  template <class T, class Next>
+  static void restore(T&, Next&) {}
+  template <class Scalar, class Next>
+  static void restore(Tensor<Scalar>& tensor, Next& next) {
+    if (const detail::Again& again = *next++) tensor = std::any_cast<Tensor<Scalar>>(again());
+  }
+  template <class Scalar, class Next>
+  static void restore(Few<Tensor<Scalar>>& tensors, Next& next) {
+    for (std::size_t i = 0; i < tensors.size(); ++i) restore(tensors[i], next);
+  }
+
   /// The heights of the stacks.
   struct Mark {
     std::size_t entries = 0, nodes = 0, frames = 0;
@@ -122,6 +168,7 @@ class Tape {
 
   Mark mark() const { return {entries_.size(), nodes_.size(), frames_.size()}; }
   void rewind(const Mark& mark) {
+    spared_.clear();
     entries_.resize(mark.entries);
     nodes_.resize(mark.nodes);
     while (frames_.size() > mark.frames) pop_frame();
@@ -158,7 +205,8 @@ class Tape {
     return pop_frame();
   }
 
-  std::vector<std::any> entries_;
+  std::vector<Entry> entries_;
+  std::vector<Spared> spared_;  // by the layer that runs
   std::vector<Node> nodes_;
   std::vector<Frame> frames_;
   std::unordered_map<const ModuleBase*, Index> waiting_;  // frames of each module

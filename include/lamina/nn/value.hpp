@@ -1,7 +1,9 @@
 #pragma once
 
+#include <any>
 #include <concepts>
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -44,8 +46,13 @@ template <class Scalar>
 class Primitive;
 template <class Scalar>
 class Flow;
+template <class Scalar>
+class Checkpoint;
 
 namespace detail {
+/// Computes a tensor again.
+using Again = std::function<std::any()>;
+
 template <class Scalar>
 struct Pending;
 template <class Scalar>
@@ -81,6 +88,9 @@ class Value {
 
   const Shape& shape() const { return abstract_ ? shape_ : tensor.shape(); }
 
+  /// Of a layer's input: the values of which it is the join, if that has not been computed (see Joins); else null.
+  const Few<Value>* parts() const;
+
   Tensor<Scalar> tensor;                            ///< a layer's input and result; not to be looked at in a flow
   std::shared_ptr<const Sequences> sequences = {};  ///< none: a dense batch
 
@@ -89,11 +99,13 @@ class Value {
   friend class detail::Computing<Scalar>;
   friend class detail::Training<Scalar>;
   friend class detail::Recording<Scalar>;
+  friend class Checkpoint<Scalar>;
 
   Shape shape_;
   bool abstract_ = false;
   Index id_ = -1;  // of the runner; -1: nobody's result
   std::shared_ptr<detail::Pending<Scalar>> pending_;
+  detail::Again again_;  // if it need not be saved
 };
 
 template <class Scalar = float>

@@ -14,16 +14,17 @@ class Visiting final : public Computing<Scalar> {
   explicit Visiting(const F& f) : f_(f) {}
 
  private:
-  void visit(const Module<Scalar>& module, const Values<Scalar>& inputs) {
-    const M* wanted = module.template as<M>();
-    if (!wanted) return;
-    const Values<Scalar> values = this->settled(inputs);
-    f_(*wanted, std::as_const(values)[0].tensor);
+  /// The inputs, computed if they are shown.
+  Values<Scalar> visit(const Module<Scalar>& module, Values<Scalar> inputs) {
+    if (const M* wanted = module.template as<M>()) {
+      inputs = this->settled(std::move(inputs));
+      f_(*wanted, std::as_const(inputs)[0].tensor);
+    }
+    return inputs;
   }
   void enter(const Module<Scalar>& block, const Values<Scalar>& inputs) override { visit(block, inputs); }
   Values<Scalar> compute(const Primitive<Scalar>& layer, Values<Scalar> inputs, Activation activation) override {
-    visit(layer, inputs);
-    return layer.infer_values(std::move(inputs), activation);
+    return layer.infer_values(visit(layer, std::move(inputs)), activation);
   }
 
   const F& f_;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <concepts>
 #include <ostream>
 #include <string>
 
@@ -156,7 +157,8 @@ inline Tensor<double> gradient_of(const Parameter<double>& parameter) {
   return parameter.grad.empty() ? Tensor<double>::zeros(parameter.value.shape()) : parameter.grad;
 }
 
-inline Conformance check_layer(const Module<double>& original, const Shape& shape, const ConformanceOptions& options) {
+template <std::same_as<double> Scalar>
+Conformance check_layer(const Module<Scalar>& original, const Shape& shape, const ConformanceOptions& options) {
   const auto fail = [&](const std::string& reason) {
     return Conformance{text(original.name(), " on ", shape, ", seed ", options.seed, ": ", reason)};
   };
@@ -173,6 +175,7 @@ inline Conformance check_layer(const Module<double>& original, const Shape& shap
     return fail(text("output_shape says ", layer->output_shape(shape), ", infer gives ", inferred.shape()));
   if (state_dict(*layer) != before) return fail("infer changed the state");
   if (!(layer->infer(x) == inferred)) return fail("infer twice gives different results");
+  if (!(layer->fields() == original.fields())) return fail(text("a copy has other options: ", *layer));
   const Graph<double> graph = record(*layer, shape);
   if (graph.shape(graph.outputs[0]) != inferred.shape()) return fail("the graph has another shape");
   if (!(run_graph(graph, Value<double>(x)) == inferred)) return fail("the graph gives other bits than infer");
@@ -263,6 +266,10 @@ inline Conformance check_layer(const Module<double>& original, const Shape& shap
       return fail(reason);
   return {};
 }
+
+#ifdef LAMINA_COMPILED
+extern template Conformance check_layer(const Module<double>&, const Shape&, const ConformanceOptions&);
+#endif
 
 }  // namespace lamina::testing
 

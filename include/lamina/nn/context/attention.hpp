@@ -104,7 +104,7 @@ class PixelAttention : public detail::ContextAttention<PixelAttention<Scalar>, S
   explicit PixelAttention(Index keys, double scale = 1) : keys_(keys), scale_(scale) {
     require(keys >= 1, "PixelAttention: keys must be at least 1, got ", keys);
   }
-  std::string name() const override { return text("PixelAttention(", keys_, ")"); }
+  Fields fields() const override { return Fields("PixelAttention").argument("keys", keys_).field("scale", scale_, ""); }
 
   Index keys() const { return keys_; }
   double scale() const { return scale_; }
@@ -165,9 +165,6 @@ class PixelAttention : public detail::ContextAttention<PixelAttention<Scalar>, S
 /// it): Y = softmax over rows (max - X Xᵀ) X. x and y are [N, C, H, W].
 template <class Scalar = float>
 class ChannelAttention : public detail::ContextAttention<ChannelAttention<Scalar>, Scalar> {
- public:
-  std::string name() const override { return "ChannelAttention"; }
-
  private:
   using Base = detail::ContextAttention<ChannelAttention, Scalar>;
   friend Base;
@@ -208,7 +205,7 @@ class GatherDistribute : public detail::ContextAttention<GatherDistribute<Scalar
   explicit GatherDistribute(Index gathered) : gathered_(gathered) {
     require(gathered >= 1, "GatherDistribute: gathered must be at least 1, got ", gathered);
   }
-  std::string name() const override { return text("GatherDistribute(", gathered_, ")"); }
+  Fields fields() const override { return Fields("GatherDistribute").argument("gathered", gathered_); }
 
   Index gathered() const { return gathered_; }
 

@@ -115,15 +115,23 @@ class Ham : public Layer<Derived, Scalar> {
     return {{"bases", &bases}};
   }
 
-  std::string name() const override {
-    const HamOptions defaults;
-    std::string out = text(Derived::type_name, "(rank=", options_.rank);
-    if (options_.heads != defaults.heads) out += text(", heads=", options_.heads);
-    if (!options_.spatial) out += ", spatial=false";
-    out += text(", steps=", options_.train_steps, "/", options_.eval_steps);
-    if (options_.gradient == HamGradient::bptt) out += ", bptt";
-    if (!options_.random_bases) out += text(", kept bases of ", options_.dimension);
-    return out + ")";
+  Fields fields() const override {
+    const HamOptions& o = options_;
+    const bool bptt = o.gradient == HamGradient::bptt;
+    return Fields(Derived::type_name)
+        .option("rank", o.rank)
+        .option("heads", o.heads, 1)
+        .option("spatial", o.spatial, true)
+        .field("train_steps", o.train_steps, text("steps=", o.train_steps, "/", o.eval_steps))
+        .field("eval_steps", o.eval_steps, "")
+        .field("inverse_temperature", o.inverse_temperature, "")
+        .field("beta", o.beta, "")
+        .field("gradient", bptt ? "bptt" : "one_step", bptt ? "bptt" : "")
+        .field("seed", o.seed, "")
+        .field("random_bases", o.random_bases, "")
+        .field("dimension", o.dimension, o.random_bases ? "" : text("kept bases of ", o.dimension))
+        .field("eta", o.eta, "")
+        .field("online_update", o.online_update == OnlineUpdate::training ? "training" : "evaluation", "");
   }
 
   /// What the paper's table 3 counts, with eval_steps iterations: the initial coefficients if they are used, every

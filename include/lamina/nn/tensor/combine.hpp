@@ -145,7 +145,7 @@ class Combine : public JointLayer<Combine<Scalar>, Scalar> {
     require(x.size() == 2, *this, ": takes two values, got ", x.size());
     return detail::joined_shape(*this, x);
   }
-  std::string name() const override { return text("Combine(", row().name, ")"); }
+  Fields fields() const override { return Fields("Combine").argument("operation", row().name); }
 
   Operation operation() const { return operation_; }
 
@@ -197,7 +197,6 @@ class Where : public JointLayer<Where<Scalar>, Scalar> {
     require(x.size() == 3, *this, ": takes a condition and two values, got ", x.size());
     return detail::joined_shape(*this, x);
   }
-  std::string name() const override { return "Where()"; }
 
  private:
   using Steps = std::array<std::vector<Index>, 3>;

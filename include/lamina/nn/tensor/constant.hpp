@@ -24,7 +24,9 @@ class Constant : public detail::Cloned<Constant<Scalar>, Scalar, Primitive<Scala
     if (key_.empty()) return {};
     return {{key_, value}};
   }
-  std::string name() const override { return text("Constant(", value.value.shape(), ")"); }
+  Fields fields() const override {
+    return Fields("Constant").argument("shape", value.value.shape()).field("key", key_, "");
+  }
   const std::string& key() const { return key_; }
 
   Values<Scalar> infer_values(Values<Scalar>, Activation) const override { return Value<Scalar>(value.value); }

@@ -134,7 +134,9 @@ class Map : public Layer<Map<Scalar>, Scalar> {
   explicit Map(Function function, double a = 0, double b = 0)
       : function_(function), a_(static_cast<Scalar>(a)), b_(static_cast<Scalar>(b)) {}
 
-  std::string name() const override { return text("Map(", row().name, ", ", a_, ", ", b_, ")"); }
+  Fields fields() const override {
+    return Fields("Map").argument("function", row().name).argument("a", a_).argument("b", b_);
+  }
   Locality locality() const override { return Locality::element; }
 
   Function function() const { return function_; }

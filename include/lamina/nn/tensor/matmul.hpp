@@ -30,7 +30,6 @@ class MatMul : public JointLayer<MatMul<Scalar>, Scalar> {
   Index multiply_adds_of(const Values<Scalar>& x) const override {
     return output_shapes(x)[0].numel() * x[0].shape()[-1];
   }
-  std::string name() const override { return "MatMul()"; }
 
  private:
   static Shape outer(const Shape& matrices) {

@@ -44,10 +44,13 @@ class Reduce : public Layer<Reduce<Scalar>, Scalar> {
                         input);
     return result;
   }
-  std::string name() const override {
+  Fields fields() const override {
     static constexpr const char* names[] = {"sum", "mean",           "max",     "min",        "product", "l1",
                                             "l2",  "sum_of_squares", "log_sum", "log_sum_exp"};
-    return text("Reduce(", names[static_cast<int>(aggregate_)], ", ", detail::list(options_.axes), ")");
+    return Fields("Reduce")
+        .argument("aggregate", names[static_cast<int>(aggregate_)])
+        .argument("axes", detail::list(options_.axes))
+        .option("keep", options_.keep, true);
   }
 
   Aggregate aggregate() const { return aggregate_; }

@@ -62,7 +62,7 @@ class Reshape : public detail::Reshaping<Reshape<Scalar>, Scalar> {
     require<ShapeError>(shape.numel() == input.numel(), *this, ": does not fit the elements of shape ", input);
     return shape;
   }
-  std::string name() const override { return text("Reshape(", detail::list(extents_), ")"); }
+  Fields fields() const override { return Fields("Reshape").argument("extents", detail::list(extents_)); }
 
   const std::vector<Index>& extents() const { return extents_; }
 
@@ -91,7 +91,7 @@ class Unsqueeze : public detail::Reshaping<Unsqueeze<Scalar>, Scalar> {
       if (!taken[i]) result[i] = input[static_cast<int>(axis++)];
     return Shape(std::span<const Index>(result));
   }
-  std::string name() const override { return text("Unsqueeze(", detail::list(axes_), ")"); }
+  Fields fields() const override { return Fields("Unsqueeze").argument("axes", detail::list(axes_)); }
 
   const std::vector<Index>& axes() const { return axes_; }
 
@@ -117,7 +117,7 @@ class Squeeze : public detail::Reshaping<Squeeze<Scalar>, Scalar> {
       if (axes_.empty() ? input[axis] != 1 : !gone[static_cast<std::size_t>(axis)]) result.push_back(input[axis]);
     return Shape(std::span<const Index>(result));
   }
-  std::string name() const override { return text("Squeeze(", detail::list(axes_), ")"); }
+  Fields fields() const override { return Fields("Squeeze").argument("axes", detail::list(axes_)); }
 
   const std::vector<Index>& axes() const { return axes_; }
 
@@ -137,7 +137,7 @@ class Permute : public Layer<Permute<Scalar>, Scalar> {
     for (const Index axis : axes_of(input)) result.push_back(input[static_cast<int>(axis)]);
     return Shape(std::span<const Index>(result));
   }
-  std::string name() const override { return text("Permute(", detail::list(axes_), ")"); }
+  Fields fields() const override { return Fields("Permute").argument("axes", detail::list(axes_)); }
 
   const std::vector<Index>& axes() const { return axes_; }
 

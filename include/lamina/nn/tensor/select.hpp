@@ -126,10 +126,10 @@ class Slice : public detail::Selecting<Slice<Scalar>, Scalar> {
     }
     return result;
   }
-  std::string name() const override {
-    std::string out = "Slice(";
-    for (const SliceRange& r : ranges_) out += text(r.axis, "[", r.first, ":", r.last, ":", r.step, "]");
-    return out + ")";
+  Fields fields() const override {
+    std::string ranges;
+    for (const SliceRange& r : ranges_) ranges += text(r.axis, "[", r.first, ":", r.last, ":", r.step, "]");
+    return Fields("Slice").argument("ranges", ranges);
   }
 
   const std::vector<SliceRange>& ranges() const { return ranges_; }
@@ -169,7 +169,14 @@ class Pad : public detail::Selecting<Pad<Scalar>, Scalar> {
     return result;
   }
   Scalar fill() const { return value_; }
-  std::string name() const override { return text("Pad(", detail::list(before_), ", ", detail::list(behind_), ")"); }
+  Fields fields() const override {
+    static constexpr const char* modes[] = {"constant", "reflect", "edge"};
+    return Fields("Pad")
+        .argument("before", detail::list(before_))
+        .argument("behind", detail::list(behind_))
+        .option("mode", std::string(modes[static_cast<int>(mode_)]), "constant")
+        .option("value", static_cast<double>(value_), 0);
+  }
 
   const std::vector<Index>& before() const { return before_; }
   const std::vector<Index>& behind() const { return behind_; }
@@ -207,9 +214,11 @@ class IndexSelect : public detail::Selecting<IndexSelect<Scalar>, Scalar> {
     result[static_cast<std::size_t>(axis)] = std::move(along);
     return result;
   }
-  std::string name() const override {
-    return indices_.size() > 8 ? text("IndexSelect(", dim_, ", ", indices_.size(), " indices)")
-                               : text("IndexSelect(", dim_, ", ", detail::list(indices_), ")");
+  Fields fields() const override {
+    const std::string all = detail::list(indices_);
+    return Fields("IndexSelect")
+        .argument("dim", dim_)
+        .field("indices", all, indices_.size() > 8 ? text(indices_.size(), " indices") : all);
   }
 
   int dim() const { return dim_; }
@@ -242,7 +251,7 @@ class Tile : public detail::Selecting<Tile<Scalar>, Scalar> {
     }
     return result;
   }
-  std::string name() const override { return text("Tile(", detail::list(repeats_), ")"); }
+  Fields fields() const override { return Fields("Tile").argument("repeats", detail::list(repeats_)); }
 
   const std::vector<Index>& repeats() const { return repeats_; }
 
@@ -267,7 +276,7 @@ class Gather : public JointLayer<Gather<Scalar>, Scalar> {
     extents.insert(extents.end(), from.begin() + axis + 1, from.end());
     return Shape(std::span<const Index>(extents));
   }
-  std::string name() const override { return text("Gather(", dim_, ")"); }
+  Fields fields() const override { return Fields("Gather").argument("dim", dim_); }
 
   int dim() const { return dim_; }
 
@@ -338,7 +347,9 @@ class Mix : public Layer<Mix<Scalar>, Scalar> {
     require<ShapeError>(input[axis] == n_, *this, ": expected ", n_, " entries in axis ", axis, ", got shape ", input);
     return input.with(axis, static_cast<Index>(terms_.size()));
   }
-  std::string name() const override { return text("Mix(", dim_, ", ", n_, ", ", terms_.size(), ")"); }
+  Fields fields() const override {
+    return Fields("Mix").argument("dim", dim_).argument("entries", n_).argument("results", terms_.size());
+  }
 
   int dim() const { return dim_; }
   const std::vector<std::vector<MixTerm<Scalar>>>& terms() const { return terms_; }

@@ -192,8 +192,9 @@ class Importer {
                                      : Value<Scalar>::of_shape(term.shape.value_or(Shape{})));
     }
     if (constant) {
+      const Primitive<Scalar>& one = layer;
       limited(layer.output_shapes(values)[0].numel());
-      return Term<Scalar>::of(std::move(layer.infer_values(std::move(values), Activation::none)[0].tensor));
+      return Term<Scalar>::of(std::move(one.infer_values(std::move(values), Activation::none)[0].tensor));
     }
     std::optional<Shape> shape;
     if (known) shape = layer.output_shapes(values)[0];

@@ -58,7 +58,7 @@ class OnnxModel : public Block<OnnxModel<Scalar>, Scalar> {
     for (auto& step : steps_) result.push_back({step.layer.name, step.layer.module.get()});
     return result;
   }
-  std::string name() const override { return text("OnnxModel(", name_, ")"); }
+  Fields fields() const override { return Fields("OnnxModel").argument("name", name_); }
 
   Values<Scalar> flow(Flow<Scalar>& run, Values<Scalar> in) const {
     require(in.size() == inputs_.size(), *this, ": takes ", inputs_.size(), " values, got ", in.size());

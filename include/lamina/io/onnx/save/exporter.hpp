@@ -117,23 +117,6 @@ class Exporter {
     return add("ReduceSum", {x, constant(axes)}, {attribute("keepdims", keep ? 1 : 0)});
   }
 
-  /// Another module with one input, which a layer runs inside, at `path` below the layer's.
-  Value module(const Module<Scalar>& inner, const std::string& path, const Value& x, const Shape& shape) {
-    const auto outer = std::pair(graph_, node_);
-    const auto* const values = values_;
-    const std::string outer_path = path_;
-    const std::string base = path_ + (path_.empty() || path.empty() ? "" : ".") + path;
-    Value result;
-    {
-      const Graph<Scalar> graph = record(inner, shape);
-      result = run(graph, base, {x})[0];
-    }
-    std::tie(graph_, node_) = outer;
-    values_ = values;
-    path_ = outer_path;
-    return result;
-  }
-
   /// Marks that the input is whole numbers, ids; the file's input is then of type int64. Else they are converted.
   Value ids(std::size_t i = 0) {
     const Value& x = in(i);

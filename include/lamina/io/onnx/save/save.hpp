@@ -43,8 +43,8 @@ typename Exporter<Scalar>::Emit emitter(const Primitive<Scalar>& layer) {
                  Conv2d, MaskedConv2d, Involve, Linear, Embedding,        // convolution
                  MaxPool2d, AvgPool2d, AdaptiveAvgPool2d,                 // pooling
                  BatchNorm1d, BatchNorm2d, LayerNorm, LocalResponseNorm,  // normalization
-                 Identity, Dropout, Dropout2d, Add, Multiply, Scale, Cat, Stack, Narrow, Flatten, Gate, DenseBlock,
-                 Interpolate, PadToAligned, BackToImages,  // shape
+                 Identity, Dropout, Dropout2d, Add, Multiply, Scale, Cat, Stack, Narrow, Flatten, Gate, Interpolate,
+                 PadToAligned, BackToImages,  // shape
                  ScaledDotProductAttention, LearnedPositions, FirstToken, PixelAttention, ChannelAttention,
                  GatherDistribute, NMF, VQ, CD,  // attention, hamburger
                  Constant, ConvTranspose2d, Map, Combine, Where, MatMul, Reshape, Unsqueeze, Squeeze, Permute, Slice,

@@ -4,7 +4,6 @@
 #include "lamina/models/hamnet.hpp"
 #include "lamina/nn/add.hpp"
 #include "lamina/nn/cat.hpp"
-#include "lamina/nn/dense_block.hpp"
 #include "lamina/nn/dropout.hpp"
 #include "lamina/nn/dropout2d.hpp"
 #include "lamina/nn/flatten.hpp"
@@ -78,20 +77,6 @@ std::string exported(Exporter<Scalar>& to, const Gate<Scalar>& layer) {
   const std::string values = to.add("Tanh", {to.slice(x, 1, 0, 1)});
   const std::string gates = to.add("Sigmoid", {to.slice(x, 1, 1, 2)});
   return to.reshape(to.add("Mul", {values, gates}), extents(y));
-}
-
-/// Each layer sees the input and what all before it added.
-template <class Scalar>
-std::string exported(Exporter<Scalar>& to, const DenseBlock<Scalar>& block) {
-  std::string y = to.in();
-  Shape shape = to.shape();
-  for (std::size_t i = 0; i < block.layers().size(); ++i) {
-    const Sequential<Scalar>& layer = block.layers()[i];
-    const std::string added = to.module(layer, text("denselayer", i + 1), y, shape);
-    y = to.add("Concat", {y, added}, {attribute("axis", 1)});
-    shape = shape.with(1, shape[1] + layer.output_shape(shape)[1]);
-  }
-  return y;
 }
 
 namespace detail {

@@ -1,0 +1,32 @@
+# lamina::compiled: the templates of lamina/compiled/*.inc, instantiated once for float and double. A program that links it
+# compiles in a fraction of the time; it must be built for the same instruction set (-march). Header-only is the default.
+set(sources)
+foreach(part nn models train)
+  foreach(scalar float double)
+    set(source "${PROJECT_BINARY_DIR}/compiled/${part}_${scalar}.cpp")
+    file(CONFIGURE OUTPUT "${source}" CONTENT "#include <lamina/lamina.hpp>
+
+namespace lamina {
+#define LAMINA_TEMPLATE template
+#define LAMINA_SCALAR @scalar@
+#include <lamina/compiled/@part@.inc>
+}  // namespace lamina
+" @ONLY)
+    list(APPEND sources "${source}")
+  endforeach()
+endforeach()
+set(source "${PROJECT_BINARY_DIR}/compiled/testing.cpp")
+file(CONFIGURE OUTPUT "${source}" CONTENT "#include <lamina/lamina.hpp>
+#include <lamina/testing/conformance.hpp>
+
+template lamina::testing::Conformance lamina::testing::check_layer(const Module<double>&, const Shape&,
+                                                                   const ConformanceOptions&);
+" @ONLY)
+
+add_library(lamina_compiled STATIC EXCLUDE_FROM_ALL ${sources} "${source}")
+add_library(lamina::compiled ALIAS lamina_compiled)
+target_link_libraries(lamina_compiled PUBLIC lamina::lamina)
+target_compile_definitions(lamina_compiled PUBLIC LAMINA_COMPILED)
+if(TARGET lamina_build)
+  target_link_libraries(lamina_compiled PRIVATE lamina_build)
+endif()
