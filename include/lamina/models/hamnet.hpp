@@ -92,6 +92,9 @@ class BackToImages : public JointLayer<BackToImages<Scalar>, Scalar> {
   }
   Fields fields() const override { return add_fields(Fields("BackToImages"), options_).option("stride", stride_, 1); }
 
+  const InterpolateOptions& options() const { return options_; }
+  Index stride() const { return stride_; }
+
  private:
   Size2 aligned(Size2 size) const { return aligned_size(size, stride_); }
 

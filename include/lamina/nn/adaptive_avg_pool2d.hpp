@@ -30,6 +30,8 @@ class AdaptiveAvgPool2d : public detail::AveragePool<AdaptiveAvgPool2d<Scalar>, 
   }
   Fields fields() const override { return Fields("AdaptiveAvgPool2d").argument("output_size", size_); }
 
+  const Size2& output_size() const { return size_; }
+
  private:
   std::vector<kernels::Span> row_spans(Index h) const override { return spans(h, size_.h); }
   std::vector<kernels::Span> column_spans(Index w) const override { return spans(w, size_.w); }

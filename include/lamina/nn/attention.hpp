@@ -51,6 +51,8 @@ class ScaledDotProductAttention : public JointLayer<ScaledDotProductAttention<Sc
     return 2 * features_ * pairs;
   }
 
+  Index heads() const { return heads_; }
+
  private:
   Sequences sequences(const Values<Scalar>& x) const {
     require(x.size() == 3, *this, ": takes queries, keys and values, got ", x.size(), " values");

@@ -44,6 +44,11 @@ class AvgPool2d : public detail::AveragePool<AvgPool2d<Scalar>, Scalar> {
         .option("divisor_override", divisor_override_, std::nullopt);
   }
 
+  const Size2& kernel_size() const { return window_.kernel; }
+  AvgPool2dOptions options() const {
+    return {window_.stride, window_.padding, window_.ceil_mode, count_include_pad_, divisor_override_};
+  }
+
  private:
   std::vector<kernels::Span> row_spans(Index h) const override {
     return spans(window_.rows(h), divisor_override_.value_or(0));

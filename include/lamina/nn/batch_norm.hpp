@@ -58,6 +58,8 @@ class BatchNorm : public Cloned<Derived, Scalar, Primitive<Scalar>> {
     return this->output_shape(x[0].shape());
   }
 
+  const BatchNormOptions& options() const { return options_; }
+
   bool applies(Activation activation) const override { return activation != Activation::none; }
   Joins joins() const override { return Joins::inputs; }
   /// With running statistics; those of a batch are of all of it.

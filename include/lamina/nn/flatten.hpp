@@ -34,6 +34,9 @@ class Flatten : public Layer<Flatten<Scalar>, Scalar> {
         .field("end_dim", end_, usual ? "" : text(end_));
   }
 
+  int start_dim() const { return start_; }
+  int end_dim() const { return end_; }
+
  private:
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
     const Shape shape = output_shape(x.shape());

@@ -39,6 +39,8 @@ class GELU : public Elementwise<GELU<Scalar>, Scalar> {
     return Fields("GELU").field("approximate", tanh_ ? "tanh" : "none", tanh_ ? "approximate=\"tanh\"" : "");
   }
 
+  GELUOptions options() const { return {tanh_ ? "tanh" : "none"}; }
+
  private:
   /// sqrt(2 / pi)
   static constexpr Scalar scale = std::numbers::sqrt2_v<Scalar> * std::numbers::inv_sqrtpi_v<Scalar>;

@@ -99,6 +99,9 @@ class Interpolate : public Layer<Interpolate<Scalar>, Scalar> {
   Fields fields() const override { return add_fields(Fields("Interpolate").argument("size", size_), options_); }
   Index multiply_adds(const Shape&) const override { return 0; }
 
+  const Size2& size() const { return size_; }
+  const InterpolateOptions& options() const { return options_; }
+
  private:
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
     check_interpolated(*this, x.shape());

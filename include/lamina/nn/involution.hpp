@@ -55,7 +55,7 @@ class Involve : public JointLayer<Involve<Scalar>, Scalar> {
     return output_shapes(x)[0].numel() * kernel_ * kernel_;
   }
 
- private:
+  /// Of the windows over images of this shape.
   kernels::InvolutionShape sizes(const Shape& input) const {
     return {.n = input[0],
             .c = input[1],
@@ -68,6 +68,7 @@ class Involve : public JointLayer<Involve<Scalar>, Scalar> {
             .groups_innermost = options_.groups_innermost};
   }
 
+ private:
   Value<Scalar> do_infer(Values<Scalar> in) const override {
     Tensor<Scalar> y(output_shapes(in)[0]);
     const Tensor<Scalar> x = std::move(in[0].tensor), kernels = std::move(in[1].tensor);

@@ -62,6 +62,9 @@ class LayerNorm : public Layer<LayerNorm<Scalar>, Scalar> {
 
   Index multiply_adds(const Shape&) const override { return 0; }
 
+  const Shape& normalized_shape() const { return normalized_; }
+  const LayerNormOptions& options() const { return options_; }
+
  private:
   bool has_weight() const { return options_.elementwise_affine; }
   bool has_bias() const { return options_.elementwise_affine && options_.bias; }

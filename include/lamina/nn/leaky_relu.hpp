@@ -18,6 +18,8 @@ class LeakyReLU : public Elementwise<LeakyReLU<Scalar>, Scalar> {
   Pack gradient(Pack kept, Pack dy) const { return select(kept > Pack(0), dy, dy * slope_); }
   Fields fields() const override { return Fields("LeakyReLU").argument("negative_slope", slope_); }
 
+  Scalar negative_slope() const { return slope_; }
+
  private:
   Scalar slope_;
 };

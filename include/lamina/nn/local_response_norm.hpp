@@ -52,6 +52,9 @@ class LocalResponseNorm : public Layer<LocalResponseNorm<Scalar>, Scalar> {
         .option("k", options_.k, usual.k);
   }
 
+  Index size() const { return size_; }
+  const LocalResponseNormOptions& options() const { return options_; }
+
  private:
   using Pack = simd::Pack<Scalar>;
 

@@ -75,9 +75,7 @@ class MaskedConv2d : public Layer<MaskedConv2d<Scalar>, Scalar> {
     check(!taps_.empty() || options_.groups > 1, "the mask leaves nothing of the kernel");
     const Index fan_in = in_ * kernel_.h * kernel_.w;
     weight = init::uniform_fan_in<Scalar>({out_, in_, kernel_.h, kernel_.w}, fan_in);
-    Tensor<Scalar> kept = Tensor<Scalar>::zeros(weight.value.shape());
-    scatter(compact(weight.value), center(weight.value), kept);
-    weight.value = std::move(kept);
+    weight.value = masked_weight();
     if (options_.bias) bias = init::uniform_fan_in<Scalar>({out_}, fan_in);
   }
 
@@ -127,6 +125,12 @@ class MaskedConv2d : public Layer<MaskedConv2d<Scalar>, Scalar> {
       if (seen_by(g) > 0) f(first_of(g, out_), rows_of(g), seen_by(g));
   }
   Tensor<Scalar> center_weight() const { return center(weight.value); }
+  /// The weight with zeros wherever the mask covers it.
+  Tensor<Scalar> masked_weight() const {
+    Tensor<Scalar> result = Tensor<Scalar>::zeros(weight.value.shape());
+    scatter(open_weight(), center_weight(), result);
+    return result;
+  }
 
  private:
   Index taps() const { return static_cast<Index>(taps_.size()); }

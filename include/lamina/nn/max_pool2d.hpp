@@ -35,6 +35,9 @@ class MaxPool2d : public Layer<MaxPool2d<Scalar>, Scalar> {
   Fields fields() const override { return window_.fields("MaxPool2d"); }
   Index multiply_adds(const Shape&) const override { return 0; }
 
+  const Size2& kernel_size() const { return window_.kernel; }
+  MaxPool2dOptions options() const { return {window_.stride, window_.padding, window_.dilation, window_.ceil_mode}; }
+
  private:
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override { return pool<std::uint8_t>(x, nullptr); }
 

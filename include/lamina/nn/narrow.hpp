@@ -35,6 +35,7 @@ class Narrow : public Layer<Narrow<Scalar>, Scalar> {
 
   int dim() const { return dim_; }
   Index start() const { return start_; }
+  Index length() const { return length_; }
 
  private:
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {

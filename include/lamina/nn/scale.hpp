@@ -21,6 +21,7 @@ class Scale : public Layer<Scale<Scalar>, Scalar> {
   Shape output_shape(const Shape& input) const override { return input; }
   Members<Scalar> members() override { return {{key_, &coefficient}}; }
   Fields fields() const override { return Fields("Scale").argument("key", key_); }
+  const std::string& key() const { return key_; }
   Index multiply_adds(const Shape&) const override { return 0; }
   Locality locality() const override { return Locality::element; }
 

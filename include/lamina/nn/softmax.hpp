@@ -32,6 +32,8 @@ class SoftmaxLayer : public Layer<Derived, Scalar> {
   }
   Fields fields() const override { return Fields(Derived::type_name).argument("dim", dim_); }
 
+  int dim() const { return dim_; }
+
  private:
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override { return softmax<logarithm>(std::move(x), dim_, *this); }
   Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {

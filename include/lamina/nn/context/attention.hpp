@@ -106,6 +106,9 @@ class PixelAttention : public detail::ContextAttention<PixelAttention<Scalar>, S
   }
   Fields fields() const override { return Fields("PixelAttention").argument("keys", keys_).field("scale", scale_, ""); }
 
+  Index keys() const { return keys_; }
+  double scale() const { return scale_; }
+
  private:
   using Base = detail::ContextAttention<PixelAttention, Scalar>;
   friend Base;
@@ -203,6 +206,8 @@ class GatherDistribute : public detail::ContextAttention<GatherDistribute<Scalar
     require(gathered >= 1, "GatherDistribute: gathered must be at least 1, got ", gathered);
   }
   Fields fields() const override { return Fields("GatherDistribute").argument("gathered", gathered_); }
+
+  Index gathered() const { return gathered_; }
 
  private:
   using Base = detail::ContextAttention<GatherDistribute, Scalar>;

@@ -134,6 +134,14 @@ class Ham : public Layer<Derived, Scalar> {
     return s.items * Derived::products(s, options_.eval_steps);
   }
 
+  const HamOptions& options() const { return options_; }
+
+  /// The bases [S, d, R] from which infer starts for every sample of an input of this shape.
+  Tensor<Scalar> initial_bases(const Shape& input) const {
+    const Shapes s = sizes(input);
+    return options_.random_bases ? fresh_bases(s, Random(options_.seed)) : bases;
+  }
+
   /// bases += eta (mean of `found` [B, S, D, R] over B - bases), then every vector is normalised. Throws StateError for
   /// a ham that keeps no bases, ShapeError for another shape.
   void online_update(const Tensor<Scalar>& found) {
@@ -193,8 +201,6 @@ class Ham : public Layer<Derived, Scalar> {
     bases = Derived::draw(random, {options_.heads, options_.dimension, options_.rank});
     normalize(bases, options_.heads, options_.dimension, options_.rank, options_.rank);
   }
-
-  const HamOptions& options() const { return options_; }
 
  private:
   const Derived& self() const { return static_cast<const Derived&>(*this); }

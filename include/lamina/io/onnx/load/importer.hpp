@@ -1,0 +1,259 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "lamina/io/onnx/model.hpp"
+#include "lamina/nn/container.hpp"
+#include "lamina/nn/tensor/constant.hpp"
+#include "lamina/nn/tensor/reshape.hpp"
+
+namespace lamina::onnx {
+
+/// A value while a file is read, as layers take it: a constant, or what the model computes.
+template <class Scalar>
+struct Term {
+  Index slot = -1;  ///< among the model's values; -1: a constant
+  std::optional<Tensor<Scalar>> constant = {};
+  std::optional<Shape> shape = {};  ///< if it is known
+  std::string key = {};             ///< of an initialiser that is in the state under this name
+  std::string transposed = {};      ///< or the name of one whose transpose this is
+
+  static Term of(Tensor<Scalar> value, std::string name = "") {
+    const Shape shape = value.shape();
+    return {-1, std::move(value), shape, std::move(name), {}};
+  }
+};
+
+/// An input of a node.
+template <class Scalar>
+struct Operand {
+  bool given = false;
+  std::string name = {};
+  ElementType type = ElementType::float32;
+  Term<Scalar> term = {};
+  std::optional<Tensor<std::int64_t>> whole = {};  ///< a constant of whole numbers or booleans
+
+  bool constant() const { return term.constant || whole; }
+};
+
+/// A layer of a model that was read, with the values that it takes and gives.
+template <class Scalar>
+struct Step {
+  Child<Scalar> layer;
+  std::vector<Index> inputs;
+  Index output;
+  std::vector<bool> last = {};  ///< whether nobody needs the input after this step
+};
+
+/// The steps of a model while it is made.
+template <class Scalar>
+struct Program {
+  std::vector<Step<Scalar>> steps;
+  Index slots = 0;
+  std::set<std::string> names, keys;
+  std::unordered_map<std::string, Index> numbers;
+
+  /// The name, or with a number behind it if it is taken.
+  std::string unique(const std::string& name) {
+    std::string result = name;
+    for (Index& i = numbers[name]; !names.insert(result).second;) result = text(name, "_", ++i);
+    return result;
+  }
+  Index add(Child<Scalar> layer, std::vector<Index> inputs) {
+    steps.push_back({std::move(layer), std::move(inputs), slots, {}});
+    return slots++;
+  }
+};
+
+/// What an operator's function sees of its node, and what it makes of it: layers that take terms, each giving one.
+///
+///   template <class Scalar>
+///   void softplus(Importer<Scalar>& op) { op.result(op.apply(Map<Scalar>(Function::softplus), {op.in(0)})); }
+///
+/// A layer of constants is computed at once. Errors are ValueErrors; who calls the function adds the node's name.
+template <class Scalar>
+class Importer {
+ public:
+  struct Result {
+    Term<Scalar> term;
+    ElementType type;
+    std::optional<Tensor<std::int64_t>> whole = {};
+  };
+
+  Importer(const Node& node, std::int64_t opset, std::vector<Operand<Scalar>> operands, Program<Scalar>& program)
+      : node_(&node), opset_(opset), operands_(std::move(operands)), program_(&program) {}
+
+  std::int64_t opset() const { return opset_; }
+  /// How many outputs the node has; those at the end that nobody has named do not count.
+  std::size_t outputs() const {
+    std::size_t count = node_->outputs.size();
+    while (count > 0 && node_->outputs[count - 1].empty()) --count;
+    return count;
+  }
+  void only_outputs(std::size_t most) const {
+    require(outputs() <= most, "its output ", most, " ('", node_->outputs[outputs() - 1], "') is not computed");
+  }
+
+  // Inputs.
+
+  std::size_t inputs() const { return operands_.size(); }
+  bool has(std::size_t i) const { return i < operands_.size() && operands_[i].given; }
+  ElementType type(std::size_t i) const { return operand(i).type; }
+  Term<Scalar> in(std::size_t i) const {
+    const Operand<Scalar>& one = operand(i);
+    if (!one.whole) return one.term;
+    const Tensor<Scalar> numbers = one.whole->template cast<Scalar>();
+    require(sizeof(Scalar) == 8 || numbers.template cast<std::int64_t>() == *one.whole, "a constant '", one.name,
+            "' has whole numbers beyond those that a float holds");
+    return Term<Scalar>::of(numbers);
+  }
+  const Shape& shape(const Term<Scalar>& term) const {
+    require(term.shape.has_value(),
+            "the shapes of its inputs must be known: give those of the model's inputs (LoadOnnxOptions::shapes)");
+    return *term.shape;
+  }
+  const Shape& shape(std::size_t i) const { return shape(operand(i).term); }
+  Index rank(std::size_t i) const { return shape(i).rank(); }
+
+  /// The constant that an input must be.
+  Tensor<Scalar> constant(std::size_t i) const {
+    must_be_constant(i);
+    return *in(i).constant;
+  }
+  /// Its whole numbers.
+  std::vector<Index> whole(std::size_t i) const {
+    must_be_constant(i);
+    const Operand<Scalar>& one = operand(i);
+    std::vector<Index> result;
+    if (one.whole)
+      result.assign(one.whole->values().begin(), one.whole->values().end());
+    else
+      for (const Scalar value : std::as_const(*one.term.constant).values()) {
+        const Tensor<Scalar> number({}, {value});
+        result.push_back(static_cast<Index>(number.template cast<std::int64_t>().item()));
+      }
+    return result;
+  }
+  /// A number that must be constant.
+  double number_of(std::size_t i) const {
+    const Tensor<Scalar> value = constant(i);
+    require(value.numel() == 1, "expected one number in '", operand(i).name, "', got shape ", value.shape());
+    return static_cast<double>(value.values()[0]);
+  }
+
+  // Attributes. Those that nobody asks for are errors.
+
+  const Attribute* find(const std::string& name) {
+    read_.insert(name);
+    for (const Attribute& attribute : node_->attributes)
+      if (attribute.name == name) return &attribute;
+    return nullptr;
+  }
+  Index integer(const std::string& name, Index otherwise) {
+    const Attribute* const found = find(name);
+    return found ? static_cast<Index>(found->i) : otherwise;
+  }
+  double number(const std::string& name, double otherwise) {
+    const Attribute* const found = find(name);
+    return found ? static_cast<double>(found->f) : otherwise;
+  }
+  std::string word(const std::string& name, const std::string& otherwise) {
+    const Attribute* const found = find(name);
+    return found ? found->s : otherwise;
+  }
+  std::optional<std::vector<Index>> integers(const std::string& name) {
+    const Attribute* const found = find(name);
+    if (!found) return std::nullopt;
+    return std::vector<Index>(found->ints.begin(), found->ints.end());
+  }
+  void check_attributes() const {
+    for (const Attribute& attribute : node_->attributes)
+      require(read_.contains(attribute.name), "attribute '", attribute.name, "' is not known");
+  }
+
+  // Layers and results.
+
+  /// What a layer gives. Its name is that of the initialiser `weight` without ".weight", or the node's.
+  template <class Layer>
+  Term<Scalar> apply(Layer layer, std::vector<Term<Scalar>> inputs, const std::string& weight = "") {
+    bool constant = true, known = true;
+    Values<Scalar> values;
+    for (const auto& term : inputs) {
+      constant = constant && term.constant;
+      known = known && term.shape;
+      values.push_back(term.constant ? Value<Scalar>(*term.constant)
+                                     : Value<Scalar>::of_shape(term.shape.value_or(Shape{})));
+    }
+    if (constant) {
+      const Primitive<Scalar>& one = layer;
+      limited(layer.output_shapes(values)[0].numel());
+      return Term<Scalar>::of(std::move(one.infer_values(std::move(values), Activation::none)[0].tensor));
+    }
+    std::optional<Shape> shape;
+    if (known) shape = layer.output_shapes(values)[0];
+    std::vector<Index> slots;
+    for (auto& term : inputs) slots.push_back(slot_of(term));
+    const std::string name = program_->unique(layer_name(weight));
+    for (const auto& member : layer.members()) program_->keys.insert(name + "." + member.name);
+    return {program_->add({name, std::move(layer)}, std::move(slots)), {}, shape, {}, {}};
+  }
+  /// What is computed now must not be larger than what files in use have.
+  static void limited(Index count) {
+    require(count <= Index{1} << 28, "constants of ", count, " elements are not taken");
+  }
+  /// The slot of a term, whose constant becomes a layer.
+  Index slot_of(const Term<Scalar>& term) {
+    if (!term.constant) return term.slot;
+    const bool learned = !term.key.empty() && program_->keys.insert(term.key).second;
+    const std::string name = learned ? "" : program_->unique("constant");
+    return program_->add({name, Constant<Scalar>(*term.constant, learned ? term.key : "")}, {});
+  }
+
+  void result(Term<Scalar> term) { result(std::move(term), type(0)); }
+  void result(Term<Scalar> term, ElementType type) { results_.push_back({std::move(term), type}); }
+  void result(Tensor<std::int64_t> whole, ElementType type = ElementType::int64) {
+    results_.push_back({{}, type, std::move(whole)});
+  }
+  const std::vector<Result>& results() const { return results_; }
+
+ private:
+  const Operand<Scalar>& operand(std::size_t i) const {
+    require(has(i), "its input ", i, " is missing");
+    return operands_[i];
+  }
+  void must_be_constant(std::size_t i) const {
+    require(operand(i).constant(), "its input '", operand(i).name,
+            "' must be a constant: give it one (LoadOnnxOptions::constants)");
+  }
+  std::string layer_name(const std::string& weight) const {
+    constexpr std::string_view suffix = ".weight";
+    if (weight.ends_with(suffix)) return weight.substr(0, weight.size() - suffix.size());
+    if (!node_->name.empty()) return node_->name;
+    return node_->op;
+  }
+
+  const Node* node_;
+  std::int64_t opset_;
+  std::vector<Operand<Scalar>> operands_;
+  Program<Scalar>* program_;
+  std::vector<Result> results_;
+  std::set<std::string> read_;
+};
+
+/// An operator: its function, and whether it takes whole numbers that the model computes, as well as it takes floats.
+template <class Scalar>
+struct Operator {
+  void (*function)(Importer<Scalar>&);
+  bool whole = false;
+};
+template <class Scalar>
+using Operators = std::unordered_map<std::string, Operator<Scalar>>;
+
+}  // namespace lamina::onnx

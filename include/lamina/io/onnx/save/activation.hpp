@@ -1,0 +1,77 @@
+#pragma once
+
+#include <numbers>
+
+#include "lamina/io/onnx/save/exporter.hpp"
+#include "lamina/nn/gelu.hpp"
+#include "lamina/nn/hardsigmoid.hpp"
+#include "lamina/nn/hardswish.hpp"
+#include "lamina/nn/leaky_relu.hpp"
+#include "lamina/nn/relu.hpp"
+#include "lamina/nn/relu6.hpp"
+#include "lamina/nn/sigmoid.hpp"
+#include "lamina/nn/silu.hpp"
+#include "lamina/nn/softmax.hpp"
+#include "lamina/nn/tanh.hpp"
+
+namespace lamina::onnx {
+
+template <class Scalar>
+std::string exported(Exporter<Scalar>& to, const ReLU<Scalar>&) {
+  return to.add("Relu", {to.in()});
+}
+template <class Scalar>
+std::string exported(Exporter<Scalar>& to, const ReLU6<Scalar>&) {
+  return to.add("Clip", {to.in(), to.constant(0.0), to.constant(6.0)});
+}
+template <class Scalar>
+std::string exported(Exporter<Scalar>& to, const LeakyReLU<Scalar>& layer) {
+  return to.add("LeakyRelu", {to.in()}, {attribute("alpha", static_cast<double>(layer.negative_slope()))});
+}
+template <class Scalar>
+std::string exported(Exporter<Scalar>& to, const Sigmoid<Scalar>&) {
+  return to.add("Sigmoid", {to.in()});
+}
+template <class Scalar>
+std::string exported(Exporter<Scalar>& to, const Tanh<Scalar>&) {
+  return to.add("Tanh", {to.in()});
+}
+template <class Scalar>
+std::string exported(Exporter<Scalar>& to, const Hardsigmoid<Scalar>&) {
+  return to.add("HardSigmoid", {to.in()}, {attribute("alpha", 1.0 / 6), attribute("beta", 0.5)});
+}
+template <class Scalar>
+std::string exported(Exporter<Scalar>& to, const Hardswish<Scalar>&) {
+  return to.add("HardSwish", {to.in()});
+}
+template <class Scalar>
+std::string exported(Exporter<Scalar>& to, const SiLU<Scalar>&) {
+  return to.add("Mul", {to.in(), to.add("Sigmoid", {to.in()})});
+}
+
+/// x (1 + erf(x / sqrt 2)) / 2, or x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2.
+template <class Scalar>
+std::string exported(Exporter<Scalar>& to, const GELU<Scalar>& layer) {
+  const auto times = [&](const std::string& x, double factor) { return to.add("Mul", {x, to.constant(factor)}); };
+  const std::string& x = to.in();
+  std::string bounded;
+  if (layer.options().approximate == "none") {
+    bounded = to.add("Erf", {times(x, std::numbers::sqrt2 / 2)});
+  } else {
+    const std::string cube = to.add("Mul", {to.add("Mul", {x, x}), x});
+    bounded = to.add(
+        "Tanh", {times(to.add("Add", {x, times(cube, 0.044715)}), std::numbers::sqrt2 * std::numbers::inv_sqrtpi)});
+  }
+  return times(to.add("Mul", {x, to.add("Add", {bounded, to.constant(1.0)})}), 0.5);
+}
+
+template <class Scalar>
+std::string exported(Exporter<Scalar>& to, const Softmax<Scalar>& layer) {
+  return to.add("Softmax", {to.in()}, {attribute("axis", layer.dim())});
+}
+template <class Scalar>
+std::string exported(Exporter<Scalar>& to, const LogSoftmax<Scalar>& layer) {
+  return to.add("LogSoftmax", {to.in()}, {attribute("axis", layer.dim())});
+}
+
+}  // namespace lamina::onnx

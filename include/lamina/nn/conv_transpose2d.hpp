@@ -1,0 +1,160 @@
+#pragma once
+
+#include <string>
+#include <utility>
+
+#include "lamina/kernels/convolution.hpp"
+#include "lamina/kernels/reduce.hpp"
+#include "lamina/nn/init.hpp"
+#include "lamina/nn/module.hpp"
+#include "lamina/nn/options.hpp"
+
+namespace lamina {
+
+struct ConvTranspose2dOptions {
+  Size2 stride = 1;
+  Padding padding = 0;       ///< cut from the result's border
+  Size2 output_padding = 0;  ///< rows below and columns to the right that the result has more; below the stride
+  Size2 dilation = 1;
+  Index groups = 1;
+  bool bias = true;
+};
+
+/// Transposed convolution, the gradient of a convolution with respect to its input (Zeiler et al. 2010):
+///
+///   y[n, m, i SH + a DH - top, j SW + b DW - left] += weight[c, m, a, b] x[n, c, i, j],   y += bias[m]
+///
+/// Shapes: x [N, C, H, W], weight [C, M / groups, KH, KW], bias [M], y [N, M, (H - 1) SH - top - bottom + DH (KH - 1) +
+/// 1 + output_padding, the same for W]. Initial values, as PyTorch's, U(-b, b), b = 1 / sqrt(M / groups KH KW). Throws
+/// ValueError for sizes below 1, groups that do not divide C and M, an output_padding that is not below the stride, or
+/// padding "same"; ShapeError for another input or one that leaves no result.
+template <class Scalar = float>
+class ConvTranspose2d : public Layer<ConvTranspose2d<Scalar>, Scalar> {
+ public:
+  Parameter<Scalar> weight;
+  Parameter<Scalar> bias;  ///< empty with {.bias = false}
+
+  ConvTranspose2d(Index in_channels, Index out_channels, Size2 kernel_size, const ConvTranspose2dOptions& options = {})
+      : in_(in_channels), out_(out_channels), kernel_(kernel_size), options_(options) {
+    const auto check = [&](bool valid, const auto&... parts) { require(valid, *this, ": ", parts...); };
+    const auto sizes = [&](const char* what, const Size2& size) {
+      check(size.h >= 1 && size.w >= 1, what, " must be at least 1, got ", size);
+      check(size.h <= detail::largest_window && size.w <= detail::largest_window, what, " must be at most ",
+            detail::largest_window);
+    };
+    check(in_ >= 1 && out_ >= 1, "channels must be at least 1");
+    sizes("kernel_size", kernel_);
+    sizes("stride", options_.stride);
+    sizes("dilation", options_.dilation);
+    check(options_.groups >= 1 && in_ % options_.groups == 0 && out_ % options_.groups == 0,
+          "groups = ", options_.groups, " does not divide ", in_, " input and ", out_, " output channels");
+    check(!options_.padding.same, "padding \"same\" is not for a transposed convolution");
+    const Size2& more = options_.output_padding;
+    check(more.h >= 0 && more.w >= 0 && more.h < options_.stride.h && more.w < options_.stride.w,
+          "output_padding must be below the stride, got ", more);
+    const Shape filters{in_, out_ / options_.groups, kernel_.h, kernel_.w};
+    weight = init::uniform_fan_in<Scalar>(filters, filters.product(1, 4));
+    if (options_.bias) bias = init::uniform_fan_in<Scalar>({out_}, filters.product(1, 4));
+  }
+
+  Shape output_shape(const Shape& input) const override {
+    require<ShapeError>(input.rank() == 4 && input[1] == in_ && input[2] >= 1 && input[3] >= 1, *this,
+                        ": expected an input [N, ", in_, ", H, W], got shape ", input);
+    const Padding& p = options_.padding;
+    const auto extent = [](Index n, Index stride, Index cut, Index dilation, Index kernel, Index more) {
+      return (n - 1) * stride - cut + dilation * (kernel - 1) + 1 + more;
+    };
+    const Index h = extent(input[2], options_.stride.h, p.top + p.bottom, options_.dilation.h, kernel_.h,
+                           options_.output_padding.h);
+    const Index w = extent(input[3], options_.stride.w, p.left + p.right, options_.dilation.w, kernel_.w,
+                           options_.output_padding.w);
+    require<ShapeError>(h >= 1 && w >= 1, *this, ": the padding leaves nothing of the result, got shape ", input);
+    return {input[0], out_, h, w};
+  }
+  Members<Scalar> members() override {
+    Members<Scalar> result{{"weight", &weight}};
+    if (options_.bias) result.push_back({"bias", &bias});
+    return result;
+  }
+  Fields fields() const override {
+    return Fields("ConvTranspose2d")
+        .argument("in_channels", in_)
+        .argument("out_channels", out_)
+        .argument("kernel_size", kernel_)
+        .option("stride", options_.stride, 1)
+        .option("padding", options_.padding, 0)
+        .option("output_padding", options_.output_padding, 0)
+        .option("dilation", options_.dilation, 1)
+        .option("groups", options_.groups, 1)
+        .option("bias", options_.bias, true);
+  }
+  Index multiply_adds(const Shape& input) const override {
+    output_shape(input);
+    return input.numel() * (out_ / options_.groups) * kernel_.h * kernel_.w;
+  }
+
+  Index in_channels() const { return in_; }
+  Index out_channels() const { return out_; }
+  const Size2& kernel_size() const { return kernel_; }
+  const ConvTranspose2dOptions& options() const { return options_; }
+
+ private:
+  /// The convolution whose input's gradient this is: from y to x.
+  kernels::ConvolutionShape sizes(const Shape& input) const {
+    const Shape y = output_shape(input);
+    const Padding& p = options_.padding;
+    return kernels::bounded({.n = y[0],
+                             .c = out_,
+                             .h = y[2],
+                             .w = y[3],
+                             .m = in_,
+                             .kh = kernel_.h,
+                             .kw = kernel_.w,
+                             .sh = options_.stride.h,
+                             .sw = options_.stride.w,
+                             .dh = options_.dilation.h,
+                             .dw = options_.dilation.w,
+                             .top = p.top,
+                             .bottom = p.bottom,
+                             .left = p.left,
+                             .right = p.right,
+                             .groups = options_.groups});
+  }
+
+  Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
+    Tensor<Scalar> y(output_shape(x.shape()));
+    if (y.empty()) return y;
+    kernels::convolution_backward_input(sizes(x.shape()), std::as_const(x).data(), weight.value.data(), y.data());
+    if (!options_.bias) return y;
+    Scalar* out = y.data();
+    const Index pixels = y.dim(2) * y.dim(3);
+    for (Index i = 0; i < y.dim(0) * out_; ++i)
+      for (Index j = 0; j < pixels; ++j) *out++ += bias.value.data()[i % out_];
+    return y;
+  }
+  Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {
+    tape.push(x);
+    return do_infer(std::move(x));
+  }
+  Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad input_grad) override {
+    const auto [x] = tape.template pop<Tensor<Scalar>>();
+    const Tensor<Scalar> gradient = std::move(dy);
+    if (gradient.empty()) return Tensor<Scalar>::zeros(x.shape());
+    const kernels::ConvolutionShape s = sizes(x.shape());
+    if (weight.requires_grad)
+      kernels::convolution_backward_weight<Scalar>(s, gradient.data(), x.data(), weight.gradient().data(), nullptr);
+    if (options_.bias && bias.requires_grad)
+      kernels::add_channel_sums(s.n, out_, s.h * s.w, gradient.data(), bias.gradient().data());
+    if (input_grad == InputGrad::skip) return {};
+    Tensor<Scalar> dx(x.shape());
+    kernels::convolution_forward<Scalar>(
+        s, gradient.data(), kernels::pack_filters(s, std::as_const(weight).value.data()), nullptr, dx.data());
+    return dx;
+  }
+
+  Index in_, out_;
+  Size2 kernel_;
+  ConvTranspose2dOptions options_;
+};
+
+}  // namespace lamina

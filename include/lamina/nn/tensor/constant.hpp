@@ -1,0 +1,43 @@
+#pragma once
+
+#include <string>
+#include <utility>
+
+#include "lamina/nn/module.hpp"
+
+namespace lamina {
+
+/// A value of its own: takes none and gives a tensor, which is learned if it has a key, under which it is in the state.
+template <class Scalar = float>
+class Constant : public detail::Cloned<Constant<Scalar>, Scalar, Primitive<Scalar>> {
+ public:
+  Parameter<Scalar> value;
+
+  explicit Constant(Tensor<Scalar> tensor, std::string key = "") : value(std::move(tensor)), key_(std::move(key)) {}
+
+  Shape output_shape(const Shape&) const override { return value.value.shape(); }
+  Few<Shape> output_shapes(const Values<Scalar>& x) const override {
+    require(x.empty(), *this, ": takes no value, got ", x.size());
+    return value.value.shape();
+  }
+  Members<Scalar> members() override {
+    if (key_.empty()) return {};
+    return {{key_, value}};
+  }
+  Fields fields() const override {
+    return Fields("Constant").argument("shape", value.value.shape()).field("key", key_, "");
+  }
+  const std::string& key() const { return key_; }
+
+  Values<Scalar> infer_values(Values<Scalar>, Activation) const override { return Value<Scalar>(value.value); }
+  Values<Scalar> forward_values(Values<Scalar>, Tape&, Activation) override { return Value<Scalar>(value.value); }
+  Few<Tensor<Scalar>> backward_values(Few<Tensor<Scalar>> dy, Tape&, const Few<InputGrad>&) override {
+    if (!key_.empty() && value.requires_grad) value.gradient() += dy[0];
+    return {};
+  }
+
+ private:
+  std::string key_;
+};
+
+}  // namespace lamina
