@@ -93,24 +93,7 @@ class Conv2d : public Layer<Conv2d<Scalar>, Scalar> {
   const Size2& kernel_size() const { return kernel_; }
   const Conv2dOptions& options() const { return options_; }
 
-  /// The backward of an input that the caller has kept, or computes again, in place of the tape (DenseBlock).
-  Tensor<Scalar> backward_of(const Tensor<Scalar>& x, Tensor<Scalar> dy, InputGrad input_grad) {
-    const kernels::ConvolutionShape s = sizes(x.shape());
-    const bool needs_bias = options_.bias && bias.requires_grad;
-    const Tensor<Scalar> gradient = std::move(dy);
-    if (gradient.empty()) return Tensor<Scalar>::zeros(x.shape());
-    if (weight.requires_grad)
-      kernels::convolution_backward_weight(s, x.data(), gradient.data(), weight.gradient().data(),
-                                           needs_bias ? bias.gradient().data() : nullptr);
-    else if (needs_bias)
-      kernels::add_channel_sums(s.n, s.m, s.oh() * s.ow(), gradient.data(), bias.gradient().data());
-    if (input_grad == InputGrad::skip) return {};
-    Tensor<Scalar> dx(x.shape());
-    kernels::convolution_backward_input(s, gradient.data(), std::as_const(weight).value.data(), dx.data());
-    return dx;
-  }
-
- private:
+  /// The sizes of the convolution of an input of this shape, for the kernels.
   kernels::ConvolutionShape sizes(const Shape& input) const {
     const Padding& p = options_.padding;
     return kernels::bounded({.n = input[0],
@@ -131,6 +114,24 @@ class Conv2d : public Layer<Conv2d<Scalar>, Scalar> {
                              .groups = options_.groups});
   }
 
+  /// The backward of an input that the caller has kept, or computes again, in place of the tape (DenseBlock).
+  Tensor<Scalar> backward_of(const Tensor<Scalar>& x, Tensor<Scalar> dy, InputGrad input_grad) {
+    const kernels::ConvolutionShape s = sizes(x.shape());
+    const bool needs_bias = options_.bias && bias.requires_grad;
+    const Tensor<Scalar> gradient = std::move(dy);
+    if (gradient.empty()) return Tensor<Scalar>::zeros(x.shape());
+    if (weight.requires_grad)
+      kernels::convolution_backward_weight(s, x.data(), gradient.data(), weight.gradient().data(),
+                                           needs_bias ? bias.gradient().data() : nullptr);
+    else if (needs_bias)
+      kernels::add_channel_sums(s.n, s.m, s.oh() * s.ow(), gradient.data(), bias.gradient().data());
+    if (input_grad == InputGrad::skip) return {};
+    Tensor<Scalar> dx(x.shape());
+    kernels::convolution_backward_input(s, gradient.data(), std::as_const(weight).value.data(), dx.data());
+    return dx;
+  }
+
+ private:
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
     return convolve(x, [&](const auto& s) {
       return filters_.get(

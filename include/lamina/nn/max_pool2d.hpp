@@ -35,6 +35,10 @@ class MaxPool2d : public Layer<MaxPool2d<Scalar>, Scalar> {
   std::string name() const override { return text("MaxPool2d(", window_, ")"); }
   Index multiply_adds(const Shape&) const override { return 0; }
 
+  /// The window along each axis of an image of such a height and width.
+  kernels::WindowAxis rows(Index h) const { return window_.rows(h); }
+  kernels::WindowAxis columns(Index w) const { return window_.columns(w); }
+
  private:
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override { return pool<std::uint8_t>(x, nullptr); }
 

@@ -1,0 +1,41 @@
+#pragma once
+
+#include <algorithm>
+#include <numeric>
+#include <vector>
+
+#include "lamina/compile/place.hpp"
+
+namespace lamina::compiler {
+
+/// A piece of memory that is needed from step `first` to step `last`.
+struct Lifetime {
+  Index size, first, last;
+  Index offset = 0;  ///< in the arena, once it is planned
+};
+
+/// Gives every piece a place such that none overlap while both are needed: the largest first, each at the lowest offset
+/// where it fits. Returns the arena's size.
+inline Index plan_memory(std::vector<Lifetime>& pieces) {
+  std::vector<std::size_t> order(pieces.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) { return pieces[a].size > pieces[b].size; });
+  Index total = 0;
+  std::vector<const Lifetime*> placed;  // by offset
+  for (std::size_t i : order) {
+    Lifetime& piece = pieces[i];
+    piece.offset = 0;
+    for (const Lifetime* other : placed) {
+      if (other->last < piece.first || piece.last < other->first) continue;
+      if (piece.offset + piece.size <= other->offset) break;
+      piece.offset = std::max(piece.offset, other->offset + other->size);
+    }
+    total = std::max(total, piece.offset + piece.size);
+    placed.insert(std::upper_bound(placed.begin(), placed.end(), &piece,
+                                   [](const Lifetime* a, const Lifetime* b) { return a->offset < b->offset; }),
+                  &piece);
+  }
+  return total;
+}
+
+}  // namespace lamina::compiler
