@@ -104,6 +104,7 @@ class Executable {
     Index shared = 0;                  // where in the arena
   };
 
+  static constexpr std::size_t most_phases = 3;
   /// How far the threads are with a phase of a step.
   struct alignas(64) Progress {
     std::atomic<Index> next{0}, done{0};
@@ -203,7 +204,7 @@ class Executable {
     for (std::size_t id = 0; id < arena_offsets_.size(); ++id)
       if (arena_offsets_[id] >= 0) state->call.slots[id].data = state->call.arena + arena_offsets_[id];
     state->batches.resize(program_.steps.size());
-    state->progress = std::vector<Progress>(2 * program_.steps.size());
+    state->progress = std::vector<Progress>(most_phases * program_.steps.size());
     return state;
   }
 
@@ -238,8 +239,8 @@ class Executable {
       slot.tensor = Tensor<T>(shape_in(call, id));
       slot.data = slot.tensor.data();
     }
-    for (Index phase = 0; phase < 2; ++phase) {
-      Progress& progress = state.progress[2 * i + static_cast<std::size_t>(phase)];
+    for (std::size_t phase = 0; phase < most_phases; ++phase) {
+      Progress& progress = state.progress[most_phases * i + phase];
       progress.next.store(0, std::memory_order_relaxed);
       progress.done.store(0, std::memory_order_relaxed);
     }
@@ -259,7 +260,7 @@ class Executable {
             for (Index unit = 0; unit < units; ++unit) action->run(state.call, n, phase, unit, shared, scratch);
             continue;
           }
-          Progress& progress = state.progress[2 * i + static_cast<std::size_t>(phase)];
+          Progress& progress = state.progress[most_phases * i + static_cast<std::size_t>(phase)];
           for (Index unit; (unit = progress.next.fetch_add(1, std::memory_order_relaxed)) < units;) {
             action->run(state.call, n, phase, unit, shared, scratch);
             progress.done.fetch_add(1, std::memory_order_release);

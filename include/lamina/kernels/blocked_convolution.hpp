@@ -27,23 +27,27 @@ class BlockedConvolution {
         tail_lanes_(s.c - (inputs_ - 1) * width),
         pointwise_(!planar && s.taps() == 1 && s.sh == 1 && s.sw == 1 && s.top == 0 && s.bottom == 0 && s.left == 0 &&
                    s.right == 0),
-        prepares_(planar || changes || s.top || s.left || s.bottom > 0 || s.right > 0) {
+        prepares_(planar || changes || s.top || s.left || s.bottom > 0 || s.right > 0),
+        narrow_(planar && inputs_ == 1 && s.dw == 1),
+        pixel_(narrow_ ? s.c : width) {
+    // Of a band's pixels the inputs stay in the second-level cache while all filters pass by.
     const Index cache = detail::cache_bytes() / 2, oh = s.oh(), ow = s.ow();
     if (pointwise_) {
-      // Of the pixels a band's inputs stay in the second-level cache while all filters pass by.
       const Index pixels = oh * ow;
-      const Index most = std::max<Index>(4 * tallest_tile, cache / (inputs_ * width * bytes));
-      bands_ = parts_of(pixels, most);
-      band_ = std::min(pixels, parts_of(parts_of(pixels, bands_), tallest_tile) * tallest_tile);
+      const Index most = std::clamp<Index>(cache / (inputs_ * width * bytes), 8 * tallest_tile, 1024);
+      band_ = parts_of(parts_of(pixels, parts_of(pixels, most)), tallest_tile) * tallest_tile;
+      band_ = std::min(pixels, band_);
       bands_ = parts_of(pixels, band_);
       plane_ = prepares_ ? band_ * width : pixels * width;
+      for (Index p = 0; p < band_; ++p) rows_.push_back(p * width);
     } else {
       columns_ = prepares_ ? (ow - 1) * s.sw + s.dw * (s.kw - 1) + 1 : s.w;
-      const Index row = inputs_ * columns_ * s.sh * width * bytes;
-      bands_ = parts_of(oh, std::clamp<Index>(cache / row, 1, oh));
-      band_ = parts_of(oh, bands_);
+      const Index row = inputs_ * columns_ * s.sh * pixel_ * bytes;
+      band_ = parts_of(oh, parts_of(oh, std::clamp<Index>(std::min(cache / row, 1024 / ow), 1, oh)));
       bands_ = parts_of(oh, band_);
-      plane_ = (prepares_ ? rows_of(band_) * columns_ : s.h * s.w) * width;
+      plane_ = (prepares_ ? rows_of(band_) * columns_ : s.h * s.w) * pixel_;
+      for (Index i = 0; i < band_; ++i)
+        for (Index j = 0; j < ow; ++j) rows_.push_back((i * s.sh * columns_ + j * s.sw) * pixel_);
     }
     const Index pairs = parts_of(outputs_, 2);
     // Few bands are cut by output channels too, unless what each must prepare would outweigh it.
@@ -58,7 +62,8 @@ class BlockedConvolution {
     together_ = parts_of(inputs_, parts_of(inputs_, together_));
     for (Index block = 0; block < together_; ++block)
       for (Index a = 0; a < s.kh; ++a)
-        for (Index b = 0; b < s.kw; ++b) offsets_.push_back(block * plane_ + (a * s.dh * columns_ + b * s.dw) * width);
+        for (Index b = 0; b < (narrow_ ? 1 : s.kw); ++b)
+          offsets_.push_back(block * plane_ + (a * s.dh * columns_ + b * s.dw) * pixel_);
   }
 
   Index filters_size() const { return outputs_ * width * s_.c * s_.taps(); }
@@ -86,44 +91,40 @@ class BlockedConvolution {
   void run(Index unit, BlockedImages<const T> x, const Intake<T>& intake, const T* filters, BlockedImages<T> y,
            const Finish<T>& finish, T* scratch) const {
     const Index chunk = unit % chunks_, band = unit / chunks_ % bands_, n = unit / chunks_ / bands_;
-    const Index lines = pointwise_ ? 1 : s_.oh(), first = pointwise_ ? 0 : band * band_;
-    const Index last = pointwise_ ? 1 : std::min(lines, first + band_);
-    const Index begin = pointwise_ ? band * band_ : 0, ow = pointwise_ ? s_.oh() * s_.ow() : s_.ow();
-    const Index count = pointwise_ ? std::min(band_, ow - begin) : ow;
+    const Index line = pointwise_ ? 1 : s_.ow(), pixels = s_.oh() * s_.ow();  // a band's lines are pixels, for 1x1
+    const Index first = band * band_, last = std::min(pixels / line, first + band_), count = (last - first) * line;
     const T* const image = x.data + n * x.sample;
     const T* from = scratch;
     if (prepares_)
-      prepare(n, image, intake, first, last, begin, count, scratch);
+      prepare(n, image, intake, first, last, scratch);
     else
-      from = image + (first * s_.sh * columns_ + begin) * width;
+      from = image + first * (pointwise_ ? 1 : s_.sh * columns_) * width;
 
-    const Index out_plane = s_.oh() * s_.ow() * width;
-    TileShape shape{0, width, 0, width, offsets_.data(), s_.sw * width, width, out_plane};
+    const Index out_plane = pixels * width, taps_together = together_ * (narrow_ ? s_.kh : s_.taps());
+    TileShape shape{taps_together, narrow_ ? s_.kw * s_.c : width, 0, tail_lanes_, offsets_.data(), width, out_plane};
     for (Index pair = chunk * chunk_; pair < std::min(parts_of(outputs_, 2), (chunk + 1) * chunk_); ++pair) {
       const Index columns = std::min<Index>(2, outputs_ - 2 * pair);
       const T* filter = filters + 2 * pair * width * s_.c * s_.taps();
-      const Index place = 2 * pair * out_plane + (first * ow + begin) * width;
+      const Index place = 2 * pair * out_plane + first * line * width;
       T* const out = y.data + n * y.sample + place;
-      const T* const residual = finish.residual ? finish.residual + n * finish.residual_sample + place : nullptr;
+      TileEnds<T> ends{nullptr, finish.bias ? finish.bias + 2 * pair * width : nullptr, nullptr,
+                       finish.residual ? finish.residual + n * finish.residual_sample + place : nullptr};
       for (Index block = 0; block < inputs_; block += together_) {
         const Index blocks = std::min(together_, inputs_ - block);
-        const bool ends = block + blocks == inputs_;
-        shape.depth = blocks * s_.taps();
-        shape.tail = ends ? s_.taps() : 0;
-        shape.tail_lanes = tail_lanes_;
-        for (Index line = first; line < last; ++line) {
-          const Index at = (line - first) * ow * width;
-          finished_product(
-              shape, count, columns, from + block * plane_ + (line - first) * s_.sh * columns_ * width, filter,
-              out + at,
-              TileEnds<T>{block > 0 ? out + at : nullptr, ends ? &finish : nullptr,
-                          finish.bias ? finish.bias + 2 * pair * width : nullptr, residual ? residual + at : nullptr});
+        if (block > 0) ends.from = out;
+        if (block + blocks == inputs_) {
+          ends.finish = &finish;
+          shape.depth = taps_together / together_ * blocks;
+          shape.tail = narrow_ ? 0 : s_.taps();
+        } else {
+          shape.depth = taps_together;
+          shape.tail = 0;
         }
+        finished_product(shape, count, columns, rows_.data(), from + block * plane_, filter, out, ends);
         filter += blocks * width * s_.taps() * columns * width;
       }
       if (finish.activation)
-        for (Index j = 0; j < columns; ++j)
-          finish.activation(out + j * out_plane, ((last - first - 1) * ow + count) * width);
+        for (Index j = 0; j < columns; ++j) finish.activation(out + j * out_plane, count * width);
     }
   }
 
@@ -131,20 +132,36 @@ class BlockedConvolution {
   Index rows_of(Index lines) const { return (lines - 1) * s_.sh + s_.dh * (s_.kh - 1) + 1; }
 
   /// What a band reads, changed, with zeros around.
-  void prepare(Index n, const T* image, const Intake<T>& intake, Index first, Index last, Index begin, Index count,
-               T* to) const {
+  void prepare(Index n, const T* image, const Intake<T>& intake, Index first, Index last, T* to) const {
     if (pointwise_) {
       for (Index block = 0; block < inputs_; ++block)
-        intake(n, block, count, image + (block * s_.h * s_.w + begin) * width, to + block * plane_);
+        intake(n, block, last - first, image + (block * s_.h * s_.w + first) * width, to + block * plane_);
       return;
     }
     const Index top = first * s_.sh - s_.top, rows = rows_of(last - first);
+    if (narrow_) return copy_narrow(image, top, rows, to);
     for (Index block = 0; block < inputs_; ++block, to += plane_)
       if (planar_)
         interleave_padded(image + block * width * s_.h * s_.w, std::min(width, s_.c - block * width), s_.h, s_.w, top,
                           rows, s_.left, columns_, to);
       else
         copy_padded(n, block, image + block * s_.h * s_.w * width, intake, top, rows, to);
+  }
+
+  /// Few channels, side by side at every pixel without a gap: a row of taps is then one run.
+  void copy_narrow(const T* image, Index top, Index rows, T* to) const {
+    const Index begin = std::min(s_.left, columns_), end = std::clamp<Index>(s_.w + s_.left, begin, columns_);
+    const Index c = s_.c, plane = s_.h * s_.w;
+    for (Index r = 0; r < rows; ++r, to += columns_ * c) {
+      const bool inside = top + r >= 0 && top + r < s_.h;
+      std::fill_n(to, (inside ? begin : columns_) * c, T(0));
+      if (!inside) continue;
+      const T* const from = image + (top + r) * s_.w;
+      T* const out = to + begin * c;
+      for (Index l = 0; l < c; ++l)
+        for (Index j = 0; j < end - begin; ++j) out[j * c + l] = from[l * plane + j];
+      std::fill_n(to + end * c, (columns_ - end) * c, T(0));
+    }
   }
 
   void copy_padded(Index n, Index block, const T* image, const Intake<T>& intake, Index top, Index rows, T* to) const {
@@ -169,11 +186,13 @@ class BlockedConvolution {
   Index inputs_, outputs_;  // blocks of channels
   Index tail_lanes_;        // channels in the last block of inputs
   bool pointwise_, prepares_;
+  bool narrow_;  // the planes of few channels become pixels of pixel_ = C values
+  Index pixel_;
   Index columns_ = 0;  // of an input row
   Index bands_ = 1, band_ = 1, plane_ = 0;
-  Index chunks_ = 1, chunk_ = 1;  // pairs of output blocks
-  Index together_ = 1;            // blocks of input channels
-  std::vector<Index> offsets_;
+  Index chunks_ = 1, chunk_ = 1;       // pairs of output blocks
+  Index together_ = 1;                 // blocks of input channels
+  std::vector<Index> offsets_, rows_;  // of the taps, and of a band's pixels
 };
 
 }  // namespace lamina::kernels

@@ -30,10 +30,11 @@ void finished_winograd_output(const T* products, Index stride, T* pixels, Index 
       });
 }
 
-/// F(M x M, R x R), stride and dilation 1, cut into units. Where there are many tiles, a unit takes a group of their
-/// rows from inputs to outputs, within its thread's cache. Where there are few, the filters are what takes the time:
-/// then one phase of units transforms the inputs, a block of channels each, and a second one multiplies and transforms
-/// back, a pair of output blocks each; between them the products' inputs lie in memory of `shared()` values.
+/// F(M x M, R x R), stride and dilation 1, cut into units. Tiles are done in groups: their inputs are transformed, then
+/// each of the N^2 products is made for all output channels at once, so that its inputs stay in the second-level cache
+/// and its filters are read once, then the results are transformed back. Where there are many groups, a unit is one.
+/// Where there are few, there are three phases, of units that are a block of input channels, a product, and a block of
+/// output channels; between them the transforms lie in memory of `shared()` values.
 template <class T>
 class BlockedWinograd {
   static constexpr Index width = simd::width<T>;
@@ -49,14 +50,17 @@ class BlockedWinograd {
         outputs_(blocks_of<T>(s.m)),
         tiles_h_(parts_of(s.oh(), tile.outputs)),
         tiles_w_(parts_of(s.ow(), tile.outputs)) {
-    const Index each = products_ * (inputs_ + 2) * width * static_cast<Index>(sizeof(T));
-    const Index tiles = std::clamp<Index>(detail::cache_bytes() * 3 / 4 / each, 24, 96);
+    // What a group's transforms take in memory should fit the second-level cache, or be no more than the filters, which
+    // every group reads once; but the inputs of one product must fit in any case.
+    const Index values = cache_values(), together = (inputs_ + outputs_) * width, filter = s.c * s.m;
+    Index tiles = std::max(values * 3 / 4 / products_, filter) / together;
+    tiles = std::clamp<Index>(std::min(tiles, values / 3 / (inputs_ * width)), 16, 256);
     groups_ = parts_of(tiles_h_, std::clamp<Index>((tiles + tiles_w_ / 2) / tiles_w_, 1, tiles_h_));
     group_ = parts_of(tiles_h_, groups_);
     groups_ = parts_of(tiles_h_, group_);
-    two_phases_ = groups_ < 4;
-    if (two_phases_) groups_ = 1, group_ = tiles_h_;
+    in_phases_ = groups_ < 4;
     for (Index block = 0; block < inputs_; ++block) offsets_.push_back(block * group_ * tiles_w_ * width);
+    for (Index tile_index = 0; tile_index < group_ * tiles_w_; ++tile_index) rows_.push_back(tile_index * width);
     output_ = tile.taps == 5   ? &finished_winograd_output<T, 2, 5>
               : tile.size == 4 ? &finished_winograd_output<T, 2, 3>
                                : &finished_winograd_output<T, 4, 3>;
@@ -79,40 +83,39 @@ class BlockedWinograd {
     }
   }
 
-  Index phases() const { return two_phases_ ? 2 : 1; }
+  Index phases() const { return in_phases_ ? 3 : 1; }
   Index units(Index n, Index phase) const {
-    if (!two_phases_) return n * groups_;
-    return n * (phase == 0 ? inputs_ : parts_of(outputs_, 2));
+    if (!in_phases_) return n * groups_;
+    return n * groups_ * (phase == 0 ? inputs_ : phase == 1 ? products_ : outputs_);
   }
   /// Values of memory that lies between the phases, for n samples.
-  Index shared(Index n) const { return two_phases_ ? n * prepared_size() : 0; }
-  Index scratch() const { return N_ * N_ * width + products_ * out_stride() + (two_phases_ ? 0 : prepared_size()); }
+  Index shared(Index n) const { return in_phases_ ? n * groups_ * group_size() : 0; }
+  Index scratch() const { return products_ * width + (in_phases_ ? 0 : group_size()); }
 
   void run(Index phase, Index unit, BlockedImages<const T> x, const T* filters, BlockedImages<T> y,
            const Finish<T>& finish, T* shared, T* scratch) const {
-    if (two_phases_) {
-      const Index parts = phase == 0 ? inputs_ : parts_of(outputs_, 2), n = unit / parts, part = unit % parts;
-      T* const prepared = shared + n * prepared_size();
-      if (phase == 0)
-        transform_input(x.data + n * x.sample, part, 0, tiles_h_, prepared, scratch);
-      else
-        compute(n, part, 0, tiles_h_, prepared, filters, y, finish, scratch);
-      return;
-    }
-    const Index n = unit / groups_, first = unit % groups_ * group_, last = std::min(tiles_h_, first + group_);
-    T* const prepared = scratch + N_ * N_ * width + products_ * out_stride();
-    for (Index block = 0; block < inputs_; ++block)
-      transform_input(x.data + n * x.sample, block, first, last, prepared, scratch);
-    for (Index pair = 0; pair < parts_of(outputs_, 2); ++pair)
-      compute(n, pair, first, last, prepared, filters, y, finish, scratch);
+    const Index parts = !in_phases_ ? 1 : phase == 0 ? inputs_ : phase == 1 ? products_ : outputs_;
+    const Index n = unit / parts / groups_, group = unit / parts % groups_, part = unit % parts;
+    const Index first = group * group_, last = std::min(tiles_h_, first + group_), tiles = (last - first) * tiles_w_;
+    T* const inputs = in_phases_ ? shared + (n * groups_ + group) * group_size() : scratch + products_ * width;
+    T* const sums = inputs + products_ * in_stride();
+    const auto each = [&](Index which, Index count, auto f) {
+      if (in_phases_ ? phase != which : false) return;
+      for (Index i = in_phases_ ? part : 0; i < (in_phases_ ? part + 1 : count); ++i) f(i);
+    };
+    each(0, inputs_, [&](Index block) { transform_input(x.data + n * x.sample, block, first, last, inputs, scratch); });
+    each(1, products_, [&](Index k) { multiply(k, tiles, inputs, filters, sums); });
+    each(2, outputs_, [&](Index block) { transform_output(n, block, first, last, sums, y, finish); });
   }
 
  private:
+  static Index cache_values() { return detail::cache_bytes() / static_cast<Index>(sizeof(T)); }
+
   // Distances between the N^2 parts, kept off powers of two, which would all fall into the same lines of a cache.
   Index filter_stride(Index columns) const { return (s_.c * columns + 1) * width; }
   Index in_stride() const { return (inputs_ * group_ * tiles_w_ + 1) * width; }
-  Index out_stride() const { return (2 * group_ * tiles_w_ + 1) * width; }
-  Index prepared_size() const { return products_ * in_stride(); }
+  Index out_stride() const { return (outputs_ * group_ * tiles_w_ + 1) * width; }
+  Index group_size() const { return products_ * (in_stride() + out_stride()); }
 
   /// B' x B of a block of channels for rows first..last-1 of tiles.
   void transform_input(const T* image, Index block, Index first, Index last, T* prepared, T* scratch) const {
@@ -134,34 +137,35 @@ class BlockedWinograd {
       }
   }
 
-  /// The products of a pair of output blocks, and A' m A.
-  void compute(Index n, Index pair, Index first, Index last, const T* prepared, const T* filters, BlockedImages<T> y,
-               const Finish<T>& finish, T* scratch) const {
-    T* const sums = scratch + N_ * N_ * width;
-    const Index tiles = (last - first) * tiles_w_, block_stride = group_ * tiles_w_ * width;
-    const Index columns = std::min<Index>(2, outputs_ - 2 * pair), out_h = s_.oh(), out_w = s_.ow();
-    const T* const filter = filters + pair * products_ * filter_stride(2);
-    const TileShape shape{inputs_, width, 1, s_.c - (inputs_ - 1) * width, offsets_.data(), width, width, block_stride};
-    for (Index k = 0; k < products_; ++k)
-      finished_product(shape, tiles, columns, prepared + k * in_stride(), filter + k * filter_stride(columns),
-                       sums + k * out_stride(), TileEnds<T>{});
-    for (Index j = 0; j < columns; ++j) {
-      const Index block = 2 * pair + j, place = block * out_h * out_w * width;
-      T* const image = y.data + n * y.sample + place;
-      const T* const residual = finish.residual ? finish.residual + n * finish.residual_sample + place : nullptr;
-      const T* const bias = finish.bias ? finish.bias + block * width : nullptr;
-      const T* from = sums + j * block_stride;
-      for (Index row = first; row < last; ++row)
-        for (Index column = 0; column < tiles_w_; ++column, from += width) {
-          const Index at = (row * out_w + column) * M_ * width;
-          output_(from, out_stride(), image + at, out_w * width, out_h - row * M_, out_w - column * M_, bias,
-                  residual ? residual + at : nullptr, finish);
-        }
-      if (finish.activation) {
-        const Index begin = first * M_, end = std::min(out_h, last * M_);
-        finish.activation(image + begin * out_w * width, (end - begin) * out_w * width);
-      }
+  /// Product k for all output channels.
+  void multiply(Index k, Index tiles, const T* inputs, const T* filters, T* sums) const {
+    const Index block = group_ * tiles_w_ * width;
+    const TileShape shape{inputs_, width, 1, s_.c - (inputs_ - 1) * width, offsets_.data(), width, block};
+    for (Index pair = 0; pair < parts_of(outputs_, 2); ++pair) {
+      const Index columns = std::min<Index>(2, outputs_ - 2 * pair);
+      finished_product(shape, tiles, columns, rows_.data(), inputs + k * in_stride(),
+                       filters + pair * products_ * filter_stride(2) + k * filter_stride(columns),
+                       sums + k * out_stride() + 2 * pair * block, TileEnds<T>{});
     }
+  }
+
+  /// A' m A of a block of output channels.
+  void transform_output(Index n, Index block, Index first, Index last, const T* sums, BlockedImages<T> y,
+                        const Finish<T>& finish) const {
+    const Index out_h = s_.oh(), out_w = s_.ow(), place = block * out_h * out_w * width;
+    T* const image = y.data + n * y.sample + place;
+    const T* const residual = finish.residual ? finish.residual + n * finish.residual_sample + place : nullptr;
+    const T* const bias = finish.bias ? finish.bias + block * width : nullptr;
+    const T* from = sums + block * group_ * tiles_w_ * width;
+    for (Index row = first; row < last; ++row)
+      for (Index column = 0; column < tiles_w_; ++column, from += width) {
+        const Index at = (row * out_w + column) * M_ * width;
+        output_(from, out_stride(), image + at, out_w * width, out_h - row * M_, out_w - column * M_, bias,
+                residual ? residual + at : nullptr, finish);
+      }
+    if (!finish.activation) return;
+    const Index begin = first * M_, end = std::min(out_h, last * M_);
+    finish.activation(image + begin * out_w * width, (end - begin) * out_w * width);
   }
 
   const WinogradTile<T>& tile_;
@@ -169,8 +173,8 @@ class BlockedWinograd {
   ConvolutionShape s_;
   Index inputs_, outputs_, tiles_h_, tiles_w_;
   Index groups_ = 1, group_ = 1;  // of rows of tiles
-  bool two_phases_ = false;
-  std::vector<Index> offsets_;
+  bool in_phases_ = false;
+  std::vector<Index> offsets_, rows_;
   void (*output_)(const T*, Index, T*, Index, Index, Index, const T*, const T*, const Finish<T>&);
 };
 

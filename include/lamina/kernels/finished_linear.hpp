@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <vector>
 
 #include "lamina/kernels/finished_product.hpp"
@@ -52,23 +53,26 @@ class FinishedLinear {
     const Index begin = chunk * chunk_, end = std::min(pairs_, begin + chunk_);
     const Index depth = parts_of(in_, parts_of(in_, deepest));
     const Index offset = 0;
+    std::array<Index, static_cast<std::size_t>(tallest)> rows_of_x;
+    for (Index i = 0; i < count; ++i) rows_of_x[static_cast<std::size_t>(i)] = i * in_;
     x += first * in_;
     y += first * out_;
     const T* const residual = finish.residual ? finish.residual + first * out_ : nullptr;
     for (Index k = 0; k < in_; k += depth) {
       const bool last = k + depth >= in_;
-      TileShape shape{1, std::min(depth, in_ - k), 0, 0, &offset, in_, out_, width};
+      TileShape shape{1, std::min(depth, in_ - k), 0, 0, &offset, out_, width};
       for (Index pair = begin; pair < end; ++pair) {
         const Index column = pair * 2 * width, whole = (out_ - column) / width;
         const Weight* const filter = filters + (pair * in_ + k) * 2 * width;
+        const T* const bias = finish.bias ? finish.bias + column : nullptr;
         if (whole >= 2) {
-          finished_product(
-              shape, count, 2, x + k, filter, y + column,
-              TileEnds<T>{k > 0 ? y + column : nullptr, last ? &finish : nullptr,
-                          finish.bias ? finish.bias + column : nullptr, residual ? residual + column : nullptr});
+          finished_product(shape, count, 2, rows_of_x.data(), x + k, filter, y + column,
+                           TileEnds<T>{k > 0 ? y + column : nullptr, bias, last ? &finish : nullptr,
+                                       residual ? residual + column : nullptr});
         } else {
           shape.c_row = 2 * width;
-          finished_product(shape, count, 2, x + k, filter, scratch, TileEnds<T>{k > 0 ? scratch : nullptr});
+          finished_product(shape, count, 2, rows_of_x.data(), x + k, filter, scratch,
+                           TileEnds<T>{k > 0 ? scratch : nullptr, bias});
           shape.c_row = out_;
           if (last) put_part(count, column, scratch, finish, residual, y);
         }
@@ -87,7 +91,6 @@ class FinishedLinear {
       for (Index j = column; j < out_; j += width) {
         const Index lanes = std::min(width, out_ - j);
         Pack v = Pack::load(sums + i * 2 * width + (j - column));
-        if (finish.bias) v += Pack::load(finish.bias + j);
         if (residual) v += Pack::load(residual + i * out_ + j, lanes);
         finish.clamp(v).store(y + i * out_ + j, lanes);
       }

@@ -44,91 +44,105 @@ inline simd::Pack<float> load_weights(const BFloat16* p) {
   return (simd::Pack<float>::Native)(__builtin_convertvector(narrow, Wide) << 16);
 }
 
-/// The sums of a product: over d < depth and k < lanes (for the last `tail` of the d: tail_lanes) of
-/// a[offsets[d] + i a_row + k] times the next weights, Columns vectors at a time.
+/// The sums of a product: row i of c is the sum over d < depth and k < lanes (for the last `tail` of the d: tail_lanes)
+/// of a[rows[i] + offsets[d] + k] times the next weights, Columns vectors at a time.
 struct TileShape {
   Index depth, lanes, tail, tail_lanes;
   const Index* offsets;
-  Index a_row;            // from row to row of a
   Index c_row, c_column;  // of c and of the residual, from row to row and from vector to vector
 };
 
-/// Where a tile begins and ends: `from` holds sums to go on from, or is null; with finish null sums are stored as they
-/// are. bias and residual are those of the tile.
+/// Where a product begins and ends: `from` holds sums to go on from; without it they begin with the bias, if there is
+/// one. With finish null sums are stored as they are.
 template <class T>
 struct TileEnds {
   const T* from = nullptr;
-  const Finish<T>* finish = nullptr;
   const T* bias = nullptr;
+  const Finish<T>* finish = nullptr;
   const T* residual = nullptr;
 };
 
+/// `tiles` tiles, one below the other.
 template <class T, class Weight, int Rows, int Columns>
-void finished_tile(const TileShape& s, const T* a, const Weight* b, T* c, const TileEnds<T>& ends) {
+void finished_tiles(const TileShape& s, Index tiles, const Index* rows, const T* a, const Weight* weights, T* c,
+                    const TileEnds<T>& ends) {
   using Pack = simd::Pack<T>;
   constexpr Index width = simd::width<T>;
-  const Index a_row = s.a_row, c_row = s.c_row, c_column = s.c_column;
-  std::array<Pack, Rows * Columns> sums;
-  if (ends.from)
-    simd::unroll<Rows>([&](auto i) {
-      simd::unroll<Columns>([&](auto j) { sums[i * Columns + j] = Pack::load(ends.from + i * c_row + j * c_column); });
-    });
-  else
-    sums.fill(Pack(T(0)));
-  const auto add = [&](Index begin, Index end, Index lanes) __attribute__((always_inline)) {
-    for (Index d = begin; d < end; ++d) {
-      const T* row = a + s.offsets[d];
-      for (Index k = 0; k < lanes; ++k, ++row, b += Columns * width) {
-        std::array<Pack, Columns> right;
-        simd::unroll<Columns>([&](auto j) { right[j] = load_weights(b + j * width); });
-        simd::unroll<Rows>([&](auto i) {
-          const Pack factor(row[i * a_row]);
-          simd::unroll<Columns>(
-              [&](auto j) { sums[i * Columns + j] = multiply_add(factor, right[j], sums[i * Columns + j]); });
-        });
-      }
+  const Index c_row = s.c_row, c_column = s.c_column;
+  const T* from = ends.from;
+  const T* residual = ends.residual;
+  for (; tiles > 0; --tiles, rows += Rows, c += Rows * c_row) {
+    std::array<const T*, Rows> left;
+    simd::unroll<Rows>([&](auto i) { left[i] = a + rows[i]; });
+    std::array<Pack, Rows * Columns> sums;
+    if (from) {
+      simd::unroll<Rows>([&](auto i) {
+        simd::unroll<Columns>([&](auto j) { sums[i * Columns + j] = Pack::load(from + i * c_row + j * c_column); });
+      });
+      from += Rows * c_row;
+    } else {
+      simd::unroll<Columns>([&](auto j) {
+        const Pack first = ends.bias ? Pack::load(ends.bias + j * width) : Pack(T(0));
+        simd::unroll<Rows>([&](auto i) { sums[i * Columns + j] = first; });
+      });
     }
-  };
-  add(0, s.depth - s.tail, s.lanes);
-  add(s.depth - s.tail, s.depth, s.tail_lanes);
-  if (ends.finish) {
-    simd::unroll<Columns>([&](auto j) {
-      if (ends.bias) {
-        const Pack bias = Pack::load(ends.bias + j * width);
-        simd::unroll<Rows>([&](auto i) { sums[i * Columns + j] += bias; });
+    const Weight* b = weights;
+    const auto add = [&](Index begin, Index end, Index lanes) __attribute__((always_inline)) {
+      for (Index d = begin; d < end; ++d)
+        for (Index k = s.offsets[d], last = k + lanes; k < last; ++k, b += Columns * width) {
+          // A single row waits for memory: its weights are asked for well before.
+          if constexpr (Rows == 1) __builtin_prefetch(b + 32 * Columns * width);
+          std::array<Pack, Columns> right;
+          simd::unroll<Columns>([&](auto j) { right[j] = load_weights(b + j * width); });
+          simd::unroll<Rows>([&](auto i) {
+            const Pack factor(left[i][k]);
+            simd::unroll<Columns>(
+                [&](auto j) { sums[i * Columns + j] = multiply_add(factor, right[j], sums[i * Columns + j]); });
+          });
+        }
+    };
+    add(0, s.depth - s.tail, s.lanes);
+    if (s.tail > 0) add(s.depth - s.tail, s.depth, s.tail_lanes);
+    if (ends.finish) {
+      if (residual) {
+        simd::unroll<Rows>([&](auto i) {
+          simd::unroll<Columns>(
+              [&](auto j) { sums[i * Columns + j] += Pack::load(residual + i * c_row + j * c_column); });
+        });
+        residual += Rows * c_row;
       }
-      if (ends.residual)
-        simd::unroll<Rows>(
-            [&](auto i) { sums[i * Columns + j] += Pack::load(ends.residual + i * c_row + j * c_column); });
+      const Pack lowest(ends.finish->lowest), highest(ends.finish->highest);
+      for (Pack& sum : sums) sum = min(max(sum, lowest), highest);
+    }
+    simd::unroll<Rows>([&](auto i) {
+      simd::unroll<Columns>([&](auto j) { sums[i * Columns + j].store(c + i * c_row + j * c_column); });
     });
-    const Pack lowest(ends.finish->lowest), highest(ends.finish->highest);
-    for (Pack& sum : sums) sum = min(max(sum, lowest), highest);
   }
-  simd::unroll<Rows>([&](auto i) {
-    simd::unroll<Columns>([&](auto j) { sums[i * Columns + j].store(c + i * c_row + j * c_column); });
-  });
 }
 
 /// Rows of the tallest tile.
 inline constexpr Index tallest_tile = simd::registers == 32 ? 12 : 6;
 
-/// Any number of rows, cut into tiles whose heights differ by one at most; one or two columns of vectors.
+/// Any number of rows, cut into tiles whose heights differ by one at most; one or two columns of vectors. Row i of a
+/// begins at a + rows[i].
 template <class T, class Weight>
-void finished_product(const TileShape& s, Index rows, Index columns, const T* a, const Weight* b, T* c,
-                      TileEnds<T> ends) {
-  using Tile = void (*)(const TileShape&, const T*, const Weight*, T*, const TileEnds<T>&);
-  static constexpr auto tiles = []<int... I>(std::integer_sequence<int, I...>) {
-    return std::array<Tile, sizeof...(I)>{&finished_tile<T, Weight, I / 2 + 1, I % 2 + 1>...};
+void finished_product(const TileShape& s, Index count, Index columns, const Index* rows, const T* a, const Weight* b,
+                      T* c, TileEnds<T> ends) {
+  using Tiles = void (*)(const TileShape&, Index, const Index*, const T*, const Weight*, T*, const TileEnds<T>&);
+  static constexpr auto kernels = []<int... I>(std::integer_sequence<int, I...>) {
+    return std::array<Tiles, sizeof...(I)>{&finished_tiles<T, Weight, I / 2 + 1, I % 2 + 1>...};
   }
   (std::make_integer_sequence<int, static_cast<int>(2 * tallest_tile)>{});
-  for (Index parts = parts_of(rows, tallest_tile); parts > 0; --parts) {
-    const Index height = parts_of(rows, parts);
-    tiles[static_cast<std::size_t>(2 * height + columns - 3)](s, a, b, c, ends);
-    rows -= height;
-    a += height * s.a_row;
-    c += height * s.c_row;
-    if (ends.from) ends.from += height * s.c_row;
-    if (ends.residual) ends.residual += height * s.c_row;
+  const Index parts = parts_of(count, tallest_tile), low = parts > 0 ? count / parts : 0;
+  const Index high_tiles = count - low * parts;
+  for (const Index height : {low + 1, low}) {
+    const Index tiles = height > low ? high_tiles : parts - high_tiles, done = tiles * height;
+    if (done == 0) continue;
+    kernels[static_cast<std::size_t>(2 * height + columns - 3)](s, tiles, rows, a, b, c, ends);
+    rows += done;
+    c += done * s.c_row;
+    if (ends.from) ends.from += done * s.c_row;
+    if (ends.residual) ends.residual += done * s.c_row;
   }
 }
 
