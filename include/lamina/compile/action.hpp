@@ -221,9 +221,10 @@ class DepthwiseAction final : public Action<T> {
     kernel_.pack_filters(step.weight.data(), filters_.data());
   }
   Index units(Index n, Index) const override { return kernel_.units(n); }
-  void run(const Call<T>& call, Index, Index, Index unit, T*, T*) const override {
+  Index scratch() const override { return kernel_.scratch(); }
+  void run(const Call<T>& call, Index, Index, Index unit, T*, T* scratch) const override {
     kernel_.run(unit, call.images(x_), filters_.data(), call.images(y_), finish_.of(call),
-                mean_.root >= 0 ? call.at(mean_) : nullptr, mean_.sample);
+                mean_.root >= 0 ? call.at(mean_) : nullptr, mean_.sample, scratch);
   }
 
  private:
@@ -246,15 +247,17 @@ class LinearAction final : public Action<T> {
         x_(place_of(program, step.inputs[0])),
         y_(place_of(program, step.outputs[0])),
         finish_(program, step, true) {
+    Tensor<T> filters({kernel_.filters_size()});
+    kernel_.pack_filters(step.weight.data(), filters.data());
     if constexpr (std::is_same_v<T, float>)
       if (narrow) {
-        std::vector<kernels::BFloat16> filters(static_cast<std::size_t>(kernel_.filters_size()));
-        kernel_.pack_filters(step.weight.data(), filters.data(), kernels::BFloat16::from);
-        filters_ = std::move(filters);
+        std::vector<kernels::BFloat16> halves(static_cast<std::size_t>(filters.numel()));
+        parallel_for(0, filters.numel(), Index{1} << 16, [&, from = std::as_const(filters).data()](Index i, Index end) {
+          for (; i < end; ++i) halves[static_cast<std::size_t>(i)] = kernels::BFloat16::from(from[i]);
+        });
+        filters_ = std::move(halves);
         return;
       }
-    Tensor<T> filters({kernel_.filters_size()});
-    kernel_.pack_filters(step.weight.data(), filters.data(), [](T value) { return value; });
     filters_ = std::move(filters);
   }
   Index units(Index n, Index) const override { return kernel_.units(n * each_); }

@@ -70,17 +70,20 @@ class BlockedConvolution {
 
   /// The weight [M, C, KH, KW] in the order in which run() reads it: pairs of blocks of output channels; for each the
   /// blocks of input channels, the taps, the input channels of the block.
-  template <class Weight, class Convert>
-  void pack_filters(const T* weight, Weight* to, Convert convert) const {
-    for (Index pair = 0; pair < outputs_; pair += 2)
+  void pack_filters(const T* weight, T* filters) const {
+    const Index c = s_.c, taps = s_.taps(), each = c * taps;
+    parallel_for(0, outputs_, 1, Scratch<T>{taps == 1 ? 0 : each * width}, [&](Index output, Index, T* rows) {
+      const Index columns = std::min<Index>(2, outputs_ - output / 2 * 2),
+                  lanes = std::min(width, s_.m - output * width);
+      const T* const from = weight + output * width * each;
+      T* to = filters + output / 2 * 2 * width * each + output % 2 * width;
+      if (taps == 1) return interleave(from, each, lanes, c, 1, to, columns);
+      interleave(from, each, lanes, 1, each, rows, each);
       for (Index block = 0; block < inputs_; ++block)
-        for (Index t = 0; t < s_.taps(); ++t)
-          for (Index c = block * width; c < std::min(s_.c, (block + 1) * width); ++c)
-            for (Index m = pair * width; m < std::min(outputs_, pair + 2) * width; ++m)
-              *to++ = convert(m < s_.m ? weight[(m * s_.c + c) * s_.taps() + t] : T(0));
-  }
-  void pack_filters(const T* weight, T* to) const {
-    pack_filters(weight, to, [](T value) { return value; });
+        for (Index t = 0; t < taps; ++t)
+          for (Index i = block * width; i < std::min(c, (block + 1) * width); ++i, to += columns * width)
+            simd::Pack<T>::load(rows + (i * taps + t) * width).store(to);
+    });
   }
 
   Index units(Index n) const { return n * bands_ * chunks_; }

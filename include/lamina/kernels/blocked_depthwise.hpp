@@ -73,6 +73,36 @@ void depthwise_row(const DepthwiseRow<T>& row, const Finish<T>& finish, const T*
   for (; q < end; ++q) step(q, std::true_type{});
 }
 
+/// K x K taps at stride 1, for rows of pixels with K / 2 zeros at each end and more behind: four outputs at a time,
+/// whose pixels are loaded once for a row of taps and its weights once for the four.
+template <class T, int K>
+void depthwise_padded_row(const DepthwiseRow<T>& row, const Finish<T>& finish, const T* residual) {
+  using Pack = simd::Pack<T>;
+  constexpr Index width = simd::width<T>;
+  constexpr int together = 4;
+  const Pack lowest(finish.lowest), highest(finish.highest);
+  for (Index o = 0; o < row.ow; o += together) {
+    std::array<Pack, together> sums;
+    sums.fill(row.bias);
+    for (int a = 0; a < K; ++a) {
+      const T* const from = row.rows[a] + o * width;
+      const T* const weight = row.weight + a * K * width;
+      std::array<Pack, together + K - 1> pixels;
+      simd::unroll<together + K - 1>([&](auto j) { pixels[j] = Pack::load(from + j * width); });
+      simd::unroll<K>([&](auto b) {
+        const Pack w = Pack::load(weight + b * width);
+        simd::unroll<together>([&](auto i) { sums[i] = multiply_add(pixels[i + b], w, sums[i]); });
+      });
+    }
+    simd::unroll<together>([&](auto i) {
+      if (o + i >= row.ow) return;
+      Pack v = sums[i];
+      if (residual) v += Pack::load(residual + (o + i) * width);
+      min(max(v, lowest), highest).store(row.y + (o + i) * width);
+    });
+  }
+}
+
 /// Any filter.
 template <class T>
 void depthwise_row_any(const ConvolutionShape& s, const DepthwiseRow<T>& row, const Finish<T>& finish,
@@ -100,13 +130,15 @@ class BlockedDepthwise {
  public:
   /// whole: a unit takes all rows, so that it can sum the outputs.
   BlockedDepthwise(const ConvolutionShape& s, bool whole)
-      : s_(s), blocks_(blocks_of<T>(s.c)), zeros_(static_cast<std::size_t>(s.w * width)) {
+      : s_(s), blocks_(blocks_of<T>(s.c)), zeros_(static_cast<std::size_t>((s.w + around) * width)) {
     const Index row = (s.ow() + s.w * s.sh) * width * static_cast<Index>(sizeof(T));
     const Index bands = whole ? 1 : parts_of(s.oh() * row, Index{128} << 10);
     band_ = parts_of(s.oh(), bands);
     bands_ = parts_of(s.oh(), band_);
     const bool square = s.kh == s.kw && s.sh == s.sw && s.dh == 1 && s.dw == 1;
     if (!square) return;
+    if (s.sh == 1 && s.kh == 5 && s.left == 2 && s.right == 2) padded_ = true, row_ = &depthwise_padded_row<T, 5>;
+    if (padded_) return;
     if (s.kh == 3) row_ = s.sh == 1 ? &depthwise_row<T, 3, 1> : s.sh == 2 ? &depthwise_row<T, 3, 2> : nullptr;
     if (s.kh == 5) row_ = s.sh == 1 ? &depthwise_row<T, 5, 1> : s.sh == 2 ? &depthwise_row<T, 5, 2> : nullptr;
     if (s.kh == 7) row_ = s.sh == 1 ? &depthwise_row<T, 7, 1> : s.sh == 2 ? &depthwise_row<T, 7, 2> : nullptr;
@@ -121,14 +153,16 @@ class BlockedDepthwise {
   }
 
   Index units(Index n) const { return n * blocks_ * bands_; }
+  /// Values of memory that a thread needs.
+  Index scratch() const { return padded_ ? (band_ + s_.kh - 1) * (s_.w + around) * width : 0; }
 
   /// means, if wanted (by sample and channel): of what was stored, over all pixels.
   void run(Index unit, BlockedImages<const T> x, const T* filters, BlockedImages<T> y, const Finish<T>& finish,
-           T* means, Index means_sample) const {
+           T* means, Index means_sample, T* scratch) const {
     const Index band = unit % bands_, block = unit / bands_ % blocks_, n = unit / bands_ / blocks_;
-    rows(n, block, band * band_, std::min(s_.oh(), (band + 1) * band_),
-         x.data + n * x.sample + block * s_.h * s_.w * width, 0, filters,
-         y.data + n * y.sample + block * s_.oh() * s_.ow() * width, 0, finish);
+    const Index first = band * band_, last = std::min(s_.oh(), first + band_);
+    rows(n, block, first, last, x.data + n * x.sample + block * s_.h * s_.w * width, filters,
+         y.data + n * y.sample + block * s_.oh() * s_.ow() * width, finish, scratch);
     if (!means) return;
     using Pack = simd::Pack<T>;
     const Index pixels = s_.oh() * s_.ow();
@@ -142,12 +176,31 @@ class BlockedDepthwise {
         .store(means + n * means_sample + block * width);
   }
 
-  /// Rows first..last-1 of a block's outputs, where x begins with the image's row x_first and y with the output's row
-  /// y_first.
-  void rows(Index n, Index block, Index first, Index last, const T* x, Index x_first, const T* filters, T* y,
-            Index y_first, const Finish<T>& finish) const {
-    constexpr Index most_rows = 64;
+  /// Taller filters are not for this kernel.
+  static bool takes(const ConvolutionShape& s) { return s.depthwise() && s.kh <= most_rows; }
+
+ private:
+  static constexpr Index most_rows = 64;
+  /// Zeros in a padded row, some of them for outputs behind the last.
+  static constexpr Index around = 8;
+
+  /// Rows first..last-1 of a block's outputs.
+  void rows(Index n, Index block, Index first, Index last, const T* x, const T* filters, T* y, const Finish<T>& finish,
+            T* scratch) const {
     const T* taps[most_rows];
+    Index pitch = s_.w * width, x_first = 0;
+    if (padded_) {
+      x_first = std::max<Index>(0, first - s_.top);
+      pitch = (s_.w + around) * width;
+      const Index x_last = std::min(s_.h, last - 1 - s_.top + s_.kh);
+      for (Index r = x_first; r < x_last; ++r) {
+        T* const to = scratch + (r - x_first) * pitch;
+        std::fill_n(to, s_.left * width, T(0));
+        std::copy_n(x + r * s_.w * width, s_.w * width, to + s_.left * width);
+        std::fill_n(to + (s_.left + s_.w) * width, (around - s_.left) * width, T(0));
+      }
+      x = scratch;
+    }
     const Index ow = s_.ow(), place = block * s_.oh() * ow * width;
     DepthwiseRow<T> row{taps,
                         filters + block * s_.taps() * width,
@@ -159,9 +212,9 @@ class BlockedDepthwise {
     for (Index i = first; i < last; ++i) {
       for (Index a = 0; a < s_.kh; ++a) {
         const Index r = i * s_.sh + a * s_.dh - s_.top;
-        taps[a] = r >= 0 && r < s_.h ? x + (r - x_first) * s_.w * width : zeros_.data();
+        taps[a] = r >= 0 && r < s_.h ? x + (r - x_first) * pitch : zeros_.data();
       }
-      row.y = y + (i - y_first) * ow * width;
+      row.y = y + i * ow * width;
       const T* const residual =
           finish.residual ? finish.residual + n * finish.residual_sample + place + i * ow * width : nullptr;
       if (row_)
@@ -172,12 +225,9 @@ class BlockedDepthwise {
     }
   }
 
-  /// Taller filters are not for this kernel.
-  static bool takes(const ConvolutionShape& s) { return s.depthwise() && s.kh <= 64; }
-
- private:
   ConvolutionShape s_;
   Index blocks_, bands_ = 1, band_ = 1;
+  bool padded_ = false;
   std::vector<T> zeros_;  // a row outside the image
   void (*row_)(const DepthwiseRow<T>&, const Finish<T>&, const T*) = nullptr;
 };

@@ -71,16 +71,15 @@ class BlockedWinograd {
   /// G g G' of the weight [M, C, R, R].
   void pack_filters(const T* weight, T* filters) const {
     const Index taps = s_.taps(), m_stride = s_.c * taps;
-    std::array<T, static_cast<std::size_t>(25 * width)> one;
-    for (Index block = 0; block < outputs_; ++block) {
+    parallel_for(0, outputs_, 1, Scratch<T>{taps * width}, [&](Index block, Index, T* one) {
       const Index columns = std::min<Index>(2, outputs_ - block / 2 * 2), stride = filter_stride(columns);
       T* const to = filters + block / 2 * products_ * filter_stride(2) + block % 2 * width;
       for (Index c = 0; c < s_.c; ++c) {
         interleave(weight + block * width * m_stride + c * taps, m_stride, std::min(width, s_.m - block * width), 1,
-                   taps, one.data(), taps);
-        tile_.filter(one.data(), false, to + c * columns * width, stride);
+                   taps, one, taps);
+        tile_.filter(one, false, to + c * columns * width, stride);
       }
-    }
+    });
   }
 
   Index phases() const { return in_phases_ ? 3 : 1; }

@@ -26,16 +26,11 @@ class FinishedLinear {
   Index filters_size() const { return pairs_ * in_ * 2 * width; }
 
   /// The weight [out, in] by pairs of vectors, zeros in lanes beyond the last output.
-  template <class Weight, class Convert>
-  void pack_filters(const T* weight, Weight* to, Convert convert) const {
-    parallel_for(0, pairs_, 1, [&](Index first, Index last) {
-      for (Index pair = first; pair < last; ++pair) {
-        Weight* const panel = to + pair * in_ * 2 * width;
-        for (Index l = 0; l < 2 * width; ++l) {
-          const Index m = pair * 2 * width + l;
-          for (Index k = 0; k < in_; ++k) panel[k * 2 * width + l] = convert(m < out_ ? weight[m * in_ + k] : T(0));
-        }
-      }
+  void pack_filters(const T* weight, T* filters) const {
+    parallel_for(0, 2 * pairs_, 1, [&](Index block, Index) {
+      T* const to = filters + block / 2 * in_ * 2 * width + block % 2 * width;
+      const Index lanes = std::clamp<Index>(out_ - block * width, 0, width);
+      interleave(weight + (lanes > 0 ? block * width * in_ : 0), in_, lanes, in_, 1, to, 2);
     });
   }
 
