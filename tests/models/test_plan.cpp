@@ -168,6 +168,17 @@ TEST_CASE("a plan asks the system for nothing after its first call, and reports 
   CHECK(dot.find(" -> output [label=\"[1, 1000]\"]") != std::string::npos);
 }
 
+TEST_CASE("profile: a row for each layer of the eager path, and the sum") {
+  const auto net = testing::network<float>("mobilenet_v3_small");
+  const Tensor<float> x = testing::images<float>({1, 3, 64, 64});
+  const std::string table = profile(*net, x, 2);
+  CHECK(table.find("features.0.0: Conv2d(3, 16, 3, stride=2, padding=1, bias=false)\n") != std::string::npos);
+  CHECK(table.find("BatchNorm2d(16, eps=0.001, momentum=0.01)\n") != std::string::npos);
+  CHECK(table.ends_with("  all\n"));
+  CHECK(message([&] { profile(*net, x, 0); }) == "profile: runs must be at least 1, got 0");
+  CHECK(message([&] { profile(*net, Tensor<float>({1, 4, 8, 8})); }).find("features.0.0: Conv2d(3, 16") == 0);
+}
+
 TEST_CASE("bfloat16 weights of linear layers, and what a plan refuses") {
   const auto net = testing::network<float>("alexnet_small_images");
   testing::fill(*net);

@@ -1,10 +1,10 @@
 #pragma once
 
-#include <cstdio>
 #include <string>
 #include <vector>
 
 #include "lamina/compile/place.hpp"
+#include "lamina/nn/profile.hpp"
 
 namespace lamina::compiler {
 
@@ -55,25 +55,13 @@ Index bytes_of(const Program<T>& program, const Step<T>& step) {
 
 template <class T>
 std::string report_table(const Program<T>& program, const std::vector<double>& seconds) {
-  double total = 0;
-  for (double s : seconds) total += s;
-  std::string out = "      ms  share  GFLOP/s      MB  step\n";
-  char line[128];
-  const auto row = [&](double s, Index multiply_adds, Index bytes, const std::string& what) {
-    const double flops = 2e-9 * static_cast<double>(multiply_adds);
-    std::snprintf(line, sizeof line, "%8.3f %5.1f%% %8.1f %7.2f  ", 1e3 * s, total > 0 ? 100 * s / total : 0.0,
-                  s > 0 ? flops / s : 0.0, 1e-6 * static_cast<double>(bytes));
-    out += line + what + "\n";
-  };
-  Index multiply_adds = 0, bytes = 0;
+  std::vector<ProfileRow> rows;
   for (std::size_t i = 0; i < program.steps.size(); ++i) {
     const auto& step = program.steps[i];
-    row(seconds[i], step.multiply_adds, bytes_of(program, step), describe(step) + "  [" + layers_of(step) + "]");
-    multiply_adds += step.multiply_adds;
-    bytes += bytes_of(program, step);
+    rows.push_back(
+        {seconds[i], step.multiply_adds, bytes_of(program, step), describe(step) + "  [" + layers_of(step) + "]"});
   }
-  row(total, multiply_adds, bytes, "all");
-  return out;
+  return profile_table(rows);
 }
 
 template <class T>
