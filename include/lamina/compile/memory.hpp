@@ -14,6 +14,18 @@ struct Lifetime {
   Index offset = 0;  ///< in the arena, once it is planned
 };
 
+/// The largest sum of pieces that are needed at once: no arena can be smaller.
+inline Index largest_live_sum(const std::vector<Lifetime>& pieces) {
+  Index largest = 0;
+  for (const Lifetime& moment : pieces) {  // the sum is largest where some piece begins
+    Index sum = 0;
+    for (const Lifetime& piece : pieces)
+      if (piece.first <= moment.first && moment.first <= piece.last) sum += piece.size;
+    largest = std::max(largest, sum);
+  }
+  return largest;
+}
+
 /// Gives every piece a place such that none overlap while both are needed: the largest first, each at the lowest offset
 /// where it fits. Returns the arena's size.
 inline Index plan_memory(std::vector<Lifetime>& pieces) {

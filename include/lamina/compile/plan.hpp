@@ -33,6 +33,18 @@ struct CompileOptions {
 
 namespace compiler {
 
+/// A graph through all passes.
+template <class Scalar>
+Program<Scalar> optimized(const Graph<Scalar>& graph) {
+  Program<Scalar> program = lower(graph);
+  fold(program);
+  choose_layouts(program);
+  fuse(program);
+  place_concats(program);
+  place_in_place(program);
+  return program;
+}
+
 /// A program that is ready to run: everything that does not change from call to call.
 template <class T>
 class Executable {
@@ -57,7 +69,9 @@ class Executable {
 
   const Program<T>& program() const { return program_; }
   bool packed() const { return packed_; }
+  /// Values of memory for a call, and the least that would do.
   Index arena_size() const { return arena_size_; }
+  Index live_size() const { return live_size_; }
 
   /// Runs it. times, if given, has a place for the seconds of each step, which then run one by one.
   Few<Tensor<T>> run(Values<T> inputs, std::vector<double>* times = nullptr) const {
@@ -104,7 +118,7 @@ class Executable {
     Index shared = 0;                  // where in the arena
   };
 
-  static constexpr std::size_t most_phases = 3;
+  static constexpr auto most_phases = static_cast<std::size_t>(kernels::BlockedWinograd<T>::most_phases);
   /// How far the threads are with a phase of a step.
   struct alignas(64) Progress {
     std::atomic<Index> next{0}, done{0};
@@ -193,6 +207,7 @@ class Executable {
       offsets.push_back(&entries_[i].shared);
     }
     arena_size_ = plan_memory(pieces);
+    live_size_ = largest_live_sum(pieces);
     for (std::size_t i = 0; i < pieces.size(); ++i) *offsets[i] = pieces[i].offset;
   }
 
@@ -354,7 +369,7 @@ class Executable {
   std::vector<Entry> entries_;
   std::vector<bool> is_result_;       // roots that are tensors of the program's results
   std::vector<Index> arena_offsets_;  // of roots, or -1
-  Index arena_size_ = 0, scratch_ = 1;
+  Index arena_size_ = 0, live_size_ = 0, scratch_ = 1;
 
   mutable std::mutex mutex_;
   mutable std::vector<std::unique_ptr<State>> free_;
@@ -430,12 +445,7 @@ Plan<Scalar> compile(const Module<Scalar>& net, Values<Scalar> inputs, const Com
     require<ShapeError>(inputs[i].shape().rank() >= 1 && inputs[i].shape().numel() > 0,
                         "compile: expected inputs with at least one element, got shape ", inputs[i].shape());
   const bool packed = inputs.size() > 0 && inputs[0].sequences != nullptr;
-  compiler::Program<Scalar> program = compiler::lower(record(net, std::move(inputs)));
-  compiler::fold(program);
-  compiler::choose_layouts(program);
-  compiler::fuse(program);
-  compiler::place_concats(program);
-  compiler::place_in_place(program);
+  compiler::Program<Scalar> program = compiler::optimized(record(net, std::move(inputs)));
   return Plan<Scalar>(std::make_shared<const compiler::Executable<Scalar>>(std::move(program), options, packed));
 }
 /// For one input.

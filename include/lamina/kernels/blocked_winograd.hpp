@@ -33,7 +33,7 @@ void finished_winograd_output(const T* products, Index stride, T* pixels, Index 
 /// F(M x M, R x R), stride and dilation 1, cut into units. Tiles are done in groups: their inputs are transformed, then
 /// each of the N^2 products is made for all output channels at once, so that its inputs stay in the second-level cache
 /// and its filters are read once, then the results are transformed back. Where there are many groups, a unit is one.
-/// Where there are few, there are three phases, of units that are a block of input channels, a product, and a block of
+/// Where there are few, each has three phases, of units that are a block of input channels, a product, and a block of
 /// output channels; between them the transforms lie in memory of `shared()` values.
 template <class T>
 class BlockedWinograd {
@@ -82,24 +82,26 @@ class BlockedWinograd {
     });
   }
 
-  Index phases() const { return in_phases_ ? 3 : 1; }
+  static constexpr Index most_phases = 9;
+  Index phases() const { return in_phases_ ? 3 * groups_ : 1; }
   Index units(Index n, Index phase) const {
     if (!in_phases_) return n * groups_;
-    return n * groups_ * (phase == 0 ? inputs_ : phase == 1 ? products_ : outputs_);
+    return n * (phase % 3 == 0 ? inputs_ : phase % 3 == 1 ? products_ : outputs_);
   }
   /// Values of memory that lies between the phases, for n samples.
-  Index shared(Index n) const { return in_phases_ ? n * groups_ * group_size() : 0; }
+  Index shared(Index n) const { return in_phases_ ? n * group_size() : 0; }
   Index scratch() const { return products_ * width + (in_phases_ ? 0 : group_size()); }
 
   void run(Index phase, Index unit, BlockedImages<const T> x, const T* filters, BlockedImages<T> y,
            const Finish<T>& finish, T* shared, T* scratch) const {
-    const Index parts = !in_phases_ ? 1 : phase == 0 ? inputs_ : phase == 1 ? products_ : outputs_;
-    const Index n = unit / parts / groups_, group = unit / parts % groups_, part = unit % parts;
+    const Index kind = phase % 3;
+    const Index parts = !in_phases_ ? groups_ : kind == 0 ? inputs_ : kind == 1 ? products_ : outputs_;
+    const Index n = unit / parts, part = unit % parts, group = in_phases_ ? phase / 3 : part;
     const Index first = group * group_, last = std::min(tiles_h_, first + group_), tiles = (last - first) * tiles_w_;
-    T* const inputs = in_phases_ ? shared + (n * groups_ + group) * group_size() : scratch + products_ * width;
+    T* const inputs = in_phases_ ? shared + n * group_size() : scratch + products_ * width;
     T* const sums = inputs + products_ * in_stride();
     const auto each = [&](Index which, Index count, auto f) {
-      if (in_phases_ ? phase != which : false) return;
+      if (in_phases_ && kind != which) return;
       for (Index i = in_phases_ ? part : 0; i < (in_phases_ ? part + 1 : count); ++i) f(i);
     };
     each(0, inputs_, [&](Index block) { transform_input(x.data + n * x.sample, block, first, last, inputs, scratch); });
