@@ -26,12 +26,9 @@ inline Index largest_live_sum(const std::vector<Lifetime>& pieces) {
   return largest;
 }
 
-/// Gives every piece a place such that none overlap while both are needed: the largest first, each at the lowest offset
-/// where it fits. Returns the arena's size.
-inline Index plan_memory(std::vector<Lifetime>& pieces) {
-  std::vector<std::size_t> order(pieces.size());
-  std::iota(order.begin(), order.end(), std::size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) { return pieces[a].size > pieces[b].size; });
+namespace detail {
+/// Gives the pieces places in this order, each the lowest offset where it fits. Returns the arena's size.
+inline Index place_pieces(std::vector<Lifetime>& pieces, const std::vector<std::size_t>& order) {
   Index total = 0;
   std::vector<const Lifetime*> placed;  // by offset
   for (std::size_t i : order) {
@@ -48,6 +45,22 @@ inline Index plan_memory(std::vector<Lifetime>& pieces) {
                   &piece);
   }
   return total;
+}
+}  // namespace detail
+
+/// Gives every piece a place such that none overlap while both are needed. The better of two ways: the largest first,
+/// and those with the largest product of size and lifetime first. Returns the arena's size.
+inline Index plan_memory(std::vector<Lifetime>& pieces) {
+  const auto placed_by = [&](auto weight) {
+    std::vector<std::size_t> order(pieces.size());
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) { return weight(pieces[a]) > weight(pieces[b]); });
+    return detail::place_pieces(pieces, order);
+  };
+  const auto size = [](const Lifetime& piece) { return piece.size; };
+  const auto area = [](const Lifetime& piece) { return piece.size * (piece.last - piece.first + 1); };
+  const Index by_size = placed_by(size), by_area = placed_by(area);
+  return by_area < by_size ? by_area : placed_by(size);
 }
 
 }  // namespace lamina::compiler

@@ -25,16 +25,23 @@ class BlockedConvolution {
         inputs_(blocks_of<T>(s.c)),
         outputs_(blocks_of<T>(s.m)),
         tail_lanes_(s.c - (inputs_ - 1) * width),
-        pointwise_(!planar && s.taps() == 1 && s.sh == 1 && s.sw == 1 && s.top == 0 && s.bottom == 0 && s.left == 0 &&
-                   s.right == 0),
-        prepares_(planar || changes || s.top || s.left || s.bottom > 0 || s.right > 0),
+        pointwise_(!planar && s.taps() == 1 && s.top == 0 && s.bottom <= 0 && s.left == 0 && s.right <= 0),
+        strided_(pointwise_ && (s.sh > 1 || s.sw > 1 || s.bottom < 0 || s.right < 0)),
+        prepares_(planar || changes || strided_ || s.top || s.left || s.bottom > 0 || s.right > 0),
         narrow_(planar && inputs_ == 1 && s.dw == 1),
         pixel_(narrow_ ? s.c : width) {
-    // Of a band's pixels the inputs stay in the second-level cache while all filters pass by.
-    const Index cache = detail::cache_bytes() / 2, oh = s.oh(), ow = s.ow();
+    // So many blocks of input channels at a time that their filters stay in the first-level cache.
+    together_ = std::clamp<Index>((Index{20} << 10) / (s.taps() * width * 2 * width * bytes), 1, inputs_);
+    together_ = parts_of(inputs_, parts_of(inputs_, together_));
+    // Filters that do not fit the second-level cache should pass by rarely. Where the outputs are no more than the
+    // inputs it is a band's outputs that stay there, as unfinished sums, and a part of the inputs after the other is
+    // multiplied with all its filters; else it is a band's inputs.
+    const Index all = detail::cache_bytes(), cache = all / 2, oh = s.oh(), ow = s.ow();
+    sums_stay_ = inputs_ > together_ && s.m * s.c * s.taps() * bytes > all && outputs_ <= inputs_ * s.sh * s.sw;
     if (pointwise_) {
       const Index pixels = oh * ow;
-      const Index most = std::clamp<Index>(cache / (inputs_ * width * bytes), 8 * tallest_tile, 1024);
+      const Index most =
+          std::clamp<Index>(cache / ((sums_stay_ ? outputs_ : inputs_) * width * bytes), 9 * tallest_tile, 1024);
       band_ = parts_of(parts_of(pixels, parts_of(pixels, most)), tallest_tile) * tallest_tile;
       band_ = std::min(pixels, band_);
       bands_ = parts_of(pixels, band_);
@@ -42,7 +49,7 @@ class BlockedConvolution {
       for (Index p = 0; p < band_; ++p) rows_.push_back(p * width);
     } else {
       columns_ = prepares_ ? (ow - 1) * s.sw + s.dw * (s.kw - 1) + 1 : s.w;
-      const Index row = inputs_ * columns_ * s.sh * pixel_ * bytes;
+      const Index row = (sums_stay_ ? outputs_ * ow * width : inputs_ * columns_ * s.sh * pixel_) * bytes;
       band_ = parts_of(oh, parts_of(oh, std::clamp<Index>(std::min(cache / row, 1024 / ow), 1, oh)));
       bands_ = parts_of(oh, band_);
       plane_ = (prepares_ ? rows_of(band_) * columns_ : s.h * s.w) * pixel_;
@@ -57,9 +64,6 @@ class BlockedConvolution {
     if (prepares_) chunks = std::min(chunks, parts_of(pairs * s.taps(), 4));
     chunk_ = parts_of(pairs, chunks);
     chunks_ = parts_of(pairs, chunk_);
-    // So many blocks of input channels at a time that their filters stay in the first-level cache.
-    together_ = std::clamp<Index>((Index{20} << 10) / (s.taps() * width * 2 * width * bytes), 1, inputs_);
-    together_ = parts_of(inputs_, parts_of(inputs_, together_));
     for (Index block = 0; block < together_; ++block)
       for (Index a = 0; a < s.kh; ++a)
         for (Index b = 0; b < (narrow_ ? 1 : s.kw); ++b)
@@ -68,21 +72,25 @@ class BlockedConvolution {
 
   Index filters_size() const { return outputs_ * width * s_.c * s_.taps(); }
 
-  /// The weight [M, C, KH, KW] in the order in which run() reads it: pairs of blocks of output channels; for each the
-  /// blocks of input channels, the taps, the input channels of the block.
+  /// The weight [M, C, KH, KW] in the order in which run() reads it: for each pair of blocks of output channels, or of
+  /// these and part of the inputs, the blocks of input channels, the taps, the input channels of the block.
   void pack_filters(const T* weight, T* filters) const {
     const Index c = s_.c, taps = s_.taps(), each = c * taps;
-    parallel_for(0, outputs_, 1, Scratch<T>{taps == 1 ? 0 : each * width}, [&](Index output, Index, T* rows) {
-      const Index columns = std::min<Index>(2, outputs_ - output / 2 * 2),
-                  lanes = std::min(width, s_.m - output * width);
-      const T* const from = weight + output * width * each;
-      T* to = filters + output / 2 * 2 * width * each + output % 2 * width;
-      if (taps == 1) return interleave(from, each, lanes, c, 1, to, columns);
-      interleave(from, each, lanes, 1, each, rows, each);
-      for (Index block = 0; block < inputs_; ++block)
+    parallel_for(0, outputs_, 1, Scratch<T>{width * taps * width}, [&](Index output, Index, T* rows) {
+      const Index columns = columns_of(output / 2), lanes = std::min(width, s_.m - output * width);
+      for (Index block = 0; block < inputs_; ++block) {
+        const Index count = std::min(width, c - block * width);
+        const T* const from = weight + output * width * each + block * width * taps;
+        T* to = filters + filter_at(output / 2, block) + output % 2 * width;
+        if (taps == 1) {
+          interleave(from, each, lanes, count, 1, to, columns);
+          continue;
+        }
+        interleave(from, each, lanes, 1, count * taps, rows, count * taps);
         for (Index t = 0; t < taps; ++t)
-          for (Index i = block * width; i < std::min(c, (block + 1) * width); ++i, to += columns * width)
+          for (Index i = 0; i < count; ++i, to += columns * width)
             simd::Pack<T>::load(rows + (i * taps + t) * width).store(to);
+      }
     });
   }
 
@@ -105,37 +113,57 @@ class BlockedConvolution {
 
     const Index out_plane = pixels * width, taps_together = together_ * (narrow_ ? s_.kh : s_.taps());
     TileShape shape{taps_together, narrow_ ? s_.kw * s_.c : width, 0, tail_lanes_, offsets_.data(), width, out_plane};
-    for (Index pair = chunk * chunk_; pair < std::min(parts_of(outputs_, 2), (chunk + 1) * chunk_); ++pair) {
-      const Index columns = std::min<Index>(2, outputs_ - 2 * pair);
-      const T* filter = filters + 2 * pair * width * s_.c * s_.taps();
-      const Index place = 2 * pair * out_plane + first * line * width;
+    const auto multiply = [&](Index pair, Index block) {
+      const Index blocks = std::min(together_, inputs_ - block), place = 2 * pair * out_plane + first * line * width;
+      const bool last_part = block + blocks == inputs_;
       T* const out = y.data + n * y.sample + place;
-      TileEnds<T> ends{nullptr, finish.bias ? finish.bias + 2 * pair * width : nullptr, nullptr,
-                       finish.residual ? finish.residual + n * finish.residual_sample + place : nullptr};
-      for (Index block = 0; block < inputs_; block += together_) {
-        const Index blocks = std::min(together_, inputs_ - block);
-        if (block > 0) ends.from = out;
-        if (block + blocks == inputs_) {
-          ends.finish = &finish;
-          shape.depth = taps_together / together_ * blocks;
-          shape.tail = narrow_ ? 0 : s_.taps();
-        } else {
-          shape.depth = taps_together;
-          shape.tail = 0;
-        }
-        finished_product(shape, count, columns, rows_.data(), from + block * plane_, filter, out, ends);
-        filter += blocks * width * s_.taps() * columns * width;
-      }
-      if (finish.activation)
-        for (Index j = 0; j < columns; ++j) finish.activation(out + j * out_plane, count * width);
+      shape.depth = taps_together / together_ * blocks;
+      shape.tail = last_part && !narrow_ ? s_.taps() : 0;
+      finished_product(shape, count, columns_of(pair), rows_.data(), from + block * plane_,
+                       filters + filter_at(pair, block), out,
+                       TileEnds<T>{block > 0 ? out : nullptr, finish.bias ? finish.bias + 2 * pair * width : nullptr,
+                                   last_part ? &finish : nullptr,
+                                   finish.residual ? finish.residual + n * finish.residual_sample + place : nullptr});
+      if (last_part && finish.activation)
+        for (Index j = 0; j < columns_of(pair); ++j) finish.activation(out + j * out_plane, count * width);
+    };
+    const Index begin = chunk * chunk_, end = std::min(parts_of(outputs_, 2), begin + chunk_);
+    if (sums_stay_) {
+      for (Index block = 0; block < inputs_; block += together_)
+        for (Index pair = begin; pair < end; ++pair) multiply(pair, block);
+    } else {
+      for (Index pair = begin; pair < end; ++pair)
+        for (Index block = 0; block < inputs_; block += together_) multiply(pair, block);
     }
   }
 
  private:
+  /// Vectors in a pair.
+  Index columns_of(Index pair) const { return std::min<Index>(2, outputs_ - 2 * pair); }
+  /// Where a pair's filters of a block of input channels are.
+  Index filter_at(Index pair, Index block) const {
+    const Index part = sums_stay_ ? together_ : inputs_, first = block / part * part;
+    const Index channels = std::min(part * width, s_.c - first * width);
+    return (first * outputs_ * width + 2 * pair * channels + (block - first) * columns_of(pair) * width) * s_.taps() *
+           width;
+  }
   Index rows_of(Index lines) const { return (lines - 1) * s_.sh + s_.dh * (s_.kh - 1) + 1; }
 
   /// What a band reads, changed, with zeros around.
   void prepare(Index n, const T* image, const Intake<T>& intake, Index first, Index last, T* to) const {
+    if (strided_) {
+      for (Index block = 0; block < inputs_; ++block)
+        for (Index p = first; p < last; ++p) {
+          const Index i = p / s_.ow() * s_.sh, j = p % s_.ow() * s_.sw;
+          const T* const pixel = image + (block * s_.h * s_.w + i * s_.w + j) * width;
+          T* const out = to + block * plane_ + (p - first) * width;
+          if (intake)
+            intake(n, block, 1, pixel, out);
+          else
+            simd::Pack<T>::load(pixel).store(out);
+        }
+      return;
+    }
     if (pointwise_) {
       for (Index block = 0; block < inputs_; ++block)
         intake(n, block, last - first, image + (block * s_.h * s_.w + first) * width, to + block * plane_);
@@ -188,13 +216,14 @@ class BlockedConvolution {
   bool planar_;
   Index inputs_, outputs_;  // blocks of channels
   Index tail_lanes_;        // channels in the last block of inputs
-  bool pointwise_, prepares_;
+  bool pointwise_, strided_, prepares_;
   bool narrow_;  // the planes of few channels become pixels of pixel_ = C values
   Index pixel_;
   Index columns_ = 0;  // of an input row
   Index bands_ = 1, band_ = 1, plane_ = 0;
-  Index chunks_ = 1, chunk_ = 1;       // pairs of output blocks
-  Index together_ = 1;                 // blocks of input channels
+  Index chunks_ = 1, chunk_ = 1;  // pairs of output blocks
+  Index together_ = 1;            // blocks of input channels
+  bool sums_stay_ = false;
   std::vector<Index> offsets_, rows_;  // of the taps, and of a band's pixels
 };
 

@@ -66,18 +66,18 @@ class BlockedWinograd {
                                : &finished_winograd_output<T, 4, 3>;
   }
 
-  Index filters_size() const { return parts_of(outputs_, 2) * products_ * filter_stride(2); }
+  Index filters_size() const { return products_ * filter_stride(); }
 
   /// G g G' of the weight [M, C, R, R].
   void pack_filters(const T* weight, T* filters) const {
     const Index taps = s_.taps(), m_stride = s_.c * taps;
     parallel_for(0, outputs_, 1, Scratch<T>{taps * width}, [&](Index block, Index, T* one) {
-      const Index columns = std::min<Index>(2, outputs_ - block / 2 * 2), stride = filter_stride(columns);
-      T* const to = filters + block / 2 * products_ * filter_stride(2) + block % 2 * width;
+      const Index columns = std::min<Index>(2, outputs_ - block / 2 * 2);
+      T* const to = filters + block / 2 * 2 * s_.c * width + block % 2 * width;
       for (Index c = 0; c < s_.c; ++c) {
         interleave(weight + block * width * m_stride + c * taps, m_stride, std::min(width, s_.m - block * width), 1,
                    taps, one, taps);
-        tile_.filter(one, false, to + c * columns * width, stride);
+        tile_.filter(one, false, to + c * columns * width, filter_stride());
       }
     });
   }
@@ -113,7 +113,7 @@ class BlockedWinograd {
   static Index cache_values() { return detail::cache_bytes() / static_cast<Index>(sizeof(T)); }
 
   // Distances between the N^2 parts, kept off powers of two, which would all fall into the same lines of a cache.
-  Index filter_stride(Index columns) const { return (s_.c * columns + 1) * width; }
+  Index filter_stride() const { return (s_.c * outputs_ + 1) * width; }
   Index in_stride() const { return (inputs_ * group_ * tiles_w_ + 1) * width; }
   Index out_stride() const { return (outputs_ * group_ * tiles_w_ + 1) * width; }
   Index group_size() const { return products_ * (in_stride() + out_stride()); }
@@ -145,7 +145,7 @@ class BlockedWinograd {
     for (Index pair = 0; pair < parts_of(outputs_, 2); ++pair) {
       const Index columns = std::min<Index>(2, outputs_ - 2 * pair);
       finished_product(shape, tiles, columns, rows_.data(), inputs + k * in_stride(),
-                       filters + pair * products_ * filter_stride(2) + k * filter_stride(columns),
+                       filters + k * filter_stride() + 2 * pair * s_.c * width,
                        sums + k * out_stride() + 2 * pair * block, TileEnds<T>{});
     }
   }

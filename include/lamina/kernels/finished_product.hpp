@@ -87,8 +87,13 @@ void finished_tiles(const TileShape& s, Index tiles, const Index* rows, const T*
       });
     }
     const Weight* b = weights;
+    // The next tile's rows, which lie in as many places as there are offsets, are asked for one tile ahead.
+    const T* const ahead = tiles > 1 ? a + rows[Rows] : a + rows[0];
     const auto add = [&](Index begin, Index end, Index lanes) __attribute__((always_inline)) {
-      for (Index d = begin; d < end; ++d)
+      for (Index d = begin; d < end; ++d) {
+        if constexpr (Rows > 2)
+          for (Index line = 0; line < Rows * width; line += 64 / static_cast<Index>(sizeof(T)))
+            __builtin_prefetch(ahead + s.offsets[d] + line);
         for (Index k = s.offsets[d], last = k + lanes; k < last; ++k, b += Columns * width) {
           // A single row waits for memory: its weights are asked for well before.
           if constexpr (Rows == 1) __builtin_prefetch(b + 32 * Columns * width);
@@ -100,6 +105,7 @@ void finished_tiles(const TileShape& s, Index tiles, const Index* rows, const T*
                 [&](auto j) { sums[i * Columns + j] = multiply_add(factor, right[j], sums[i * Columns + j]); });
           });
         }
+      }
     };
     add(0, s.depth - s.tail, s.lanes);
     if (s.tail > 0) add(s.depth - s.tail, s.depth, s.tail_lanes);
