@@ -62,15 +62,20 @@ struct TileEnds {
   const T* residual = nullptr;
 };
 
-/// `tiles` tiles, one below the other.
+/// `tiles` tiles, one below the other. On the way the weights behind these are asked for, if asks_on: most products are
+/// of few rows, and it is memory that they would wait for.
 template <class T, class Weight, int Rows, int Columns>
 void finished_tiles(const TileShape& s, Index tiles, const Index* rows, const T* a, const Weight* weights, T* c,
-                    const TileEnds<T>& ends) {
+                    const TileEnds<T>& ends, bool asks_on) {
   using Pack = simd::Pack<T>;
   constexpr Index width = simd::width<T>;
   const Index c_row = s.c_row, c_column = s.c_column;
   const T* from = ends.from;
   const T* residual = ends.residual;
+  constexpr Index line = 64, step_bytes = Columns * width * static_cast<Index>(sizeof(Weight));
+  const Index depth = (s.depth - s.tail) * s.lanes + s.tail * s.tail_lanes;
+  const char* next = reinterpret_cast<const char*>(weights + depth * Columns * width);
+  const Index share = asks_on && Rows > 2 && tiles < 16 ? parts_of(s.lanes * step_bytes, tiles * line) : 0;
   for (; tiles > 0; --tiles, rows += Rows, c += Rows * c_row) {
     std::array<const T*, Rows> left;
     simd::unroll<Rows>([&](auto i) { left[i] = a + rows[i]; });
@@ -92,8 +97,9 @@ void finished_tiles(const TileShape& s, Index tiles, const Index* rows, const T*
     const auto add = [&](Index begin, Index end, Index lanes) __attribute__((always_inline)) {
       for (Index d = begin; d < end; ++d) {
         if constexpr (Rows > 2)
-          for (Index line = 0; line < Rows * width; line += 64 / static_cast<Index>(sizeof(T)))
-            __builtin_prefetch(ahead + s.offsets[d] + line);
+          for (Index i = 0; i < Rows * width; i += line / static_cast<Index>(sizeof(T)))
+            __builtin_prefetch(ahead + s.offsets[d] + i);
+        for (Index i = 0; i < share; ++i, next += line) __builtin_prefetch(next, 0, 2);
         for (Index k = s.offsets[d], last = k + lanes; k < last; ++k, b += Columns * width) {
           // A single row waits for memory: its weights are asked for well before.
           if constexpr (Rows == 1) __builtin_prefetch(b + 32 * Columns * width);
@@ -134,7 +140,7 @@ inline constexpr Index tallest_tile = simd::registers == 32 ? 12 : 6;
 template <class T, class Weight>
 void finished_product(const TileShape& s, Index count, Index columns, const Index* rows, const T* a, const Weight* b,
                       T* c, TileEnds<T> ends) {
-  using Tiles = void (*)(const TileShape&, Index, const Index*, const T*, const Weight*, T*, const TileEnds<T>&);
+  using Tiles = void (*)(const TileShape&, Index, const Index*, const T*, const Weight*, T*, const TileEnds<T>&, bool);
   static constexpr auto kernels = []<int... I>(std::integer_sequence<int, I...>) {
     return std::array<Tiles, sizeof...(I)>{&finished_tiles<T, Weight, I / 2 + 1, I % 2 + 1>...};
   }
@@ -144,7 +150,7 @@ void finished_product(const TileShape& s, Index count, Index columns, const Inde
   for (const Index height : {low + 1, low}) {
     const Index tiles = height > low ? high_tiles : parts - high_tiles, done = tiles * height;
     if (done == 0) continue;
-    kernels[static_cast<std::size_t>(2 * height + columns - 3)](s, tiles, rows, a, b, c, ends);
+    kernels[static_cast<std::size_t>(2 * height + columns - 3)](s, tiles, rows, a, b, c, ends, height == low);
     rows += done;
     c += done * s.c_row;
     if (ends.from) ends.from += done * s.c_row;
