@@ -95,7 +95,7 @@ class Conv2d : public Layer<Conv2d<Scalar>, Scalar> {
   const Size2& kernel_size() const { return kernel_; }
   const Conv2dOptions& options() const { return options_; }
 
- private:
+  /// The sizes of the convolution of an input of this shape, for the kernels.
   kernels::ConvolutionShape sizes(const Shape& input) const {
     const Padding& p = options_.padding;
     return kernels::bounded({.n = input[0],
@@ -116,6 +116,7 @@ class Conv2d : public Layer<Conv2d<Scalar>, Scalar> {
                              .groups = options_.groups});
   }
 
+ private:
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
     return convolve(x, [&](const auto& s) {
       return filters_.get(
