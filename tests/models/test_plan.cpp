@@ -27,14 +27,17 @@ double distance(const Tensor<float>& y, const Tensor<float>& z) {
     difference += (a - b) * (a - b);
     size += a * a;
   }
+  REQUIRE(size > 0);
   return std::sqrt(difference / size);
 }
 
-/// Draws the running statistics of all norms; the other weights stay as they begin.
+/// Draws the running statistics and shifts of all norms, without which involutions soon make nothing but zeros; the
+/// other weights stay as they begin.
 void draw_statistics(Module<float>& net) {
   Random random(11);
   for_each<BatchNorm2d<float>>(net, [&](BatchNorm2d<float>& norm) {
     norm.running_mean = random.normal(norm.running_mean.shape());
+    norm.bias.value = random.normal(norm.bias.value.shape());
     norm.running_var = random.uniform<float>(norm.running_var.shape());
     norm.running_var += Tensor<float>::full(norm.running_var.shape(), 0.5f);
   });
