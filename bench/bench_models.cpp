@@ -8,8 +8,7 @@ namespace {
 Sequential<float> resnet_blocks() {
   Sequential<float> net;
   for (int i = 0; i < 4; ++i)
-    net.add(
-        detail::residual_block<float>({.bottleneck = false, .in = 64, .channels = 64, .stride = 1, .dilation = 1}, {}));
+    net.add(residual_block<float>({.bottleneck = false, .in = 64, .channels = 64, .stride = 1, .dilation = 1}, {}));
   net.add(AdaptiveAvgPool2d(1));
   net.add(Flatten());
   net.add(Linear(64, 10));
@@ -46,7 +45,7 @@ void dense_convolution(benchmark::State& state, Index c, Index m, Index kernel) 
   for (auto _ : state) {
     Tensor<float> filters({direct.filters_size()}), y({8, m, 28, 28});
     direct.pack_filters(weight.data(), filters.data());
-    direct.run(x.data(), std::as_const(filters).data(), y.data(), kernels::detail::bias_of(bias.data(), m));
+    direct.run(x.data(), std::as_const(filters).data(), y.data(), kernels::bias_of(bias.data(), m));
     benchmark::DoNotOptimize(y.data());
   }
 }

@@ -11,6 +11,7 @@
 /// What the benchmark programs time. A case NAME becomes two benchmarks, NAME/infer and NAME/train:
 ///
 ///   infer   net(x)
+///   plan    a network: plan(x) for plan = compile(net, x's shape); plan_bfloat16 with linear weights in bfloat16
 ///   train   a layer: forward, and backward with the gradient of the input; a network: forward, cross entropy, backward
 ///           without the gradient of the images, and a step of plain SGD
 ///
@@ -37,6 +38,18 @@ void infer(benchmark::State& state, const Make& make, const Shape& shape) {
   const auto net = make();
   const Tensor<float> x = Random(1).normal(shape);
   const auto run = [&] { benchmark::DoNotOptimize(net(x).data()); };
+  run();
+  for (auto _ : state) run();
+  count_arithmetic(state, net, shape, 1);
+}
+
+template <class Make>
+void run_plan(benchmark::State& state, const Make& make, const Shape& shape, const CompileOptions& options) {
+  manual_seed(0);
+  const auto net = make();
+  const Plan<float> plan = compile(net, shape, options);
+  const Tensor<float> x = Random(1).normal(shape);
+  const auto run = [&] { benchmark::DoNotOptimize(plan(x).data()); };
   run();
   for (auto _ : state) run();
   count_arithmetic(state, net, shape, 1);
@@ -78,17 +91,22 @@ void train_network(benchmark::State& state, const Make& make, const Shape& shape
   count_arithmetic(state, net, shape, 3);
 }
 
-/// Registers NAME/infer and NAME/train for the module that make() returns, with inputs of these shapes.
+/// Registers NAME/infer and NAME/train, and for a network NAME/plan and NAME/plan_bfloat16, for the module that make()
+/// returns, with inputs of these shapes.
 template <class Make>
 void add_case(Kind kind, const std::string& name, Make make, const Shape& infer_shape, const Shape& train_shape) {
   const auto add = [](const std::string& full_name, std::function<void(benchmark::State&)> run) {
     benchmark::RegisterBenchmark(full_name.c_str(), std::move(run))->Unit(benchmark::kMillisecond);
   };
   add(name + "/infer", [=](benchmark::State& state) { infer(state, make, infer_shape); });
-  if (kind == Kind::layer)
+  if (kind == Kind::layer) {
     add(name + "/train", [=](benchmark::State& state) { train_layer(state, make, train_shape); });
-  else
-    add(name + "/train", [=](benchmark::State& state) { train_network(state, make, train_shape); });
+    return;
+  }
+  add(name + "/train", [=](benchmark::State& state) { train_network(state, make, train_shape); });
+  add(name + "/plan", [=](benchmark::State& state) { run_plan(state, make, infer_shape, {}); });
+  add(name + "/plan_bfloat16",
+      [=](benchmark::State& state) { run_plan(state, make, infer_shape, {.weights = Precision::bfloat16}); });
 }
 template <class Make>
 void add_case(Kind kind, const std::string& name, Make make, const Shape& shape) {

@@ -1,7 +1,7 @@
 # lamina::compiled: the templates of lamina/compiled/*.inc, instantiated once for float and double. A program that links it
 # compiles in a fraction of the time; it must be built for the same instruction set (-march). Header-only is the default.
 set(sources)
-foreach(part nn models train)
+foreach(part nn models compile train)
   foreach(scalar float double)
     set(source "${PROJECT_BINARY_DIR}/compiled/${part}_${scalar}.cpp")
     file(CONFIGURE OUTPUT "${source}" CONTENT "#include <lamina/lamina.hpp>

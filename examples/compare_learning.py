@@ -178,7 +178,8 @@ def lamina_accuracy(program, name, text, seed, threads):
             command += ["--weights", f"{out}/start"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         metrics = json.loads(pathlib.Path(out, "metrics.json").read_text())
-    return metrics["test_accuracy"], metrics["parameters"]
+    model = metrics["models"][0]
+    return model["results"]["test_accuracy"], model["parameters"]
 
 
 def main():

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "common/interruption.hpp"
+#include "common/metrics.hpp"
 #include "common/program.hpp"
 #include "lamina/data/digits.hpp"
 #include "lamina/data/loader.hpp"
@@ -21,8 +22,9 @@
 #include "lamina/nn/summary.hpp"
 #include "lamina/nn/visit_inputs.hpp"
 #include "lamina/optim/adam.hpp"
+#include "lamina/plot/charts.hpp"
+#include "lamina/plot/training.hpp"
 #include "lamina/train/fit.hpp"
-#include "lamina/train/plots.hpp"
 
 namespace {
 
@@ -99,23 +101,22 @@ void print_comparison(const std::vector<Contestant>& contestants, const Shape& i
               "test loss", "accuracy", "seconds");
   for (const Contestant& c : contestants)
     std::printf("%-6s%12s%16s%12.4f%12.4f%12.4f%12.4f%10.1f\n", c.name.c_str(),
-                detail::grouped(count_parameters(c.net).total).c_str(),
-                detail::grouped(c.net.multiply_adds(image.batch(1))).c_str(), c.last().train_loss,
-                c.last().train_accuracy, c.last().test_loss, c.last().test_accuracy, c.seconds());
+                with_commas(count_parameters(c.net).total).c_str(),
+                with_commas(c.net.multiply_adds(image.batch(1))).c_str(), c.last().train_loss, c.last().train_accuracy,
+                c.last().test_loss, c.last().test_accuracy, c.seconds());
 }
 
-std::string metrics(const Settings& s, const std::vector<Contestant>& contestants, const Shape& image) {
-  std::string models;
+void write_metrics(const Settings& s, const std::vector<Contestant>& contestants, const Shape& image) {
+  std::vector<examples::TrainedModel> models;
   for (const Contestant& c : contestants)
-    models += text(models.empty() ? "" : ",\n", "{\"name\": \"", c.name,
-                   "\", \"parameters\": ", count_parameters(c.net).total,
-                   ", \"multiply_adds\": ", c.net.multiply_adds(image.batch(1)),
-                   ", \"seconds\": ", detail::number(c.seconds(), "null"),
-                   ", \"test_accuracy\": ", detail::number(c.last().test_accuracy, "null"), ",\n\"epochs\":\n",
-                   to_json(c.history), "}");
-  return text("{\"dataset\": \"", s.dataset, "\", \"batch_size\": ", s.batch_size,
-              ", \"lr\": ", detail::number(s.lr, "null"), ", \"seed\": ", s.seed, ", \"threads\": ", s.threads,
-              ",\n\"models\": [\n", models, "]}\n");
+    models.push_back({.name = c.name,
+                      .parameters = count_parameters(c.net).total,
+                      .history = c.history,
+                      .results = {{"multiply_adds", c.net.multiply_adds(image.batch(1))}, {"seconds", c.seconds()}}});
+  examples::write_metrics(
+      s.out,
+      {{"dataset", s.dataset}, {"batch_size", s.batch_size}, {"lr", s.lr}, {"seed", s.seed}, {"threads", s.threads}},
+      models);
 }
 
 /// The curves of both networks, one below the other.
@@ -127,10 +128,9 @@ Tensor<std::uint8_t> draw_curves(const std::vector<Contestant>& contestants) {
   Canvas canvas(width, height * static_cast<Index>(charts.size()));
   for (std::size_t i = 0; i < charts.size(); ++i) {
     const auto top = static_cast<double>(height * static_cast<Index>(i));
-    canvas.text(
-        40, top + 48,
-        text(contestants[i].name, ", ", detail::grouped(count_parameters(contestants[i].net).total), " parameters"),
-        {.size = 26, .bold = true});
+    canvas.text(40, top + 48,
+                text(contestants[i].name, ", ", with_commas(count_parameters(contestants[i].net).total), " parameters"),
+                {.size = 26, .bold = true});
     canvas.picture(0, top + heading, static_cast<double>(width), static_cast<double>(charts[i].dim(1)), charts[i]);
   }
   return canvas.image();
@@ -207,14 +207,14 @@ void run(const Settings& s) {
   for (const Contestant& c : contestants)
     std::printf("%s\n%s\n", c.name.c_str(), summary(c.net, image.batch(1)).c_str());
   std::printf("%s: %s training and %s test images, %d thread%s\n", s.dataset.c_str(),
-              detail::grouped(train_set.size()).c_str(), detail::grouped(test_set.size()).c_str(), s.threads,
+              with_commas(train_set.size()).c_str(), with_commas(test_set.size()).c_str(), s.threads,
               s.threads == 1 ? "" : "s");
   std::fflush(stdout);
   for (Contestant& c : contestants) train(s, train_set, test_set, c);
   print_comparison(contestants, image);
 
   const std::vector<Index> shown{0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
-  write_file_atomically(s.file("metrics.json"), metrics(s, contestants, image));
+  write_metrics(s, contestants, image);
   write_png(s.file("curves.png"), draw_curves(contestants));
   write_png(s.file("kernels.png"), draw_kernels(contestants[1].net, test_set.batch(shown).inputs));
   std::printf("\n");

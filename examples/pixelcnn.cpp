@@ -15,20 +15,22 @@
 
 #include "common/described.hpp"
 #include "common/interruption.hpp"
+#include "common/metrics.hpp"
 #include "common/program.hpp"
 #include "lamina/data/digits.hpp"
 #include "lamina/data/loader.hpp"
 #include "lamina/incremental/likelihood.hpp"
 #include "lamina/incremental/sampling.hpp"
+#include "lamina/io/checkpoint.hpp"
 #include "lamina/io/datasets.hpp"
 #include "lamina/io/image.hpp"
 #include "lamina/io/safetensors.hpp"
 #include "lamina/models/gated_pixelcnn.hpp"
 #include "lamina/nn/summary.hpp"
 #include "lamina/optim/adam.hpp"
-#include "lamina/train/checkpoint.hpp"
+#include "lamina/plot/charts.hpp"
+#include "lamina/plot/training.hpp"
 #include "lamina/train/fit.hpp"
-#include "lamina/train/plots.hpp"
 
 namespace {
 
@@ -172,20 +174,22 @@ double evaluate_nats(const Module<float>& net, const Pixels& data, Index batch_s
 }
 
 void write_metrics(const Settings& s, const Module<float>& net, const History& history, Index values) {
-  std::string epochs;
+  std::vector<examples::Json> measures;
   for (const EpochRecord& e : history.epochs)
-    epochs += text(epochs.empty() ? "" : ",\n ", "{\"epoch\": ", e.epoch,
-                   ", \"train_nats\": ", detail::number(e.train_loss, "null"),
-                   ", \"test_nats\": ", detail::number(e.test_loss, "null"),
-                   ", \"test_bits_per_dimension\": ", detail::number(bits_per_dimension(e.test_loss, values), "null"),
-                   ", \"seconds\": ", detail::number(e.seconds, "null"),
-                   ", \"examples_per_second\": ", detail::number(e.examples_per_second, "null"), "}");
-  write_file_atomically(
-      s.file("metrics.json"),
-      text("{\"dataset\": \"", s.dataset, "\", \"gated\": ", s.gated ? "true" : "false", ", \"conditional\": ",
-           s.conditional ? "true" : "false", ", \"blocks\": ", s.network.blocks, ", \"hidden\": ", s.network.hidden,
-           ", \"levels\": ", s.network.levels, ", \"seed\": ", s.seed, ", \"threads\": ", num_threads(),
-           ", \"parameters\": ", count_parameters(net).total, ",\n\"epochs\":\n[", epochs, "]}\n"));
+    measures.push_back({{"test_bits_per_dimension", bits_per_dimension(e.test_loss, values)}});
+  examples::write_metrics(s.out,
+                          {{"dataset", s.dataset},
+                           {"gated", s.gated},
+                           {"conditional", s.conditional},
+                           {"blocks", s.network.blocks},
+                           {"hidden", s.network.hidden},
+                           {"levels", s.network.levels},
+                           {"seed", s.seed},
+                           {"threads", num_threads()}},
+                          {{.name = s.gated ? "gated_pixelcnn" : "pixelcnn",
+                            .parameters = count_parameters(net).total,
+                            .history = history,
+                            .measures = std::move(measures)}});
 }
 
 void run_training(Settings s) {
@@ -202,8 +206,8 @@ void run_training(Settings s) {
   Adam optimizer(parameters(net), {.lr = s.lr});
   CosineAnnealingLR schedule(optimizer, {.T_max = std::max<Index>(1, s.epochs * train.size())});
   std::printf("%sPixelCNN on %s: %s training and %s test images, %s parameters\n", s.gated ? "Gated " : "",
-              s.dataset.c_str(), detail::grouped(training.size()).c_str(), detail::grouped(test_images.size()).c_str(),
-              detail::grouped(count_parameters(net).total).c_str());
+              s.dataset.c_str(), with_commas(training.size()).c_str(), with_commas(test_images.size()).c_str(),
+              with_commas(count_parameters(net).total).c_str());
   std::fflush(stdout);
 
   FitState<float> state;
@@ -248,10 +252,10 @@ void run_sampling(Settings s) {
   require(s.label < 0 || s.conditional, "sample: --label needs a model trained with --conditional");
   Progress progress(image[1] * image[2]);
   progress.section("sampling", image[1] * image[2]);
-  const double begin = detail::seconds_now();
+  const double begin = seconds_now();
   const Tensor<float> images = draw(s, net, image, &progress);
   progress.clear();
-  std::printf("%td images in %.2f s\n", s.count, detail::seconds_now() - begin);
+  std::printf("%td images in %.2f s\n", s.count, seconds_now() - begin);
   write_sheet(s, "samples.png", images, text(s.count, " samples, temperature ", s.temperature));
 }
 
@@ -295,7 +299,7 @@ void run_evaluation(Settings s) {
   require<ShapeError>(test.shape() == image, "evaluate: the model is of images ", image, ", ", s.dataset, " has ",
                       test.shape());
   const double nats = evaluate_nats(net, test, s.batch_size);
-  std::printf("%s test images: %.3f nats, %.4f bits per dimension\n", detail::grouped(test.size()).c_str(), nats,
+  std::printf("%s test images: %.3f nats, %.4f bits per dimension\n", with_commas(test.size()).c_str(), nats,
               bits_per_dimension(nats, image.numel()));
 }
 

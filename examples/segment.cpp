@@ -14,6 +14,8 @@
 #include <vector>
 
 #include "common/interruption.hpp"
+#include "common/metrics.hpp"
+#include "common/options.hpp"
 #include "common/program.hpp"
 #include "lamina/data/loader.hpp"
 #include "lamina/data/scenes.hpp"
@@ -24,13 +26,14 @@
 #include "lamina/models/hamnet.hpp"
 #include "lamina/nn/summary.hpp"
 #include "lamina/optim/sgd.hpp"
+#include "lamina/plot/charts.hpp"
 #include "lamina/train/fit.hpp"
-#include "lamina/train/plots.hpp"
 #include "lamina/train/segmentation.hpp"
 
 namespace {
 
 using namespace lamina;
+using examples::at_least;
 
 constexpr Index no_limit = std::numeric_limits<Index>::max();
 
@@ -58,16 +61,6 @@ struct Settings {
 
   std::string file(const std::string& name) const { return out + "/" + name; }
 };
-
-/// Whole numbers from `low` on.
-CLI::Validator at_least(long long low) {
-  const auto check = [low](const std::string& word) -> std::string {
-    long long value = 0;
-    if (CLI::detail::lexical_cast(word, value) && value >= low) return {};
-    return text("expected a whole number of at least ", low, ", got ", word);
-  };
-  return CLI::Validator(check, text(">=", low), "at_least");
-}
 
 template <class Value>
 std::vector<std::string> names_of(const std::map<std::string, Value>& table) {
@@ -179,10 +172,10 @@ HamNetOptions network(const Settings& s, Index classes, const Shape& image) {
   return options;
 }
 
-/// One epoch's numbers on the test images.
+/// What a network makes of the test images.
 struct Score {
-  double train_loss, loss, pixel_accuracy, mean_iou, seconds;
-  std::vector<double> iou;
+  double loss, pixel_accuracy, mean_iou;
+  std::vector<double> iou;  // of each class
 };
 Score judge(const Module<float>& net, DataLoader<float>& loader, const Data& data) {
   ConfusionMatrix confusion(static_cast<Index>(data.classes.size()));
@@ -194,46 +187,56 @@ Score judge(const Module<float>& net, DataLoader<float>& loader, const Data& dat
             static_cast<double>(labels.dim(0));
   }
   Score score{
-      0, loss / static_cast<double>(loader.samples()), confusion.accuracy(), mean_intersection_over_union(confusion), 0,
-      {}};
+      loss / static_cast<double>(loader.samples()), confusion.accuracy(), mean_intersection_over_union(confusion), {}};
   for (Index k = 0; k < confusion.classes(); ++k) score.iou.push_back(intersection_over_union(confusion, k));
   return score;
 }
 
-void write_metrics(const Settings& s, Module<float>& net, const Data& data, const std::vector<Score>& scores) {
-  const auto number = [](double value) { return detail::number(value, "null"); };
-  std::string epochs;
-  for (std::size_t i = 0; i < scores.size(); ++i) {
-    const Score& score = scores[i];
-    std::string classes;
-    for (std::size_t k = 0; k < score.iou.size(); ++k)
-      classes += text(k ? ", \"" : "\"", data.classes[k], "\": ", number(score.iou[k]));
-    epochs += text(i ? ",\n " : " ", "{\"epoch\": ", i + 1, ", \"train_loss\": ", number(score.train_loss),
-                   ", \"loss\": ", number(score.loss), ", \"pixel_accuracy\": ", number(score.pixel_accuracy),
-                   ", \"mean_iou\": ", number(score.mean_iou), ", \"iou\": {", classes,
-                   "}, \"seconds\": ", number(score.seconds), "}");
-  }
-  write_file_atomically(
-      s.file("metrics.json"),
-      text("{\"dataset\": \"", s.dataset, "\", \"backbone\": \"", s.backbone, "\", \"stride\": ", s.stride,
-           ", \"context\": \"", s.context, "\", \"version\": \"", s.version, "\", \"gradient\": \"", s.gradient,
-           "\", \"bases\": \"", keeps_bases(s) ? "kept" : "random", "\",\n\"steps\": ", s.steps, ", \"rank\": ", s.rank,
-           ", \"width\": ", s.width, ", \"seed\": ", s.seed, ", \"threads\": ", num_threads(),
-           ", \"parameters\": ", count_parameters(net).total, ",\n\"epochs\": [\n", epochs, "]}\n"));
+/// The measures of segmentation, by name.
+examples::Json to_json(const Score& score, const Data& data) {
+  examples::Json iou;
+  for (std::size_t k = 0; k < score.iou.size(); ++k) iou[data.classes[k]] = score.iou[k];
+  return {{"mean_iou", score.mean_iou}, {"iou", iou}};
 }
 
-Tensor<std::uint8_t> draw_curves(const std::vector<Score>& scores) {
-  const auto series = [&](const char* label, double Score::*field) {
-    Series result{label, {}};
-    for (const Score& score : scores) result.y.push_back(score.*field);
-    return result;
-  };
+/// `scores` are those of the history's epochs.
+void write_metrics(const Settings& s, const Module<float>& net, const Data& data, const History& history,
+                   const std::vector<Score>& scores, const Score& last) {
+  std::vector<examples::Json> measures;
+  for (const Score& score : scores) measures.push_back(to_json(score, data));
+  examples::Json results = {{"loss", last.loss}, {"pixel_accuracy", last.pixel_accuracy}};
+  results.update(to_json(last, data));
+  examples::write_metrics(s.out,
+                          {{"dataset", s.dataset},
+                           {"backbone", s.backbone},
+                           {"stride", s.stride},
+                           {"context", s.context},
+                           {"version", s.version},
+                           {"gradient", s.gradient},
+                           {"bases", keeps_bases(s) ? "kept" : "random"},
+                           {"steps", s.steps},
+                           {"rank", s.rank},
+                           {"width", s.width},
+                           {"seed", s.seed},
+                           {"threads", num_threads()}},
+                          {{.name = "hamnet",
+                            .parameters = count_parameters(net).total,
+                            .history = history,
+                            .measures = std::move(measures),
+                            .results = std::move(results)}});
+}
+
+Tensor<std::uint8_t> draw_curves(const History& history, const std::vector<Score>& scores) {
+  Series training{"training", {}}, test{"test", {}}, accuracy{"pixels that are right", {}}, iou{"mean IoU", {}};
+  for (const EpochRecord& epoch : history.epochs) {
+    training.y.push_back(epoch.train_loss);
+    test.y.push_back(epoch.test_loss);
+    accuracy.y.push_back(epoch.test_accuracy);
+  }
+  for (const Score& score : scores) iou.y.push_back(score.mean_iou);
   Canvas canvas(1640, 640);
-  detail::draw_chart(canvas, 0, 0, 820, 640, {series("training", &Score::train_loss), series("test", &Score::loss)},
-                     {.title = "Loss", .x_label = "epoch"});
-  detail::draw_chart(canvas, 820, 0, 820, 640,
-                     {series("pixels that are right", &Score::pixel_accuracy), series("mean IoU", &Score::mean_iou)},
-                     {.title = "On the test images", .x_label = "epoch"});
+  draw_chart(canvas, 0, 0, 820, 640, {training, test}, {.title = "Loss", .x_label = "epoch"});
+  draw_chart(canvas, 820, 0, 820, 640, {accuracy, iou}, {.title = "On the test images", .x_label = "epoch"});
   return canvas.image();
 }
 
@@ -389,12 +392,12 @@ void run(const Settings& s) {
 
   manual_seed(s.seed);
   auto net = hamnet<float>(network(s, classes, image));
-  SGD<float> optimizer(hamnet_groups(net, s.lr), {.lr = s.lr, .momentum = 0.9, .weight_decay = 1e-4});
+  SGD<float> optimizer(bias_groups(parameters(net), 2 * s.lr), {.lr = s.lr, .momentum = 0.9, .weight_decay = 1e-4});
   PolynomialLR schedule(optimizer, {.total_iters = std::max<Index>(1, s.epochs * train.size()), .power = 0.9});
   std::printf("%s, stride %td, context %s, on %s: %s training and %s test images, %s parameters, %d thread%s\n",
-              s.backbone.c_str(), s.stride, s.context.c_str(), s.dataset.c_str(),
-              detail::grouped(train.samples()).c_str(), detail::grouped(test.samples()).c_str(),
-              detail::grouped(count_parameters(net).total).c_str(), s.threads, s.threads == 1 ? "" : "s");
+              s.backbone.c_str(), s.stride, s.context.c_str(), s.dataset.c_str(), with_commas(train.samples()).c_str(),
+              with_commas(test.samples()).c_str(), with_commas(count_parameters(net).total).c_str(), s.threads,
+              s.threads == 1 ? "" : "s");
   std::fflush(stdout);
 
   std::vector<Score> scores;
@@ -406,20 +409,22 @@ void run(const Settings& s) {
     return count_correct(logits, labels, {.ignore_index = data.ignored});
   };
   options.on_epoch = [&](const FitState<float>& state) {
-    const EpochRecord& record = state.history.epochs.back();
     scores.push_back(judge(net, test, data));
-    scores.back().train_loss = record.train_loss;
-    scores.back().seconds = record.seconds;
-    std::printf("epoch %td: test loss %.4f, %.2f %% of pixels right, mean IoU %.4f\n", record.epoch, scores.back().loss,
-                100 * scores.back().pixel_accuracy, scores.back().mean_iou);
+    const Score& score = scores.back();
+    std::printf("epoch %td: test loss %.4f, %.2f %% of pixels right, mean IoU %.4f\n", state.epoch, score.loss,
+                100 * score.pixel_accuracy, score.mean_iou);
     std::fflush(stdout);
   };
-  fit(net, optimizer, train, options);
+  History history = fit(net, optimizer, train, options);
+  for (std::size_t i = 0; i < scores.size(); ++i) {
+    history.epochs[i].test_loss = scores[i].loss;
+    history.epochs[i].test_accuracy = scores[i].pixel_accuracy;
+  }
   save_state_dict(s.file("model.safetensors"), state_dict(net), {{"model", "hamnet"}, {"dataset", s.dataset}});
-  if (scores.empty()) scores.push_back(judge(net, test, data));
+  const Score last = scores.empty() ? judge(net, test, data) : scores.back();
 
-  write_metrics(s, net, data, scores);
-  write_png(s.file("curves.png"), draw_curves(scores));
+  write_metrics(s, net, data, history, scores, last);
+  write_png(s.file("curves.png"), draw_curves(history, scores));
   write_png(s.file("segmentations.png"), draw_segmentations(net, data));
   std::vector<Index> some;
   for (Index i = 0; i < std::min<Index>(8, data.test.size()); ++i) some.push_back(i * data.test.size() / 8);
@@ -433,7 +438,7 @@ void run(const Settings& s) {
   write_png(s.file("spectrum.png"), draw_spectrum(features, s.rank));
   write_png(s.file("features.png"), draw_features(features, images));
 
-  std::printf("\nmean IoU %.4f\n\n", scores.back().mean_iou);
+  std::printf("\nmean IoU %.4f\n\n", last.mean_iou);
   examples::print_outputs(s.out, {{"metrics.json", "settings and every epoch's numbers"},
                                   {"curves.png", "loss, accuracy and mean IoU by epoch"},
                                   {"segmentations.png", "test images with truth and prediction"},

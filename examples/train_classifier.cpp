@@ -14,11 +14,13 @@
 #include <vector>
 
 #include "common/interruption.hpp"
+#include "common/metrics.hpp"
 #include "common/networks.hpp"
 #include "common/options.hpp"
 #include "common/program.hpp"
 #include "lamina/data/digits.hpp"
 #include "lamina/data/loader.hpp"
+#include "lamina/io/checkpoint.hpp"
 #include "lamina/io/datasets.hpp"
 #include "lamina/io/image.hpp"
 #include "lamina/io/safetensors.hpp"
@@ -29,9 +31,9 @@
 #include "lamina/optim/adam.hpp"
 #include "lamina/optim/rmsprop.hpp"
 #include "lamina/optim/sgd.hpp"
-#include "lamina/train/checkpoint.hpp"
+#include "lamina/plot/charts.hpp"
+#include "lamina/plot/training.hpp"
 #include "lamina/train/fit.hpp"
-#include "lamina/train/plots.hpp"
 
 namespace {
 
@@ -308,12 +310,12 @@ Tensor<std::uint8_t> draw_predictions(const Verdict& verdict, const Dataset<floa
 }
 
 void write_metrics(const Settings& s, const Module<float>& net, const History& history, double test_accuracy) {
-  std::string epochs = to_json(history);
-  write_file_atomically(
-      s.file("metrics.json"),
-      text("{\"model\": \"", s.model, "\", \"dataset\": \"", s.dataset, "\", \"seed\": ", s.seed,
-           ", \"threads\": ", num_threads(), ", \"parameters\": ", count_parameters(net).total, ",\n\"epochs\":\n",
-           epochs, ",\n\"test_accuracy\": ", detail::number(test_accuracy, "null"), "}\n"));
+  examples::write_metrics(s.out,
+                          {{"model", s.model}, {"dataset", s.dataset}, {"seed", s.seed}, {"threads", num_threads()}},
+                          {{.name = s.model,
+                            .parameters = count_parameters(net).total,
+                            .history = history,
+                            .results = {{"test_accuracy", test_accuracy}}}});
 }
 
 void run(Settings& s) {
@@ -340,13 +342,12 @@ void run(Settings& s) {
   Module<float>& net = *network;
   const auto optimizer = make_optimizer(s, net);
   const auto schedule = make_schedule(s, *optimizer);
-  using detail::grouped;
   std::printf("%s on %s: %s training and %s test images of %td x %td, %d thread%s\n", s.model.c_str(),
-              s.dataset.c_str(), grouped(train.samples()).c_str(), grouped(test.samples()).c_str(), side, side,
+              s.dataset.c_str(), with_commas(train.samples()).c_str(), with_commas(test.samples()).c_str(), side, side,
               s.threads, s.threads == 1 ? "" : "s");
   std::printf("%s parameters, %s multiply-adds for an image (--summary prints the network's table)\n\n",
-              grouped(count_parameters(net).total).c_str(),
-              grouped(net.multiply_adds({1, channels, side, side})).c_str());
+              with_commas(count_parameters(net).total).c_str(),
+              with_commas(net.multiply_adds({1, channels, side, side})).c_str());
   std::fflush(stdout);
 
   FitState<float> state;
@@ -369,7 +370,7 @@ void run(Settings& s) {
   const double accuracy = verdict.confusion.accuracy();
   char title[96];
   std::snprintf(title, sizeof title, "%.2f %% of %s test images are right", 100 * accuracy,
-                detail::grouped(test.samples()).c_str());
+                with_commas(test.samples()).c_str());
   write_metrics(s, net, history, accuracy);
   write_file_atomically(s.file("history.csv"), to_csv(history));
   write_png(s.file("curves.png"), plot_history(history));

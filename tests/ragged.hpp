@@ -32,7 +32,7 @@ class Ragged : public Block<Ragged<L, Scalar>, Scalar> {
 /// `layer` on sequences of these lengths.
 template <class L>
 auto ragged(L layer, std::initializer_list<Index> lengths) {
-  return Ragged<L, lamina::detail::ScalarOf<L>>(std::move(layer), Sequences(std::span<const Index>(lengths)));
+  return Ragged<L, lamina::ScalarOf<L>>(std::move(layer), Sequences(std::span<const Index>(lengths)));
 }
 
 }  // namespace lamina::testing

@@ -16,7 +16,7 @@ auto described_network(const SafetensorsFile& file, double least, Make make) {
   require<FileError>(least <= numbers, file.path(), ": the metadata describes a network of ", least,
                      " parameters or more, but the file holds ", numbers, " numbers");
   try {
-    return detail::within_memory(file.path(), [&] {
+    return within_memory(file.path(), [&] {
       auto net = make();
       load_state_dict(net, load_safetensors(file.path()));
       return net;

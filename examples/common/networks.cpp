@@ -136,7 +136,7 @@ std::string table_of(const std::vector<Network>& networks) {
   for (const Network& network : networks) {
     char line[128];
     std::snprintf(line, sizeof line, "  %-18s %12s   %td x %-3td %25td   %s", network.name.c_str(),
-                  detail::grouped(network.parameters).c_str(), network.channels, network.side, network.classes,
+                  with_commas(network.parameters).c_str(), network.channels, network.side, network.classes,
                   network.note.c_str());
     table += std::string(line, std::string_view(line).find_last_not_of(' ') + 1) + "\n";
   }

@@ -9,6 +9,7 @@
 #include "lamina/data/captions.hpp"
 #include "lamina/data/wordpiece.hpp"
 #include "lamina/io/captions.hpp"
+#include "lamina/io/checkpoint.hpp"
 #include "lamina/io/datasets.hpp"
 #include "lamina/io/dtype.hpp"
 #include "lamina/io/file.hpp"
@@ -17,9 +18,9 @@
 #include "lamina/io/onnx.hpp"
 #include "lamina/io/safetensors.hpp"
 #include "lamina/io/segmentation.hpp"
-#include "lamina/train/canvas.hpp"
-#include "lamina/train/checkpoint.hpp"
-#include "lamina/train/plots.hpp"
+#include "lamina/plot/canvas.hpp"
+#include "lamina/plot/charts.hpp"
+#include "lamina/plot/training.hpp"
 
 // clang-format off: and this the last
 #include "lamina/core/detail/macros_restore.inc"

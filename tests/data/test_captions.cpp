@@ -137,7 +137,7 @@ TEST_CASE("captioned_figures holds out arrangements") {
   const auto train = captioned_figures(3000), test = captioned_figures(200, {.held_out = true});
   // The last caption names the arrangement, up to the shapes' other names.
   const auto arrangement = [](std::string caption) {
-    for (const auto& shape : detail::figure_shapes)
+    for (const auto& shape : figure_shapes)
       for (std::size_t at;
            std::string(shape.name) != shape.other && (at = caption.find(shape.other)) != std::string::npos;)
         caption.replace(at, std::string(shape.other).size(), shape.name);
@@ -171,7 +171,7 @@ TEST_CASE("captioned_figures: a scene depends on its number alone, and its capti
   for (Index i = 0; i < 20; ++i) {
     const std::string& caption = a.captions(i)[4];
     const auto center = [&](const std::string& color) {  // of the pixels nearest to the colour
-      const auto& rgb = std::find_if(detail::figure_colors.begin(), detail::figure_colors.end(), [&](const auto& each) {
+      const auto& rgb = std::find_if(figure_colors.begin(), figure_colors.end(), [&](const auto& each) {
                           return each.name == color;
                         })->rgb;
       const Tensor<float> image = a.get(i).input;

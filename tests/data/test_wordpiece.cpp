@@ -16,7 +16,7 @@ namespace {
 
 std::vector<std::string> words_of(const std::string& text, bool lower_case = true) {
   std::vector<std::string> words;
-  detail::for_each_word(text, lower_case, [&](std::string_view word, Index) {
+  for_each_word(text, lower_case, [&](std::string_view word, Index) {
     words.emplace_back(word);
     return true;
   });

@@ -1,4 +1,4 @@
-#include "lamina/train/checkpoint.hpp"
+#include "lamina/io/checkpoint.hpp"
 
 #include "lamina/nn/linear.hpp"
 #include "lamina/optim/adam.hpp"

@@ -41,7 +41,7 @@ TEST_CASE_TEMPLATE("training steps and the test of HamNet follow the authors' pr
   const Tensor<S> x = golden.tensor("hamnet/x"), losses = golden.tensor("hamnet/losses");
   const Labels target = golden.labels("hamnet/target");
   const double lr = 9e-3;
-  SGD<S> optimizer(hamnet_groups(net, lr), {.lr = lr, .momentum = 0.9, .weight_decay = 1e-4});
+  SGD<S> optimizer(bias_groups(parameters(net), 2 * lr), {.lr = lr, .momentum = 0.9, .weight_decay = 1e-4});
   PolynomialLR schedule(optimizer, {.total_iters = losses.numel(), .power = 0.9});
   Tape tape;
   for (Index step = 0; step < losses.numel(); ++step) {
@@ -64,7 +64,7 @@ TEST_CASE_TEMPLATE("training steps and the test of HamNet follow the authors' pr
 TEST_CASE("HamNet's groups of parameters are those of the authors' program") {
   Golden<double> golden("hamnet");
   auto net = small_hamnet(golden);
-  const auto groups = hamnet_groups(net, 9e-3);
+  const auto groups = bias_groups(parameters(net), 18e-3);
   REQUIRE(groups.size() == 3);
   for (std::size_t i = 0; i < 3; ++i) {
     const auto expected = golden.state("hamnet", "group." + std::to_string(i));

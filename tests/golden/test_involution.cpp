@@ -55,7 +55,7 @@ TEST_CASE_TEMPLATE("Involution as in PyTorch's unfolded form", S, float, double)
   check("innermost_stride", 6, 3, {.groups = 3, .stride = 2, .reduction = 1, .groups_innermost = true});
   check("innermost_even", 6, 5, {.groups = 3, .stride = 2, .reduction = 1, .groups_innermost = true});
   check("innermost_stride_3", 4, 3, {.groups = 2, .stride = 3, .reduction = 1, .groups_innermost = true});
-  CHECK(golden.layer("rednet/bottleneck", detail::rednet_block<S>(6, 8, 2, {.group_channels = 4})));
+  CHECK(golden.layer("rednet/bottleneck", rednet_block<S>(6, 8, 2, {.group_channels = 4})));
 
   const BatchNormOptions keras{.eps = 1e-3, .momentum = 0.01};
   CHECK(check_biased(golden, "involution/bias", Involution<S>(4, 3, {.bias = true, .norm = keras})));

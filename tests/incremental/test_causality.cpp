@@ -88,10 +88,10 @@ bool same_bits(const Module<float>& net, Index colours, Index extra, Index h, In
   for (Index p = 0; p < h * w; ++p)
     for (Index known = p % 3 == 0 ? colours : 0; known <= colours; ++known) {  // some pixels at once
       const Pixel at{p / w, p % w};
-      Tensor<float> here = detail::pixels_of(x, n, at, 1);
+      Tensor<float> here = pixels_of(x, n, at, 1);
       for (Index i = 0; i < n; ++i)
         for (Index c = known; c < colours; ++c) here(i, c, 0, 0) = 7;
-      const Tensor<float> y = form.step(here, at, known), all = detail::pixels_of(expected, n, at, 1);
+      const Tensor<float> y = form.step(here, at, known), all = pixels_of(expected, n, at, 1);
       for (Index i = 0; i < n; ++i)
         for (Index m = 0; m < std::min(levels_all, (known + 1) * levels); ++m)
           if (!(y(i, m, 0, 0) == all(i, m, 0, 0))) return false;

@@ -175,9 +175,9 @@ TEST_CASE("a file that is larger than the memory is named") {
   CHECK_THROWS_WITH_AS(read_file(path),
                        doctest::Contains((path + ": cannot read: the file has 8796093022208 bytes").c_str()),
                        FileError);
-  CHECK(complaint_of(path, [&] { detail::within_memory(path, []() -> int { throw std::bad_alloc(); }); }) ==
+  CHECK(complaint_of(path, [&] { within_memory(path, []() -> int { throw std::bad_alloc(); }); }) ==
         "cannot read: Cannot allocate memory");
-  CHECK(complaint_of(path, [&] { detail::within_memory(path, []() -> int { throw OutOfMemory("no more"); }); }) ==
+  CHECK(complaint_of(path, [&] { within_memory(path, []() -> int { throw OutOfMemory("no more"); }); }) ==
         "cannot read: no more");
 }
 

@@ -81,8 +81,10 @@ void check(Index m, Index n, Index k) {
           expected.rowwise() += bias.vector().transpose().template cast<double>();
           break;
         case 3:
-          gemm(m, n, k, a.view, b.view, out, Store::add,
-               Chain{RowScaleShift<T>{scale.data(), scale.data()}, AddResidual<T>{residual.data(), n}});
+          gemm(m, n, k, a.view, b.view, out, Store::add, [&](Index row, Index column, Pack v, auto... partial) {
+            return multiply_add(v, Pack(scale(row)), Pack(scale(row))) +
+                   Pack::load(residual.data() + row * n + column, partial...);
+          });
           for (Index i = 0; i < m; ++i)
             for (Index j = 0; j < n; ++j)
               expected(i, j) = (expected(i, j) + 2) * static_cast<double>(scale(i)) + static_cast<double>(scale(i)) +
@@ -90,7 +92,7 @@ void check(Index m, Index n, Index k) {
           break;
         case 4:
           gemm(m, n, k, a.view, b.view, out, Store::assign,
-               Chain{RowBias<T>{scale.data()}, kernels::Activation{[](Pack v) { return max(v, T(0)); }}});
+               [&](Index row, Index, Pack v, auto...) { return max(v + Pack(scale(row)), T(0)); });
           for (Index i = 0; i < m; ++i)
             for (Index j = 0; j < n; ++j) expected(i, j) = relu(expected(i, j) + static_cast<double>(scale(i)));
           break;

@@ -14,10 +14,10 @@
 #include <thread>
 
 #include "lamina/core/random.hpp"
+#include "lamina/io/checkpoint.hpp"
 #include "lamina/nn/container.hpp"
 #include "lamina/nn/linear.hpp"
 #include "lamina/optim/sgd.hpp"
-#include "lamina/train/checkpoint.hpp"
 
 using namespace lamina;
 

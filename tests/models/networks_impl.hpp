@@ -132,11 +132,10 @@ void fill(Module<Scalar>& net) {
     for (Index i = 0; i < tensor.numel(); ++i)
       values[i] = static_cast<Scalar>(static_cast<float>(center + scale * u(i)));
   };
-  auto visit = [&](const std::string& key, Module<Scalar>&, const Member<Scalar>& member) {
-    if (auto* parameter = std::get_if<Parameter<Scalar>*>(&member.part)) set(key, (*parameter)->value);
-    if (auto* buffer = std::get_if<Tensor<Scalar>*>(&member.part)) set(key, **buffer);
-  };
-  lamina::detail::for_each_member(net, "", visit);
+  StateDict<Scalar> state = state_dict(net);
+  for (auto& [key, value] : state)
+    if (auto* tensor = std::get_if<Tensor<Scalar>>(&value)) set(key, *tensor);
+  load_state_dict(net, state);
 }
 
 template <class Scalar>

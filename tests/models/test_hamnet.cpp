@@ -118,7 +118,7 @@ TEST_CASE("HamNet gives an image the same logits anywhere in a batch") {
                                 Context::dual_attention, Context::double_attention}) {
     const auto net = hamnet<float>(small(context));
     CAPTURE(net.net[2].name());
-    CHECK(testing::detail::check_batches<float>(net, {3, 33, 40}, {.training_differs = true}) == "");
+    CHECK(testing::check_batches<float>(net, {3, 33, 40}, {.training_differs = true}) == "");
   }
 }
 
@@ -150,7 +150,7 @@ TEST_CASE("the recipe: groups, average over pixels, augmentation, many scales") 
     options.hamburger.D = 8;
     return options;
   }());
-  const auto groups = hamnet_groups(net, 0.01);
+  const auto groups = bias_groups(parameters(net), 0.02);
   CHECK(groups.size() == 3);
   CHECK(groups[2].lr == 0.02);
   std::size_t count = 0;
@@ -243,7 +243,7 @@ TEST_CASE("scenes are reproducible, and a small HamNet learns them") {
   options.backbone.width = 0.25;
   options.backbone.norm.momentum = 0.1;
   auto net = hamnet<float>(options);
-  SGD<float> optimizer(hamnet_groups(net, 0.02), {.lr = 0.02, .momentum = 0.9, .weight_decay = 1e-4});
+  SGD<float> optimizer(bias_groups(parameters(net), 0.04), {.lr = 0.02, .momentum = 0.9, .weight_decay = 1e-4});
   DataLoader<float> loader(train,
                            {.batch_size = 8, .shuffle = true, .augment = SegmentationAugment(32, {.scales = {1}})});
   Tape tape;
@@ -268,4 +268,21 @@ TEST_CASE("intersection over union") {
   CHECK(intersection_over_union(confusion, 1) == doctest::Approx(1.0 / 3));
   CHECK(std::isnan(intersection_over_union(confusion, 2)));
   CHECK(mean_intersection_over_union(confusion) == doctest::Approx((0.5 + 1.0 / 3) / 2));
+}
+
+TEST_CASE("HamNet's context goes before its hamburger's kind, the backbone's momentum before its own") {
+  HamNetOptions options = small(Context::vq);
+  options.hamburger.kind = HamKind::cd;
+  options.hamburger.norm_momentum = 0.5;
+  options.backbone.norm.momentum = 0.25;
+  auto net = hamnet<float>(options);
+  Index vqs = 0, cds = 0;
+  for_each<VQ<float>>(net, [&](VQ<float>&) { ++vqs; });
+  for_each<CD<float>>(net, [&](CD<float>&) { ++cds; });
+  CHECK(vqs == 1);
+  CHECK(cds == 0);
+  for_each<BatchNorm2d<float>>(net, [&](BatchNorm2d<float>& norm) {
+    CAPTURE(norm.name());
+    CHECK(norm.name().find("momentum=0.25") != std::string::npos);
+  });
 }

@@ -1,12 +1,12 @@
 #include <doctest/doctest.h>
 
-#include "lamina/testing/conformance.hpp"
 #include "lamina/incremental/likelihood.hpp"
 #include "lamina/incremental/sampling.hpp"
 #include "lamina/models/gated_pixelcnn.hpp"
 #include "lamina/nn/max_pool2d.hpp"
 #include "lamina/nn/summary.hpp"
 #include "lamina/optim/adam.hpp"
+#include "lamina/testing/conformance.hpp"
 
 using namespace lamina;
 
@@ -244,7 +244,7 @@ void check_sampling(const Sequential<float>& net, Index colours, Index levels, I
   Incremental<float> form(net, x, colours);
   for (Index p = 0; p < 30; ++p) {
     const Pixel at{p / 5, p % 5};
-    CHECK(form.step(detail::pixels_of(x, 3, at, 1), at, colours) == detail::pixels_of(logits, 3, at, 1));
+    CHECK(form.step(pixels_of(x, 3, at, 1), at, colours) == pixels_of(logits, 3, at, 1));
   }
 }
 

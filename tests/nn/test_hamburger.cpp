@@ -353,6 +353,7 @@ TEST_CASE("the one-step gradient costs the same after any number of steps") {
   const Tensor<float> x = input(HamKind::nmf, {1, 64, 32, 32}).cast<float>();
   const auto tape_bytes = [&](HamKind kind, Index steps, HamGradient gradient) {
     return with_ham<float>(kind, {.rank = 16, .train_steps = steps, .gradient = gradient}, [&](auto ham) {
+      release_cached_storage();  // a block that is kept may be larger than what it is taken for
       const auto before = storage_statistics().bytes_in_use;
       Tape tape;
       ham.forward(x, tape);

@@ -30,11 +30,11 @@ void wait(int milliseconds) { std::this_thread::sleep_for(std::chrono::milliseco
 }  // namespace
 
 TEST_CASE("durations") {
-  CHECK(detail::duration(0) == "0:00");
-  CHECK(detail::duration(59.6) == "1:00");
-  CHECK(detail::duration(754) == "12:34");
-  CHECK(detail::duration(3675) == "1:01:15");
-  CHECK(detail::duration(-1) == "0:00");
+  CHECK(duration_text(0) == "0:00");
+  CHECK(duration_text(59.6) == "1:00");
+  CHECK(duration_text(754) == "12:34");
+  CHECK(duration_text(3675) == "1:01:15");
+  CHECK(duration_text(-1) == "0:00");
 }
 
 TEST_CASE("away from a terminal, progress is plain lines") {

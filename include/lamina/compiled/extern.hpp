@@ -10,11 +10,13 @@ namespace lamina {
 #define LAMINA_SCALAR float
 #include "lamina/compiled/nn.inc"
 #include "lamina/compiled/models.inc"
+#include "lamina/compiled/compile.inc"
 #include "lamina/compiled/train.inc"
 #undef LAMINA_SCALAR
 #define LAMINA_SCALAR double
 #include "lamina/compiled/nn.inc"
 #include "lamina/compiled/models.inc"
+#include "lamina/compiled/compile.inc"
 #include "lamina/compiled/train.inc"
 #undef LAMINA_SCALAR
 #undef LAMINA_TEMPLATE

@@ -1,8 +1,10 @@
 #pragma once
 
 #include <bit>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <string>
 #include <type_traits>
 
 namespace lamina {
@@ -30,6 +32,13 @@ constexpr bool is_infinite(T x) {
 template <class T>
 constexpr bool is_finite(T x) {
   return detail::magnitude_bits(x) < detail::magnitude_bits(std::numeric_limits<T>::infinity());
+}
+
+/// 1234567 as "1,234,567".
+inline std::string with_commas(std::ptrdiff_t n) {
+  std::string digits = std::to_string(n);
+  for (int i = static_cast<int>(digits.size()) - 3; i > 0; i -= 3) digits.insert(digits.begin() + i, ',');
+  return digits;
 }
 
 }  // namespace lamina

@@ -19,13 +19,11 @@ using Index = std::ptrdiff_t;
 /// The number of parts when n is cut into parts of `size`, the last one perhaps smaller; none for n <= 0.
 constexpr Index parts_of(Index n, Index size) { return n > 0 ? (n - 1) / size + 1 : 0; }
 
-namespace detail {
 /// Counts one more; a counter that came from a file may be at its maximum, and stays there.
 template <std::signed_integral I>
 constexpr void count_up(I& counter) {
   if (counter < std::numeric_limits<I>::max()) ++counter;
 }
-}  // namespace detail
 
 /// The extents of a tensor, outermost first; rank 0 (a scalar) to 6. Images are [N, C, H, W].
 class Shape {

@@ -39,7 +39,7 @@ class CaptionDataset : public Dataset<Scalar> {
 
   Index size() const override { return static_cast<Index>(entries_.size()); }
   Example<Scalar> get(Index i) const override {
-    detail::check_sample("CaptionDataset", i, size());
+    check_sample("CaptionDataset", i, size());
     return {images_->get(i).input, Labels::full({}, static_cast<std::int32_t>(i))};
   }
 
@@ -61,7 +61,7 @@ class CaptionDataset : public Dataset<Scalar> {
 
  private:
   const ImageCaptions& entry(Index i) const {
-    detail::check_sample("CaptionDataset", i, size());
+    check_sample("CaptionDataset", i, size());
     return entries_[static_cast<std::size_t>(i)];
   }
 
@@ -235,24 +235,28 @@ inline std::vector<ImageCaptions> decode_captions(std::string_view text, const s
   return detail::CaptionReader(text, source).read();
 }
 
-namespace detail {
-
 struct FigureColor {
   const char* name;
   std::array<double, 3> rgb;
 };
+
 inline constexpr std::array<FigureColor, 6> figure_colors{{{"red", {0.85, 0.12, 0.12}},
                                                            {"green", {0.15, 0.65, 0.2}},
                                                            {"blue", {0.15, 0.25, 0.9}},
                                                            {"yellow", {0.95, 0.85, 0.15}},
                                                            {"purple", {0.6, 0.2, 0.75}},
                                                            {"white", {0.97, 0.97, 0.97}}}};
-/// A shape's name, and another for the same.
+
+/// A shape has two names.
 struct FigureShape {
   const char *name, *other;
 };
+
 inline constexpr std::array<FigureShape, 5> figure_shapes{
     {{"circle", "disc"}, {"square", "box"}, {"triangle", "triangle"}, {"cross", "plus"}, {"ring", "hoop"}}};
+
+namespace detail {
+
 inline constexpr Index figure_kinds = 30;  // colours times shapes
 
 /// Two figures; the first is left of the second, or above it.
@@ -417,8 +421,8 @@ CaptionDataset<Scalar> captioned_figures(Index count, const CaptionedFiguresOpti
 /// The thirty kinds of figures, "red circle" and so on.
 inline std::vector<std::string> figure_classes() {
   std::vector<std::string> names;
-  for (const auto& color : detail::figure_colors)
-    for (const auto& shape : detail::figure_shapes) names.push_back(text(color.name, " ", shape.name));
+  for (const auto& color : figure_colors)
+    for (const auto& shape : figure_shapes) names.push_back(text(color.name, " ", shape.name));
   return names;
 }
 

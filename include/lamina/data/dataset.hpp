@@ -28,11 +28,12 @@ struct Batch {
   Labels targets;
 };
 
-namespace detail {
-
+/// Throws ValueError, naming the data set, unless there is a sample i.
 inline void check_sample(const char* who, Index i, Index size) {
   require(i >= 0 && i < size, who, ": no sample ", i, ", there are ", size);
 }
+
+namespace detail {
 
 /// y = x / 255 for n bytes, correctly rounded; looked up, since divisions would take longer than the rest of a batch.
 template <class Scalar>
@@ -119,7 +120,7 @@ class TensorDataset : public Dataset<Scalar> {
   Index size() const override { return targets_.dim(0); }
 
   Example<Scalar> get(Index i) const override {
-    detail::check_sample("TensorDataset", i, size());
+    check_sample("TensorDataset", i, size());
     if (const auto* bytes = std::get_if<1>(&inputs_)) return {to_float<Scalar>((*bytes)[i]), targets_[i]};
     return {std::get<0>(inputs_)[i], targets_[i]};
   }
@@ -130,7 +131,7 @@ class TensorDataset : public Dataset<Scalar> {
     Batch<Scalar> result{Tensor<Scalar>(input_shape().batch(count)), Labels(target.batch(count))};
     for (Index k = 0; k < count; ++k) {
       const Index i = samples[static_cast<std::size_t>(k)];
-      detail::check_sample("TensorDataset", i, size());
+      check_sample("TensorDataset", i, size());
       copy(i, result.inputs.data() + k * input_shape().numel());
       std::copy_n(targets_.data() + i * target.numel(), target.numel(), result.targets.data() + k * target.numel());
     }
@@ -183,18 +184,18 @@ class Subset : public Dataset<Scalar> {
   }
   Subset(std::shared_ptr<const Dataset<Scalar>> dataset, std::vector<Index> indices)
       : dataset_(std::move(dataset)), count_(static_cast<Index>(indices.size())), indices_(std::move(indices)) {
-    for (const Index i : indices_) detail::check_sample("Subset", i, dataset_->size());
+    for (const Index i : indices_) check_sample("Subset", i, dataset_->size());
   }
 
   Index size() const override { return count_; }
   Example<Scalar> get(Index i) const override {
-    detail::check_sample("Subset", i, count_);
+    check_sample("Subset", i, count_);
     return dataset_->get(place(i));
   }
   Batch<Scalar> batch(std::span<const Index> samples) const override {
     std::vector<Index> places;
     for (const Index i : samples) {
-      detail::check_sample("Subset", i, count_);
+      check_sample("Subset", i, count_);
       places.push_back(place(i));
     }
     return dataset_->batch(places);

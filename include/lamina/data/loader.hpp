@@ -217,7 +217,7 @@ class DataLoader {
   Iterator begin() {
     const auto epoch = static_cast<std::uint64_t>(epoch_);
     Iterator first(std::make_unique<detail::Epoch<Scalar>>(dataset_, options_, epoch));
-    detail::count_up(epoch_);
+    count_up(epoch_);
     return first;
   }
   std::default_sentinel_t end() const { return {}; }

@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "lamina/core/random.hpp"
+#include "lamina/core/size2.hpp"
 #include "lamina/data/dataset.hpp"
-#include "lamina/nn/options.hpp"
 
 namespace lamina {
 

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "lamina/core/random.hpp"
-#include "lamina/nn/options.hpp"
+#include "lamina/core/size2.hpp"
 
 namespace lamina {
 

@@ -92,6 +92,8 @@ inline void append(std::string& text, char32_t c) {
 
 }  // namespace unicode
 
+}  // namespace detail
+
 /// Calls f(word, characters) for the words of a text until it returns false: BERT's basic tokenizer. Control
 /// characters and what is not UTF-8 are left out, white space separates, punctuation marks and CJK ideographs are words
 /// by themselves.
@@ -106,9 +108,9 @@ void for_each_word(std::string_view text, bool lower_case, F f) {
     characters = 0;
   };
   const auto add = [&](char32_t c) {
-    const bool alone = unicode::contains(unicode::punctuation, c);
+    const bool alone = detail::unicode::contains(detail::unicode::punctuation, c);
     if (alone) flush();
-    unicode::append(word, c);
+    detail::unicode::append(word, c);
     ++characters;
     if (alone) flush();
   };
@@ -119,14 +121,14 @@ void for_each_word(std::string_view text, bool lower_case, F f) {
       text.remove_prefix(1);
       continue;
     }
-    const char32_t c = unicode::take(text);
-    if (c == ' ' || unicode::contains(unicode::spaces, c)) {
+    const char32_t c = detail::unicode::take(text);
+    if (c == ' ' || detail::unicode::contains(detail::unicode::spaces, c)) {
       flush();
-    } else if (c != 0xfffd && !unicode::contains(unicode::controls, c)) {
-      const bool alone = unicode::is_cjk(c);
+    } else if (c != 0xfffd && !detail::unicode::contains(detail::unicode::controls, c)) {
+      const bool alone = detail::unicode::is_cjk(c);
       if (alone) flush();
       if (lower_case)
-        unicode::fold(c, add);
+        detail::unicode::fold(c, add);
       else
         add(c);
       if (alone) flush();
@@ -134,8 +136,6 @@ void for_each_word(std::string_view text, bool lower_case, F f) {
   }
   flush();
 }
-
-}  // namespace detail
 
 /// Texts as ids [N, L], [PAD] behind the shorter ones; lengths[i] is the number of ids of text i that are not. What
 /// pack() of lamina/nn/sequences.hpp takes.
@@ -195,7 +195,7 @@ class WordPiece {
     require(max_length >= 2, "WordPiece: max_length must be at least 2, got ", max_length);
     std::vector<std::int32_t> ids{cls()};
     const auto room = static_cast<std::size_t>(max_length) - 1;
-    detail::for_each_word(text, options_.lower_case, [&](std::string_view word, Index characters) {
+    for_each_word(text, options_.lower_case, [&](std::string_view word, Index characters) {
       add_pieces(word, characters, ids);
       return ids.size() < room;
     });
@@ -204,7 +204,7 @@ class WordPiece {
     return ids;
   }
 
-  /// The same for many texts, padded to the longest of them, or to `length` if that is given.
+  /// The tokens of many texts, padded to the longest of them, or to `length` if that is given.
   EncodedTexts encode(std::span<const std::string> texts, Index max_length = 512,
                       std::optional<Index> length = {}) const {
     std::vector<std::vector<std::int32_t>> rows;

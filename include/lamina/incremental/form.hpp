@@ -10,8 +10,6 @@
 
 namespace lamina {
 
-namespace detail {
-
 /// The pixels of x [N, C, H, W] from `at` on in a row, as [N count, C, 1, 1] for a number of samples; x is repeated
 /// along the axes where it has extent 1.
 template <class Scalar>
@@ -30,8 +28,6 @@ Tensor<Scalar> pixels_of(const Tensor<Scalar>& x, Index samples, Pixel at, Index
   }
   return result;
 }
-
-}  // namespace detail
 
 /// A causal model in the course of a scan over images, in raster order and at each pixel colour by colour
 /// (Ramachandran et al. 2017, "Fast generation for convolutional autoregressive models"): each layer keeps what it
@@ -239,7 +235,7 @@ class Incremental {
   /// What an edge holds at pixels, [N count, C, 1, 1].
   Tensor<Scalar> value(Index edge, Pixel from, Index count) {
     const Edge& of = at(edge);
-    if (of.pace == Pace::once) return detail::pixels_of(of.value, images_[0], from, count);
+    if (of.pace == Pace::once) return pixels_of(of.value, images_[0], from, count);
     if (of.pace == Pace::pixel || count > 1 || images_[3] == 1) return of.value;
     const Index samples = images_[0], columns = images_[3], channels = of.value.dim(1);
     Tensor<Scalar> result({samples, channels, 1, 1});

@@ -106,9 +106,9 @@ Tensor<Scalar> complete(const Module<Scalar>& model, Tensor<Scalar> images, cons
   std::vector<double> memory;
   for (Index pixel = 0; pixel < pixels; ++pixel) {
     const Pixel at{pixel / columns, pixel % columns};
-    const auto here = [&] { return detail::pixels_of(x, n, at, 1); };
+    const auto here = [&] { return pixels_of(x, n, at, 1); };
     for (Index c = 0; c < colours && pixel >= options.given; ++c) {
-      const Tensor<Scalar> logits = form ? form->step(here(), at, c) : detail::pixels_of(model.infer(x), n, at, 1);
+      const Tensor<Scalar> logits = form ? form->step(here(), at, c) : pixels_of(model.infer(x), n, at, 1);
       for (Index i = 0; i < n; ++i) {
         const double u =
             random.split(static_cast<std::uint64_t>(pixel * colours + c), static_cast<std::uint64_t>(i)).uniform();

@@ -31,7 +31,7 @@ class ImageFiles : public Dataset<Scalar> {
 
   Index size() const override { return static_cast<Index>(paths_.size()); }
   Example<Scalar> get(Index i) const override {
-    detail::check_sample("ImageFiles", i, size());
+    check_sample("ImageFiles", i, size());
     return {to_float<Scalar>(read_image(paths_[static_cast<std::size_t>(i)], options_)),
             Labels::full({}, static_cast<std::int32_t>(i))};
   }
@@ -66,14 +66,16 @@ inline std::string find_captions(const std::string& dir) {
   return found[0];
 }
 
-inline std::string find_images(const std::string& dir) {
+}  // namespace detail
+
+/// The folder of images in a folder of a data set: images, or what Flickr8k and Flickr30k call it. Throws FileError if
+/// there is none.
+inline std::string find_image_folder(const std::string& dir) {
   for (const char* name :
        {"images", "Images", "Flicker8k_Dataset", "Flickr8k_Dataset", "flickr30k_images", "flickr30k-images"})
     if (std::filesystem::is_directory(std::filesystem::path(dir) / name)) return text(dir, "/", name);
   throw FileError(text(dir, ": no folder images, Images, Flicker8k_Dataset or flickr30k_images"));
 }
-
-}  // namespace detail
 
 /// Images with captions in the layout of Flickr8k (Hodosh, Young, Hockenmaier 2013) and Flickr30k (Young et al. 2014):
 /// in `dir` a folder of images and a file of captions (see decode_captions). Throws FileError for what is missing or
@@ -83,11 +85,11 @@ template <class Scalar = float>
 CaptionDataset<Scalar> load_captions(const std::string& dir, const LoadCaptionsOptions& options = {}) {
   try {
     const std::string source = options.captions.empty() ? detail::find_captions(dir) : options.captions;
-    const std::string folder = options.images.empty() ? detail::find_images(dir) : options.images;
+    const std::string folder = options.images.empty() ? find_image_folder(dir) : options.images;
     std::vector<ImageCaptions> entries = decode_captions(read_text(source), source);
     std::vector<std::string> present;
     for (const auto& entry : std::filesystem::directory_iterator(folder))
-      if (entry.is_regular_file() && detail::is_image(entry.path().extension().string()))
+      if (entry.is_regular_file() && has_image_extension(entry.path()))
         present.push_back(entry.path().filename().string());
     std::sort(present.begin(), present.end());
 

@@ -82,13 +82,14 @@ TensorDataset<Scalar> load_cifar(const std::vector<std::string>& files, const st
   return TensorDataset<Scalar>(std::move(all.images), std::move(all.labels));
 }
 
+}  // namespace detail
+
 /// Whether a file name's extension is that of a PNG or JPEG image.
-inline bool is_image(std::string extension) {
+inline bool has_image_extension(const std::filesystem::path& path) {
+  std::string extension = path.extension().string();
   for (char& c : extension) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   return extension == ".png" || extension == ".jpg" || extension == ".jpeg";
 }
-
-}  // namespace detail
 
 /// MNIST (LeCun, Cortes, Burges): 60,000 training or 10,000 test images [1, 28, 28], classes digit_classes, from the
 /// IDX files, raw or .gz, named as they were published or with a dot (train-images.idx3-ubyte). Throws FileError,
@@ -141,7 +142,7 @@ class ImageFolder : public Dataset<Scalar> {
         const fs::path folder = fs::path(dir) / classes_[label];
         const std::size_t before = files_.size();
         for (const auto& entry : fs::recursive_directory_iterator(folder))
-          if (entry.is_regular_file() && detail::is_image(entry.path().extension().string()))
+          if (entry.is_regular_file() && has_image_extension(entry.path()))
             files_.push_back({entry.path().string(), static_cast<std::int32_t>(label)});
         require<FileError>(files_.size() > before, folder.string(), ": no PNG or JPEG image for this class");
       }
@@ -154,7 +155,7 @@ class ImageFolder : public Dataset<Scalar> {
 
   Index size() const override { return static_cast<Index>(files_.size()); }
   Example<Scalar> get(Index i) const override {
-    detail::check_sample("ImageFolder", i, size());
+    check_sample("ImageFolder", i, size());
     const File& file = files_[static_cast<std::size_t>(i)];
     return {to_float<Scalar>(read_image(file.path, options_)), Labels::full({}, file.label)};
   }
@@ -163,7 +164,7 @@ class ImageFolder : public Dataset<Scalar> {
   const std::vector<std::string>& classes() const { return classes_; }
   /// The file of sample i.
   const std::string& path(Index i) const {
-    detail::check_sample("ImageFolder", i, size());
+    check_sample("ImageFolder", i, size());
     return files_[static_cast<std::size_t>(i)].path;
   }
 

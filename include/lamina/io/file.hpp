@@ -65,19 +65,19 @@ inline Descriptor open_to_read(const std::string& path) {
   return file;
 }
 
+}  // namespace detail
+
 /// f(), in which memory that ends is an error of this file.
 template <class F>
 auto within_memory(const std::string& path, F&& f) {
   try {
     return f();
   } catch (const std::bad_alloc&) {
-    fail_file(path, "read", ENOMEM);
+    detail::fail_file(path, "read", ENOMEM);
   } catch (const OutOfMemory& error) {
     throw FileError(text(path, ": cannot read: ", error.what()));
   }
 }
-
-}  // namespace detail
 
 struct ReadOptions {
   /// Most bytes that compressed data may become, or that come from what has no size of its own (a pipe, a device).
@@ -184,7 +184,7 @@ inline Bytes decompress(Bytes bytes, const std::string& source, const ReadOption
 /// All bytes of a file, decompressed if it is gzip; see decompress. Throws FileError, with the system's reason, when it
 /// cannot be read or memory does not hold it.
 inline Bytes read_file(const std::string& path, const ReadOptions& options = {}) {
-  return detail::within_memory(path, [&] { return decompress(detail::read_all(path, options), path, options); });
+  return within_memory(path, [&] { return decompress(detail::read_all(path, options), path, options); });
 }
 
 /// A text file, decompressed as by read_file, without the UTF-8 byte order mark that some editors write before it.

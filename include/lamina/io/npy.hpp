@@ -244,14 +244,13 @@ std::string npy_header(const Tensor<T>& tensor) {
 /// file, another version, an element type that T does not read, more than six dimensions, missing or trailing bytes.
 template <class T = float>
 Tensor<T> decode_npy(std::span<const std::uint8_t> bytes, const std::string& source) {
-  return detail::within_memory(source,
-                               [&] { return detail::npy_tensor<T>(detail::NpyParser(bytes, source).parse(), source); });
+  return within_memory(source, [&] { return detail::npy_tensor<T>(detail::NpyParser(bytes, source).parse(), source); });
 }
 
 /// Reads a .npy file; see decode_npy.
 template <class T = float>
 Tensor<T> read_npy(const std::string& path) {
-  return decode_npy<T>(detail::within_memory(path, [&] { return detail::read_all(path); }), path);
+  return decode_npy<T>(within_memory(path, [&] { return detail::read_all(path); }), path);
 }
 
 /// Writes a .npy file (format version 1), whole or not at all.
@@ -286,7 +285,7 @@ class NpzFile {
   /// for a deflated array of more than ReadOptions::max_bytes.
   template <class T = float>
   Tensor<T> tensor(const std::string& key) const {
-    return detail::within_memory(path_, [&] {
+    return within_memory(path_, [&] {
       const Opened entry = open(key);
       return detail::npy_tensor<T>(entry.array, entry.source);
     });
@@ -294,7 +293,7 @@ class NpzFile {
 
   /// An array in the nearest of AnyTensor's types. Throws FileError for u8 (64 bits without sign), which has none.
   AnyTensor any(const std::string& key) const {
-    return detail::within_memory(path_, [&] {
+    return within_memory(path_, [&] {
       const Opened entry = open(key);
       return detail::nearest(entry.array.dtype, [&](auto type) -> AnyTensor {
         return detail::npy_tensor<decltype(type)>(entry.array, entry.source);
@@ -318,7 +317,7 @@ class NpzFile {
 
   NpzFile(std::string path, std::shared_ptr<const detail::MappedFile> file, const ReadOptions& options)
       : path_(std::move(path)), file_(std::move(file)), options_(options) {
-    detail::within_memory(path_, [&] { read_directory(); });
+    within_memory(path_, [&] { read_directory(); });
   }
 
   template <class... Parts>

@@ -245,7 +245,7 @@ class SafetensorsFile {
     if (!detail::readable_as<T>(tensor.dtype))
       throw FileError(text(path_, ": tensor '", key, "': expected a dtype that reads as ",
                            detail::info(detail::dtype_of<T>()).name, ", found ", detail::info(tensor.dtype).name));
-    return detail::within_memory(path_, [&] {
+    return within_memory(path_, [&] {
       return detail::to_tensor<T>(file_->bytes().data() + tensor.begin, tensor.dtype, tensor.shape, file_);
     });
   }
@@ -263,7 +263,7 @@ class SafetensorsFile {
     Metadata metadata;
   };
   SafetensorsFile(std::string path, std::shared_ptr<const detail::MappedFile> file)
-      : path_(std::move(path)), file_(std::move(file)), header_(detail::within_memory(path_, [&] {
+      : path_(std::move(path)), file_(std::move(file)), header_(within_memory(path_, [&] {
           detail::SafetensorsHeader header(path_, file_->bytes());
           return Header{std::move(header.tensors), std::move(header.places), std::move(header.metadata)};
         })) {}

@@ -24,28 +24,28 @@ inline Shape broadcast_shape(const Shape& a, const Shape& b) {
 
 namespace detail {
 
-/// One axis of the space that a product runs over, with the distance of neighbours in each operand: 0 where the
+/// One axis of the space that an operation runs over, with the distance of neighbours in each operand: 0 where the
 /// operand has extent 1.
-struct ProductAxis {
+struct BroadcastAxis {
   Index extent, out, a, b;
 };
 
 /// Where each operand stands.
-struct ProductOffset {
+struct BroadcastOffset {
   Index out = 0, a = 0, b = 0;
 };
 
 /// The axes innermost first, those of extent 1 dropped and neighbours joined where all operands allow it.
-inline std::vector<ProductAxis> product_axes(const Shape& space, const Shape& out, const Shape& a, const Shape& b) {
-  std::vector<ProductAxis> axes;
-  ProductAxis steps{1, 1, 1, 1};
+inline std::vector<BroadcastAxis> broadcast_axes(const Shape& space, const Shape& out, const Shape& a, const Shape& b) {
+  std::vector<BroadcastAxis> axes;
+  BroadcastAxis steps{1, 1, 1, 1};
   for (int i = space.rank(); i-- > 0;) {
     const Index n = space[i];
-    const ProductAxis axis{n, out[i] == 1 ? 0 : steps.out, a[i] == 1 ? 0 : steps.a, b[i] == 1 ? 0 : steps.b};
+    const BroadcastAxis axis{n, out[i] == 1 ? 0 : steps.out, a[i] == 1 ? 0 : steps.a, b[i] == 1 ? 0 : steps.b};
     steps = {1, steps.out * out[i], steps.a * a[i], steps.b * b[i]};
     if (n == 1) continue;
     if (!axes.empty()) {
-      ProductAxis& inner = axes.back();
+      BroadcastAxis& inner = axes.back();
       if (axis.out == inner.out * inner.extent && axis.a == inner.a * inner.extent &&
           axis.b == inner.b * inner.extent) {
         inner.extent *= n;
@@ -59,9 +59,9 @@ inline std::vector<ProductAxis> product_axes(const Shape& space, const Shape& ou
 }
 
 /// The offsets of element i of a space of axes, innermost first.
-inline ProductOffset product_offset(const std::vector<ProductAxis>& axes, Index i) {
-  ProductOffset offset;
-  for (const ProductAxis& axis : axes) {
+inline BroadcastOffset broadcast_offset(const std::vector<BroadcastAxis>& axes, Index i) {
+  BroadcastOffset offset;
+  for (const BroadcastAxis& axis : axes) {
     const Index at = i % axis.extent;
     i /= axis.extent;
     offset = {offset.out + at * axis.out, offset.a + at * axis.a, offset.b + at * axis.b};
@@ -69,9 +69,9 @@ inline ProductOffset product_offset(const std::vector<ProductAxis>& axes, Index 
   return offset;
 }
 
-inline Index product_size(const std::vector<ProductAxis>& axes) {
+inline Index broadcast_size(const std::vector<BroadcastAxis>& axes) {
   Index size = 1;
-  for (const ProductAxis& axis : axes) size *= axis.extent;
+  for (const BroadcastAxis& axis : axes) size *= axis.extent;
   return size;
 }
 
@@ -91,19 +91,16 @@ struct Plus {
 /// How a row of n results goes out: out[i] = or += a[i] * b[i], or as their sum, or with another operation. An operand
 /// with step 0 is one number.
 template <class Scalar, class Operation, bool a_step, bool b_step>
-struct ProductRow {
+struct BroadcastRow {
   using Pack = simd::Pack<Scalar>;
   static constexpr Index width = simd::width<Scalar>;
 
   static void store(Index n, Scalar* out, const Scalar* a, const Scalar* b, bool add) {
-    const auto put = [&](Index i, auto... lanes) {
+    simd::for_each_vector<Scalar>(0, n, [&](Index i, auto... lanes) {
       Pack value = Operation::of(load<a_step>(a, i, lanes...), load<b_step>(b, i, lanes...));
       if (add) value += Pack::load(out + i, lanes...);
       value.store(out + i, lanes...);
-    };
-    Index i = 0;
-    for (; i + width <= n; i += width) put(i);
-    if (i < n) put(i, n - i);
+    });
   }
 
   /// Added to what the lanes of `total` hold.
@@ -128,17 +125,17 @@ struct ProductRow {
   }
 };
 
-/// f(ProductRow) for the steps that the operands take.
+/// f(BroadcastRow) for the steps that the operands take.
 template <class Scalar, class Operation, class F>
-void with_product_row(const ProductAxis& axis, F f) {
+void with_broadcast_row(const BroadcastAxis& axis, F f) {
   if (axis.a && axis.b)
-    f(ProductRow<Scalar, Operation, true, true>());
+    f(BroadcastRow<Scalar, Operation, true, true>());
   else if (axis.a)
-    f(ProductRow<Scalar, Operation, true, false>());
+    f(BroadcastRow<Scalar, Operation, true, false>());
   else if (axis.b)
-    f(ProductRow<Scalar, Operation, false, true>());
+    f(BroadcastRow<Scalar, Operation, false, true>());
   else
-    f(ProductRow<Scalar, Operation, false, false>());
+    f(BroadcastRow<Scalar, Operation, false, false>());
 }
 
 /// out = sum of `operation(a, b)` over the axes of `space` in which out has extent 1; see multiply.
@@ -149,22 +146,22 @@ void broadcast(const Shape& space, const Shape& out_shape, Scalar* out, const Sh
     std::fill_n(out, out_shape.numel(), Scalar(0));
     return;
   }
-  std::vector<ProductAxis> kept, summed;
-  const auto axes = product_axes(space, out_shape, a_shape, b_shape);
-  const ProductAxis inner = axes.front();
+  std::vector<BroadcastAxis> kept, summed;
+  const auto axes = broadcast_axes(space, out_shape, a_shape, b_shape);
+  const BroadcastAxis inner = axes.front();
   for (std::size_t i = 1; i < axes.size(); ++i) (axes[i].out ? kept : summed).push_back(axes[i]);
 
   // A task is a piece of the innermost axis where that is kept, or the whole of it where it is summed.
   const Index length = inner.out ? std::min(inner.extent, stream_grain) : inner.extent;
   const Index pieces = (inner.extent + length - 1) / length;
-  const Index terms = product_size(summed);
+  const Index terms = broadcast_size(summed);
   const auto run = [&](auto row, Index first, Index last) {
     for (Index task = first; task < last; ++task) {
-      const auto at = product_offset(kept, task / pieces);
+      const auto at = broadcast_offset(kept, task / pieces);
       const Index begin = task % pieces * length, count = std::min(length, inner.extent - begin);
       simd::Pack<Scalar> total(0);
       for (Index term = 0; term < terms; ++term) {
-        const auto from = product_offset(summed, term);
+        const auto from = broadcast_offset(summed, term);
         const Scalar* left = a + at.a + from.a + begin * inner.a;
         const Scalar* right = b + at.b + from.b + begin * inner.b;
         if (inner.out)
@@ -175,8 +172,8 @@ void broadcast(const Shape& space, const Shape& out_shape, Scalar* out, const Sh
       if (!inner.out) out[at.out] = simd::sum(total);
     }
   };
-  with_product_row<Scalar, Operation>(inner, [&](auto row) {
-    parallel_for(0, product_size(kept) * pieces, stream_grain / (length * terms),
+  with_broadcast_row<Scalar, Operation>(inner, [&](auto row) {
+    parallel_for(0, broadcast_size(kept) * pieces, stream_grain / (length * terms),
                  [&](Index first, Index last) { run(row, first, last); });
   });
 }

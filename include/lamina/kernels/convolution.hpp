@@ -19,13 +19,13 @@ enum class ConvolutionMethod {
   winograd_5   ///< F(2x2, 5x5)
 };
 
-namespace detail {
 /// Whether blocks of one vector hold n channels with less than a fifth of their lanes empty.
 template <class T>
 bool fills_vectors(Index n) {
   return 5 * n >= 4 * blocks_of<T>(n) * simd::width<T>;
 }
 
+namespace detail {
 /// Whether a method of Winograd's exists and beats the direct sum, from so many channels of input and output on.
 template <class T>
 bool suits_winograd(const ConvolutionShape& s, Index fewest_c, Index fewest_m) {
@@ -62,7 +62,7 @@ ConvolutionMethod forward_method(const ConvolutionShape& s) {
   if (s.depthwise()) return ConvolutionMethod::depthwise;
   if (detail::suits_winograd<T>(s, s.kh == 3 ? 8 : 16, simd::width<T>))
     return s.kh == 5 ? ConvolutionMethod::winograd_5 : ConvolutionMethod::winograd_4;
-  return detail::fills_vectors<T>(s.group_m()) ? ConvolutionMethod::direct : ConvolutionMethod::sweep;
+  return fills_vectors<T>(s.group_m()) ? ConvolutionMethod::direct : ConvolutionMethod::sweep;
 }
 
 /// Which method makes dx: the same rule for the convolution over dy.
@@ -70,7 +70,7 @@ template <class T>
 ConvolutionMethod backward_input_method(const ConvolutionShape& s) {
   if (s.depthwise()) return ConvolutionMethod::depthwise;
   if (s.sh == 1 && s.sw == 1 && s.dh == 1 && s.dw == 1) return forward_method<T>(transposed(s));
-  return detail::fills_vectors<T>(s.group_c()) ? ConvolutionMethod::direct : ConvolutionMethod::sweep;
+  return fills_vectors<T>(s.group_c()) ? ConvolutionMethod::direct : ConvolutionMethod::sweep;
 }
 
 /// Which method makes the gradient of the weight. Its sums are as large as the filters, so F(2x2) is better up to more
@@ -79,8 +79,8 @@ template <class T>
 ConvolutionMethod backward_weight_method(const ConvolutionShape& s) {
   if (s.depthwise()) return ConvolutionMethod::depthwise;
   if (detail::suits_winograd<T>(s, 16, 16)) return detail::winograd_method(s, 32);
-  const bool direct = detail::fills_vectors<T>(s.group_c()) ||
-                      (s.group_c() >= 6 && s.group_c() < s.group_m() && detail::fills_vectors<T>(s.group_m()));
+  const bool direct =
+      fills_vectors<T>(s.group_c()) || (s.group_c() >= 6 && s.group_c() < s.group_m() && fills_vectors<T>(s.group_m()));
   return direct ? ConvolutionMethod::direct : ConvolutionMethod::sweep;
 }
 
@@ -108,6 +108,8 @@ void with_backward_input(ConvolutionMethod method, const ConvolutionShape& s, F 
     f(Winograd<T>::backward_input(tile_for<T>(method), s));
 }
 
+}  // namespace detail
+
 /// Adds a bias, or nothing, to vectors of output channels.
 template <class T>
 auto bias_of(const T* bias, Index channels) {
@@ -117,7 +119,6 @@ auto bias_of(const T* bias, Index channels) {
     return [b](simd::Pack<T> v) { return v + b; };
   };
 }
-}  // namespace detail
 
 /// The filters of a convolution as the kernel for a shape reads them.
 template <class T>
@@ -155,7 +156,7 @@ void convolution_forward(const ConvolutionShape& s, const T* x, const PackedFilt
   detail::with_forward<T>(filters.method, s, [&](const auto& kernel) {
     for (Index g = 0; g < s.groups; ++g)
       kernel.run(x + g * s.group_x(), packed + g * kernel.filters_size(), y + g * s.group_y(),
-                 detail::bias_of(bias ? bias + g * s.group_m() : nullptr, s.group_m()));
+                 bias_of(bias ? bias + g * s.group_m() : nullptr, s.group_m()));
   });
 }
 
@@ -170,7 +171,7 @@ void convolution_backward_input(const ConvolutionShape& s, const T* dy, const T*
     T* const packed = filters.data();
     for (Index g = 0; g < s.groups; ++g) {
       kernel.pack_filters(weight + g * s.group_weight(), packed);
-      kernel.run(dy + g * s.group_y(), packed, dx + g * s.group_x(), detail::bias_of<T>(nullptr, s.group_c()));
+      kernel.run(dy + g * s.group_y(), packed, dx + g * s.group_x(), bias_of<T>(nullptr, s.group_c()));
     }
   });
 }

@@ -1,6 +1,9 @@
 #pragma once
 
 #include <algorithm>
+#include <numeric>
+#include <utility>
+#include <vector>
 
 #include "lamina/core/shape.hpp"
 
@@ -51,6 +54,48 @@ inline ConvolutionShape transposed(const ConvolutionShape& s) {
   t.right = s.kw - 1 - s.right;
   return t;
 }
+
+/// The numbers a KW + b of all taps.
+inline std::vector<Index> all_taps(const ConvolutionShape& s) {
+  std::vector<Index> taps(static_cast<std::size_t>(s.taps()));
+  std::iota(taps.begin(), taps.end(), Index{0});
+  return taps;
+}
+
+/// The input's gradient by the phases of the stride: padded pixel (i SH + p, j SW + q) of phase (p, q) gets tap (a, b)
+/// times dy(i - up, j - back), where up = (a DH - p) / SH and back = (b DW - q) / SW, from the taps with a DH = p (mod
+/// SH) and b DW = q (mod SW).
+struct StridePhases {
+  struct Tap {
+    Index at;  ///< in the list of taps
+    Index up, back;
+  };
+  struct Phase {
+    Index p, q;
+    std::vector<Tap> taps;
+  };
+  std::vector<Phase> phases;
+  Index lines, columns;  ///< i < lines and j < columns reach all pixels of the image
+  Index up, back;        ///< the largest of all taps
+
+  /// Of some of the kernel's taps.
+  StridePhases(const ConvolutionShape& s, const std::vector<Index>& taps)
+      : lines((s.h + s.top - 1) / s.sh + 1),
+        columns((s.w + s.left - 1) / s.sw + 1),
+        up(s.dh * (s.kh - 1) / s.sh),
+        back(s.dw * (s.kw - 1) / s.sw) {
+    for (Index p = 0; p < s.sh; ++p)
+      for (Index q = 0; q < s.sw; ++q) {
+        Phase phase{p, q, {}};
+        for (std::size_t t = 0; t < taps.size(); ++t) {
+          const Index a = taps[t] / s.kw * s.dh, b = taps[t] % s.kw * s.dw;
+          if (a % s.sh == p && b % s.sw == q)
+            phase.taps.push_back({static_cast<Index>(t), (a - p) / s.sh, (b - q) / s.sw});
+        }
+        phases.push_back(std::move(phase));
+      }
+  }
+};
 
 /// How many tasks of `work` memory accesses or multiply-adds go into one piece of a parallel_for.
 inline Index grain_of(Index work) { return std::max<Index>(1, (Index{1} << 14) / std::max<Index>(1, work)); }

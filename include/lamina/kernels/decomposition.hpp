@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <concepts>
 #include <limits>
 #include <vector>
 
@@ -157,8 +158,8 @@ class SweptMatrix {
   Tensor<T> copy_;
 };
 
-/// The same for the short factor [items, length, pitch], whose products are known: those of an item `stride` apart from
-/// the next one's. Null: no products.
+/// Updates the rows of the short factor [items, length, pitch], whose products are known: those of an item `stride`
+/// apart from the next one's. Null: no products.
 template <class T, class Update>
 void update_rows(Index items, Index length, Index pitch, const T* products, Index stride, T* sums, Index statistic,
                  Update update) {
@@ -172,22 +173,26 @@ void update_rows(Index items, Index length, Index pitch, const T* products, Inde
   });
 }
 
+/// How decompose() computes a factor. It works on rows of it, where they lie, given their products with X and the other
+/// factor's statistic: `statistic` rows of `pitch` values, to which every row of that factor has added its share.
+template <class A, class T>
+concept DecompositionAlgorithm = requires(A& algorithm, const FactorRows<T>& rows, Index i, bool first, const T* other,
+                                          T* factor, const T* from, T* sums, const Tensor<T>& bases) {
+  { algorithm.statistic } -> std::convertible_to<Index>;
+  algorithm.update_coefficients(i, rows, other, factor);      // in step i = 0, 1, ...
+  algorithm.finish_coefficients(first, rows, other, factor);  // the last ones; first: no step went before
+  algorithm.update_bases(rows, other, factor);
+  algorithm.add_statistic_of_coefficients(i, from, sums);  // of i rows
+  algorithm.add_statistic_of_bases(i, from, sums);
+  algorithm.prepare(bases);  // before the last coefficients
+};
+
 /// Runs the alternation from the bases in `factors` and leaves its result there:
 ///
 ///   repeat `steps` times: coefficients from Xᵀ bases, then bases from X coefficients; last, coefficients once more.
 ///
-/// The algorithm works on rows of a factor, where they lie, given their products with X and the other factor's
-/// statistic, `statistic` rows of `pitch` values to which every row of that factor has added its share:
-///
-///   update_coefficients(step, rows, of_bases, coefficients)      step = 0, 1, ...
-///   finish_coefficients(first, rows, of_bases, coefficients)     the last ones; first: no step went before
-///   update_bases(rows, of_coefficients, bases)
-///   add_statistic_of_coefficients(count, coefficients, sums)
-///   add_statistic_of_bases(count, bases, sums)
-///
-/// prepare(bases) is called before the last coefficients and record(factors) after every step; it must copy what it
-/// keeps.
-template <class T, class Algorithm, class Record>
+/// record(factors) is called after every step; it must copy what it keeps.
+template <class T, DecompositionAlgorithm<T> Algorithm, class Record>
 void decompose(const DecompositionShape& s, const T* x, Index steps, Algorithm& algorithm, Factors<T>& factors,
                Record record) {
   const Index pitch = s.pitch, statistic = algorithm.statistic;
@@ -299,13 +304,10 @@ Tensor<T> vector_norms(const DecompositionShape& s, const T* x) {
                      T squares[stretch] = {};
                      for (Index i = 0; i < s.d; ++i) {
                        const T* const from = x + item * s.size() + i * s.n + first;
-                       const auto add = [&](Index j, auto... partial) {
+                       simd::for_each_vector<T>(0, count, [&](Index j, auto... partial) {
                          const Pack v = Pack::load(from + j, partial...);
                          multiply_add(v, v, Pack::load(squares + j)).store(squares + j);
-                       };
-                       Index j = 0;
-                       for (; j + width <= count; j += width) add(j);
-                       if (j < count) add(j, count - j);
+                       });
                      }
                      for (Index j = 0; j < count; ++j) norms[item * s.n + first + j] = std::sqrt(squares[j]);
                    }
@@ -329,8 +331,7 @@ bool any_negative(Index n, const T* x) {
       low = min(low, Pack::load(x + i));
       low2 = min(low2, Pack::load(x + i + width));
     }
-    for (; i + width <= last; i += width) low = min(low, Pack::load(x + i));
-    if (i < last) low = min(low, Pack::load(x + i, last - i));
+    simd::for_each_vector<T>(i, last, [&](Index l, auto... partial) { low = min(low, Pack::load(x + l, partial...)); });
     smallest[first / stream_grain] = -simd::max(-min(low, low2));
   });
   return std::any_of(smallest, smallest + pieces, [](T value) { return value < 0; });

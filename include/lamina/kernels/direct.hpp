@@ -1,9 +1,9 @@
 #pragma once
 
-#include <numeric>
 #include <vector>
 
 #include "lamina/kernels/blocked.hpp"
+#include "lamina/kernels/convolution_shape.hpp"
 
 /// Direct convolution in blocks of channels: every output pixel's channels are summed in registers over the taps and
 /// the input channels, without multiplying more than the definition does. For strides, large filters and wherever
@@ -45,8 +45,7 @@ class DirectConvolution {
     return d;
   }
 
-  /// dx[c] = sum over m and taps of weight[m, c, tap] dy[m]: padded pixel (i SH + p, j SW + q) of phase (p, q) gets tap
-  /// (a, b) times dy(i - (a DH - p) / SH, j - (b DW - q) / SW) from the taps with a DH = p (mod SH), b DW = q (mod SW).
+  /// dx[c] = sum over m and taps of weight[m, c, tap] dy[m], for one phase of the stride after the other.
   static DirectConvolution backward_input(const ConvolutionShape& s) { return backward_input(s, all_taps(s)); }
   static DirectConvolution backward_input(const ConvolutionShape& s, const std::vector<Index>& taps) {
     DirectConvolution d(s.n, {s.m, s.group_m(), s.oh(), s.ow()}, {s.c, s.group_c(), s.h, s.w});
@@ -56,30 +55,27 @@ class DirectConvolution {
     d.out_step_h_ = s.sh;
     d.out_step_w_ = s.sw;
     d.shift_ = s.top;
-    d.top_ = s.dh * (s.kh - 1) / s.sh;
-    d.left_ = s.dw * (s.kw - 1) / s.sw;
-    d.lines_ = (s.h + s.top - 1) / s.sh + 1;
+    const StridePhases strides(s, taps);
+    d.top_ = strides.up;
+    d.left_ = strides.back;
+    d.lines_ = strides.lines;
     d.reach_ = d.top_ + 1;
-    d.columns_ = d.left_ + (s.w + s.left - 1) / s.sw + 1;
-    for (Index p = 0; p < s.sh; ++p)
-      for (Index q = 0; q < s.sw; ++q) {
-        Lattice lattice{p - s.top,
-                        q - s.left,
-                        parts_of(s.top - p, s.sh),
-                        parts_of(s.h + s.top - p, s.sh),
-                        parts_of(s.left - q, s.sw),
-                        parts_of(s.w + s.left - q, s.sw),
-                        {},
-                        {}};
-        for (Index t = 0; t < d.taps_; ++t) {
-          const Index a = taps[static_cast<std::size_t>(t)] / s.kw, b = taps[static_cast<std::size_t>(t)] % s.kw;
-          if (a * s.dh % s.sh == p && b * s.dw % s.sw == q) {
-            lattice.taps.push_back(t);
-            lattice.offsets.push_back((d.top_ - (a * s.dh - p) / s.sh) * d.columns_ + d.left_ - (b * s.dw - q) / s.sw);
-          }
-        }
-        d.lattices_.push_back(std::move(lattice));
+    d.columns_ = d.left_ + strides.columns;
+    for (const auto& [p, q, met] : strides.phases) {
+      Lattice lattice{p - s.top,
+                      q - s.left,
+                      parts_of(s.top - p, s.sh),
+                      parts_of(s.h + s.top - p, s.sh),
+                      parts_of(s.left - q, s.sw),
+                      parts_of(s.w + s.left - q, s.sw),
+                      {},
+                      {}};
+      for (const StridePhases::Tap& tap : met) {
+        lattice.taps.push_back(tap.at);
+        lattice.offsets.push_back((d.top_ - tap.up) * d.columns_ + d.left_ - tap.back);
       }
+      d.lattices_.push_back(std::move(lattice));
+    }
     return d;
   }
 
@@ -174,72 +170,28 @@ class DirectConvolution {
   /// With forward()'s geometry: dweight[m, c, tap] += the sum over samples and outputs of dy[m] x[c] at the tap, and
   /// dbias[m] (unless null) += the sum of dy.
   void backward_weight(const T* x, const T* dy, T* dweight, T* dbias) const {
-    const Lattice& lattice = lattices_.front();
-    const Index band = lines_within(Index{2} << 20), bands = parts_of(lines_, band), units = n_ * bands;
-    const Index plane = rows_of(band) * columns_ * width, dy_plane = band * out_.w * width;
-    const Index unit = inputs_ * plane + outputs_ * dy_plane;
-    const Index turn = std::clamp<Index>((Index{1} << 20) / unit, 1, units);
-    // The vectors hold the channels of the side that fills them better.
-    const bool flipped = 2 * in_.channels <= width && in_.channels < out_.channels;
-    const Index sum_row = (flipped ? outputs_ : inputs_) * width;
-    const Index sum_rows = parts_of((flipped ? inputs_ * lanes_ : outputs_ * width), outer_rows<T>) * outer_rows<T>;
-    const Index sum_stride = sum_rows * sum_row;
-    Tensor<T> memory({turn * unit + taps_ * sum_stride + outputs_ * width});
+    const WeightPlan p = weight_plan();
+    const Index units = n_ * p.bands, turn = std::clamp<Index>((Index{1} << 20) / p.unit, 1, units);
+    Tensor<T> memory({turn * p.unit + taps_ * p.sum_stride + outputs_ * width});
     T* const prepared = memory.data();
-    T* const sums = prepared + turn * unit;
-    T* const dy_sums = sums + taps_ * sum_stride;
+    T* const sums = prepared + turn * p.unit;
+    T* const dy_sums = sums + taps_ * p.sum_stride;
     std::fill_n(dy_sums, outputs_ * width, T(0));
     for (Index begin = 0; begin < units; begin += turn) {
-      const Index count = std::min(turn, units - begin);
-      const auto lines_of = [&](Index u) { return std::min(band, lines_ - (begin + u) % bands * band); };
-      parallel_for(0, inputs_ + outputs_, 1, [&](Index task, Index) {
-        for (Index u = 0; u < count; ++u) {
-          const Index n = (begin + u) / bands, first = (begin + u) % bands * band;
-          if (task < inputs_) {
-            interleave_padded(x + (n * in_.stride + task * lanes_) * in_.h * in_.w,
-                              std::min(lanes_, in_.channels - task * lanes_), in_.h, in_.w, first * in_step_h_ - top_,
-                              rows_of(lines_of(u)), left_, columns_, prepared + u * unit + task * plane);
-          } else {
-            const Index block = task - inputs_, pixels = lines_of(u) * out_.w;
-            T* const to = prepared + u * unit + inputs_ * plane + block * dy_plane;
-            interleave(dy + ((n * out_.stride + block * width) * out_.h + first) * out_.w, out_.h * out_.w,
-                       std::min(width, out_.channels - block * width), 1, pixels, to, pixels);
-            simd::Pack<T> sum(T(0));
-            for (Index p = 0; p < pixels; ++p) sum += simd::Pack<T>::load(to + p * width);
-            (simd::Pack<T>::load(dy_sums + block * width) + sum).store(dy_sums + block * width);
-          }
+      const Index end = std::min(units, begin + turn);
+      parallel_for(0, inputs_ + outputs_, 1, [&](Index block, Index) {
+        for (Index u = begin; u < end; ++u) {
+          T* const unit = prepared + (u - begin) * p.unit;
+          if (block < inputs_)
+            prepare_input(p, u, block, x, unit);
+          else
+            prepare_gradient(p, u, block - inputs_, dy, unit, dy_sums);
         }
       });
-      const Index rows = flipped ? inputs_ : outputs_, columns = flipped ? outputs_ : inputs_;
-      parallel_for(0, taps_ * parts_of(columns, 2) * rows, 1, [&](Index task, Index) {
-        const Index row = task % rows, pair = task / rows % parts_of(columns, 2),
-                    t = task / rows / parts_of(columns, 2);
-        const Index pixel = lattice.offsets[static_cast<std::size_t>(t)] * width;
-        const Index lanes = flipped ? lanes_ : width, blocks = std::min<Index>(2, columns - 2 * pair);
-        for (Index u = 0; u < count; ++u) {
-          const T* const from = prepared + u * unit;
-          BlockLines<T> pixels{from + pixel, in_step_h_ * columns_ * width, in_step_w_ * width, plane};
-          BlockLines<T> gradients{from + inputs_ * plane, out_.w * width, width, dy_plane};
-          BlockLines<T>& a = flipped ? pixels : gradients;
-          BlockLines<T>& b = flipped ? gradients : pixels;
-          a.data += row * a.block;
-          b.data += 2 * pair * b.block;
-          block_outers(lines_of(u), out_.w, a, lanes, b, blocks,
-                       sums + t * sum_stride + row * lanes * sum_row + 2 * pair * width, sum_row, begin + u > 0);
-        }
-      });
+      const Index tasks = taps_ * parts_of(p.flipped ? outputs_ : inputs_, 2) * (p.flipped ? inputs_ : outputs_);
+      parallel_for(0, tasks, 1, [&](Index task, Index) { add_outers(p, task, begin, end, prepared, sums); });
     }
-    parallel_for(0, out_.channels, grain_of(in_.channels * taps_), [&](Index first, Index last) {
-      for (Index m = first; m < last; ++m)
-        for (Index block = 0; block < inputs_; ++block) {
-          T* to = dweight + (m * in_.channels + block * lanes_) * taps_;
-          for (Index lane = 0; lane < std::min(lanes_, in_.channels - block * lanes_); ++lane, to += taps_) {
-            const T* const sum =
-                sums + (flipped ? (block * lanes_ + lane) * sum_row + m : m * sum_row + block * width + lane);
-            for (Index t = 0; t < taps_; ++t) to[t] += sum[t * sum_stride];
-          }
-        }
-    });
+    add_weight_sums(p, sums, dweight);
     if (dbias)
       for (Index m = 0; m < out_.channels; ++m) dbias[m] += dy_sums[m];
   }
@@ -263,12 +215,6 @@ class DirectConvolution {
         lanes_(lanes_of<T>(in.channels)),
         outputs_(blocks_of<T>(out.channels)) {}
 
-  static std::vector<Index> all_taps(const ConvolutionShape& s) {
-    std::vector<Index> taps(static_cast<std::size_t>(s.taps()));
-    std::iota(taps.begin(), taps.end(), Index{0});
-    return taps;
-  }
-
   static constexpr Index filter_cache = (Index{24} << 10) / static_cast<Index>(sizeof(T));
 
   Index pair_size(Index columns) const { return inputs_ * taps_ * lanes_ * columns * width; }
@@ -284,6 +230,76 @@ class DirectConvolution {
     for (Index band = most - 1; 3 * band >= 2 * most && most < lines_; --band)
       if (longest_share(band) < longest_share(best)) best = band;
     return best;
+  }
+
+  /// How backward_weight cuts its work: a unit is a band of lines of a sample.
+  struct WeightPlan {
+    Index band, bands;            // lines in a unit, units of a sample
+    Index plane, dy_plane, unit;  // values of a block of x and of dy, and of all blocks
+    bool flipped;                 // the vectors of the sums hold output channels, else input channels
+    Index sum_row, sum_stride;    // of a tap's sums
+  };
+  WeightPlan weight_plan() const {
+    WeightPlan p;
+    p.band = lines_within(Index{2} << 20);
+    p.bands = parts_of(lines_, p.band);
+    p.plane = rows_of(p.band) * columns_ * width;
+    p.dy_plane = p.band * out_.w * width;
+    p.unit = inputs_ * p.plane + outputs_ * p.dy_plane;
+    // The vectors hold the channels of the side that fills them better.
+    p.flipped = 2 * in_.channels <= width && in_.channels < out_.channels;
+    p.sum_row = (p.flipped ? outputs_ : inputs_) * width;
+    const Index rows = p.flipped ? inputs_ * lanes_ : outputs_ * width;
+    p.sum_stride = parts_of(rows, outer_rows<T>) * outer_rows<T> * p.sum_row;
+    return p;
+  }
+  Index lines_of(const WeightPlan& p, Index unit) const { return std::min(p.band, lines_ - unit % p.bands * p.band); }
+
+  /// A block of x, or of dy, of a unit.
+  void prepare_input(const WeightPlan& p, Index unit, Index block, const T* x, T* to) const {
+    interleave_padded(x + (unit / p.bands * in_.stride + block * lanes_) * in_.h * in_.w,
+                      std::min(lanes_, in_.channels - block * lanes_), in_.h, in_.w,
+                      unit % p.bands * p.band * in_step_h_ - top_, rows_of(lines_of(p, unit)), left_, columns_,
+                      to + block * p.plane);
+  }
+  void prepare_gradient(const WeightPlan& p, Index unit, Index block, const T* dy, T* to, T* sums) const {
+    const Index pixels = lines_of(p, unit) * out_.w, first = unit % p.bands * p.band;
+    to += inputs_ * p.plane + block * p.dy_plane;
+    interleave(dy + ((unit / p.bands * out_.stride + block * width) * out_.h + first) * out_.w, out_.h * out_.w,
+               std::min(width, out_.channels - block * width), 1, pixels, to, pixels);
+    simd::Pack<T> sum(T(0));
+    for (Index pixel = 0; pixel < pixels; ++pixel) sum += simd::Pack<T>::load(to + pixel * width);
+    (simd::Pack<T>::load(sums + block * width) + sum).store(sums + block * width);
+  }
+
+  /// What units begin..end-1 add to a tile of a tap's sums.
+  void add_outers(const WeightPlan& p, Index task, Index begin, Index end, const T* prepared, T* sums) const {
+    const Index rows = p.flipped ? inputs_ : outputs_, columns = p.flipped ? outputs_ : inputs_;
+    const Index row = task % rows, pair = task / rows % parts_of(columns, 2), t = task / rows / parts_of(columns, 2);
+    const Index pixel = lattices_.front().offsets[static_cast<std::size_t>(t)] * width;
+    const Index lanes = p.flipped ? lanes_ : width, blocks = std::min<Index>(2, columns - 2 * pair);
+    for (Index u = begin; u < end; ++u, prepared += p.unit) {
+      BlockLines<T> pixels{prepared + pixel, in_step_h_ * columns_ * width, in_step_w_ * width, p.plane};
+      BlockLines<T> gradients{prepared + inputs_ * p.plane, out_.w * width, width, p.dy_plane};
+      BlockLines<T>& a = p.flipped ? pixels : gradients;
+      BlockLines<T>& b = p.flipped ? gradients : pixels;
+      a.data += row * a.block;
+      b.data += 2 * pair * b.block;
+      block_outers(lines_of(p, u), out_.w, a, lanes, b, blocks,
+                   sums + t * p.sum_stride + row * lanes * p.sum_row + 2 * pair * width, p.sum_row, u > 0);
+    }
+  }
+
+  void add_weight_sums(const WeightPlan& p, const T* sums, T* dweight) const {
+    parallel_for(0, out_.channels, grain_of(in_.channels * taps_), [&](Index first, Index last) {
+      for (Index m = first; m < last; ++m)
+        for (Index c = 0; c < in_.channels; ++c) {
+          const Index column = c / lanes_ * width + c % lanes_;
+          const T* const sum = sums + (p.flipped ? c * p.sum_row + m : m * p.sum_row + column);
+          T* const to = dweight + (m * in_.channels + c) * taps_;
+          for (Index t = 0; t < taps_; ++t) to[t] += sum[t * p.sum_stride];
+        }
+    });
   }
 
   Index n_;

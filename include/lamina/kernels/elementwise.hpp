@@ -16,10 +16,9 @@ inline constexpr Index stream_grain = 1 << 15;
 template <class Scalar, class F, class... In>
 void map(Index n, Scalar* y, F f, const In*... x) {
   parallel_for(0, n, stream_grain, [&](Index first, Index last) {
-    constexpr Index width = simd::width<Scalar>;
-    Index i = first;
-    for (; i + width <= last; i += width) f(simd::Pack<In>::load(x + i)...).store(y + i);
-    if (i < last) f(simd::Pack<In>::load(x + i, last - i)...).store(y + i, last - i);
+    simd::for_each_vector<Scalar>(first, last, [&](Index i, auto... partial) {
+      f(simd::Pack<In>::load(x + i, partial...)...).store(y + i, partial...);
+    });
   });
 }
 

@@ -17,65 +17,6 @@
 /// fixed order.
 namespace lamina::kernels {
 
-/// A tile is `rows` (at most) times two vectors of accumulators: as many as the registers hold.
-template <class T>
-inline constexpr Index max_tile_rows = simd::vector_bytes == 64 ? 12 : 6;
-template <class T>
-inline constexpr Index tile_columns = 2 * simd::width<T>;
-
-/// Heights of tiles that are worth compiling.
-inline constexpr auto tile_heights = [] {
-  if constexpr (simd::vector_bytes == 64)
-    return std::array{1, 2, 3, 4, 6, 8, 10, 12};
-  else
-    return std::array{1, 2, 3, 4, 6};
-}();
-
-/// Rows in each of the equal panels that `rows` rows are cut into; the last panel is filled up with zeros.
-template <class T>
-constexpr Index panel_rows(Index rows) {
-  const Index share = parts_of(rows, std::max<Index>(1, parts_of(rows, max_tile_rows<T>)));
-  return *std::find_if(tile_heights.begin(), tile_heights.end() - 1, [&](int height) { return height >= share; });
-}
-
-/// c[i][j] (+)= sum over k of a[k * Rows + i] * b[offsets[k] + j], for j < tile_columns.
-template <class T, int Rows>
-void tile(Index depth, const T* a, const T* b, const Index* offsets, T* c, Index row_stride, bool accumulate) {
-  using Pack = simd::Pack<T>;
-  constexpr Index width = simd::width<T>;
-  std::array<Pack, Rows> left, right;
-  simd::unroll<Rows>([&](auto i) {
-    left[i] = accumulate ? Pack::load(c + i * row_stride) : Pack(T(0));
-    right[i] = accumulate ? Pack::load(c + i * row_stride + width) : Pack(T(0));
-  });
-  for (Index k = 0; k < depth; ++k, a += Rows) {
-    const T* row = b + offsets[k];
-    const Pack b0 = Pack::load(row), b1 = Pack::load(row + width);
-    simd::unroll<Rows>([&](auto i) {
-      const Pack factor(a[i]);
-      left[i] = multiply_add(factor, b0, left[i]);
-      right[i] = multiply_add(factor, b1, right[i]);
-    });
-  }
-  simd::unroll<Rows>([&](auto i) {
-    left[i].store(c + i * row_stride);
-    right[i].store(c + i * row_stride + width);
-  });
-}
-
-template <class T>
-using TileKernel = void (*)(Index, const T*, const T*, const Index*, T*, Index, bool);
-
-/// The tile kernel for panels of panel_rows() rows.
-template <class T>
-TileKernel<T> tile_kernel(Index rows) {
-  return []<std::size_t... I>(Index n, std::index_sequence<I...>) {
-    static constexpr TileKernel<T> kernels[] = {&tile<T, tile_heights[I]>...};
-    return kernels[std::find(tile_heights.begin(), tile_heights.end(), n) - tile_heights.begin()];
-  }
-  (rows, std::make_index_sequence<tile_heights.size()>{});
-}
-
 /// A matrix in memory: element (i, j) at data[i * row_stride + j * column_stride].
 template <class T>
 struct MatrixView {
@@ -98,31 +39,6 @@ MatrixView<T> row_major(T* data, Index columns) {
 template <class T>
 MatrixView<const T> transposed(const T* data, Index columns) {
   return {data, 1, columns};
-}
-
-/// Rows first..first+count-1 of a (columns k_first.. for depth) as a panel [depth][rows], zeros in the rows beyond
-/// count.
-template <class T>
-void pack_rows(MatrixView<const T> a, Index first, Index count, Index k_first, Index depth, Index rows, T* panel) {
-  const T* const from = a.data + first * a.row_stride + k_first * a.column_stride;
-  if (count < rows) std::fill_n(panel, depth * rows, T(0));
-  if (a.row_stride == 1) {
-    constexpr Index width = simd::width<T>;
-    for (Index k = 0; k < depth; ++k) {
-      const T* const in = from + k * a.column_stride;
-      T* const out = panel + k * rows;
-      Index i = 0;
-      for (; i + width <= count; i += width) simd::Pack<T>::load(in + i).store(out + i);
-      for (; i < count; ++i) out[i] = in[i];
-    }
-  } else {
-    // Strips of k short enough that the panel's lines stay in the first-level cache while the rows are written.
-    constexpr Index strip = 128;
-    for (Index k0 = 0; k0 < depth; k0 += strip)
-      for (Index i = 0; i < count; ++i)
-        for (Index k = k0; k < std::min(depth, k0 + strip); ++k)
-          panel[k * rows + i] = from[i * a.row_stride + k * a.column_stride];
-  }
 }
 
 /// How a product is added to what is there.
@@ -162,7 +78,7 @@ void kernel(Index depth, const T* a, Index a_row, Index a_depth, const T* b, Ind
     simd::unroll<Vectors>([&](auto v) { sums[i * Vectors + v].store(to + i * to_row + v * width); });
   });
 }
-/// The same for any tile up to kernel_rows x kernel_vectors: cut into those that are worth compiling.
+/// Any tile up to kernel_rows x kernel_vectors: cut into those that are worth compiling.
 template <class T>
 void run_kernel(Index depth, Index rows, Index vectors, const MatrixView<const T>& a, const T* b, Index b_depth,
                 const T* from, Index from_row, T* to, Index to_row) {
@@ -257,9 +173,8 @@ void pack(Index rows, Index columns, const Operand<T>& from, T* to, Index pitch)
     for (Index i = 0; i < rows; ++i) {
       const T* const row = from.at(i, 0);
       T* const out = to + i * pitch;
-      Index j = 0;
-      for (; j + width <= columns; j += width) Pack::load(row + j).store(out + j);
-      if (j < columns) Pack::load(row + j, columns - j).store(out + j);
+      simd::for_each_vector<T>(0, columns,
+                               [&](Index j, auto... partial) { Pack::load(row + j, partial...).store(out + j); });
     }
   } else if (from.row_stride == 1) {
     for (Index j = 0; j < pitch; j += width)
@@ -294,10 +209,10 @@ inline Index cache_bytes() {
 }
 
 template <class T>
-struct Product;
+struct MatrixProduct;
 /// Puts `rows` rows of results into c from (i, j) on, through the epilogue. (Whole vectors of values are read.)
 template <class T, class Epilogue>
-void finish_with(const Product<T>& p, const T* values, Index stride, Index i, Index rows, Index j, Index count,
+void finish_with(const MatrixProduct<T>& p, const T* values, Index stride, Index i, Index rows, Index j, Index count,
                  bool add);
 
 /// c (+)= a b, and then the epilogue.
@@ -310,7 +225,7 @@ void finish_with(const Product<T>& p, const T* values, Index stride, Index i, In
 ///
 /// The epilogue is known to finish_with alone, so that different ones share the rest.
 template <class T>
-struct Product {
+struct MatrixProduct {
   static constexpr Index width = simd::width<T>, columns = kernel_columns<T>;
   /// Columns of a transposed a that are copied at a time.
   static constexpr Index strip = 8 * kernel_rows;
@@ -323,12 +238,12 @@ struct Product {
   MatrixView<T> c;
   Store store;
   const void* epilogue = nullptr;  ///< null: none
-  void (*finisher)(const Product&, const T*, Index, Index, Index, Index, Index, bool) = &finish_with<T, AsIs>;
+  void (*finisher)(const MatrixProduct&, const T*, Index, Index, Index, Index, Index, bool) = &finish_with<T, AsIs>;
   const T* packed_b = nullptr;  ///< all of b in panels, if somebody made them before
 
   void run() const {
     if (!epilogue && n == 1 && m > 1 && c.row_stride == 1 && !packed_b)  // a column in one piece is a row
-      return Product{1, m, k, b.transpose(), a.transpose(), {c.data, m, 1}, store}.run();
+      return MatrixProduct{1, m, k, b.transpose(), a.transpose(), {c.data, m, 1}, store}.run();
     if (packed_b)
       by_panels();
     else if (m * n * k <= 32)
@@ -366,7 +281,7 @@ struct Product {
   struct Plan {
     Index depth, rows, columns;  // of a block
     bool copy_a = false, pack_b = false;
-    Index panels() const { return depth * parts_of(columns, Product::columns) * Product::columns; }
+    Index panels() const { return depth * parts_of(columns, MatrixProduct::columns) * MatrixProduct::columns; }
     Index scratch() const { return panels() + (copy_a ? depth * strip : 0); }
   };
 
@@ -514,7 +429,7 @@ struct Product {
   void by_transpose() const {
     Tensor<T> products({n, m});
     T* const results = products.data();
-    Product{n, m, k, b.transpose(), a.transpose(), {results, m, 1}, Store::assign}.by_panels();
+    MatrixProduct{n, m, k, b.transpose(), a.transpose(), {results, m, 1}, Store::assign}.by_panels();
     parallel_for(0, m, Index{1} << 12,
                  [&](Index first, Index end) { finish_transposed(results + first, m, first, end - first); });
   }
@@ -530,10 +445,9 @@ struct Product {
 };
 
 template <class T, class Epilogue>
-void finish_with(const Product<T>& p, const T* values, Index stride, Index i, Index rows, Index j, Index count,
+void finish_with(const MatrixProduct<T>& p, const T* values, Index stride, Index i, Index rows, Index j, Index count,
                  bool add) {
   using Pack = simd::Pack<T>;
-  constexpr Index width = simd::width<T>;
   const auto epilogue = [&](auto... arguments) {
     if constexpr (std::is_same_v<Epilogue, AsIs>)
       return AsIs{}(arguments...);
@@ -543,19 +457,16 @@ void finish_with(const Product<T>& p, const T* values, Index stride, Index i, In
   for (Index r = 0; r < rows; ++r) {
     const T* const from = values + r * stride;
     T* const to = p.c.at(i + r, j);
-    const auto put = [&](Index l, auto... partial) {
+    simd::for_each_vector<T>(0, count, [&](Index l, auto... partial) {
       Pack value = Pack::load(from + l);
       if (add) value += Pack::load(to + l, partial...);
       epilogue(i + r, j + l, value, partial...).store(to + l, partial...);
-    };
-    Index l = 0;
-    for (; l + width <= count; l += width) put(l);
-    if (l < count) put(l, count - l);
+    });
   }
 }
 
 template <class T, class Epilogue>
-Product<T> with_epilogue(Product<T> product, const Epilogue& epilogue) {
+MatrixProduct<T> with_epilogue(MatrixProduct<T> product, const Epilogue& epilogue) {
   if constexpr (!std::is_same_v<Epilogue, AsIs>) {
     product.epilogue = &epilogue;
     product.finisher = &finish_with<T, Epilogue>;
@@ -570,13 +481,13 @@ inline Index depth_pieces(Index m, Index n, Index k) {
 }
 
 template <class T>
-void run_in_pieces(Index pieces, const Product<T>& p) {
+void run_in_pieces(Index pieces, const MatrixProduct<T>& p) {
   const Index pitch = simd::whole_vectors<T>(p.n), size = p.m * pitch, length = parts_of(p.k, pieces);
   Tensor<T> partial({pieces, size});
   T* const sums = partial.data();
   parallel_for(0, pieces, 1, [&](Index piece, Index) {
     const Index k = piece * length;
-    Product<T>{
+    MatrixProduct<T>{
         p.m,          p.n, std::min(length, p.k - k), p.a.from(0, k), p.b.from(k, 0), {sums + piece * size, pitch, 1},
         Store::assign}
         .run();
@@ -598,13 +509,13 @@ void gemm(Index m, Index n, Index k, const Operand<T>& a, const Operand<T>& b, c
           Store store = Store::assign, const Epilogue& epilogue = {}) {
   if (m == 0 || n == 0) return;
   const Index pieces = detail::depth_pieces(m, n, k);
-  const auto product = detail::with_epilogue(detail::Product<T>{m, n, k, a, b, c, store}, epilogue);
+  const auto product = detail::with_epilogue(detail::MatrixProduct<T>{m, n, k, a, b, c, store}, epilogue);
   if (pieces == 1)
     product.run();
   else
     detail::run_in_pieces(pieces, product);
 }
-/// The same for c with rows of n.
+/// A product whose c has rows of n.
 template <class T, class Epilogue = AsIs>
 void gemm(Index m, Index n, Index k, const Operand<T>& a, const Operand<T>& b, T* c, Store store = Store::assign,
           const Epilogue& epilogue = {}) {
@@ -615,7 +526,7 @@ void gemm(Index m, Index n, Index k, const Operand<T>& a, const Operand<T>& b, T
 /// do not depend on m and n.
 template <class T>
 void gemm_in_order(Index m, Index n, Index k, const Operand<T>& a, const Operand<T>& b, T* c, Store store) {
-  if (m > 0 && n > 0) detail::Product<T>{m, n, k, a, b, {c, n, 1}, store}.by_panels();
+  if (m > 0 && n > 0) detail::MatrixProduct<T>{m, n, k, a, b, {c, n, 1}, store}.by_panels();
 }
 
 /// The right operand of many products, once and for all in the panels that they read. (The left operand is read as it
@@ -649,7 +560,8 @@ template <class T, class Epilogue = AsIs>
 void gemm(Index m, const Operand<T>& a, const PackedMatrix<T>& b, const MatrixView<T>& c, Store store = Store::assign,
           const Epilogue& epilogue = {}) {
   if (m == 0 || b.n() == 0) return;
-  auto product = detail::with_epilogue(detail::Product<T>{m, b.n(), b.k(), a, {nullptr, 0, 1}, c, store}, epilogue);
+  auto product =
+      detail::with_epilogue(detail::MatrixProduct<T>{m, b.n(), b.k(), a, {nullptr, 0, 1}, c, store}, epilogue);
   product.packed_b = b.panels();
   product.run();
 }

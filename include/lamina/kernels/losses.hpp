@@ -55,127 +55,132 @@ simd::Pack<T> first_lanes(simd::Pack<T> v, Index n, T rest) {
   return select(simd::lanes<T>() < static_cast<simd::detail::IntegerOf<T>>(n), v, simd::Pack<T>(rest));
 }
 
-/// One sample whose classes lie side by side (inner = 1); returns its loss, gradient = scale * its gradient.
-template <class T>
-double cross_entropy_row(const CrossEntropyTargets<T>& t, Index sample, T scale, const T* x, T* gradient) {
+/// The logits of a sample in vectors. Row: its classes lie side by side (inner = 1), and a vector has neighbouring
+/// classes. Else a vector has one class of `places` neighbouring places (pixels), a lane for each. The gradient may lie
+/// where x does.
+template <class T, bool Row>
+struct ClassVectors {
   using Pack = simd::Pack<T>;
-  const Index classes = t.classes;
-  const std::int32_t label = t.labels ? t.labels[sample] : -1;
-  if (t.labels && label == t.ignore_index) {
-    std::fill_n(gradient, classes, T(0));
-    return 0;
+  const CrossEntropyTargets<T>& t;
+  Index sample, place, places;  // the first place, and how many
+  const T* x;
+  T* gradient;
+  Index stride;  // from vector to vector, of x and of the gradient
+
+  Index size() const { return Row ? parts_of(t.classes, stride) : t.classes; }
+  /// Lanes of vector k that have a class.
+  Index lanes(Index k) const { return Row ? std::min(stride, t.classes - k * stride) : simd::width<T>; }
+  /// Where a class of the i-th place lies.
+  Index at(std::int32_t label, Index i) const { return Row ? label : label * stride + i; }
+  const std::int32_t* labels() const { return t.labels ? t.labels + sample * t.inner + place : nullptr; }
+
+  /// -inf where there is no class.
+  Pack logits(Index k) const {
+    if constexpr (Row) return Pack::load(x + k * stride, lanes(k), -std::numeric_limits<T>::infinity());
+    return Pack::load(x + k * stride);
   }
-  const T* const targets = t.targets ? t.targets + sample * classes : nullptr;
-  const auto share = [&](Index k, Index n) {
-    Pack v(t.smoothing / static_cast<T>(classes));
-    if (targets) v += Pack(T(1) - t.smoothing) * load(targets + k, n);
-    if (t.weight) v *= load(t.weight + k, n);
-    return first_lanes(v, n, T(0));
-  };
+  Pack zeros_behind(Index k, Pack v) const { return Row ? first_lanes(v, lanes(k), T(0)) : v; }
+  /// Of vector k, what the classes get beside the label.
+  Pack share(Index k) const {
+    Pack v(t.smoothing / static_cast<T>(t.classes));
+    if (t.targets) {
+      const Index first = Row ? sample * t.classes + k * stride : (sample * t.classes + k) * t.inner + place;
+      v += Pack(T(1) - t.smoothing) * load(t.targets + first, Row ? lanes(k) : places);
+    }
+    if (t.weight) v *= Row ? load(t.weight + k * stride, lanes(k)) : Pack(t.weight[k]);
+    return zeros_behind(k, v);
+  }
+  /// Over all classes, in every lane.
+  static Pack total(Pack v) { return Row ? Pack(simd::sum(v)) : v; }
+  static Pack largest(Pack v) { return Row ? Pack(simd::max(v)) : v; }
+};
 
-  constexpr T lowest = -std::numeric_limits<T>::infinity();
-  Pack top(lowest);
-  for_each_vector<T>(classes, [&](Index k, Index n) { top = max(top, Pack::load(x + k, n, lowest)); });
-  const T highest = simd::max(top);
+/// Of the labels of some places: their logits and shares, and 0 in `used` where they are ignored.
+template <class T>
+struct PlacesLabels {
+  simd::Pack<T> logit{T(0)}, point{T(0)}, used{T(1)};
+  Index ignored = 0;
 
-  // The gradient may lie where x does: the label's value is needed before.
-  const T at_label = t.labels ? x[label] - highest : T(0);
-  Pack exponentials(T(0)), shares(T(0)), products(T(0));
-  for (Index first = 0; first < classes; first += summed_together) {
-    Pack exponentials_part(T(0)), shares_part(T(0)), products_part(T(0));
-    for_each_vector<T>(std::min(summed_together, classes - first), [&](Index i, Index n) {
-      const Index k = first + i;
-      const Pack v = first_lanes(load(x + k, n) - Pack(highest), n, T(0));
-      const Pack e = first_lanes(exp(v), n, T(0));
-      exponentials_part += e;
-      store(e, gradient + k, n);
-      if (t.spread()) {
-        const Pack s = share(k, n);
-        shares_part += s;
-        products_part += s * v;
+  template <bool Row>
+  explicit PlacesLabels(const ClassVectors<T, Row>& v) {
+    const std::int32_t* const labels = v.labels();
+    for (Index i = 0; labels && i < v.places; ++i) {
+      if (labels[i] == v.t.ignore_index) {
+        used.v[i] = 0;
+        ++ignored;
+      } else {
+        logit.v[i] = v.x[v.at(labels[i], i)];
+        point.v[i] = v.t.point(labels[i]);
       }
-    });
-    exponentials += exponentials_part;
-    shares += shares_part;
-    products += products_part;
+    }
+    if constexpr (Row) point = simd::Pack<T>(point[0]);
   }
-  const T sum = simd::sum(exponentials), point = t.labels ? t.point(label) : T(0);
-  const T total = simd::sum(shares) + point;
-  const Pack factor(total * scale / sum);
-  for_each_vector<T>(classes, [&](Index k, Index n) {
-    Pack v = load(gradient + k, n) * factor;
-    if (t.spread()) v -= share(k, n) * Pack(scale);
-    store(v, gradient + k, n);
-  });
-  if (t.labels) gradient[label] -= point * scale;
+};
 
-  const double log_sum = std::log(static_cast<double>(sum));
-  double loss = t.labels ? static_cast<double>(point) * (log_sum - static_cast<double>(at_label)) : 0;
-  if (t.spread()) loss += static_cast<double>(simd::sum(shares)) * log_sum - static_cast<double>(simd::sum(products));
+/// The loss of some places, from the sums over their classes; the labels' gradient gets its part.
+template <class T, bool Row>
+double add_labels(const ClassVectors<T, Row>& v, const PlacesLabels<T>& label, simd::Pack<T> highest, simd::Pack<T> sum,
+                  simd::Pack<T> shares, simd::Pack<T> products, T scale) {
+  const simd::Pack<T> log_sums = Row ? sum : log(sum), logits = label.logit - highest;
+  const std::int32_t* const labels = v.labels();
+  double loss = 0;
+  for (Index i = 0; i < v.places; ++i) {
+    if (label.used[i] == T(0)) continue;
+    const double log_sum = Row ? std::log(static_cast<double>(sum[i])) : static_cast<double>(log_sums[i]);
+    if (labels) {
+      loss += static_cast<double>(label.point[i]) * (log_sum - static_cast<double>(logits[i]));
+      v.gradient[v.at(labels[i], i)] -= label.point[i] * scale;
+    }
+    if (v.t.spread()) loss += static_cast<double>(shares[i]) * log_sum - static_cast<double>(products[i]);
+  }
   return loss;
 }
 
-/// The same for n <= width neighbouring places (pixels) of a sample, from `place` on, a lane for each. v [classes] are
-/// the vectors of logits, `stride` elements apart; they become those of the gradient.
-template <class T>
-double cross_entropy_lanes(const CrossEntropyTargets<T>& t, Index sample, Index place, Index n, T scale, T* v,
-                           Index stride) {
+/// The loss of some places of a sample; the gradient gets `scale` times theirs.
+template <class T, bool Row>
+double cross_entropy(const ClassVectors<T, Row>& v, T scale) {
   using Pack = simd::Pack<T>;
-  const std::int32_t* const labels = t.labels ? t.labels + sample * t.inner + place : nullptr;
-  const auto share = [&](Index k) {
-    Pack p(t.smoothing / static_cast<T>(t.classes));
-    if (t.targets) p += Pack(T(1) - t.smoothing) * load(t.targets + (sample * t.classes + k) * t.inner + place, n);
-    return t.weight ? p * Pack(t.weight[k]) : p;
-  };
+  const Index size = v.size(), stride = v.stride;
+  const CrossEntropyTargets<T>& t = v.t;
+  const PlacesLabels<T> label(v);  // before the gradient is written
+  if (label.ignored == v.places) {
+    for (Index k = 0; k < size; ++k) store(Pack(T(0)), v.gradient + k * stride, v.lanes(k));
+    return 0;
+  }
 
   Pack highest(-std::numeric_limits<T>::infinity());
-  for (Index k = 0; k < t.classes; ++k) highest = max(highest, Pack::load(v + k * stride));
-  Pack at_label(T(0)), point(T(0)), used(T(1));  // used: 0 where the label is ignored
-  for (Index i = 0; labels && i < n; ++i) {
-    if (labels[i] == t.ignore_index) {
-      used.v[i] = 0;
-    } else {
-      at_label.v[i] = v[labels[i] * stride + i];
-      point.v[i] = t.point(labels[i]);
-    }
-  }
-  at_label -= highest;
+  for (Index k = 0; k < size; ++k) highest = max(highest, v.logits(k));
+  highest = v.largest(highest);
   Pack sum(T(0)), shares(T(0)), products(T(0));
-  for (Index k = 0; k < t.classes;) {
+  for (Index k = 0; k < size;) {
     Pack sum_part(T(0)), shares_part(T(0)), products_part(T(0));
-    for (const Index end = std::min(t.classes, k + summed_together); k < end; ++k) {
-      const Pack x = Pack::load(v + k * stride) - highest, e = exp(x);
-      e.store(v + k * stride);
+    for (const Index end = std::min(size, k + summed_together / (Row ? stride : 1)); k < end; ++k) {
+      const Pack x = v.zeros_behind(k, load(v.x + k * stride, v.lanes(k)) - highest), e = v.zeros_behind(k, exp(x));
+      store(e, v.gradient + k * stride, v.lanes(k));
       sum_part += e;
       if (t.spread()) {
-        const Pack p = share(k);
-        shares_part += p;
-        products_part += p * x;
+        const Pack share = v.share(k);
+        shares_part += share;
+        products_part += share * x;
       }
     }
     sum += sum_part;
     shares += shares_part;
     products += products_part;
   }
-  const auto ignored = used == Pack(T(0));
-  const Pack factor = (shares + point) * Pack(scale) / sum;
-  for (Index k = 0; k < t.classes; ++k) {
-    Pack gradient = Pack::load(v + k * stride) * factor;
-    if (t.spread()) gradient -= share(k) * Pack(scale);
-    select(ignored, Pack(T(0)), gradient).store(v + k * stride);
+  sum = v.total(sum);
+  shares = v.total(shares);
+  products = v.total(products);
+
+  const auto ignored = label.used == Pack(T(0));
+  const Pack factor = (shares + label.point) * Pack(scale) / sum;
+  for (Index k = 0; k < size; ++k) {
+    T* const to = v.gradient + k * stride;
+    Pack gradient = load(to, v.lanes(k)) * factor;
+    if (t.spread()) gradient -= v.share(k) * Pack(scale);
+    store(Row ? gradient : select(ignored, Pack(T(0)), gradient), to, v.lanes(k));
   }
-  const Pack log_sums = log(sum);
-  double loss = 0;
-  for (Index i = 0; i < n; ++i) {
-    if (used[i] == T(0)) continue;
-    const auto log_sum = static_cast<double>(log_sums[i]);
-    if (labels) {
-      loss += static_cast<double>(point[i]) * (log_sum - static_cast<double>(at_label[i]));
-      v[labels[i] * stride + i] -= point[i] * scale;
-    }
-    if (t.spread()) loss += static_cast<double>(shares[i]) * log_sum - static_cast<double>(products[i]);
-  }
-  return loss;
+  return add_labels(v, label, highest, sum, shares, products, scale);
 }
 
 /// Copies the first n columns of a matrix whose rows lie x_stride and y_stride elements apart.
@@ -189,8 +194,8 @@ void copy_columns(Index rows, Index n, const T* x, Index x_stride, T* y, Index y
   }
 }
 
-/// The same for n <= stride places, through scratch [classes, stride]: planes of classes tend to lie a multiple of the
-/// cache's size apart, where visiting them vector by vector would evict each other.
+/// n <= stride neighbouring places of a sample, through scratch [classes, stride]: planes of classes tend to lie a
+/// multiple of the cache's size apart, where visiting them vector by vector would evict each other.
 template <class T>
 double cross_entropy_places(const CrossEntropyTargets<T>& t, Index sample, Index place, Index n, T scale, const T* x,
                             T* gradient, T* scratch, Index stride) {
@@ -198,7 +203,7 @@ double cross_entropy_places(const CrossEntropyTargets<T>& t, Index sample, Index
   copy_columns(t.classes, n, x + begin, t.inner, scratch, stride);
   double loss = 0;
   for_each_vector<T>(n, [&](Index i, Index left) {
-    loss += cross_entropy_lanes(t, sample, place + i, left, scale, scratch + i, stride);
+    loss += cross_entropy(ClassVectors<T, false>{t, sample, place + i, left, scratch + i, scratch + i, stride}, scale);
   });
   copy_columns(t.classes, n, scratch, stride, gradient + begin, t.inner);
   return loss;
@@ -221,7 +226,9 @@ double cross_entropy(const CrossEntropyTargets<T>& t, T scale, const T* x, T* gr
     double sum = 0;
     for (Index unit = first; unit < last; ++unit) {
       const Index sample = unit / blocks, place = unit % blocks * block;
-      sum += rows ? detail::cross_entropy_row(t, sample, scale, x + sample * t.classes, gradient + sample * t.classes)
+      sum += rows ? detail::cross_entropy(detail::ClassVectors<T, true>{t, sample, 0, 1, x + sample * t.classes,
+                                                                        gradient + sample * t.classes, simd::width<T>},
+                                          scale)
                   : detail::cross_entropy_places(t, sample, place, std::min(block, t.inner - place), scale, x, gradient,
                                                  scratch, block);
     }

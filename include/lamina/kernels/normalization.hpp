@@ -303,7 +303,7 @@ void batch_norm_backward(const ChannelShape& s, const ChannelParts<T>& parts, co
       const auto part = block.template sums<2>(piece, [&](std::size_t k) {
         return [x, dy, n = slots(k)](auto load) {
           const auto v = load(x), g = n.gradient(v, load(dy));
-          return std::array{g, g * (v - n.mean)};
+          return std::array{g, rounded(g * (v - n.mean))};  // or some loops would fuse it with the sum, and some not
         };
       });
       for (std::size_t n = 0; n < 2; ++n)
@@ -315,7 +315,7 @@ void batch_norm_backward(const ChannelShape& s, const ChannelParts<T>& parts, co
     block.map(block.dx(), [&, slopes = block.parameters(slope), offsets = block.parameters(offset)](std::size_t k) {
       return [x, dy, n = slots(k), tilt = slopes[k], rest = offsets[k]](auto load) {
         const auto v = load(x), g = n.gradient(v, load(dy));
-        return g * n.scale - (v - n.mean) * tilt - rest;
+        return multiply_add(g, n.scale, -multiply_add(v - n.mean, tilt, rest));
       };
     });
   });

@@ -19,8 +19,7 @@ T vector_sum(const T* x, Index n) {
   for (Index i = 0; i < n;) {
     const Index end = std::min(n, i + summed_together * width);
     simd::Pack<T> part(T(0));
-    for (; i + width <= end; i += width) part += simd::Pack<T>::load(x + i);
-    if (i < end) part += simd::Pack<T>::load(x + i, end - i);
+    simd::for_each_vector<T>(i, end, [&](Index k, auto... partial) { part += simd::Pack<T>::load(x + k, partial...); });
     i = end;
     total += part;
   }
@@ -36,8 +35,7 @@ void add_channel_sums(Index n, Index m, Index pixels, const T* x, T* sums) {
 /// Adds to sums[j] the sum over rows of x [rows, columns].
 template <class T>
 void add_column_sums(Index rows, Index columns, const T* x, T* sums) {
-  constexpr Index width = simd::width<T>;
-  const auto column = [&](Index j, auto... partial) {
+  simd::for_each_vector<T>(0, columns, [&](Index j, auto... partial) {
     simd::Pack<T> total(T(0));
     for (Index i = 0; i < rows;) {
       simd::Pack<T> part(T(0));
@@ -46,10 +44,7 @@ void add_column_sums(Index rows, Index columns, const T* x, T* sums) {
       total += part;
     }
     (simd::Pack<T>::load(sums + j, partial...) + total).store(sums + j, partial...);
-  };
-  Index j = 0;
-  for (; j + width <= columns; j += width) column(j);
-  if (j < columns) column(j, columns - j);
+  });
 }
 
 }  // namespace lamina::kernels

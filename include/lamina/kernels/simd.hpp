@@ -61,6 +61,15 @@ constexpr Index whole_vectors(Index n) {
   return parts_of(n, width<T>) * width<T>;
 }
 
+/// f(i) for every whole vector from `first` on, then f(i, n) for the n < width values that are left before `last`, if
+/// there are any: f takes (Index i, auto... partial), and hands `partial` on to Pack::load and store.
+template <class T, class F>
+__attribute__((always_inline)) inline void for_each_vector(Index first, Index last, const F& f) {
+  Index i = first;
+  for (; i + width<T> <= last; i += width<T>) f(i);
+  if (i < last) f(i, last - i);
+}
+
 /// One vector of T with elementwise arithmetic; a scalar operand is broadcast.
 template <class T>
 struct Pack {

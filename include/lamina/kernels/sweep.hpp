@@ -7,18 +7,88 @@
 
 #include "lamina/core/tensor.hpp"
 #include "lamina/kernels/convolution_shape.hpp"
-#include "lamina/kernels/gemm.hpp"
 #include "lamina/kernels/reduce.hpp"
+#include "lamina/kernels/simd.hpp"
 
 /// Convolution as a matrix product whose right operand is never formed.
 ///
 /// The image is copied once into planes with its zeros around it; with a stride s, into s*s planes that each hold every
 /// s-th row and column. Then the pixels that one filter tap meets, for all outputs in a row-major sweep over a plane,
-/// are a contiguous run at a fixed offset, and the register tile of the matrix product (gemm.hpp) reads its rows there.
+/// are a contiguous run at a fixed offset, and the register tile of a matrix product reads its rows there.
 /// A sweep is as wide as the plane, so a few results at the end of each line belong to no output and are dropped.
-/// The input's gradient is the same sweep over dy with the taps of one phase of the stride at a time, and the weight's
+/// The input's gradient is such a sweep over dy with the taps of one phase of the stride at a time, and the weight's
 /// gradient multiplies dy, laid out like the planes, with the runs.
 namespace lamina::kernels {
+
+/// A tile is `rows` (at most) times two vectors of accumulators: as many as the registers hold.
+template <class T>
+inline constexpr Index max_tile_rows = simd::vector_bytes == 64 ? 12 : 6;
+template <class T>
+inline constexpr Index tile_columns = 2 * simd::width<T>;
+
+/// Heights of tiles that are worth compiling.
+inline constexpr auto tile_heights = [] {
+  if constexpr (simd::vector_bytes == 64)
+    return std::array{1, 2, 3, 4, 6, 8, 10, 12};
+  else
+    return std::array{1, 2, 3, 4, 6};
+}();
+
+/// Rows in each of the equal panels that `rows` rows are cut into; the last panel is filled up with zeros.
+template <class T>
+constexpr Index panel_rows(Index rows) {
+  const Index share = parts_of(rows, std::max<Index>(1, parts_of(rows, max_tile_rows<T>)));
+  return *std::find_if(tile_heights.begin(), tile_heights.end() - 1, [&](int height) { return height >= share; });
+}
+
+/// c[i][j] (+)= sum over k of a[k * Rows + i] * b[offsets[k] + j], for j < tile_columns.
+template <class T, int Rows>
+void tile(Index depth, const T* a, const T* b, const Index* offsets, T* c, Index row_stride, bool accumulate) {
+  using Pack = simd::Pack<T>;
+  constexpr Index width = simd::width<T>;
+  std::array<Pack, Rows> left, right;
+  simd::unroll<Rows>([&](auto i) {
+    left[i] = accumulate ? Pack::load(c + i * row_stride) : Pack(T(0));
+    right[i] = accumulate ? Pack::load(c + i * row_stride + width) : Pack(T(0));
+  });
+  for (Index k = 0; k < depth; ++k, a += Rows) {
+    const T* row = b + offsets[k];
+    const Pack b0 = Pack::load(row), b1 = Pack::load(row + width);
+    simd::unroll<Rows>([&](auto i) {
+      const Pack factor(a[i]);
+      left[i] = multiply_add(factor, b0, left[i]);
+      right[i] = multiply_add(factor, b1, right[i]);
+    });
+  }
+  simd::unroll<Rows>([&](auto i) {
+    left[i].store(c + i * row_stride);
+    right[i].store(c + i * row_stride + width);
+  });
+}
+
+template <class T>
+using TileKernel = void (*)(Index, const T*, const T*, const Index*, T*, Index, bool);
+
+/// The tile kernel for panels of panel_rows() rows.
+template <class T>
+TileKernel<T> tile_kernel(Index rows) {
+  return []<std::size_t... I>(Index n, std::index_sequence<I...>) {
+    static constexpr TileKernel<T> kernels[] = {&tile<T, tile_heights[I]>...};
+    return kernels[std::find(tile_heights.begin(), tile_heights.end(), n) - tile_heights.begin()];
+  }
+  (rows, std::make_index_sequence<tile_heights.size()>{});
+}
+
+/// `count` rows of `depth` values as a panel [depth][rows], zeros in the rows behind.
+template <class T>
+void pack_panel(Index count, Index depth, const T* from, Index rows, T* panel) {
+  if (count < rows) std::fill_n(panel, depth * rows, T(0));
+  // Strips of k short enough that the panel's lines stay in the first-level cache while the rows are written.
+  constexpr Index strip = 128;
+  for (Index k0 = 0; k0 < depth; k0 += strip)
+    for (Index i = 0; i < count; ++i)
+      for (Index k = k0; k < std::min(depth, k0 + strip); ++k) panel[k * rows + i] = from[i * depth + k];
+}
 
 /// From so many tasks on, each may prepare its own operands; below, they are prepared once for all.
 inline constexpr Index many_tasks = 8;
@@ -40,7 +110,7 @@ struct Planes {
     return (i % phases_h * phases_w + j % phases_w) * plane() + i / phases_h * columns + j / phases_w;
   }
 
-  /// The same planes for another number of images.
+  /// Such planes for another number of images.
   Planes of(Index count) const {
     Planes result = *this;
     result.images = count;
@@ -57,7 +127,7 @@ struct Planes {
     std::fill_n(out + images * image(), slack, T(0));
     return result;
   }
-  /// The same on this thread, to memory for size() less slack.
+  /// Copies all images on this thread, to memory for size() less slack.
   void copy_to(const T* x, T* out, T* sums = nullptr) const {
     for (Index i = 0; i < images; ++i) {
       copy_image(x + i * h * w, out + i * image());
@@ -187,10 +257,10 @@ std::vector<Index> forward_offsets(const ConvolutionShape& s, const Planes<T>& p
 /// Copies n values, in whole vectors where `room` values may be written.
 template <class T, class F>
 void put_line(const T* from, Index n, T* to, Index room, F f) {
-  constexpr Index width = simd::width<T>;
-  Index j = 0;
-  for (; j < n && j + width <= room; j += width) f(simd::Pack<T>::load(from + j)).store(to + j);
-  if (j < n) f(simd::Pack<T>::load(from + j, n - j)).store(to + j, n - j);
+  const Index whole = std::min(simd::whole_vectors<T>(n), room);
+  simd::for_each_vector<T>(0, whole, [&](Index j, auto... partial) {
+    f(simd::Pack<T>::load(from + j, partial...)).store(to + j, partial...);
+  });
 }
 
 /// The sweep of a group's forward convolution.
@@ -209,8 +279,7 @@ Tensor<T> pack_sweep_filters(const ConvolutionShape& s, const T* weight) {
   parallel_for(0, s.groups * panels, grain_of(rows * depth), [&](Index first, Index last) {
     for (Index task = first; task < last; ++task) {
       const Index g = task / panels, row = task % panels * rows;
-      pack_rows(row_major(weight + g * m * depth, depth), row, std::min(rows, m - row), 0, depth, rows,
-                out + task * rows * depth);
+      pack_panel(std::min(rows, m - row), depth, weight + (g * m + row) * depth, rows, out + task * rows * depth);
     }
   });
   return packed;
@@ -235,80 +304,93 @@ void sweep_forward(const ConvolutionShape& s, const T* x, const T* filters, cons
             });
 }
 
-/// dx, the gradient with respect to x. Padded pixel (i SH + p, j SW + q) of phase (p, q) gets weight tap (a, b) times
-/// dy(i - (a DH - p) / SH, j - (b DW - q) / SW) from the taps with a DH = p (mod SH), b DW = q (mod SW).
+namespace detail {
+
+/// The sweep over dy that makes a phase of the input's gradient, and its weight in panels, by groups.
+template <class T>
+struct PhaseSweep {
+  Index p, q;
+  Sweep<T> sweep;
+  Tensor<T> packed;
+
+  PhaseSweep(const ConvolutionShape& s, const Planes<T>& planes, const StridePhases& strides,
+             const StridePhases::Phase& phase, const T* weight)
+      : p(phase.p), q(phase.q), sweep{s.group_c(),    panel_rows<T>(s.group_c()),
+                                      planes.columns, strides.columns,
+                                      strides.lines,  {}} {
+    for (Index m = 0; m < s.group_m(); ++m)
+      for (const StridePhases::Tap& tap : phase.taps)
+        sweep.offsets.push_back(m * planes.image() + (strides.up - tap.up) * planes.columns + strides.back - tap.back);
+    const Index panel_size = sweep.panel * sweep.depth();
+    packed = Tensor<T>({s.groups, sweep.panels() * panel_size});
+    T* const panels = packed.data();
+    parallel_for(0, s.groups * sweep.panels(), 1, [&](Index task, Index) {
+      const Index g = task / sweep.panels(), c0 = task % sweep.panels() * sweep.panel;
+      T* panel = panels + task * panel_size;
+      for (Index m = 0; m < s.group_m(); ++m)
+        for (const StridePhases::Tap& tap : phase.taps)
+          for (Index c = c0; c < c0 + sweep.panel; ++c)
+            *panel++ = c < s.group_c() ? weight[((g * s.group_m() + m) * s.group_c() + c) * s.taps() + tap.at] : T(0);
+    });
+  }
+
+  /// The phase of lines band.first..band.second-1 of a group's dx, at `out`.
+  template <class Range>
+  void run(const ConvolutionShape& s, Index group, const T* base, const Range& panels, const Range& band, T* scratch,
+           T* out) const {
+    const Index begin = std::max<Index>(0, (s.left - q + s.sw - 1) / s.sw), end = (s.w + s.left - q + s.sw - 1) / s.sw;
+    const Index last_row = std::min(s.h, (band.second - 1) * s.sh + p - s.top + 1);
+    const auto put = [&](Index row, Index line, const T* values) {
+      const Index i = line * s.sh + p - s.top;
+      if (i < 0 || i >= s.h) return;
+      T* const to = out + (row * s.h + i) * s.w;
+      if (s.sh == 1 && s.sw == 1)
+        put_line(values + begin, s.w, to, (last_row - i) * s.w, [](simd::Pack<T> v) { return v; });
+      else
+        for (Index j = begin; j < end; ++j) to[j * s.sw + q - s.left] = values[j];
+    };
+    sweep.run(packed.data() + group * sweep.panels() * sweep.panel * sweep.depth(), base, panels.first, panels.second,
+              band.first, band.second, scratch, put);
+  }
+};
+
+}  // namespace detail
+
+/// dx, the gradient with respect to x, one phase of the stride after the other.
 template <class T>
 void sweep_backward_input(const ConvolutionShape& s, const T* dy, const T* weight, T* dx) {
-  const Index lead_h = s.dh * (s.kh - 1) / s.sh, lead_w = s.dw * (s.kw - 1) / s.sw;
-  const Index lines = (s.h + s.top - 1) / s.sh + 1, columns = (s.w + s.left - 1) / s.sw + 1;
-  const Planes<T> planes{s.n * s.m, s.oh(), s.ow(), 1, 1, lead_h, lead_w, lead_h + lines, lead_w + columns};
-  const Index taps = s.taps();
-
-  struct Phase {
-    Index p, q;
-    Sweep<T> sweep;
-    Tensor<T> packed;
-  };
-  std::vector<Phase> phases;
+  const StridePhases strides(s, all_taps(s));
+  const Planes<T> planes{s.n * s.m,
+                         s.oh(),
+                         s.ow(),
+                         1,
+                         1,
+                         strides.up,
+                         strides.back,
+                         strides.up + strides.lines,
+                         strides.back + strides.columns};
+  std::vector<detail::PhaseSweep<T>> sweeps;
   Index scratch_size = 0;
-  for (Index p = 0; p < s.sh; ++p)
-    for (Index q = 0; q < s.sw; ++q) {
-      Phase phase{p, q, {s.group_c(), panel_rows<T>(s.group_c()), planes.columns, columns, lines, {}}, {}};
-      std::vector<Index> used;  // the taps of this phase
-      for (Index a = 0; a < s.kh; ++a)
-        for (Index b = 0; b < s.kw; ++b)
-          if (a * s.dh % s.sh == p && b * s.dw % s.sw == q) used.push_back(a * s.kw + b);
-      Sweep<T>& sweep = phase.sweep;
-      for (Index m = 0; m < s.group_m(); ++m)
-        for (Index tap : used)
-          sweep.offsets.push_back(m * planes.image() + (lead_h - (tap / s.kw * s.dh - p) / s.sh) * planes.columns +
-                                  (lead_w - (tap % s.kw * s.dw - q) / s.sw));
-      const Index depth = sweep.depth(), panel_size = sweep.panel * depth;
-      phase.packed = Tensor<T>({s.groups, sweep.panels() * panel_size});
-      T* const packed = phase.packed.data();
-      parallel_for(0, s.groups * sweep.panels(), 1, [&](Index task, Index) {
-        const Index g = task / sweep.panels(), c0 = task % sweep.panels() * sweep.panel;
-        T* panel = packed + task * panel_size;
-        for (Index m = 0; m < s.group_m(); ++m)
-          for (Index tap : used)
-            for (Index i = 0; i < sweep.panel; ++i)
-              *panel++ =
-                  c0 + i < s.group_c() ? weight[((g * s.group_m() + m) * s.group_c() + c0 + i) * taps + tap] : T(0);
-      });
-      scratch_size = std::max(scratch_size, sweep.scratch());
-      phases.push_back(std::move(phase));
-    }
-
-  sweep_all(s.n, s.groups, planes, dy, phases[0].sweep, scratch_size,
-            [&](Index sample, Index g, const T* base, auto part, auto band, T* scratch) {
+  for (const StridePhases::Phase& phase : strides.phases) {
+    sweeps.emplace_back(s, planes, strides, phase, weight);
+    scratch_size = std::max(scratch_size, sweeps.back().sweep.scratch());
+  }
+  sweep_all(s.n, s.groups, planes, dy, sweeps[0].sweep, scratch_size,
+            [&](Index sample, Index g, const T* base, auto panels, auto band, T* scratch) {
               T* const out = dx + (sample * s.c + g * s.group_c()) * s.h * s.w;
-              for (const Phase& phase : phases) {
-                const Sweep<T>& sweep = phase.sweep;
-                const Index begin = std::max<Index>(0, (s.left - phase.q + s.sw - 1) / s.sw);
-                const Index end = (s.w + s.left - phase.q + s.sw - 1) / s.sw;
-                const Index last_row = std::min(s.h, (band.second - 1) * s.sh + phase.p - s.top + 1);
-                sweep.run(phase.packed.data() + g * sweep.panels() * sweep.panel * sweep.depth(), base, part.first,
-                          part.second, band.first, band.second, scratch, [&](Index row, Index line, const T* values) {
-                            const Index i = line * s.sh + phase.p - s.top;
-                            if (i < 0 || i >= s.h) return;
-                            T* const to = out + (row * s.h + i) * s.w;
-                            if (s.sh == 1 && s.sw == 1)
-                              put_line(values + begin, s.w, to, (last_row - i) * s.w,
-                                       [](simd::Pack<T> v) { return v; });
-                            else
-                              for (Index j = begin; j < end; ++j) to[j * s.sw + phase.q - s.left] = values[j];
-                          });
-              }
+              for (const auto& phase : sweeps) phase.run(s, g, base, panels, band, scratch, out);
             });
 }
 
 /// out[i * out_stride + j] += sum over `samples` and `length` (a multiple of the vector) of a[i][.] * b[j][.], for i <
 /// rows and j < columns; sample n lies at a[i] + n * a_stride and b[j] + n * b_stride. The tile is always computed
-/// whole.
+/// whole. Inlined, so that the pointers
+/// stay in registers.
 template <class T, int Rows, int Columns>
-void accumulate_products(Index samples, Index length, std::array<const T*, Rows> a, Index a_stride,
-                         std::array<const T*, Columns> b, Index b_stride, T* out, Index out_stride, Index rows,
-                         Index columns) {
+__attribute__((always_inline)) inline void accumulate_products(Index samples, Index length,
+                                                               std::array<const T*, Rows> a, Index a_stride,
+                                                               std::array<const T*, Columns> b, Index b_stride, T* out,
+                                                               Index out_stride, Index rows, Index columns) {
   using Pack = simd::Pack<T>;
   std::array<Pack, Rows * Columns> sums;
   sums.fill(Pack(T(0)));
@@ -332,12 +414,41 @@ void accumulate_products(Index samples, Index length, std::array<const T*, Rows>
   });
 }
 
+namespace detail {
+
+/// The products of a group's gradients with the pixels that its taps meet.
+template <class T>
+struct WeightProducts {
+  static constexpr int tile_rows = simd::vector_bytes == 64 ? 6 : 3, tile_taps = 4;  // as many sums as registers hold
+
+  Index rows, length, row_stride;  // of the gradients
+  const std::vector<Index>& offsets;
+
+  /// Adds to rows m0..m0+tile_rows-1 of `sums` [rows, taps], from `samples` samples at these strides.
+  void add(T* sums, Index m0, const T* pixels, Index x_stride, const T* grads, Index dy_stride, Index samples) const {
+    const Index depth = static_cast<Index>(offsets.size());
+    std::array<const T*, tile_rows> a;
+    std::array<const T*, tile_taps> b;
+    // Tiles that stick out repeat the last row or tap; the copies are not used.
+    for (Index i = 0; i < tile_rows; ++i)
+      a[static_cast<std::size_t>(i)] = grads + std::min(m0 + i, rows - 1) * row_stride;
+    for (Index k = 0; k < depth; k += tile_taps) {
+      for (Index j = 0; j < tile_taps; ++j)
+        b[static_cast<std::size_t>(j)] = pixels + offsets[static_cast<std::size_t>(std::min(k + j, depth - 1))];
+      accumulate_products<T, tile_rows, tile_taps>(samples, length, a, dy_stride, b, x_stride, sums + m0 * depth + k,
+                                                   depth, rows - m0, depth - k);
+    }
+  }
+};
+
+}  // namespace detail
+
 /// Adds the gradients with respect to the weight and, unless null, the bias: dw[m, c, a, b] is the sum over samples and
 /// outputs of dy times the pixel that tap (a, b) meets. Samples are cut into chunks whose partial sums are added in
 /// order.
 template <class T>
 void sweep_backward_weight(const ConvolutionShape& s, const T* x, const T* dy, T* dweight, T* dbias) {
-  constexpr int tile_rows = simd::vector_bytes == 64 ? 6 : 3, tile_taps = 4;  // as many sums as the registers hold
+  constexpr int tile_rows = detail::WeightProducts<T>::tile_rows;
   constexpr Index width = simd::width<T>;
   const Planes<T> planes = forward_planes<T>(s);
   // dy in lines as wide as the planes', zeros behind each line; in whole vectors, so planes follow with a gap.
@@ -354,21 +465,7 @@ void sweep_backward_weight(const ConvolutionShape& s, const T* x, const T* dy, T
   T* const partials = partial.data();
   T* const dy_sums = dbias ? sums.data() : nullptr;
 
-  // Rows m0.. of a chunk's partial sums, from `samples` samples at these strides.
-  const auto add_products = [&](T* sum, Index m0, const T* pixels, Index x_stride, const T* grads, Index dy_stride,
-                                Index samples) {
-    std::array<const T*, tile_rows> a;
-    std::array<const T*, tile_taps> b;
-    // Tiles that stick out repeat the last row or tap; the copies are not used.
-    for (Index i = 0; i < tile_rows; ++i)
-      a[static_cast<std::size_t>(i)] = grads + std::min(m0 + i, m - 1) * dy_planes.image();
-    for (Index k = 0; k < depth; k += tile_taps) {
-      for (Index j = 0; j < tile_taps; ++j)
-        b[static_cast<std::size_t>(j)] = pixels + offsets[static_cast<std::size_t>(std::min(k + j, depth - 1))];
-      accumulate_products<T, tile_rows, tile_taps>(samples, length, a, dy_stride, b, x_stride, sum + m0 * depth + k,
-                                                   depth, m - m0, depth - k);
-    }
-  };
+  const detail::WeightProducts<T> products{m, length, dy_planes.image(), offsets};
   const auto sum_of = [&](Index chunk, Index g) { return partials + (chunk * s.m + g * m) * depth; };
   // So many samples at a time that they stay in the second-level cache while all tiles go over them.
   const Index x_size = c * planes.image(), dy_size = m * dy_planes.image();
@@ -390,7 +487,7 @@ void sweep_backward_weight(const ConvolutionShape& s, const T* x, const T* dy, T
         }
         std::fill_n(pixels + samples * x_size, planes.slack, T(0));
         for (Index m0 = 0; m0 < m; m0 += tile_rows)
-          add_products(sum_of(chunk, g), m0, pixels, x_size, grads, dy_size, samples);
+          products.add(sum_of(chunk, g), m0, pixels, x_size, grads, dy_size, samples);
       }
     });
   } else {
@@ -402,7 +499,7 @@ void sweep_backward_weight(const ConvolutionShape& s, const T* x, const T* dy, T
       std::fill_n(sum_of(chunk, g) + m0 * depth, std::min<Index>(tile_rows, m - m0) * depth, T(0));
       const Index end = (chunk + 1) * s.n / chunks;
       for (Index n0 = chunk * s.n / chunks; n0 < end; n0 += together)
-        add_products(sum_of(chunk, g), m0, image.data() + (n0 * s.groups + g) * x_size, s.groups * x_size,
+        products.add(sum_of(chunk, g), m0, image.data() + (n0 * s.groups + g) * x_size, s.groups * x_size,
                      gradient.data() + (n0 * s.groups + g) * dy_size, s.groups * dy_size, std::min(together, end - n0));
     });
   }

@@ -11,20 +11,16 @@ namespace lamina::kernels {
 template <class F, class... T>
 void update(Index n, F f, T*... x) {
   using Scalar = std::common_type_t<std::remove_const_t<T>...>;
-  constexpr Index width = simd::width<Scalar>;
   const auto store = []<class To>(simd::Pack<Scalar> pack, To* to, auto... count) {
     if constexpr (!std::is_const_v<To>) pack.store(to, count...);
   };
   parallel_for(0, n, stream_grain, [&](Index first, Index last) {
-    const auto at = [&](Index i, auto... count) {
+    simd::for_each_vector<Scalar>(first, last, [&](Index i, auto... count) {
       [&](auto... packs) {
         f(packs...);
         (store(packs, x + i, count...), ...);
       }(simd::Pack<Scalar>::load(x + i, count...)...);
-    };
-    Index i = first;
-    for (; i + width <= last; i += width) at(i);
-    if (i < last) at(i, last - i);
+    });
   });
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <utility>
 
@@ -42,23 +43,25 @@ inline Index multiple_of_8(const char* network, Index channels, double width) {
   return static_cast<double>(nearest) < 0.9 * product ? nearest + 8 : nearest;
 }
 
-/// Convolution without bias, batch normalisation, activation; children "0", "1", "2", as torchvision's
-/// Conv2dNormActivation. The padding keeps the image's size at stride 1.
+/// Convolution without bias, batch normalisation, activation if there is one: torchvision's Conv2dNormActivation. The
+/// padding keeps the image's size at stride 1.
 struct ConvNormOptions {
   Index stride = 1;
   Index groups = 1;
   BatchNormOptions norm = {};
+  std::array<const char*, 3> keys = {"0", "1", "2"};  ///< of the children
 };
 template <class Scalar>
 Sequential<Scalar> conv_norm(Index in, Index out, Index kernel, const ConvNormOptions& options) {
-  return {Conv2d<Scalar>(in, out, kernel,
-                         {.stride = options.stride, .padding = kernel / 2, .groups = options.groups, .bias = false}),
-          BatchNorm2d<Scalar>(out, options.norm)};
+  const Conv2dOptions convolution{
+      .stride = options.stride, .padding = kernel / 2, .groups = options.groups, .bias = false};
+  return {{options.keys[0], Conv2d<Scalar>(in, out, kernel, convolution)},
+          {options.keys[1], BatchNorm2d<Scalar>(out, options.norm)}};
 }
 template <class Scalar, class Activation>
 Sequential<Scalar> conv_norm(Index in, Index out, Index kernel, const ConvNormOptions& options, Activation activation) {
   Sequential<Scalar> result = conv_norm<Scalar>(in, out, kernel, options);
-  result.add(std::move(activation));
+  result.add(options.keys[2], std::move(activation));
   return result;
 }
 

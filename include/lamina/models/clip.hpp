@@ -69,7 +69,7 @@ class FirstToken : public JointLayer<FirstToken<Scalar>, Scalar> {
     const Shape& shape = x[0].shape();
     require<ShapeError>(shape.rank() == (x[0].sequences ? 2 : 3), *this,
                         ": expected states [N, L, features], got shape ", shape);
-    return detail::sequences_of(*this, x[0], shape[-1]);
+    return sequences_of(*this, x[0], shape[-1]);
   }
 
   Value<Scalar> do_infer(Values<Scalar> x) const override {

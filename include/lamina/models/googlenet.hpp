@@ -135,12 +135,11 @@ class GoogLeNet : public Block<GoogLeNet<Scalar>, Scalar> {
   Index maps(Index channels) const { return detail::scaled("googlenet", channels, options_.width); }
 
   Sequential<Scalar> convolution(Index in, Index out, Index kernel, Index stride) const {
-    const bool biased = options_.form == Form::listing;
-    Sequential<Scalar> result{
-        {"conv", Conv2d<Scalar>(in, out, kernel, {.stride = stride, .padding = kernel / 2, .bias = biased})}};
-    if (!biased) result.add("bn", BatchNorm2d<Scalar>(out, {.eps = 0.001}));
-    result.add("", ReLU<Scalar>());
-    return result;
+    if (options_.form == Form::listing)
+      return {{"conv", Conv2d<Scalar>(in, out, kernel, {.stride = stride, .padding = kernel / 2})},
+              {"", ReLU<Scalar>()}};
+    return detail::conv_norm<Scalar>(
+        in, out, kernel, {.stride = stride, .norm = {.eps = 0.001}, .keys = {"conv", "bn", ""}}, ReLU<Scalar>());
   }
   MaxPool2d<Scalar> pool() const {
     if (options_.form == Form::listing) return MaxPool2d<Scalar>(3, {.stride = 2, .padding = 1});

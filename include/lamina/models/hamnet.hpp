@@ -48,7 +48,7 @@ class PadToAligned : public Layer<PadToAligned<Scalar>, Scalar> {
   }
 
   Shape output_shape(const Shape& input) const override {
-    detail::check_interpolated(*this, input);
+    check_interpolated(*this, input);
     const Size2 size = aligned_size(detail::size_of(input), stride_);
     return input.with(2, size.h).with(3, size.w);
   }
@@ -79,20 +79,18 @@ template <class Scalar = float>
 class BackToImages : public JointLayer<BackToImages<Scalar>, Scalar> {
  public:
   explicit BackToImages(const InterpolateOptions& options = {}, Index stride = 1) : options_(options), stride_(stride) {
-    detail::check_interpolation("BackToImages", options);
+    check_interpolation("BackToImages", options);
     require(stride >= 1, *this, ": stride must be at least 1, got ", stride);
   }
 
   Few<Shape> output_shapes(const Values<Scalar>& x) const override {
     require(x.size() == 2, *this, ": takes features and images, got ", x.size(), " values");
     const Shape &coarse = x[0].shape(), &images = x[1].shape();
-    detail::check_interpolated(*this, coarse);
-    detail::check_interpolated(*this, images);
+    check_interpolated(*this, coarse);
+    check_interpolated(*this, images);
     return coarse.with(2, images[2]).with(3, images[3]);
   }
-  Fields fields() const override {
-    return detail::add_fields(Fields("BackToImages"), options_).option("stride", stride_, 1);
-  }
+  Fields fields() const override { return add_fields(Fields("BackToImages"), options_).option("stride", stride_, 1); }
 
   const InterpolateOptions& options() const { return options_; }
   Index stride() const { return stride_; }
@@ -102,7 +100,7 @@ class BackToImages : public JointLayer<BackToImages<Scalar>, Scalar> {
 
   Value<Scalar> do_infer(Values<Scalar> x) const override {
     const Size2 size = detail::size_of(output_shapes(x)[0]);
-    return detail::framed(detail::interpolate(x[0].tensor, aligned(size), options_), size);
+    return detail::framed(interpolate(x[0].tensor, aligned(size), options_), size);
   }
   Value<Scalar> do_forward(Values<Scalar> x, Tape& tape) override {
     tape.push(x[0].shape());
@@ -111,7 +109,7 @@ class BackToImages : public JointLayer<BackToImages<Scalar>, Scalar> {
   Few<Tensor<Scalar>> do_backward(Tensor<Scalar> dy, Tape& tape, const Few<InputGrad>&) override {
     const auto [coarse] = tape.template pop<Shape>();
     const Size2 size = aligned(detail::size_of(dy.shape()));
-    return detail::interpolate_backward(detail::framed(std::move(dy), size), coarse, options_);
+    return interpolate_backward(detail::framed(std::move(dy), size), coarse, options_);
   }
 
   InterpolateOptions options_;
@@ -164,19 +162,13 @@ struct HamNetOptions {
   Index aligned = 256;                                 ///< of the features that are classified
   Context context = Context::nmf;
   HamburgerVersion version = HamburgerVersion::v1;  ///< [VERSION]
-  HamburgerOptions hamburger{};                     ///< its kind is that of `context`
+  /// For the contexts nmf, vq and cd. `context` goes before its kind, and the momentum of backbone.norm before its
+  /// norm_momentum.
+  HamburgerOptions hamburger{};
   double dropout = 0.1;
 };
 
 namespace detail {
-
-/// 3x3 convolution, BatchNorm, ReLU: the listing's ConvBNReLU.
-template <class Scalar>
-Sequential<Scalar> conv_bn_relu(Index in, Index out, const BatchNormOptions& norm) {
-  return {{"conv", Conv2d<Scalar>(in, out, 3, {.padding = 1, .bias = false})},
-          {"bn", BatchNorm2d<Scalar>(out, norm)},
-          {"act", ReLU<Scalar>()}};
-}
 
 template <class Scalar>
 Sequential<Scalar> hamburger(HamburgerVersion version, Index channels, const HamburgerOptions& options) {
@@ -224,13 +216,17 @@ Child<Scalar> context_module(const HamNetOptions& options) {
 template <class Scalar = float>
 AtInputSize<Scalar> hamnet(const HamNetOptions& options = {}) {
   auto [features, width] = detail::resnet_features<Scalar>(options.depth, options.backbone);
+  const detail::ConvNormOptions conv_norm{.norm = options.backbone.norm, .keys = {"conv", "bn", "act"}};
+  const auto conv_bn_relu = [&](Index in, Index out) {
+    return detail::conv_norm<Scalar>(in, out, 3, conv_norm, ReLU<Scalar>());
+  };
   Sequential<Scalar> backbone;  // by number, as in the listing
   for (Index i = 0; i < features.size(); ++i) backbone.add(Child<Scalar>(features[i].clone()));
   return AtInputSize<Scalar>(
       {{"backbone", std::move(backbone)},
-       {"squeeze", detail::conv_bn_relu<Scalar>(width, options.channels, options.backbone.norm)},
+       {"squeeze", conv_bn_relu(width, options.channels)},
        detail::context_module<Scalar>(options),
-       {"align", detail::conv_bn_relu<Scalar>(options.channels, options.aligned, options.backbone.norm)},
+       {"align", conv_bn_relu(options.channels, options.aligned)},
        {"fc",
         Sequential<Scalar>{Dropout2d<Scalar>(options.dropout), Conv2d<Scalar>(options.aligned, options.classes, 1)}}},
       {.mode = InterpolateMode::bilinear, .align_corners = true}, options.backbone.output_stride);

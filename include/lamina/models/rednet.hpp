@@ -43,13 +43,7 @@ Involution<Scalar> rednet_involution(Index channels, Index kernel, Index stride,
   return {channels, kernel, {.groups = channels / options.group_channels, .stride = stride, .norm = options.norm}};
 }
 
-/// 3x3 convolution, norm, ReLU, under the names of the paper's program.
-template <class Scalar>
-Sequential<Scalar> rednet_stem_layer(Index in, Index out, Index stride, const RedNetOptions& options) {
-  return {{"conv", Conv2d<Scalar>(in, out, 3, {.stride = stride, .padding = 1, .bias = false})},
-          {"bn", BatchNorm2d<Scalar>(out, options.norm)},
-          {"", ReLU<Scalar>()}};
-}
+}  // namespace detail
 
 /// ResNet's bottleneck with an involution in place of the 3x3 convolution: relu(F(x) + shortcut(x)), F from `in` to
 /// `channels` to 4 * channels.
@@ -60,7 +54,7 @@ Sequential<Scalar> rednet_block(Index in, Index channels, Index stride, const Re
   Sequential<Scalar> f{{"conv1", Conv2d<Scalar>(in, channels, 1, {.bias = false})},
                        {"bn1", norm(channels)},
                        {"", ReLU<Scalar>()},
-                       {"conv2", rednet_involution<Scalar>(channels, options.kernel_size, stride, options)},
+                       {"conv2", detail::rednet_involution<Scalar>(channels, options.kernel_size, stride, options)},
                        {"bn2", norm(channels)},
                        {"", ReLU<Scalar>()},
                        {"conv3", Conv2d<Scalar>(channels, out, 1, {.bias = false})},
@@ -72,8 +66,6 @@ Sequential<Scalar> rednet_block(Index in, Index channels, Index stride, const Re
         "downsample", Sequential<Scalar>{Conv2d<Scalar>(in, out, 1, {.stride = stride, .bias = false}), norm(out)});
   return {{"", Sum<Scalar>{{"", std::move(f)}, std::move(shortcut)}}, {"", ReLU<Scalar>()}};
 }
-
-}  // namespace detail
 
 /// RedNet (Li et al. 2021, section 4.1) of depth 26, 38, 50, 101 or 152: ResNet whose bottlenecks have an involution,
 /// 7x7 with 16 channels to a group and reduction 4, where ResNet has a 3x3 convolution; images [N, in_channels, H, W]
@@ -95,17 +87,20 @@ Sequential<Scalar> rednet(Index depth, const RedNetOptions& options = {}) {
   const auto scaled = [&](Index channels) { return 16 * detail::scaled("rednet", channels / 16, options.width); };
   const Index half = scaled(32);
   Index in = scaled(64);
+  const auto convolution = [&](Index from, Index to, Index stride) {
+    return detail::conv_norm<Scalar>(from, to, 3, {.stride = stride, .norm = options.norm, .keys = {"conv", "bn", ""}},
+                                     ReLU<Scalar>());
+  };
   Sequential<Scalar> net{
-      {"stem", Sequential<Scalar>{detail::rednet_stem_layer<Scalar>(options.in_channels, half, 2, options),
+      {"stem", Sequential<Scalar>{convolution(options.in_channels, half, 2),
                                   detail::rednet_involution<Scalar>(half, 3, 1, options),
-                                  BatchNorm2d<Scalar>(half, options.norm), ReLU<Scalar>(),
-                                  detail::rednet_stem_layer<Scalar>(half, in, 1, options)}},
+                                  BatchNorm2d<Scalar>(half, options.norm), ReLU<Scalar>(), convolution(half, in, 1)}},
       {"maxpool", MaxPool2d<Scalar>(3, {.stride = 2, .padding = 1})}};
   for (Index stage = 0; stage < 4; ++stage) {
     const Index channels = scaled(Index{64} << stage);
     Sequential<Scalar> blocks;
     for (Index i = 0; i < table.blocks[static_cast<std::size_t>(stage)]; ++i, in = 4 * channels)
-      blocks.add(detail::rednet_block<Scalar>(in, channels, i == 0 && stage > 0 ? 2 : 1, options));
+      blocks.add(rednet_block<Scalar>(in, channels, i == 0 && stage > 0 ? 2 : 1, options));
     net.add("layer" + std::to_string(stage + 1), std::move(blocks));
   }
   detail::initialise(

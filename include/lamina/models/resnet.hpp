@@ -39,6 +39,8 @@ inline const ResNetTable& resnet_table(Index depth) {
   throw ValueError(text("resnet: expected depth 18, 34, 50, 101 or 152, got ", depth));
 }
 
+}  // namespace detail
+
 /// relu(F(x) + shortcut(x)) (figure 5): F is 3x3, 3x3, or as a bottleneck 1x1, 3x3, 1x1 to four times the channels,
 /// with the stride in the 3x3 (torchvision's "v1.5"). Without norm behind the shortcut in the listing.
 struct ResidualBlock {
@@ -47,6 +49,7 @@ struct ResidualBlock {
 
   Index out() const { return bottleneck ? 4 * channels : channels; }
 };
+
 template <class Scalar>
 Sequential<Scalar> residual_block(const ResidualBlock& b, const ResNetOptions& options) {
   const bool bias = options.form == Form::listing;
@@ -79,6 +82,8 @@ Sequential<Scalar> residual_block(const ResidualBlock& b, const ResNetOptions& o
   }
   return {{"", Sum<Scalar>{{"", std::move(residual)}, std::move(shortcut)}}, {"", ReLU<Scalar>()}};
 }
+
+namespace detail {
 
 /// "conv1" and "bn1".
 template <class Scalar>

@@ -32,9 +32,10 @@ class AdaptiveAvgPool2d : public detail::AveragePool<AdaptiveAvgPool2d<Scalar>, 
 
   const Size2& output_size() const { return size_; }
 
- private:
   std::vector<kernels::Span> row_spans(Index h) const override { return spans(h, size_.h); }
   std::vector<kernels::Span> column_spans(Index w) const override { return spans(w, size_.w); }
+
+ private:
   static std::vector<kernels::Span> spans(Index in, Index out) {
     if (out == -1) out = in;
     std::vector<kernels::Span> result;

@@ -59,7 +59,7 @@ class ScaledDotProductAttention : public JointLayer<ScaledDotProductAttention<Sc
     require<ShapeError>(x[1].shape() == x[0].shape() && x[2].shape() == x[0].shape(), *this,
                         ": expected three values of one shape, got ", x[0].shape(), ", ", x[1].shape(), " and ",
                         x[2].shape());
-    return detail::sequences_of(*this, x[0], features_);
+    return sequences_of(*this, x[0], features_);
   }
 
   kernels::AttentionInput<Scalar> input(std::span<const Index> offsets, const Tensor<Scalar>& queries,

@@ -49,13 +49,14 @@ class AvgPool2d : public detail::AveragePool<AvgPool2d<Scalar>, Scalar> {
     return {window_.stride, window_.padding, window_.ceil_mode, count_include_pad_, divisor_override_};
   }
 
- private:
   std::vector<kernels::Span> row_spans(Index h) const override {
     return spans(window_.rows(h), divisor_override_.value_or(0));
   }
   std::vector<kernels::Span> column_spans(Index w) const override {
     return spans(window_.columns(w), divisor_override_ ? 1 : 0);
   }
+
+ private:
   /// The windows along one axis; their divisors are `divisor`, or what they see if that is 0.
   std::vector<kernels::Span> spans(const kernels::WindowAxis& axis, Index divisor) const {
     std::vector<kernels::Span> result;

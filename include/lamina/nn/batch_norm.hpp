@@ -109,7 +109,7 @@ class BatchNorm : public Cloned<Derived, Scalar, Primitive<Scalar>> {
       means = running_mean.data();
       variances = running_var.data();
       std::int64_t& batches = *num_batches_tracked.data();
-      detail::count_up(batches);
+      count_up(batches);
       share = options_.momentum.value_or(1.0 / static_cast<double>(batches));
     }
     return [=, n = static_cast<double>(count)](Index c, double mean, double variance) {

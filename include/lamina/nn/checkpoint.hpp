@@ -98,6 +98,6 @@ class Checkpoint : public detail::Cloned<Checkpoint<Scalar>, Scalar, Primitive<S
 };
 
 template <class M>
-Checkpoint(M) -> Checkpoint<detail::ScalarOf<M>>;
+Checkpoint(M) -> Checkpoint<ScalarOf<M>>;
 
 }  // namespace lamina

@@ -49,6 +49,6 @@ class Concat : public Branches<Concat<Scalar>, Scalar> {
 };
 
 template <class M, class... Rest>
-Concat(M, Rest...) -> Concat<detail::ScalarOf<M>>;
+Concat(M, Rest...) -> Concat<ScalarOf<M>>;
 
 }  // namespace lamina

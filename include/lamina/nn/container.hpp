@@ -147,6 +147,6 @@ class Sequential : public Container<Sequential<Scalar>, Scalar> {
 };
 
 template <class M, class... Rest>
-Sequential(M, Rest...) -> Sequential<detail::ScalarOf<M>>;
+Sequential(M, Rest...) -> Sequential<ScalarOf<M>>;
 
 }  // namespace lamina

@@ -41,8 +41,8 @@ class Conv2d : public Layer<Conv2d<Scalar>, Scalar> {
     check(kernel_.h >= 1 && kernel_.w >= 1, "kernel_size must be at least 1");
     check(options_.stride.h >= 1 && options_.stride.w >= 1, "stride must be at least 1, got ", options_.stride);
     check(options_.dilation.h >= 1 && options_.dilation.w >= 1, "dilation must be at least 1, got ", options_.dilation);
-    check(std::max({kernel_.h, kernel_.w, options_.dilation.h, options_.dilation.w}) <= detail::largest_window,
-          "kernel_size and dilation must be at most ", detail::largest_window);
+    check(std::max({kernel_.h, kernel_.w, options_.dilation.h, options_.dilation.w}) <= largest_window,
+          "kernel_size and dilation must be at most ", largest_window);
     check(options_.groups >= 1, "groups must be at least 1, got ", options_.groups);
     check(in_ % options_.groups == 0 && out_ % options_.groups == 0, "groups = ", options_.groups, " does not divide ",
           in_, " input and ", out_, " output channels");
@@ -95,7 +95,7 @@ class Conv2d : public Layer<Conv2d<Scalar>, Scalar> {
   const Size2& kernel_size() const { return kernel_; }
   const Conv2dOptions& options() const { return options_; }
 
- private:
+  /// The sizes of the convolution of an input of this shape, for the kernels.
   kernels::ConvolutionShape sizes(const Shape& input) const {
     const Padding& p = options_.padding;
     return kernels::bounded({.n = input[0],
@@ -116,6 +116,7 @@ class Conv2d : public Layer<Conv2d<Scalar>, Scalar> {
                              .groups = options_.groups});
   }
 
+ private:
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
     return convolve(x, [&](const auto& s) {
       return filters_.get(

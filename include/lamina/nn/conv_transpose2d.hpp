@@ -39,8 +39,7 @@ class ConvTranspose2d : public Layer<ConvTranspose2d<Scalar>, Scalar> {
     const auto check = [&](bool valid, const auto&... parts) { require(valid, *this, ": ", parts...); };
     const auto sizes = [&](const char* what, const Size2& size) {
       check(size.h >= 1 && size.w >= 1, what, " must be at least 1, got ", size);
-      check(size.h <= detail::largest_window && size.w <= detail::largest_window, what, " must be at most ",
-            detail::largest_window);
+      check(size.h <= largest_window && size.w <= largest_window, what, " must be at most ", largest_window);
     };
     check(in_ >= 1 && out_ >= 1, "channels must be at least 1");
     sizes("kernel_size", kernel_);

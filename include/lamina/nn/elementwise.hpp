@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "lamina/kernels/elementwise.hpp"
+#include "lamina/kernels/run.hpp"
 #include "lamina/nn/module.hpp"
 
 namespace lamina {
@@ -21,6 +22,10 @@ template <class Derived, class Scalar>
 class Elementwise : public Layer<Derived, Scalar> {
  public:
   Locality locality() const override { return Locality::element; }
+  bool apply(Scalar* y, Index n) const override {
+    if (n > 0) kernels::map_run(n, y, [&](auto load) { return self().value(load(y)); });
+    return true;
+  }
 
  private:
   using Pack = simd::Pack<Scalar>;

@@ -17,17 +17,19 @@ struct InterpolateOptions {
   bool align_corners = false;  ///< bilinear: the centres of the corner pixels stay where they are, not their edges
 };
 
-namespace detail {
-
+/// The options after those of a module that interpolates.
 inline Fields add_fields(Fields fields, const InterpolateOptions& options) {
   return fields.argument("mode", options.mode == InterpolateMode::nearest ? "nearest" : "bilinear")
       .field("align_corners", options.align_corners, options.align_corners ? "align_corners" : "");
 }
+/// Throws ValueError, naming the caller, for align_corners with nearest.
 template <class Caller>
 void check_interpolation(const Caller& who, const InterpolateOptions& options) {
   require(options.mode == InterpolateMode::bilinear || !options.align_corners, who,
           ": align_corners is for bilinear interpolation");
 }
+
+namespace detail {
 
 template <class Scalar>
 std::vector<kernels::ResizeTap<Scalar>> taps(const InterpolateOptions& options, Index in, Index out) {
@@ -45,24 +47,27 @@ Tensor<Scalar> interpolate(const Tensor<Scalar>& x, Size2 size, const Interpolat
                     x.data(), y.data());
   return y;
 }
-/// The gradient for an input of this shape.
+
+}  // namespace detail
+
+/// The gradient of interpolate() for an input of this shape.
 template <class Scalar>
 Tensor<Scalar> interpolate_backward(Tensor<Scalar> dy, const Shape& input, const InterpolateOptions& options) {
   if (dy.shape() == input) return dy;
   Tensor<Scalar> dx(input);
   if (!dx.empty())
-    kernels::resize_backward(input[0] * input[1], input[2], input[3], taps<Scalar>(options, input[2], dy.dim(2)),
-                             taps<Scalar>(options, input[3], dy.dim(3)), std::as_const(dy).data(), dx.data());
+    kernels::resize_backward(input[0] * input[1], input[2], input[3],
+                             detail::taps<Scalar>(options, input[2], dy.dim(2)),
+                             detail::taps<Scalar>(options, input[3], dy.dim(3)), std::as_const(dy).data(), dx.data());
   return dx;
 }
 
+/// Throws ShapeError, naming the caller, unless the shape is [N, C, H, W] with a pixel.
 template <class Caller>
 void check_interpolated(const Caller& who, const Shape& input) {
   require<ShapeError>(input.rank() == 4 && input[2] > 0 && input[3] > 0, who,
                       ": expected images [N, C, H, W], got shape ", input);
 }
-
-}  // namespace detail
 
 /// Images [N, C, H, W] resampled to the given height and width, as torch.nn.functional.interpolate does: `nearest`
 /// takes pixel floor(i H / OH), `bilinear` weighs the four neighbours (no antialiasing). The floor is that of the exact
@@ -71,9 +76,9 @@ void check_interpolated(const Caller& who, const Shape& input) {
 /// another input.
 template <class Scalar>
 Tensor<Scalar> interpolate(const Tensor<Scalar>& x, Size2 size, const InterpolateOptions& options = {}) {
-  detail::check_interpolation("interpolate", options);
+  check_interpolation("interpolate", options);
   require(size.h >= 1 && size.w >= 1, "interpolate: the size must be at least 1, got ", size);
-  detail::check_interpolated("interpolate", x.shape());
+  check_interpolated("interpolate", x.shape());
   return detail::interpolate(x, size, options);
 }
 
@@ -82,16 +87,16 @@ template <class Scalar = float>
 class Interpolate : public Layer<Interpolate<Scalar>, Scalar> {
  public:
   explicit Interpolate(Size2 size, const InterpolateOptions& options = {}) : size_(size), options_(options) {
-    detail::check_interpolation(*this, options);
+    check_interpolation(*this, options);
     require(size.h >= 1 && size.w >= 1, *this, ": the size must be at least 1");
   }
 
   Shape output_shape(const Shape& input) const override {
-    detail::check_interpolated(*this, input);
+    check_interpolated(*this, input);
     return {input[0], input[1], size_.h, size_.w};
   }
   Members<Scalar> members() override { return {}; }
-  Fields fields() const override { return detail::add_fields(Fields("Interpolate").argument("size", size_), options_); }
+  Fields fields() const override { return add_fields(Fields("Interpolate").argument("size", size_), options_); }
   Index multiply_adds(const Shape&) const override { return 0; }
 
   const Size2& size() const { return size_; }
@@ -99,7 +104,7 @@ class Interpolate : public Layer<Interpolate<Scalar>, Scalar> {
 
  private:
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
-    detail::check_interpolated(*this, x.shape());
+    check_interpolated(*this, x.shape());
     return detail::interpolate(x, size_, options_);
   }
   Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {
@@ -109,7 +114,7 @@ class Interpolate : public Layer<Interpolate<Scalar>, Scalar> {
   Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad input_grad) override {
     const auto [shape] = tape.pop<Shape>();
     if (input_grad == InputGrad::skip) return {};
-    return detail::interpolate_backward(std::move(dy), shape, options_);
+    return interpolate_backward(std::move(dy), shape, options_);
   }
 
   Size2 size_;

@@ -46,8 +46,6 @@ struct BinaryCrossEntropyOptions {
   Tensor<Scalar> pos_weight = {};  ///< factor of the positive targets' share; broadcast to the shape of the logits
 };
 
-namespace detail {
-
 /// Logits as [outer, classes, inner]: [K], [N, K] or [N, K, d1, ...].
 struct ClassShape {
   Index outer, classes, inner;
@@ -64,6 +62,8 @@ inline ClassShape class_shape(const char* function, const Shape& logits) {
   require<ShapeError>(logits.numel() > 0, function, ": expected at least one sample and class, got shape ", logits);
   return s;
 }
+
+namespace detail {
 
 /// The sum of the labels' class weights (null for ones), without the ignored. Throws if there is a foreign label.
 template <class Scalar>
@@ -153,7 +153,7 @@ Loss<Scalar> cross_entropy(Tensor<Scalar> logits, const Labels& labels,
                            const CrossEntropyOptions<Scalar>& options = {}) {
   constexpr const char* function = "cross_entropy";
   detail::check_smoothing(options.label_smoothing);
-  const detail::ClassShape s = detail::class_shape(function, logits.shape());
+  const ClassShape s = class_shape(function, logits.shape());
   const Scalar* const weight = detail::class_weight(function, options.weight, s.classes);
   const double total = detail::label_weight(function, s, labels, options.ignore_index, weight);
   const double divisor = options.reduction == Reduction::mean ? total : 1;
@@ -184,7 +184,7 @@ Loss<Scalar> cross_entropy(Tensor<Scalar> logits, const Tensor<Scalar>& targets,
   detail::check_smoothing(options.label_smoothing);
   require(options.ignore_index < 0, "cross_entropy: ignore_index is for class labels, got ", options.ignore_index,
           " with target distributions");
-  const detail::ClassShape s = detail::class_shape(function, logits.shape());
+  const ClassShape s = class_shape(function, logits.shape());
   require<ShapeError>(targets.shape() == logits.shape(), "cross_entropy: expected targets of shape ", logits.shape(),
                       ", got shape ", targets.shape());
   const Scalar* const weight = detail::class_weight(function, options.weight, s.classes);
@@ -203,7 +203,7 @@ template <class Scalar>
 Loss<Scalar> nll_loss(Tensor<Scalar> log_probabilities, const Labels& labels,
                       const NllLossOptions<Scalar>& options = {}) {
   constexpr const char* function = "nll_loss";
-  const detail::ClassShape s = detail::class_shape(function, log_probabilities.shape());
+  const ClassShape s = class_shape(function, log_probabilities.shape());
   const Scalar* const weight = detail::class_weight(function, options.weight, s.classes);
   const double total = detail::label_weight(function, s, labels, options.ignore_index, weight);
   const double divisor = options.reduction == Reduction::mean ? total : 1;

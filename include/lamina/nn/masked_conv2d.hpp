@@ -6,6 +6,7 @@
 
 #include "lamina/kernels/convolution.hpp"
 #include "lamina/kernels/elementwise.hpp"
+#include "lamina/kernels/gemm.hpp"
 #include "lamina/nn/init.hpp"
 #include "lamina/nn/module.hpp"
 #include "lamina/nn/options.hpp"
@@ -186,7 +187,7 @@ class MaskedConv2d : public Layer<MaskedConv2d<Scalar>, Scalar> {
     const Scalar* const in = std::as_const(x).data();
     Scalar* const out = y.data();
     const Index pixels = s.h * s.w;
-    const auto add_bias = kernels::detail::bias_of(options_.bias ? bias.value.data() : nullptr, out_);
+    const auto add_bias = kernels::bias_of(options_.bias ? bias.value.data() : nullptr, out_);
     if (taps() > 0) {
       const auto kernel = kernels::DirectConvolution<Scalar>::forward(s, taps_);
       Tensor<Scalar> filters({kernel.filters_size()});
@@ -256,7 +257,7 @@ class MaskedConv2d : public Layer<MaskedConv2d<Scalar>, Scalar> {
       const auto kernel = kernels::DirectConvolution<Scalar>::backward_input(s, taps_);
       Tensor<Scalar> filters({kernel.filters_size()});
       kernel.pack_filters(compact(weight.value).data(), filters.data());
-      kernel.run(dy, std::as_const(filters).data(), dx.data(), kernels::detail::bias_of<Scalar>(nullptr, in_));
+      kernel.run(dy, std::as_const(filters).data(), dx.data(), kernels::bias_of<Scalar>(nullptr, in_));
     } else {
       dx.fill(0);
     }

@@ -38,6 +38,10 @@ class MaxPool2d : public Layer<MaxPool2d<Scalar>, Scalar> {
   const Size2& kernel_size() const { return window_.kernel; }
   MaxPool2dOptions options() const { return {window_.stride, window_.padding, window_.dilation, window_.ceil_mode}; }
 
+  /// The window along each axis of an image of such a height and width.
+  kernels::WindowAxis rows(Index h) const { return window_.rows(h); }
+  kernels::WindowAxis columns(Index w) const { return window_.columns(w); }
+
  private:
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override { return pool<std::uint8_t>(x, nullptr); }
 

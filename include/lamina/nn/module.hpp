@@ -146,13 +146,12 @@ bool trainable(const Module<Scalar>& module) {
   return false;
 }
 
-namespace detail {
 /// The scalar type of a module type, for deduction: Sequential{Conv2d<double>(...)} is a Sequential<double>.
 template <class Scalar>
 Scalar scalar_of(const Module<Scalar>&);
+
 template <class M>
 using ScalarOf = decltype(scalar_of(std::declval<const M&>()));
-}  // namespace detail
 
 /// Who runs a flow, and so what its values are: tensors in infer and forward, shapes in output_shape and record.
 template <class Scalar = float>
@@ -230,6 +229,10 @@ class Primitive : public Module<Scalar> {
   virtual Activation activation() const { return Activation::none; }
   virtual bool applies(Activation) const { return false; }
   virtual Joins joins() const { return Joins::no; }
+
+  /// y[i] = f(y[i]) for i < n, in place and on this thread, if this layer is an elementwise function: a Plan applies it to
+  /// what it has just stored. False, and nothing done, if it is not one; n may be 0 to ask.
+  virtual bool apply(Scalar*, Index) const { return false; }
 
   /// Causal models are told by it, and what can be computed pixel by pixel (incremental/).
   virtual Locality locality() const { return Locality::image; }

@@ -7,28 +7,12 @@
 #include <string>
 #include <string_view>
 
-#include "lamina/core/shape.hpp"
+#include "lamina/core/size2.hpp"
 
 namespace lamina {
 
-namespace detail {
-/// Of kernels, dilations and paddings: their products and sums with the sizes of images do not overflow.
+/// The most of kernel sizes, dilations and paddings: their products and sums with the sizes of images do not overflow.
 inline constexpr Index largest_window = std::numeric_limits<std::int32_t>::max();
-}  // namespace detail
-
-/// A height and a width: `5` means {5, 5}.
-struct Size2 {
-  Index h = 0;
-  Index w = 0;
-
-  template <std::integral I>
-  constexpr Size2(I both) : h(static_cast<Index>(both)), w(static_cast<Index>(both)) {}
-  constexpr Size2(Index height, Index width) : h(height), w(width) {}
-
-  friend constexpr bool operator==(const Size2&, const Size2&) = default;
-  /// "5" or "(5, 3)".
-  std::string to_string() const { return h == w ? std::to_string(h) : text("(", h, ", ", w, ")"); }
-};
 
 /// Zeros around an image: `2` on every side, `{1, 2}` above and below, left and right; `{top, bottom, left, right}`;
 /// or "same": as many as keep the size of the image at stride 1 (the odd one goes below and to the right, as in
@@ -44,8 +28,8 @@ struct Padding {
   Padding(Index top_rows, Index bottom_rows, Index left_columns, Index right_columns)
       : top(top_rows), bottom(bottom_rows), left(left_columns), right(right_columns) {
     require(top >= 0 && bottom >= 0 && left >= 0 && right >= 0, "padding must not be negative, got ", to_string());
-    require(std::max({top, bottom, left, right}) <= detail::largest_window, "padding must be at most ",
-            detail::largest_window, ", got ", to_string());
+    require(std::max({top, bottom, left, right}) <= largest_window, "padding must be at most ", largest_window,
+            ", got ", to_string());
   }
   Padding(const char* word) : same(std::string_view(word) == "same") {
     require(same || std::string_view(word) == "valid", "padding: expected numbers, \"same\" or \"valid\", got \"", word,

@@ -94,10 +94,11 @@ class AveragePool : public Layer<Derived, Scalar> {
   Members<Scalar> members() override { return {}; }
   Index multiply_adds(const Shape&) const override { return 0; }
 
- private:
+  /// What each output sees along the axes of an image of such a height and width.
   virtual std::vector<kernels::Span> row_spans(Index h) const = 0;
   virtual std::vector<kernels::Span> column_spans(Index w) const = 0;
 
+ private:
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
     Tensor<Scalar> y(this->output_shape(x.shape()));
     if (y.empty()) return y;

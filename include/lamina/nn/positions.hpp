@@ -38,7 +38,7 @@ class LearnedPositions : public JointLayer<LearnedPositions<Scalar>, Scalar> {
 
  private:
   Sequences sequences(const Values<Scalar>& x) const {
-    Sequences result = detail::sequences_of(*this, x[0], features_);
+    Sequences result = sequences_of(*this, x[0], features_);
     for (Index i = 0; i < result.size(); ++i)
       require(result.length(i) <= positions_, *this, ": sequence ", i, " has ", result.length(i),
               " tokens, but there are ", positions_, " positions");

@@ -36,6 +36,6 @@ class Product : public Branches<Product<Scalar>, Scalar> {
 };
 
 template <class M, class... Rest>
-Product(M, Rest...) -> Product<detail::ScalarOf<M>>;
+Product(M, Rest...) -> Product<ScalarOf<M>>;
 
 }  // namespace lamina

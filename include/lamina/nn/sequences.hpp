@@ -47,18 +47,18 @@ Sequences dense_sequences(const Caller& caller, const Shape& x, Index features) 
                       ": expected shape [L, ", features, "] or [N, L, ", features, "], got shape ", x);
   return {x.rank() == 3 ? x[0] : 1, x[-2]};
 }
+}  // namespace detail
+
 /// Those of a value: its own, or those of a dense batch. Throws ShapeError unless it has `features` values for each of
 /// their tokens.
 template <class Caller, class V>
 Sequences sequences_of(const Caller& caller, const V& value, Index features) {
   const Shape& x = value.shape();
-  if (!value.sequences) return dense_sequences(caller, x, features);
+  if (!value.sequences) return detail::dense_sequences(caller, x, features);
   require<ShapeError>(x.rank() >= 1 && x[-1] == features && x.numel() == features * value.sequences->tokens(), caller,
                       ": expected ", value.sequences->tokens(), " tokens of ", features, " features, got shape ", x);
   return *value.sequences;
 }
-
-}  // namespace detail
 
 /// Token ids of several sequences, one behind the other.
 struct PackedTokens {

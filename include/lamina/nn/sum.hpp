@@ -32,6 +32,6 @@ class Sum : public Branches<Sum<Scalar>, Scalar> {
 };
 
 template <class M, class... Rest>
-Sum(M, Rest...) -> Sum<detail::ScalarOf<M>>;
+Sum(M, Rest...) -> Sum<ScalarOf<M>>;
 
 }  // namespace lamina

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "lamina/core/numbers.hpp"
 #include "lamina/nn/container.hpp"
 #include "lamina/nn/state.hpp"
 
@@ -29,13 +30,6 @@ ParameterCount count_parameters(const Module<Scalar>& module) {
 }
 
 namespace detail {
-
-/// 1234567 as "1,234,567".
-inline std::string grouped(Index n) {
-  std::string digits = std::to_string(n);
-  for (int i = static_cast<int>(digits.size()) - 3; i > 0; i -= 3) digits.insert(digits.begin() + i, ',');
-  return digits;
-}
 
 /// Bytes in units of 10^6, as torchinfo counts megabytes.
 inline std::string megabytes(Index bytes) {
@@ -75,8 +69,7 @@ std::string summary(const Module<Scalar>& module, const Shape& input) {
     if (!container) result_values += scope.output.numel();
     rows.push_back({std::string(indent, ' ') + (nameless ? "" : scope.path),
                     container ? fields.type() : fields.to_string(), scope.output.to_string(),
-                    parameters ? detail::grouped(parameters) : "-",
-                    multiply_adds ? detail::grouped(multiply_adds) : "-"});
+                    parameters ? with_commas(parameters) : "-", multiply_adds ? with_commas(multiply_adds) : "-"});
   }
 
   std::vector<std::size_t> widths(rows[0].size());
@@ -98,8 +91,8 @@ std::string summary(const Module<Scalar>& module, const Shape& input) {
   const ParameterCount count = count_parameters(module);
   constexpr Index bytes = sizeof(Scalar);
   out += rule;
-  out += text("Parameters: ", detail::grouped(count.total), " (", detail::grouped(count.trainable),
-              " trainable)\nMultiply-adds: ", detail::grouped(graph.multiply_adds()), "\nMegabytes: input ",
+  out += text("Parameters: ", with_commas(count.total), " (", with_commas(count.trainable),
+              " trainable)\nMultiply-adds: ", with_commas(graph.multiply_adds()), "\nMegabytes: input ",
               detail::megabytes(input.numel() * bytes), ", results ", detail::megabytes(result_values * bytes),
               ", parameters ", detail::megabytes(count.total * bytes), "\n");
   return out + rule;

@@ -38,6 +38,23 @@ std::vector<ParameterGroup<Scalar>> decay_groups(const std::vector<NamedParamete
   return groups;
 }
 
+/// Three groups, as networks of segmentation are trained (Geng et al. 2021, appendix E.1, and the programs of DeepLab):
+/// weights of rank 2 and more, which decay as the optimiser's options say; other weights (of norms), which do not; and
+/// biases, which do not and have a learning rate of their own, there twice the others'. Groups without a parameter are
+/// left out.
+template <class Scalar>
+std::vector<ParameterGroup<Scalar>> bias_groups(const std::vector<NamedParameter<Scalar>>& parameters, double bias_lr) {
+  std::vector<ParameterGroup<Scalar>> groups(3);
+  groups[1].weight_decay = groups[2].weight_decay = 0;
+  groups[2].lr = bias_lr;
+  for (const NamedParameter<Scalar>& named : parameters) {
+    const bool bias = named.name == "bias" || named.name.ends_with(".bias");
+    groups[bias ? 2 : named.parameter->value.rank() > 1 ? 0 : 1].parameters.push_back(named);
+  }
+  std::erase_if(groups, [](const auto& group) { return group.parameters.empty(); });
+  return groups;
+}
+
 /// The part of an optimiser that does not depend on the scalar type: what a learning-rate schedule works on.
 class OptimizerBase {
  public:
@@ -92,7 +109,7 @@ class Optimizer : public OptimizerBase {
     for (Entry& entry : entries_) {
       Parameter<Scalar>& parameter = *entry.named.parameter;
       if (!parameter.requires_grad || parameter.grad.shape() != parameter.value.shape()) continue;
-      detail::count_up(entry.steps);
+      count_up(entry.steps);
       std::array<Scalar*, max_slots> slots{};
       prepare(entry);
       for (std::size_t k = 0; k < slot_names_.size(); ++k) slots[k] = entry.slots[k].data();

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <tuple>
+#include <type_traits>
+
 #include "lamina/optim/optimizer.hpp"
 
 namespace lamina {
@@ -49,52 +52,42 @@ class RMSprop : public Optimizer<Scalar> {
               const typename RMSprop::Step& step) const override {
     const auto pack = [](double value) { return Pack(static_cast<Scalar>(value)); };
     const Pack lr = pack(step.lr), decay = pack(step.weight_decay), momentum = pack(options_.momentum);
-    const Pack alpha = pack(options_.alpha), rest = pack(1 - options_.alpha), eps = pack(options_.eps);
+    const Pack alpha = pack(options_.alpha), rest_of_alpha = pack(1 - options_.alpha), eps = pack(options_.eps);
     const bool decays = step.weight_decay != 0;
-    const auto plain = [=](const Pack& value, Pack& grad, Pack& square) {
-      if (decays) grad += decay * value;
-      square = alpha * square + rest * grad * grad;
-      return square;
-    };
-    const auto centred = [=](const Pack& value, Pack& grad, Pack& square, Pack& mean) {
-      plain(value, grad, square);
-      mean = alpha * mean + rest * grad;
-      return square - mean * mean;
-    };
-    const auto move = [=](Pack& value, Pack& grad, Pack spread) {
-      value -= lr * (grad / (sqrt(spread) + eps));
-      grad = Pack(Scalar(0));
-    };
-    const auto move_by = [=](Pack& value, Pack& grad, Pack spread, Pack& buffer) {
-      buffer = momentum * buffer + grad / (sqrt(spread) + eps);
-      value -= lr * buffer;
-      grad = Pack(Scalar(0));
-    };
-    Scalar* v = slots[0];
-    if (options_.momentum == 0 && !options_.centered)
-      kernels::update(
-          n, [=](Pack& value, Pack& grad, Pack& square) { move(value, grad, plain(value, grad, square)); }, x, g, v);
-    else if (options_.momentum == 0)
+    // `more` are momentum_buffer and grad_avg, where they are.
+    const auto run = [&](auto moves, auto centered, auto*... more) {
       kernels::update(
           n,
-          [=](Pack& value, Pack& grad, Pack& square, Pack& mean) {
-            move(value, grad, centred(value, grad, square, mean));
+          [=](Pack& value, Pack& grad, Pack& square, auto&... rest) {
+            [[maybe_unused]] const auto states = std::tie(rest...);
+            if (decays) grad += decay * value;
+            square = alpha * square + rest_of_alpha * grad * grad;
+            Pack spread = square;
+            if constexpr (centered) {
+              Pack& mean = std::get<sizeof...(rest) - 1>(states);
+              mean = alpha * mean + rest_of_alpha * grad;
+              spread = square - mean * mean;
+            }
+            Pack by = grad / (sqrt(spread) + eps);
+            if constexpr (moves) {
+              Pack& buffer = std::get<0>(states);
+              by = buffer = momentum * buffer + by;
+            }
+            value -= lr * by;
+            grad = Pack(Scalar(0));
           },
-          x, g, v, slots[1]);
-    else if (!options_.centered)
-      kernels::update(
-          n,
-          [=](Pack& value, Pack& grad, Pack& square, Pack& buffer) {
-            move_by(value, grad, plain(value, grad, square), buffer);
-          },
-          x, g, v, slots[1]);
+          x, g, slots[0], more...);
+    };
+    constexpr std::true_type yes;
+    constexpr std::false_type no;
+    if (options_.momentum != 0 && options_.centered)
+      run(yes, yes, slots[1], slots[2]);
+    else if (options_.momentum != 0)
+      run(yes, no, slots[1]);
+    else if (options_.centered)
+      run(no, yes, slots[1]);
     else
-      kernels::update(
-          n,
-          [=](Pack& value, Pack& grad, Pack& square, Pack& buffer, Pack& mean) {
-            move_by(value, grad, centred(value, grad, square, mean), buffer);
-          },
-          x, g, v, slots[1], slots[2]);
+      run(no, no);
   }
 
   RMSpropOptions options_;

@@ -86,7 +86,7 @@ class Schedule {
 
  private:
   void advance(double metric) {
-    detail::count_up(steps_);
+    count_up(steps_);
     update(steps_, metric);
   }
   virtual void update(Index t, double metric) = 0;
@@ -335,7 +335,7 @@ class ReduceLROnPlateau : public Schedule {
       best_ = metric;
       bad_ = 0;
     } else {
-      detail::count_up(bad_);
+      count_up(bad_);
     }
     if (resting_ > 0) {
       --resting_;

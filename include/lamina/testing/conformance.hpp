@@ -126,14 +126,16 @@ std::string differs_in_batch(const Tensor<Scalar>& alone, const Tensor<Scalar>& 
     }
   return "";
 }
+}  // namespace detail
 
 /// Why a sample's bits depend on its batch, or an empty batch is not computed; or "".
 template <class Scalar>
 std::string check_batches(const Module<Scalar>& original, const Shape& sample, const ConformanceOptions& options) {
   const auto layer = original.clone();
-  const Tensor<Scalar> alone = layer->infer(among_others<Scalar>(sample, 1, options));
+  const Tensor<Scalar> alone = layer->infer(detail::among_others<Scalar>(sample, 1, options));
   for (const Index count : {2, 5, 17})
-    if (auto reason = differs_in_batch(alone, layer->infer(among_others<Scalar>(sample, count, options)));
+    if (auto reason =
+            detail::differs_in_batch(alone, layer->infer(detail::among_others<Scalar>(sample, count, options)));
         !reason.empty())
       return reason;
   const Shape empty = sample.batch(0);
@@ -150,7 +152,6 @@ std::string check_batches(const Module<Scalar>& original, const Shape& sample, c
   }
   return "";
 }
-}  // namespace detail
 
 /// A parameter's gradient, zeros if none was computed.
 inline Tensor<double> gradient_of(const Parameter<double>& parameter) {
@@ -262,8 +263,7 @@ Conformance check_layer(const Module<Scalar>& original, const Shape& shape, cons
   if (worst_difference(original.infer(x), inferred).error != 0)
     return fail("a training step on a copy changed the original");
   if (options.batched && shape.rank() > 1)
-    if (auto reason = detail::check_batches<double>(original, shape.tail(1), options); !reason.empty())
-      return fail(reason);
+    if (auto reason = check_batches<double>(original, shape.tail(1), options); !reason.empty()) return fail(reason);
   return {};
 }
 

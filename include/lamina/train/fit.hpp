@@ -42,8 +42,10 @@ Metric<Scalar> default_metric() {
   return [](const Tensor<Scalar>& output, const Labels& targets) { return count_correct(output, targets); };
 }
 
-/// The average loss over samples, and the metric.
-struct Average {
+}  // namespace detail
+
+/// The average loss over the samples of batches that are added one by one; `count` is the metric's sum.
+struct LossAverage {
   double loss_sum = 0;
   Index samples = 0;
   Count count;
@@ -54,8 +56,6 @@ struct Average {
   }
   double loss() const { return loss_sum / static_cast<double>(samples); }
 };
-
-}  // namespace detail
 
 template <class Scalar = float>
 struct EvaluateOptions {
@@ -72,7 +72,7 @@ struct Evaluation {
 template <class Scalar>
 Evaluation evaluate(const Module<Scalar>& net, DataLoader<Scalar>& loader,
                     const std::type_identity_t<EvaluateOptions<Scalar>>& options = {}) {
-  detail::Average average;
+  LossAverage average;
   for (auto& [inputs, targets] : loader) {
     const Index batch = inputs.dim(0);
     Tensor<Scalar> output = net.infer(std::move(inputs));
@@ -192,8 +192,8 @@ class FitRun {
   }
 
   EpochRecord train_epoch() {
-    const double begin = detail::seconds_now();
-    Average average;
+    const double begin = seconds_now();
+    LossAverage average;
     Index batch = 0;
     progress_.section(text("epoch ", state_.epoch + 1, "/", options_.epochs), train_.size());
     train_.set_epoch(state_.epoch);
@@ -208,14 +208,15 @@ class FitRun {
     record.epoch = state_.epoch + 1;
     record.train_loss = average.loss();
     record.train_accuracy = average.count.fraction();
-    record.seconds = detail::seconds_now() - begin;
+    record.seconds = seconds_now() - begin;
     record.examples_per_second = static_cast<double>(average.samples) / record.seconds;
     record.lr = optimizer_.lr();
     return record;
   }
 
   /// One step; returns the loss and the gradients' norm.
-  std::pair<double, double> train_batch(Tensor<Scalar> inputs, const Labels& targets, Index batch, Average& average) {
+  std::pair<double, double> train_batch(Tensor<Scalar> inputs, const Labels& targets, Index batch,
+                                        LossAverage& average) {
     Few<Tensor<Scalar>> outputs = net_.forward(Values<Scalar>(std::move(inputs)), tape_, InputGrad::skip), gradients;
     if (options_.metric) average.count += options_.metric(outputs[0], targets);
     double loss = 0;
@@ -268,7 +269,7 @@ class FitRun {
     return options_.early_stopping && state_.epoch - state_.history.best_epoch >= options_.early_stopping->patience;
   }
 
-  std::string note(const Average& average) const {
+  std::string note(const LossAverage& average) const {
     char buffer[64];
     const double loss = average.loss();
     const int used = std::snprintf(buffer, sizeof buffer, loss < 1e5 ? "loss %.4f" : "loss %.4g", loss);
@@ -304,7 +305,7 @@ class FitRun {
     if (options_.test && options_.metric) add(10, "%.4f", record.test_accuracy);
     add(15, "%.5g", record.lr);
     add(10, "%.2f", record.seconds);
-    add(12, "%s", grouped(static_cast<Index>(record.examples_per_second)).c_str());
+    add(12, "%s", with_commas(static_cast<Index>(record.examples_per_second)).c_str());
     progress_.line(line);
   }
 
@@ -334,7 +335,7 @@ History fit(Module<Scalar>& net, Optimizer<Scalar>& optimizer, DataLoader<Scalar
   return state.history;
 }
 
-/// The same from the beginning:
+/// Trains a model from the beginning:
 ///
 ///   DataLoader train(train_set, {.batch_size = 256, .shuffle = true}), test(test_set, {.batch_size = 256});
 ///   History history = fit(net, optimizer, train, {.epochs = 10, .test = &test});

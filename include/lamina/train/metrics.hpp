@@ -30,7 +30,7 @@ void for_each_prediction(const ClassShape& s, const Scalar* logits, F f) {
 /// NumericalError for a NaN.
 template <class Scalar>
 Labels predicted_classes(const Tensor<Scalar>& logits) {
-  const detail::ClassShape s = detail::class_shape("predicted_classes", logits.shape());
+  const ClassShape s = class_shape("predicted_classes", logits.shape());
   Labels result(s.labels);
   detail::for_each_prediction(s, logits.data(), [out = result.data()](Index i, std::int32_t predicted) {
     require<NumericalError>(predicted >= 0, "predicted_classes: a logit of position ", i,
@@ -65,7 +65,7 @@ struct AccuracyOptions {
 /// Logits with a NaN name none. Throws ShapeError when the shapes do not fit.
 template <class Scalar>
 Count count_correct(const Tensor<Scalar>& logits, const Labels& labels, AccuracyOptions options = {}) {
-  const detail::ClassShape s = detail::class_shape("accuracy", logits.shape());
+  const ClassShape s = class_shape("accuracy", logits.shape());
   if (labels.shape() != s.labels)
     throw ShapeError(text("accuracy: expected labels of shape ", s.labels, " for logits of shape ", logits.shape(),
                           ", got shape ", labels.shape()));
@@ -79,7 +79,7 @@ Count count_correct(const Tensor<Scalar>& logits, const Labels& labels, Accuracy
   return count;
 }
 
-/// The same as a fraction of 1.
+/// The share of labels that the largest logit names, see count_correct.
 template <class Scalar>
 double accuracy(const Tensor<Scalar>& logits, const Labels& labels, AccuracyOptions options = {}) {
   return count_correct(logits, labels, options).fraction();

@@ -13,23 +13,19 @@
 #include <string_view>
 #include <utility>
 
-#include "lamina/nn/summary.hpp"
+#include "lamina/core/numbers.hpp"
 
 namespace lamina {
 
-namespace detail {
 /// Seconds of a clock that only goes forward. (POSIX's: <chrono> is a tenth of what including Lamina costs.)
 inline double seconds_now() {
   timespec now{};
   clock_gettime(CLOCK_MONOTONIC, &now);
   return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
 }
-}  // namespace detail
-
-namespace detail {
 
 /// 75 as "1:15", 3675 as "1:01:15".
-inline std::string duration(double seconds) {
+inline std::string duration_text(double seconds) {
   const auto whole = static_cast<long long>(std::max(0.0, seconds) + 0.5);
   char buffer[32];
   if (whole < 3600)
@@ -38,6 +34,8 @@ inline std::string duration(double seconds) {
     std::snprintf(buffer, sizeof buffer, "%lld:%02lld:%02lld", whole / 3600, whole / 60 % 60, whole % 60);
   return buffer;
 }
+
+namespace detail {
 
 inline bool locale_is_utf8() {
   for (const char* variable : {"LC_ALL", "LC_CTYPE", "LANG"})
@@ -75,7 +73,7 @@ class Progress {
   /// Starts a part of the work, with a bar of its own.
   void section(std::string label, Index steps) {
     label_ = std::move(label);
-    section_ = {steps, 0, 0, detail::seconds_now()};
+    section_ = {steps, 0, 0, seconds_now()};
   }
 
   /// One step is done, of so many examples. `note` says how it went.
@@ -83,7 +81,7 @@ class Progress {
     ++done_;
     ++section_.done;
     section_.examples += examples;
-    const auto now = detail::seconds_now();
+    const auto now = seconds_now();
     if ((now - drawn_) < (terminal_ ? 0.1 : options_.interval)) return;
     drawn_ = now;
     draw(now, note);
@@ -118,7 +116,7 @@ class Progress {
     char percent[8];
     std::snprintf(percent, sizeof percent, "%3d%%", static_cast<int>(100 * fraction));
     std::string rest = text("  ", std::string_view(percent), "  ", note, note.empty() ? "" : "  ",
-                            detail::grouped(static_cast<Index>(rate)), "/s  ", detail::duration(left), " left");
+                            with_commas(static_cast<Index>(rate)), "/s  ", duration_text(left), " left");
     if (!terminal_) {
       write(label_ + rest + "\n");
       return;
@@ -156,7 +154,7 @@ class Progress {
   bool terminal_, utf8_;
   bool visible_ = false;  // the bar
   Index steps_, done_ = 0;
-  double begin_ = detail::seconds_now(), drawn_ = begin_;
+  double begin_ = seconds_now(), drawn_ = begin_;
   std::string label_;
   Section section_{0, 0, 0, begin_};
 };

@@ -8,28 +8,10 @@
 #include "lamina/core/numbers.hpp"
 #include "lamina/nn/interpolate.hpp"
 #include "lamina/nn/softmax.hpp"
-#include "lamina/optim/optimizer.hpp"
 #include "lamina/train/metrics.hpp"
 
-/// The recipe of Geng et al. 2021, appendix E.1, around HamNet and its like; with PolynomialLR of power 0.9, stepped
-/// after each batch, and SegmentationAugment.
+/// Semantic segmentation: testing at several sizes, and the measures.
 namespace lamina {
-
-/// The recipe's three groups, as the authors' program has them: weights of convolutions, which decay as the optimiser's
-/// options say; weights of norms and coefficients, which do not; and biases of both, which do not and are learned at
-/// twice the rate `lr`.
-template <class Scalar>
-std::vector<ParameterGroup<Scalar>> hamnet_groups(Module<Scalar>& net, double lr) {
-  std::vector<ParameterGroup<Scalar>> groups(3);
-  groups[1].weight_decay = groups[2].weight_decay = 0;
-  groups[2].lr = 2 * lr;
-  for (const NamedParameter<Scalar>& named : parameters(net)) {
-    const bool bias = named.name == "bias" || named.name.ends_with(".bias");
-    groups[bias ? 2 : named.parameter->value.rank() > 1 ? 0 : 1].parameters.push_back(named);
-  }
-  std::erase_if(groups, [](const auto& group) { return group.parameters.empty(); });
-  return groups;
-}
 
 /// What is averaged over the sizes of an image.
 enum class MultiScaleAverage {
@@ -53,7 +35,7 @@ Tensor<Scalar> multi_scale_probabilities(const Module<Scalar>& net, const Tensor
                                          const MultiScaleOptions& options = {}) {
   constexpr const char* who = "multi_scale_probabilities";
   require(!options.scales.empty(), who, ": there are no scales");
-  detail::check_interpolated(who, images.shape());
+  check_interpolated(who, images.shape());
   const InterpolateOptions bilinear{.mode = InterpolateMode::bilinear, .align_corners = true};
   const Size2 size(images.dim(2), images.dim(3));
   const auto mirrored = [](Tensor<Scalar> x) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <concepts>
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -90,16 +91,8 @@ void outer(const kernels::DecompositionShape& s, Index item, const Tensor<Scalar
 }
 
 /// The skeleton of the hams (Geng et al. 2021, section 2.2; `_MatrixDecomposition2DBase` in their code): draw or take
-/// the bases, iterate without recording, compute the coefficients once more, return X̄ = bases coefficientsᵀ. Derived
-/// gives
-///
-///   Algorithm                        see kernels::decompose; Algorithm(options, shape, x, training) with a member
-///                                    `saved`, a tensor for backward
-///   static products(shape, steps)    the multiply-adds for an item
-///   static draw(random, shape)       fresh bases, before they are normalised
-///   static check(name, x)            throws if x may not be decomposed
-///   found(factors, item)             the bases that online_update averages
-///   one_step_backward(saved, item, dy, dx), full_backward(saved, history, item, dy, dx)
+/// the bases, iterate without recording, compute the coefficients once more, return X̄ = bases coefficientsᵀ. What
+/// Derived gives is checked by derived_is_a_ham().
 template <class Derived, class Scalar>
 class Ham : public Layer<Derived, Scalar> {
  public:
@@ -195,6 +188,7 @@ class Ham : public Layer<Derived, Scalar> {
   };
 
   explicit Ham(const HamOptions& options) : options_(options) {
+    derived_is_a_ham();
     require(options_.heads >= 1, Derived::type_name, ": heads must be at least 1, got ", options_.heads);
     require(options_.rank >= 1, Derived::type_name, ": rank must be at least 1, got ", options_.rank);
     require(options_.train_steps >= 0 && options_.eval_steps >= 0, Derived::type_name,
@@ -210,6 +204,24 @@ class Ham : public Layer<Derived, Scalar> {
 
  private:
   const Derived& self() const { return static_cast<const Derived&>(*this); }
+
+  static constexpr void derived_is_a_ham() {
+    using Algorithm = typename Derived::Algorithm;
+    static_assert(kernels::DecompositionAlgorithm<Algorithm, Scalar>);
+    static_assert(requires(const Derived& ham, const HamOptions& o, const Shapes& s, const Tensor<Scalar>& x,
+                           const Scalar* dy, Scalar* dx, Random& random, Index i, const Saved& saved,
+                           const History& history, Algorithm algorithm) {
+      { Derived::type_name } -> std::convertible_to<const char*>;
+      Algorithm(o, s, dy, true);                                              // of the matrices x; training
+      { algorithm.saved } -> std::convertible_to<Tensor<Scalar>>;             // for backward
+      { Derived::products(s, i) } -> std::same_as<Index>;                     // multiply-adds of an item in i steps
+      { Derived::draw(random, x.shape()) } -> std::same_as<Tensor<Scalar>>;   // bases, not normalised yet
+      { Derived::found_bases(s, x) } -> std::convertible_to<Tensor<Scalar>>;  // what online_update averages
+      ham.check(x);                                                           // throws if x may not be decomposed
+      ham.one_step_backward(saved, i, dy, dx);                                // of item i
+      ham.full_backward(saved, history, i, dy, dx);
+    });
+  }
 
   Shapes sizes(const Shape& input) const {
     require<ShapeError>(input.rank() == 4 && input[2] > 0 && input[3] > 0, *this,

@@ -16,13 +16,13 @@
 /// Layers whose result takes entries of their input along axes: y[i, j, ...] = x[f(i), g(j), ...].
 namespace lamina {
 
+/// So many entries along an axis are made at most; a file may ask for any number.
+inline constexpr Index most_entries = Index{1} << 24;
+
 namespace detail {
 
 /// The entries along an axis, in order; -1: none, a number stands there. None at all: the axis is kept as it is.
 using Entries = std::optional<std::vector<Index>>;
-
-/// So many entries along an axis are made at most; a file may ask for any number.
-inline constexpr Index most_entries = Index{1} << 24;
 
 /// Base of those layers. Derived gives `std::vector<Entries> entries(const Shape& input) const`, one for each axis, and
 /// may give `Scalar fill() const`.
@@ -160,8 +160,8 @@ class Pad : public detail::Selecting<Pad<Scalar>, Scalar> {
       const Index most = std::max({before_[axis], behind_[axis], Index{0}});
       require<ShapeError>(mode_ == PadMode::constant || (mode_ == PadMode::edge ? n > 0 : most < n), *this, ": axis ",
                           axis, " is too short, got shape ", input);
-      require<ShapeError>(most <= detail::most_entries && n <= detail::most_entries, *this, ": more than ",
-                          detail::most_entries, " entries in axis ", axis, ", got shape ", input);
+      require<ShapeError>(most <= most_entries && n <= most_entries, *this, ": more than ", most_entries,
+                          " entries in axis ", axis, ", got shape ", input);
       std::vector<Index> along;
       for (Index i = -before_[axis]; i < n + behind_[axis]; ++i) along.push_back(place(i, n));
       result[axis] = std::move(along);
@@ -242,9 +242,8 @@ class Tile : public detail::Selecting<Tile<Scalar>, Scalar> {
     std::vector<detail::Entries> result(repeats_.size());
     for (std::size_t axis = 0; axis < repeats_.size(); ++axis) {
       if (repeats_[axis] == 1) continue;
-      require<ShapeError>(repeats_[axis] <= detail::most_entries / std::max<Index>(1, input[static_cast<int>(axis)]),
-                          *this, ": more than ", detail::most_entries, " entries in axis ", axis, ", got shape ",
-                          input);
+      require<ShapeError>(repeats_[axis] <= most_entries / std::max<Index>(1, input[static_cast<int>(axis)]), *this,
+                          ": more than ", most_entries, " entries in axis ", axis, ", got shape ", input);
       std::vector<Index> along;
       for (Index i = 0, n = input[static_cast<int>(axis)]; i < n * repeats_[axis]; ++i) along.push_back(i % n);
       result[axis] = std::move(along);

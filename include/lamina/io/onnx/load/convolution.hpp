@@ -56,7 +56,7 @@ Window window_of(Importer<Scalar>& op, std::size_t axes, const std::vector<Index
   require(result.automatic == "NOTSET" || result.automatic == "VALID" || result.same(), "auto_pad '", result.automatic,
           "' is not known");
   for (std::size_t i = 0; i < axes; ++i) {
-    constexpr Index most = lamina::detail::largest_window;
+    constexpr Index most = largest_window;
     require(result.before[i] >= 0 && result.behind[i] >= 0 && result.stride[i] >= 1 && result.dilation[i] >= 1 &&
                 result.kernel[i] >= 1,
             "negative pads, and kernels, strides or dilations below 1, are not taken");

@@ -383,7 +383,7 @@ class Loader {
 /// ValueError for options that name no input of the file.
 template <class Scalar = float>
 OnnxModel<Scalar> load_onnx(const std::string& path, const LoadOnnxOptions& options = {}) {
-  return lamina::detail::within_memory(path, [&] { return onnx::detail::Loader<Scalar>(path, options).load(); });
+  return lamina::within_memory(path, [&] { return onnx::detail::Loader<Scalar>(path, options).load(); });
 }
 
 }  // namespace lamina

@@ -15,7 +15,7 @@ namespace detail {
 inline Index windows(const Window& w, std::size_t i, Index n, bool ceil_mode) {
   const Index room = n + w.before[i] + w.behind[i] - w.reach(i);
   require(room >= 0, "the window is larger than the padded image");
-  require(room <= lamina::detail::most_entries, "more than ", lamina::detail::most_entries, " pixels along an axis");
+  require(room <= most_entries, "more than ", most_entries, " pixels along an axis");
   return (ceil_mode ? parts_of(room, w.stride[i]) : room / w.stride[i]) + 1;
 }
 

@@ -87,8 +87,7 @@ void resample(Importer<Scalar>& op, const detail::Resampling& how, const std::ve
   for (int axis = 0; axis < shape.rank(); ++axis) {
     const auto a = static_cast<std::size_t>(axis);
     const Index in = shape[axis], out = size_of(a);
-    require(out >= 1 && out <= lamina::detail::most_entries, "the result of axis ", axis, " would have ", out,
-            " entries");
+    require(out >= 1 && out <= most_entries, "the result of axis ", axis, " would have ", out, " entries");
     const double scale = sizes.empty() ? scales[a] : static_cast<double>(out) / static_cast<double>(in);
     if (scale == 1 && out == in) continue;
     std::vector<std::vector<MixTerm<Scalar>>> rows;

@@ -243,7 +243,7 @@ void range(Importer<Scalar>& op) {
   const double first = op.number_of(0), last = op.number_of(1), step = op.number_of(2);
   require(step != 0, "a step must not be 0");
   const double count = std::max(0.0, std::ceil((last - first) / step));
-  require(count <= static_cast<double>(lamina::detail::most_entries), "a range of ", count, " numbers is not taken");
+  require(count <= static_cast<double>(most_entries), "a range of ", count, " numbers is not taken");
   Tensor<Scalar> numbers({static_cast<Index>(count)});
   for (Index i = 0; i < numbers.numel(); ++i)
     numbers.data()[i] = static_cast<Scalar>(first + static_cast<double>(i) * step);

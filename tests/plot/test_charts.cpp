@@ -5,7 +5,8 @@
 #include <set>
 
 #include "lamina/io/image.hpp"
-#include "lamina/train/plots.hpp"
+#include "lamina/plot/charts.hpp"
+#include "lamina/plot/training.hpp"
 
 using namespace lamina;
 
@@ -101,7 +102,7 @@ TEST_CASE("pictures keep their pixels when enlarged and are averaged when reduce
 
 TEST_CASE("axes have round ticks") {
   const auto labels = [](double low, double high, int ticks, bool whole) {
-    detail::Axis axis(low, high, ticks, whole);
+    PlotAxis axis(low, high, ticks, whole);
     if (!whole) axis.widen_to_ticks();
     std::string text;
     for (double tick : axis.ticks()) text += axis.label(tick) + " ";
@@ -121,8 +122,8 @@ TEST_CASE("curves: each series in its colour, NaN left out") {
   const auto image = plot_lines({{"a", {1, 2, 3, nan, 5}}, {"b", {5, 4, 3, 2, 1}}},
                                 {.title = "Title", .x_label = "x", .y_label = "y"});
   CHECK(image.shape() == Shape{3, 640, 900});
-  for (std::size_t i = 0; i < 2; ++i) CHECK(count(image, detail::plot_colors[i]) > 500);
-  CHECK(count(image, detail::plot_colors[2]) == 0);
+  for (std::size_t i = 0; i < 2; ++i) CHECK(count(image, plot_colors[i]) > 500);
+  CHECK(count(image, plot_colors[2]) == 0);
   CHECK(count(image, white) > 640 * 900 / 2);
 
   CHECK(plot_lines({}).shape() == Shape{3, 640, 900});  // an empty chart
@@ -136,9 +137,9 @@ TEST_CASE("a history's curves") {
   for (int i = 1; i <= 5; ++i) history.epochs.push_back({.epoch = i, .train_loss = 1.0 / i, .train_accuracy = i / 5.0});
   const auto image = plot_history(history);
   CHECK(image.shape() == Shape{3, 640, 1640});
-  CHECK(count(image, detail::plot_colors[0], 0, 0, 820, 640) > 500);
-  CHECK(count(image, detail::plot_colors[0], 820, 0, 1640, 640) > 500);
-  CHECK(count(image, detail::plot_colors[1]) == 0);  // no test data
+  CHECK(count(image, plot_colors[0], 0, 0, 820, 640) > 500);
+  CHECK(count(image, plot_colors[0], 820, 0, 1640, 640) > 500);
+  CHECK(count(image, plot_colors[1]) == 0);  // no test data
   for (EpochRecord& record : history.epochs) record.train_accuracy = std::nan("");
   CHECK(plot_history(history).shape() == Shape{3, 640, 820});
   CHECK(plot_history({}).shape() == Shape{3, 640, 820});

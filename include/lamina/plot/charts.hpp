@@ -9,13 +9,11 @@
 #include <vector>
 
 #include "lamina/core/numbers.hpp"
-#include "lamina/train/canvas.hpp"
-#include "lamina/train/history.hpp"
-#include "lamina/train/metrics.hpp"
+#include "lamina/plot/canvas.hpp"
 
-/// Pictures of a training run, as bytes [3, H, W]; io/image.hpp's write_png makes files of them:
+/// Charts and sheets of images, as bytes [3, H, W]; io/image.hpp's write_png makes files of them:
 ///
-///   write_png("curves.png", plot_history(history));
+///   write_png("curve.png", plot_lines({{"loss", losses}}));
 namespace lamina {
 
 /// A curve through (x[i], y[i]); where x is empty, 1, 2, ... A NaN interrupts it.
@@ -33,8 +31,7 @@ struct PlotOptions {
   Index height = 640;
 };
 
-namespace detail {
-
+/// Of the curves of a chart, in order.
 inline constexpr std::array<Color, 8> plot_colors{{{31, 110, 180},
                                                    {225, 100, 30},
                                                    {40, 140, 75},
@@ -43,14 +40,19 @@ inline constexpr std::array<Color, 8> plot_colors{{{31, 110, 180},
                                                    {120, 85, 70},
                                                    {200, 105, 165},
                                                    {100, 105, 110}}};
+
+namespace detail {
+
 inline constexpr Color plot_ink{40, 44, 52}, plot_faint{110, 116, 125}, plot_grid{226, 229, 233};
 
+}  // namespace detail
+
 /// An axis with ticks at multiples of 1, 2 or 5 times a power of ten.
-struct Axis {
+struct PlotAxis {
   double low, high, step;
 
   /// Covers the values, with ticks about `ticks` in number. `whole`: at integers only.
-  Axis(double first, double last, int ticks, bool whole) : low(first), high(last), step(1) {
+  PlotAxis(double first, double last, int ticks, bool whole) : low(first), high(last), step(1) {
     if (!(high - low > 1e-12 * std::max(std::abs(low), std::abs(high)))) {
       const double margin = whole ? 0.5 : std::max(std::abs(low) * 0.1, 1e-3);
       low -= margin;
@@ -80,7 +82,7 @@ struct Axis {
   }
 };
 
-/// Draws a chart into a part of a canvas.
+/// Draws a chart into a part of a canvas, as plot_lines does into one of its own.
 inline void draw_chart(Canvas& canvas, double left, double top, double width, double height,
                        const std::vector<Series>& series, const PlotOptions& options) {
   double x_low = HUGE_VAL, x_high = -HUGE_VAL, y_low = HUGE_VAL, y_high = -HUGE_VAL;
@@ -98,8 +100,8 @@ inline void draw_chart(Canvas& canvas, double left, double top, double width, do
     }
   }
   if (x_low > x_high) x_low = y_low = 0, x_high = y_high = 1;
-  const Axis x_axis(x_low, x_high, 8, whole);
-  Axis y_axis(y_low, y_high, 6, false);
+  const PlotAxis x_axis(x_low, x_high, 8, whole);
+  PlotAxis y_axis(y_low, y_high, 6, false);
   y_axis.widen_to_ticks();
 
   constexpr double size = 17;
@@ -114,15 +116,16 @@ inline void draw_chart(Canvas& canvas, double left, double top, double width, do
     canvas.text((x0 + x1) / 2, top + 48, options.title, {.size = 22, .align = TextAlign::center, .bold = true});
   for (double tick : y_axis.ticks()) {
     const double y = std::round(to_y(tick));
-    canvas.rectangle(x0, y - 1, x1 - x0, 2, plot_grid);
+    canvas.rectangle(x0, y - 1, x1 - x0, 2, detail::plot_grid);
     canvas.text(x0 - 16, y + size / 2, y_axis.label(tick),
-                {.size = size, .color = plot_faint, .align = TextAlign::right});
+                {.size = size, .color = detail::plot_faint, .align = TextAlign::right});
   }
-  canvas.rectangle(x0, y1 - 1, x1 - x0, 2, plot_faint);
+  canvas.rectangle(x0, y1 - 1, x1 - x0, 2, detail::plot_faint);
   for (double tick : x_axis.ticks()) {
     const double x = std::round(to_x(tick));
-    canvas.rectangle(x - 1, y1, 2, 9, plot_faint);
-    canvas.text(x, y1 + 20 + size, x_axis.label(tick), {.size = size, .color = plot_faint, .align = TextAlign::center});
+    canvas.rectangle(x - 1, y1, 2, 9, detail::plot_faint);
+    canvas.text(x, y1 + 20 + size, x_axis.label(tick),
+                {.size = size, .color = detail::plot_faint, .align = TextAlign::center});
   }
   if (!options.x_label.empty())
     canvas.text((x0 + x1) / 2, y1 + 84, options.x_label, {.size = 19, .align = TextAlign::center});
@@ -167,7 +170,7 @@ inline void draw_chart(Canvas& canvas, double left, double top, double width, do
         }
       if (inside < fewest) fewest = inside, best_x = x, best_y = y;
     }
-  canvas.rectangle(best_x, best_y, legend_width, legend_height, plot_grid);
+  canvas.rectangle(best_x, best_y, legend_width, legend_height, detail::plot_grid);
   canvas.rectangle(best_x + 2, best_y + 2, legend_width - 4, legend_height - 4, {255, 255, 255});
   for (std::size_t s = 0; s < series.size(); ++s) {
     const double y = best_y + 26 + 34 * static_cast<double>(s);
@@ -176,38 +179,11 @@ inline void draw_chart(Canvas& canvas, double left, double top, double width, do
   }
 }
 
-}  // namespace detail
-
 /// Curves over a common x-axis, with grid, ticks, labels and a legend. Throws ShapeError for a series with different
 /// numbers of x and y, ValueError for sides that no Canvas has.
 inline Tensor<std::uint8_t> plot_lines(const std::vector<Series>& series, const PlotOptions& options = {}) {
   Canvas canvas(options.width, options.height);
-  detail::draw_chart(canvas, 0, 0, static_cast<double>(options.width), static_cast<double>(options.height), series,
-                     options);
-  return canvas.image();
-}
-
-/// Loss and accuracy by epoch, side by side; what was not measured is left out.
-inline Tensor<std::uint8_t> plot_history(const History& history) {
-  const auto series = [&](const char* label, double EpochRecord::*field, std::vector<Series>& to) {
-    Series result{label, {}};
-    bool measured = false;
-    for (const EpochRecord& record : history.epochs) {
-      result.y.push_back(record.*field);
-      measured = measured || !is_nan(record.*field);
-    }
-    if (measured) to.push_back(std::move(result));
-  };
-  std::vector<Series> loss, accuracy;
-  series("training", &EpochRecord::train_loss, loss);
-  series("test", &EpochRecord::test_loss, loss);
-  series("training", &EpochRecord::train_accuracy, accuracy);
-  series("test", &EpochRecord::test_accuracy, accuracy);
-  const Index panel = 820, height = 640;
-  Canvas canvas(accuracy.empty() ? panel : 2 * panel, height);
-  detail::draw_chart(canvas, 0, 0, panel, height, loss, {.title = "Loss", .x_label = "epoch"});
-  if (!accuracy.empty())
-    detail::draw_chart(canvas, panel, 0, panel, height, accuracy, {.title = "Accuracy", .x_label = "epoch"});
+  draw_chart(canvas, 0, 0, static_cast<double>(options.width), static_cast<double>(options.height), series, options);
   return canvas.image();
 }
 
@@ -275,7 +251,7 @@ inline Tensor<std::uint8_t> plot_images(const Tensor<std::uint8_t>& images, cons
   return canvas.image();
 }
 
-/// The same for values in [0, 1]; others are clamped, NaN is black.
+/// Images of values in [0, 1]; others are clamped, NaN is black.
 template <class Scalar>
 requires std::is_floating_point_v<Scalar> Tensor<std::uint8_t> plot_images(const Tensor<Scalar>& images,
                                                                            const std::vector<std::string>& captions,
@@ -285,59 +261,6 @@ requires std::is_floating_point_v<Scalar> Tensor<std::uint8_t> plot_images(const
     return static_cast<std::uint8_t>(value > 0 ? std::min(value, Scalar(1)) * Scalar(255) + Scalar(0.5) : Scalar(0));
   });
   return plot_images(bytes, captions, options);
-}
-
-/// A heat map: rows are true classes, columns predicted ones; the shade is the share of the row, and up to 20 classes
-/// the counts are written in. Throws ValueError unless there is a name for each class, or none.
-inline Tensor<std::uint8_t> plot_confusion(const ConfusionMatrix& matrix, std::vector<std::string> names = {},
-                                           const std::string& title = "Confusion matrix") {
-  const Index classes = matrix.classes();
-  require(names.empty() || static_cast<Index>(names.size()) == classes, "plot_confusion: ", names.size(), " names for ",
-          classes, " classes");
-  for (Index i = static_cast<Index>(names.size()); i < classes; ++i) names.push_back(std::to_string(i));
-
-  const bool numbered = classes <= 20;
-  const double cell = numbered ? 78 : std::max(4.0, 1000.0 / static_cast<double>(classes)), size = 16;
-  double name_width = 0;
-  for (const std::string& name : names) name_width = std::max(name_width, Canvas::text_width(name, size));
-  const bool upright = name_width + 10 <= cell;  // else names below the columns are turned
-  const double x0 = 74 + (numbered ? name_width : 0) + 22, y0 = 92, extent = cell * static_cast<double>(classes);
-  const double below = numbered ? (upright ? size : name_width) + 22 : 0;
-  Canvas canvas(static_cast<Index>(x0 + extent + 40), static_cast<Index>(y0 + extent + below + 74));
-
-  canvas.text(x0 + extent / 2, 52, title, {.size = 22, .align = TextAlign::center, .bold = true});
-  canvas.text(x0 + extent / 2, y0 + extent + below + 46, "predicted", {.size = 19, .align = TextAlign::center});
-  canvas.text(44, y0 + extent / 2, "true", {.size = 19, .align = TextAlign::center, .upwards = true});
-  for (Index i = 0; i < classes; ++i) {
-    std::int64_t total = 0;
-    for (Index j = 0; j < classes; ++j) total += matrix.counts()(i, j);
-    const double y = y0 + cell * static_cast<double>(i);
-    for (Index j = 0; j < classes; ++j) {
-      const std::int64_t count = matrix.counts()(i, j);
-      // The square root shows the few mistakes beside the many right ones.
-      const double shade = std::sqrt(total > 0 ? static_cast<double>(count) / static_cast<double>(total) : 0);
-      const auto mix = [&](int from, int to) { return static_cast<std::uint8_t>(from + (to - from) * shade); };
-      const Color color =
-          i == j ? Color{mix(250, 20), mix(250, 85), mix(252, 150)} : Color{mix(250, 205), mix(250, 30), mix(251, 30)};
-      const double x = x0 + cell * static_cast<double>(j), line = numbered ? 2 : 0;
-      canvas.rectangle(x, y, cell - line, cell - line, color);
-      if (numbered && count > 0)
-        canvas.text(x + cell / 2 - 1, y + cell / 2 + 8, std::to_string(count),
-                    {.size = count < 10000 ? size : 12,
-                     .color = shade > 0.55 ? Color{255, 255, 255} : detail::plot_ink,
-                     .align = TextAlign::center});
-    }
-    if (!numbered) continue;
-    const std::string& name = names[static_cast<std::size_t>(i)];
-    canvas.text(x0 - 16, y + cell / 2 + size / 2, name, {.size = size, .align = TextAlign::right});
-    const double middle = x0 + cell * (static_cast<double>(i) + 0.5);
-    if (upright)
-      canvas.text(middle, y0 + extent + 16 + size, name, {.size = size, .align = TextAlign::center});
-    else
-      canvas.text(middle + size / 2, y0 + extent + 16, name,
-                  {.size = size, .align = TextAlign::right, .upwards = true});
-  }
-  return canvas.image();
 }
 
 }  // namespace lamina

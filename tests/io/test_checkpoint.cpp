@@ -4,11 +4,11 @@
 #include <cstdio>
 #include <filesystem>
 
+#include "lamina/io/checkpoint.hpp"
 #include "lamina/optim/adam.hpp"
 #include "lamina/optim/rmsprop.hpp"
 #include "lamina/optim/sgd.hpp"
-#include "lamina/train/checkpoint.hpp"
-#include "problems.hpp"
+#include "train/problems.hpp"
 
 using namespace lamina;
 using namespace problems;

@@ -1,0 +1,57 @@
+#include "clip/images.hpp"
+
+#include <algorithm>
+#include <filesystem>
+#include <memory>
+
+#include "lamina/io/captions.hpp"
+#include "lamina/io/datasets.hpp"
+
+namespace lamina::examples::clip {
+
+Data load(const Settings& s) {
+  if (s.dataset == "figures") {
+    constexpr Index many = 1 << 30;
+    const Index side = s.network.image_size;
+    return {captioned_figures(s.scenes, {.side = side}), captioned_figures(200, {.first = many, .side = side}),
+            captioned_figures(s.held_out ? s.held_out : 200, {.side = side, .held_out = true}), ""};
+  }
+  const std::string dir = s.dataset == "flickr8k" ? data_directory(s.data) + "/flickr8k" : s.dataset;
+  const std::string folder = find_image_folder(dir);
+  const auto all = load_captions(dir, {.captions = s.captions, .images = folder, .skip_unmatched = s.skip_unmatched});
+  const Index judged = s.held_out ? s.held_out : std::max<Index>(1, all.size() / 10);
+  require(2 * judged < all.size(), dir, ": of ", all.size(), " images ", judged, " cannot be held out and ", judged,
+          " be for validation");
+  const auto [others, held_out] = split(all, judged);
+  const auto [train, validation] = split(others, judged, 1);
+  return {train, validation, held_out, folder};
+}
+
+CaptionDataset<float> load_images(const std::string& folder) {
+  namespace fs = std::filesystem;
+  std::vector<std::string> paths;
+  try {
+    for (const auto& entry : fs::recursive_directory_iterator(folder))
+      if (entry.is_regular_file() && has_image_extension(entry.path())) paths.push_back(entry.path().string());
+  } catch (const fs::filesystem_error& error) {
+    throw FileError(text(folder, ": cannot read: ", error.code().message()));
+  }
+  require<FileError>(!paths.empty(), folder, ": no PNG or JPEG image in it");
+  std::sort(paths.begin(), paths.end());
+  std::vector<ImageCaptions> entries;
+  for (const std::string& path : paths) entries.push_back({fs::path(path).lexically_relative(folder).string(), {""}});
+  return {std::make_shared<const ImageFiles<float>>(paths), std::move(entries)};
+}
+
+Transform<float> prepared_images(Index side) {
+  return Compose{Resize(Size2(side, side)), Normalize({0.485, 0.456, 0.406}, {0.229, 0.224, 0.225})};
+}
+DataLoader<float> make_loader(const CaptionDataset<float>& images, const Settings& s, bool shuffle) {
+  return DataLoader<float>(images, {.batch_size = std::min(s.batch_size, images.size()),
+                                    .shuffle = shuffle,
+                                    .seed = s.seed,
+                                    .drop_last = shuffle,
+                                    .transform = prepared_images(s.network.image_size)});
+}
+
+}  // namespace lamina::examples::clip

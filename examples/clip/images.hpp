@@ -1,0 +1,34 @@
+#pragma once
+
+#include <string>
+
+#include "clip/settings.hpp"
+#include "lamina/data/captions.hpp"
+#include "lamina/data/loader.hpp"
+
+namespace lamina::examples::clip {
+
+/// Images to learn from, to choose the best epoch by, and to judge by.
+struct Data {
+  CaptionDataset<float> train, validation, held_out;
+  std::string folder;  // of the image files; empty: drawn
+
+  const CaptionDataset<float>& part(const std::string& name) const {
+    return name == "train" ? train : name == "validation" ? validation : held_out;
+  }
+};
+
+/// Drawn scenes are judged by arrangements that neither training nor validation has; of photographs some are held out,
+/// and as many others are for validation.
+Data load(const Settings& s);
+
+/// All images below a folder, of which nothing is said.
+CaptionDataset<float> load_images(const std::string& folder);
+
+/// What brings images to side x side, normalised as the image encoder takes them.
+Transform<float> prepared_images(Index side);
+
+/// Batches of prepared images, whose targets are the images' numbers.
+DataLoader<float> make_loader(const CaptionDataset<float>& images, const Settings& s, bool shuffle);
+
+}  // namespace lamina::examples::clip

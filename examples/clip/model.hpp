@@ -1,0 +1,41 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "clip/settings.hpp"
+#include "lamina/data/captions.hpp"
+#include "lamina/data/wordpiece.hpp"
+#include "lamina/models/clip.hpp"
+
+namespace lamina::examples::clip {
+
+/// A model with its tokenizer: what model.safetensors holds.
+struct Clip {
+  Architecture network;
+  WordPiece tokenizer;
+  ClipModel<float> net;
+  std::string dataset;  // that it has learned from
+
+  PackedTokens tokens(const std::vector<std::string>& texts) const {
+    const auto [ids, lengths] = tokenizer.encode(texts, network.max_length);
+    return pack(ids, lengths);
+  }
+};
+
+/// The network with its initial weights, for that many tokens.
+ClipModel<float> make_network(const Architecture& n, Index vocabulary, double dropout);
+
+/// Writes model.safetensors.
+void save(const Clip& clip, const std::string& path);
+
+/// Reads the file of --model. Throws FileError if it is not a model of this program.
+Clip read_model(const Settings& s);
+
+/// The embeddings [N, projection] of images, not normalised; `what` is shown beside the progress. Throws NumericalError
+/// for NaN, which is like nothing and unlike nothing.
+Tensor<float> embed(const Clip& clip, const CaptionDataset<float>& images, const Settings& s, const char* what);
+/// Of sentences.
+Tensor<float> embed(const Clip& clip, const std::vector<std::string>& texts);
+
+}  // namespace lamina::examples::clip

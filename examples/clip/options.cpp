@@ -1,0 +1,52 @@
+#include "clip/options.hpp"
+
+#include "lamina/core/error.hpp"
+
+namespace lamina::examples::clip {
+
+CLI::App* add_command(CLI::App& app, Settings& s, const char* name, const char* what, void (*run)(Settings)) {
+  CLI::App* sub = app.add_subcommand(name, what);
+  sub->add_option("--data", s.data, "Folder with flickr8k/ and cifar10/ (default: LAMINA_DATA)");
+  sub->add_option("--batch-size", s.batch_size, "Images in a step")
+      ->check(CLI::Range(2, 1 << 20))
+      ->capture_default_str();
+  sub->add_option("--threads", s.threads, "Threads; results do not depend on them")->check(CLI::Range(1, 4096));
+  sub->callback([&s, run] {
+    set_num_threads(s.threads);
+    run(s);
+  });
+  return sub;
+}
+
+void add_images(CLI::App* sub, Settings& s, const char* otherwise) {
+  sub->add_option("--dataset", s.dataset,
+                  text("figures (drawn), flickr8k (below --data), or a folder with images/ and a file of "
+                       "captions (default: ",
+                       otherwise, ")"));
+  sub->add_option("--captions", s.captions, "The file of captions, if it is not in that folder");
+  sub->add_flag("--skip-unmatched", s.skip_unmatched, "Leave out images without captions, captions without images");
+  sub->add_option("--held-out", s.held_out,
+                  "Images for the final figures (default: 200 figures; a tenth); of a dataset as many others are for "
+                  "validation")
+      ->check(CLI::PositiveNumber);
+}
+
+void add_model(CLI::App* sub, Settings& s) {
+  sub->add_option("--model", s.model, "model.safetensors of a training run")->required();
+}
+
+void add_split(CLI::App* sub, Settings& s) {
+  sub->add_option("--split", s.split, "Which images: held-out, validation or train")
+      ->check(CLI::IsMember({"held-out", "validation", "train"}))
+      ->capture_default_str();
+}
+
+void add_out(CLI::App* sub, Settings& s) {
+  sub->add_option("--out", s.out, "Folder for the results; made if it does not exist")->capture_default_str();
+}
+
+void add_folder(CLI::App* sub, Settings& s) {
+  sub->add_option("--images", s.images, "All images below a folder, which need no captions, in place of a dataset");
+}
+
+}  // namespace lamina::examples::clip

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lamina/core/parallel.hpp"
+#include "lamina/core/shape.hpp"
+
+namespace lamina::examples::clip {
+
+/// What a model is made of; saved with its weights.
+struct Architecture {
+  Index resnet = 18, image_size = 64, layers = 2, features = 128, heads = 4, max_length = 48, positions = 48,
+        projection = 128;
+  double width = 0.25;
+};
+
+struct Settings {
+  Architecture network;
+  std::string dataset, data, captions, out = "out", model, resume, vocabulary, image_weights, text_weights,
+                                       loss = "openai", split = "held-out", images, query, classes = "figures";
+  std::vector<std::string> prompts{"a photo of a {}"};
+  Index epochs = 30, batch_size = 128, scenes = 8000, held_out = 0, vocabulary_size = 4000, patience = 1, count = 9,
+        limit = 1000;
+  std::optional<double> lr_image, lr_text;
+  double lr_heads = 1e-3, weight_decay = 1e-3, factor = 0.8, temperature = 1, dropout = 0.1;
+  bool skip_unmatched = false, freeze_image = false, freeze_text = false;
+  int threads = num_threads();
+  std::uint64_t seed = 0;
+
+  std::string file(const std::string& name) const { return out + "/" + name; }
+};
+
+}  // namespace lamina::examples::clip

@@ -1,0 +1,257 @@
+#include <algorithm>
+#include <cstdio>
+#include <numeric>
+#include <optional>
+
+#include "clip/images.hpp"
+#include "clip/model.hpp"
+#include "clip/options.hpp"
+#include "clip/recalls.hpp"
+#include "common/interruption.hpp"
+#include "common/metrics.hpp"
+#include "common/program.hpp"
+#include "lamina/io/captions.hpp"
+#include "lamina/io/checkpoint.hpp"
+#include "lamina/io/image.hpp"
+#include "lamina/io/safetensors.hpp"
+#include "lamina/nn/init.hpp"
+#include "lamina/nn/summary.hpp"
+#include "lamina/optim/adam.hpp"
+#include "lamina/plot/training.hpp"
+#include "lamina/train/retrieval.hpp"
+
+namespace lamina::examples::clip {
+
+namespace {
+
+/// Puts in the weights of networks that were trained before, without their heads, and freezes what is to stay.
+void prepare_encoders(ClipModel<float>& net, const Settings& s) {
+  if (!s.image_weights.empty()) {
+    StateDict<float> state = load_safetensors(s.image_weights);
+    std::erase_if(state, [](const auto& entry) { return entry.first.starts_with("fc."); });
+    load_state_dict(net.image_encoder.model, state);
+  }
+  if (!s.text_weights.empty())
+    load_state_dict(net.text_encoder.model, distilbert_state(load_safetensors(s.text_weights)));
+  else  // BERT's deviation of 0.02 is for its 768 features; with few it would be slow to start
+    init::weights<Linear<float>>(net.text_encoder, [](Tensor<float>& weight) { init::xavier_uniform(weight); });
+  if (s.freeze_image) freeze(net.image_encoder);
+  if (s.freeze_text) freeze(net.text_encoder);
+}
+
+/// The projection heads, the image encoder, the text encoder and the scale. Only the heads' weights decay.
+std::vector<ParameterGroup<float>> parameter_groups(ClipModel<float>& net, const Settings& s) {
+  std::vector<ParameterGroup<float>> groups(4);
+  groups[0].weight_decay = s.weight_decay;
+  groups[1].lr = s.lr_image.value_or(s.image_weights.empty() ? s.lr_heads : 1e-4);
+  groups[2].lr = s.lr_text.value_or(s.text_weights.empty() ? s.lr_heads : 1e-5);
+  for (const NamedParameter<float>& named : parameters(net))
+    groups[named.name.starts_with("image_encoder.")  ? 1
+           : named.name.starts_with("text_encoder.") ? 2
+           : named.name == "logit_scale"             ? 3
+                                                     : 0]
+        .parameters.push_back(named);
+  return groups;
+}
+
+/// One caption of each image of a batch, another each epoch.
+std::vector<std::string> draw_captions(const CaptionDataset<float>& data, const Labels& images, std::uint64_t seed,
+                                       Index epoch) {
+  std::vector<std::string> texts;
+  for (const std::int32_t i : images.values()) {
+    Random random =
+        Random(seed).split(static_cast<std::uint64_t>(epoch), (std::uint64_t{1} << 40) + static_cast<std::uint64_t>(i));
+    const std::vector<std::string>& captions = data.captions(i);
+    texts.push_back(captions[static_cast<std::size_t>(random.below(static_cast<Index>(captions.size())))]);
+  }
+  return texts;
+}
+
+/// How many captions of a batch, embeddings [2, N, projection], are most like their own image.
+Count count_matches(const Tensor<float>& embeddings) {
+  std::vector<Index> numbers(static_cast<std::size_t>(embeddings.dim(1)));
+  std::iota(numbers.begin(), numbers.end(), Index{0});
+  const Tensor<float> unit = l2_normalize(embeddings);
+  const auto ranks = retrieval_ranks(unit[1], numbers, unit[0], numbers);
+  return {std::count(ranks.begin(), ranks.end(), 0), embeddings.dim(1)};
+}
+
+Loss<float> batch_loss(const Tensor<float>& embeddings, Parameter<float>& logit_scale, const Settings& s) {
+  if (s.loss == "soft") return soft_target_loss(embeddings, {.temperature = s.temperature});
+  return contrastive_loss(embeddings, logit_scale);
+}
+
+void write_metrics(const Settings& s, const Clip& clip, const History& history,
+                   const std::optional<Recalls>& held_out) {
+  examples::write_metrics(s.out,
+                          {{"dataset", s.dataset},
+                           {"loss", s.loss},
+                           {"vocabulary", clip.tokenizer.size()},
+                           {"seed", s.seed},
+                           {"threads", num_threads()}},
+                          {{.name = "clip",
+                            .parameters = count_parameters(clip.net).total,
+                            .history = history,
+                            .results = held_out ? to_json(*held_out) : Json::object()}});
+}
+
+EpochRecord train_epoch(Clip& clip, DataLoader<float>& loader, const CaptionDataset<float>& data,
+                        Optimizer<float>& optimizer, Tape& tape, const Settings& s, Index epoch, Progress& progress) {
+  LossAverage average;
+  const double begin = seconds_now();
+  for (auto& [pixels, numbers] : loader) {
+    const PackedTokens tokens = clip.tokens(draw_captions(data, numbers, s.seed, epoch));
+    const Tensor<float> embeddings = clip.net.forward(std::move(pixels), tokens, tape);
+    average.count += count_matches(embeddings);
+    auto [loss, grad] = batch_loss(embeddings, clip.net.logit_scale, s);
+    if (!is_finite(loss)) throw NumericalError(text("train: the loss is not finite in epoch ", epoch + 1));
+    clip.net.backward(std::move(grad), tape, InputGrad::skip);
+    optimizer.step();
+    clamp_logit_scale(clip.net.logit_scale);
+    average.add(loss, numbers.numel());
+    char note[64];
+    std::snprintf(note, sizeof note, "loss %.4f  matches %.3f", average.loss(), average.count.fraction());
+    progress.advance(numbers.numel(), note);
+  }
+  EpochRecord record{.epoch = epoch + 1, .train_loss = average.loss(), .train_accuracy = average.count.fraction()};
+  record.seconds = seconds_now() - begin;
+  record.examples_per_second = static_cast<double>(average.samples) / record.seconds;
+  return record;
+}
+
+/// The loss over batches in order, with the first caption of each image, and the recall at 1 of all captions.
+void validate(const Clip& clip, const CaptionDataset<float>& data, const Settings& s, EpochRecord& record) {
+  const Tensor<float> images = embed(clip, data, s, "validation"), texts = embed(clip, data.all_captions());
+  Parameter<float> logit_scale = clip.net.logit_scale;
+  logit_scale.requires_grad = false;
+  LossAverage average;
+  Index caption = 0;
+  for (Index first = 0; first < data.size(); first += s.batch_size) {
+    const Index count = std::min(s.batch_size, data.size() - first), features = images.dim(1);
+    Tensor<float> both({2, count, features});
+    float* out = std::copy_n(images.data() + first * features, count * features, both.data());
+    for (Index i = first; i < first + count; ++i) {
+      out = std::copy_n(texts.data() + caption * features, features, out);
+      caption += static_cast<Index>(data.captions(i).size());
+    }
+    average.add(batch_loss(both, logit_scale, s).value, count);
+  }
+  record.test_loss = average.loss();
+  record.test_accuracy = recalls(images, texts, data).to_image[0];
+}
+
+void run_training(Settings s) {
+  examples::Interruption interruption(s.resume);
+  examples::prepare_folder(s.out);
+  if (s.dataset.empty()) s.dataset = "figures";
+  s.network.positions = s.text_weights.empty() ? s.network.max_length : 512;
+  const Data data = load(s);
+  DataLoader<float> loader = make_loader(data.train, s, true);
+  manual_seed(s.seed);
+  WordPiece tokenizer = s.vocabulary.empty() ? train_wordpiece(data.train.all_captions(), {.size = s.vocabulary_size})
+                                             : load_vocabulary(s.vocabulary);
+  const Index vocabulary = tokenizer.size();
+  Clip clip{s.network, std::move(tokenizer), make_network(s.network, vocabulary, s.dropout), s.dataset};
+  prepare_encoders(clip.net, s);
+  AdamW<float> optimizer(parameter_groups(clip.net, s), {.lr = s.lr_heads, .weight_decay = 0});
+  ReduceLROnPlateau schedule(optimizer, {.factor = s.factor, .patience = s.patience});
+  std::printf("CLIP on %s: %s images to learn from, %s to validate, %s held out; %s tokens, %s parameters\n",
+              s.dataset.c_str(), with_commas(data.train.size()).c_str(), with_commas(data.validation.size()).c_str(),
+              with_commas(data.held_out.size()).c_str(), with_commas(vocabulary).c_str(),
+              with_commas(count_parameters(clip.net).total).c_str());
+  std::fflush(stdout);
+
+  FitState<float> state;
+  if (!s.resume.empty()) {
+    state = load_checkpoint(s.resume, clip.net, optimizer, &schedule);
+    std::fprintf(stderr, "continuing %s after epoch %td\n", s.resume.c_str(), state.epoch);
+  }
+  loader.set_epoch(state.epoch);
+  Tape tape(state.random.value_or(Random(s.seed)));
+  Progress progress(std::max<Index>(0, s.epochs - state.epoch) * loader.size());
+  if (state.epoch < s.epochs)
+    progress.line("  epoch  train loss   matches  validation loss  recall at 1  learning rate   seconds");
+  for (; state.epoch < s.epochs;) {
+    progress.section(text("epoch ", state.epoch + 1, "/", s.epochs), loader.size());
+    EpochRecord record = train_epoch(clip, loader, data.train, optimizer, tape, s, state.epoch, progress);
+    validate(clip, data.validation, s, record);
+    record.lr = optimizer.lr();
+    state.random = tape.random();
+    state.history.epochs.push_back(record);
+    ++state.epoch;
+    if (!(record.test_loss >= state.best)) {
+      state.best = record.test_loss;
+      state.history.best_epoch = record.epoch;
+      state.best_weights = state_dict(std::as_const(clip.net));
+      save(clip, s.file("model.safetensors"));
+    }
+    schedule.step(record.test_loss);
+    interruption.save_checkpoint(s.file("checkpoint.safetensors"), [&] {
+      save_checkpoint(s.file("checkpoint.safetensors"), state, clip.net, optimizer, &schedule);
+    });
+    char line[128];
+    std::snprintf(line, sizeof line, "%7s %11.4f %9.3f %16.4f %12.3f %14.2e %9.1f",
+                  text(record.epoch, "/", s.epochs).c_str(), record.train_loss, record.train_accuracy, record.test_loss,
+                  record.test_accuracy, record.lr, record.seconds);
+    progress.line(line);
+    write_metrics(s, clip, state.history, {});
+  }
+  progress.clear();
+  if (!state.best_weights.empty()) load_state_dict(clip.net, state.best_weights);
+  save(clip, s.file("model.safetensors"));
+  const Recalls result = judge(clip, data.held_out, s);
+  write_metrics(s, clip, state.history, result);
+  write_png(s.file("curves.png"), plot_history(state.history));
+  std::printf("\nheld out, with the weights of epoch %td: ", state.history.best_epoch);
+  print(result);
+  std::printf("\n");
+  examples::print_outputs(s.out, {{"metrics.json", "every epoch's numbers, and the recalls"},
+                                  {"curves.png", "loss, and how many captions find their image first"},
+                                  {"model.safetensors", "the best epoch's weights, with the vocabulary"},
+                                  {"checkpoint.safetensors", "to go on with: --resume"}});
+}
+
+}  // namespace
+
+void add_train(CLI::App& app, Settings& s) {
+  CLI::App* train = add_command(app, s, "train", "Learns to match images with their captions", run_training);
+  add_images(train, s, "figures");
+  add_out(train, s);
+  Architecture& n = s.network;
+  const auto option = [train](const char* flag, auto& value, const char* what, const CLI::Validator& check) {
+    train->add_option(flag, value, what)->check(check)->capture_default_str();
+  };
+  const auto positive = CLI::PositiveNumber, not_negative = CLI::NonNegativeNumber;
+  option("--scenes", s.scenes, "Drawn scenes to learn from", positive);
+  option("--resnet", n.resnet, "Depth of the image encoder", CLI::IsMember({18, 34, 50, 101, 152}));
+  option("--width", n.width, "Factor of its channels", positive);
+  option("--image-size", n.image_size, "Side to which images are resized", CLI::Range(32, 1024));
+  option("--layers", n.layers, "Of the text encoder, a DistilBERT", positive);
+  option("--features", n.features, "Of its tokens", positive);
+  option("--heads", n.heads, "Of its attention", positive);
+  option("--max-length", n.max_length, "Tokens of a caption that are read", CLI::Range(2, 512));
+  option("--vocabulary-size", s.vocabulary_size, "Most tokens to learn", positive);
+  option("--projection", n.projection, "Features of the embeddings", positive);
+  option("--loss", s.loss, "openai (symmetric cross entropy, learned scale) or soft (soft targets)",
+         CLI::IsMember({"openai", "soft"}));
+  option("--temperature", s.temperature, "Of the soft targets", positive);
+  option("--dropout", s.dropout, "In the text encoder and the projections", CLI::Range(0.0, 0.99));
+  option("--epochs", s.epochs, "Passes over the images, each with one of its captions", not_negative);
+  option("--lr-heads", s.lr_heads, "Learning rate of the projections", not_negative);
+  option("--weight-decay", s.weight_decay, "Of the projections", not_negative);
+  option("--patience", s.patience, "Epochs without a lower validation loss before the rates fall", not_negative);
+  option("--factor", s.factor, "By which they fall", CLI::Range(0.01, 0.99));
+  option("--seed", s.seed, "Of initial weights, order and captions", not_negative);
+  train->add_option("--lr-image", s.lr_image, "Of the image encoder (default: the heads'; 1e-4 with weights)")
+      ->check(not_negative);
+  train->add_option("--lr-text", s.lr_text, "Of the text encoder (default: the heads'; 1e-5 with weights)")
+      ->check(not_negative);
+  train->add_option("--image-weights", s.image_weights, "Weights of the ResNet, under torchvision's names");
+  train->add_option("--text-weights", s.text_weights, "Weights of the DistilBERT, under Hugging Face's names");
+  train->add_option("--vocabulary", s.vocabulary, "A vocab.txt (default: learned from the captions)");
+  train->add_flag("--freeze-image", s.freeze_image, "Leave the image encoder as it is, and use it as in inference");
+  train->add_flag("--freeze-text", s.freeze_text, "Leave the text encoder as it is, and use it as in inference");
+  train->add_option("--resume", s.resume, "Continue from this checkpoint");
+}
+
+}  // namespace lamina::examples::clip

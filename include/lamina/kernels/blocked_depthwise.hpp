@@ -1,0 +1,235 @@
+#pragma once
+
+#include <array>
+#include <vector>
+
+#include "lamina/kernels/blocked.hpp"
+#include "lamina/kernels/convolution_shape.hpp"
+#include "lamina/kernels/finish.hpp"
+
+/// Depthwise convolution in blocks of channels, finished as it is stored. A row of outputs is made from left to right:
+/// each input pixel is loaded once for a row of taps and added to all outputs that see it, whose sums wait in
+/// registers. Neither padding nor a copy is needed: pixels outside the image are not visited.
+namespace lamina::kernels {
+
+/// What a row of outputs is made of: rows[a] is the input row that tap row a meets, or zeros.
+template <class T>
+struct DepthwiseRow {
+  const T* const* rows;
+  const T* weight;  // of the block: KH x KW vectors
+  Index w, ow, left;
+  T* y;
+  simd::Pack<T> bias;
+};
+
+/// K x K taps at stride S: pixel q S + r (of the padded row) adds tap d S + r to output q - d.
+template <class T, int K, int S>
+void depthwise_row(const DepthwiseRow<T>& row, const Finish<T>& finish, const T* residual) {
+  using Pack = simd::Pack<T>;
+  constexpr Index width = simd::width<T>;
+  constexpr int waiting = (K + S - 1) / S;
+  constexpr bool held = K == 3;  // the registers hold all weights
+  std::array<Pack, held ? K * K : 1> weights;
+  if constexpr (held) simd::unroll<K * K>([&](auto t) { weights[t] = Pack::load(row.weight + t * width); });
+  std::array<const T*, K> rows;
+  simd::unroll<K>([&](auto a) { rows[a] = row.rows[a]; });
+  const Pack bias = row.bias, lowest(finish.lowest), highest(finish.highest);
+  T* const y = row.y;
+  const Index w = row.w, left = row.left;
+  std::array<Pack, waiting> sums;
+  sums.fill(bias);
+  const auto step = [&](Index q, auto checked) __attribute__((always_inline)) {
+    simd::unroll<S>([&](auto r) {
+      const Index j = q * S + r - left;
+      if (decltype(checked)::value && (j < 0 || j >= w)) return;
+      simd::unroll<K>([&](auto a) {
+        const Pack v = Pack::load(rows[a] + j * width);
+        simd::unroll<waiting>([&](auto d) {
+          if constexpr (d * S + r < K) {
+            constexpr int tap = a * K + d * S + r;
+            if constexpr (held)
+              sums[d] = multiply_add(v, weights[tap], sums[d]);
+            else
+              sums[d] = multiply_add(v, Pack::load(row.weight + tap * width), sums[d]);
+          }
+        });
+      });
+    });
+    const Index o = q - (waiting - 1);
+    if (o >= 0) {
+      Pack v = sums[waiting - 1];
+      if (residual) v += Pack::load(residual + o * width);
+      min(max(v, lowest), highest).store(y + o * width);
+    }
+    simd::unroll<waiting - 1>([&](auto d) { sums[waiting - 1 - d] = sums[waiting - 2 - d]; });
+    sums[0] = bias;
+  };
+  const Index end = row.ow + waiting - 1;
+  const Index inner_begin = std::min(end, parts_of(row.left, S));
+  const Index inner_end = std::clamp<Index>((row.w + row.left) / S, inner_begin, end);
+  Index q = 0;
+  for (; q < inner_begin; ++q) step(q, std::true_type{});
+  for (; q < inner_end; ++q) step(q, std::false_type{});
+  for (; q < end; ++q) step(q, std::true_type{});
+}
+
+/// K x K taps at stride 1, for rows of pixels with K / 2 zeros at each end and more behind: four outputs at a time,
+/// whose pixels are loaded once for a row of taps and its weights once for the four.
+template <class T, int K>
+void depthwise_padded_row(const DepthwiseRow<T>& row, const Finish<T>& finish, const T* residual) {
+  using Pack = simd::Pack<T>;
+  constexpr Index width = simd::width<T>;
+  constexpr int together = 4;
+  const Pack lowest(finish.lowest), highest(finish.highest);
+  for (Index o = 0; o < row.ow; o += together) {
+    std::array<Pack, together> sums;
+    sums.fill(row.bias);
+    for (int a = 0; a < K; ++a) {
+      const T* const from = row.rows[a] + o * width;
+      const T* const weight = row.weight + a * K * width;
+      std::array<Pack, together + K - 1> pixels;
+      simd::unroll<together + K - 1>([&](auto j) { pixels[j] = Pack::load(from + j * width); });
+      simd::unroll<K>([&](auto b) {
+        const Pack w = Pack::load(weight + b * width);
+        simd::unroll<together>([&](auto i) { sums[i] = multiply_add(pixels[i + b], w, sums[i]); });
+      });
+    }
+    simd::unroll<together>([&](auto i) {
+      if (o + i >= row.ow) return;
+      Pack v = sums[i];
+      if (residual) v += Pack::load(residual + (o + i) * width);
+      min(max(v, lowest), highest).store(row.y + (o + i) * width);
+    });
+  }
+}
+
+/// Any filter.
+template <class T>
+void depthwise_row_any(const ConvolutionShape& s, const DepthwiseRow<T>& row, const Finish<T>& finish,
+                       const T* residual) {
+  using Pack = simd::Pack<T>;
+  constexpr Index width = simd::width<T>;
+  for (Index o = 0; o < row.ow; ++o) {
+    Pack sum = row.bias;
+    for (Index a = 0; a < s.kh; ++a)
+      for (Index b = 0; b < s.kw; ++b) {
+        const Index j = o * s.sw + b * s.dw - row.left;
+        if (j >= 0 && j < row.w)
+          sum = multiply_add(Pack::load(row.rows[a] + j * width), Pack::load(row.weight + (a * s.kw + b) * width), sum);
+      }
+    if (residual) sum += Pack::load(residual + o * width);
+    finish.clamp(sum).store(row.y + o * width);
+  }
+}
+
+/// Cut into units of a block of channels of a sample, or a band of its rows.
+template <class T>
+class BlockedDepthwise {
+  static constexpr Index width = simd::width<T>;
+
+ public:
+  /// whole: a unit takes all rows, so that it can sum the outputs.
+  BlockedDepthwise(const ConvolutionShape& s, bool whole)
+      : s_(s), blocks_(blocks_of<T>(s.c)), zeros_(static_cast<std::size_t>((s.w + around) * width)) {
+    const Index row = (s.ow() + s.w * s.sh) * width * static_cast<Index>(sizeof(T));
+    const Index bands = whole ? 1 : parts_of(s.oh() * row, Index{128} << 10);
+    band_ = parts_of(s.oh(), bands);
+    bands_ = parts_of(s.oh(), band_);
+    const bool square = s.kh == s.kw && s.sh == s.sw && s.dh == 1 && s.dw == 1;
+    if (!square) return;
+    if (s.sh == 1 && s.kh == 5 && s.left == 2 && s.right == 2) padded_ = true, row_ = &depthwise_padded_row<T, 5>;
+    if (padded_) return;
+    if (s.kh == 3) row_ = s.sh == 1 ? &depthwise_row<T, 3, 1> : s.sh == 2 ? &depthwise_row<T, 3, 2> : nullptr;
+    if (s.kh == 5) row_ = s.sh == 1 ? &depthwise_row<T, 5, 1> : s.sh == 2 ? &depthwise_row<T, 5, 2> : nullptr;
+    if (s.kh == 7) row_ = s.sh == 1 ? &depthwise_row<T, 7, 1> : s.sh == 2 ? &depthwise_row<T, 7, 2> : nullptr;
+  }
+
+  Index filters_size() const { return blocks_ * s_.taps() * width; }
+  /// The weight [C, 1, KH, KW] as vectors of channels.
+  void pack_filters(const T* weight, T* filters) const {
+    for (Index block = 0; block < blocks_; ++block)
+      interleave(weight + block * width * s_.taps(), s_.taps(), std::min(width, s_.c - block * width), 1, s_.taps(),
+                 filters + block * s_.taps() * width, s_.taps());
+  }
+
+  Index units(Index n) const { return n * blocks_ * bands_; }
+  /// Values of memory that a thread needs.
+  Index scratch() const { return padded_ ? (band_ + s_.kh - 1) * (s_.w + around) * width : 0; }
+
+  /// means, if wanted (by sample and channel): of what was stored, over all pixels.
+  void run(Index unit, BlockedImages<const T> x, const T* filters, BlockedImages<T> y, const Finish<T>& finish,
+           T* means, Index means_sample, T* scratch) const {
+    const Index band = unit % bands_, block = unit / bands_ % blocks_, n = unit / bands_ / blocks_;
+    const Index first = band * band_, last = std::min(s_.oh(), first + band_);
+    rows(n, block, first, last, x.data + n * x.sample + block * s_.h * s_.w * width, filters,
+         y.data + n * y.sample + block * s_.oh() * s_.ow() * width, finish, scratch);
+    if (!means) return;
+    using Pack = simd::Pack<T>;
+    const Index pixels = s_.oh() * s_.ow();
+    const T* const made = y.data + n * y.sample + block * pixels * width;
+    std::array<Pack, 4> sums;
+    sums.fill(Pack(T(0)));
+    Index p = 0;
+    for (; p + 4 <= pixels; p += 4) simd::unroll<4>([&](auto i) { sums[i] += Pack::load(made + (p + i) * width); });
+    for (; p < pixels; ++p) sums[0] += Pack::load(made + p * width);
+    ((sums[0] + sums[1] + (sums[2] + sums[3])) * Pack(T(1) / static_cast<T>(pixels)))
+        .store(means + n * means_sample + block * width);
+  }
+
+  /// Taller filters are not for this kernel.
+  static bool takes(const ConvolutionShape& s) { return s.depthwise() && s.kh <= most_rows; }
+
+ private:
+  static constexpr Index most_rows = 64;
+  /// Zeros in a padded row, some of them for outputs behind the last.
+  static constexpr Index around = 8;
+
+  /// Rows first..last-1 of a block's outputs.
+  void rows(Index n, Index block, Index first, Index last, const T* x, const T* filters, T* y, const Finish<T>& finish,
+            T* scratch) const {
+    const T* taps[most_rows];
+    Index pitch = s_.w * width, x_first = 0;
+    if (padded_) {
+      x_first = std::max<Index>(0, first - s_.top);
+      pitch = (s_.w + around) * width;
+      const Index x_last = std::min(s_.h, last - 1 - s_.top + s_.kh);
+      for (Index r = x_first; r < x_last; ++r) {
+        T* const to = scratch + (r - x_first) * pitch;
+        std::fill_n(to, s_.left * width, T(0));
+        std::copy_n(x + r * s_.w * width, s_.w * width, to + s_.left * width);
+        std::fill_n(to + (s_.left + s_.w) * width, (around - s_.left) * width, T(0));
+      }
+      x = scratch;
+    }
+    const Index ow = s_.ow(), place = block * s_.oh() * ow * width;
+    DepthwiseRow<T> row{taps,
+                        filters + block * s_.taps() * width,
+                        s_.w,
+                        ow,
+                        s_.left,
+                        nullptr,
+                        finish.bias ? simd::Pack<T>::load(finish.bias + block * width) : simd::Pack<T>(T(0))};
+    for (Index i = first; i < last; ++i) {
+      for (Index a = 0; a < s_.kh; ++a) {
+        const Index r = i * s_.sh + a * s_.dh - s_.top;
+        taps[a] = r >= 0 && r < s_.h ? x + (r - x_first) * pitch : zeros_.data();
+      }
+      row.y = y + i * ow * width;
+      const T* const residual =
+          finish.residual ? finish.residual + n * finish.residual_sample + place + i * ow * width : nullptr;
+      if (row_)
+        row_(row, finish, residual);
+      else
+        depthwise_row_any(s_, row, finish, residual);
+      if (finish.activation) finish.activation(row.y, ow * width);
+    }
+  }
+
+  ConvolutionShape s_;
+  Index blocks_, bands_ = 1, band_ = 1;
+  bool padded_ = false;
+  std::vector<T> zeros_;  // a row outside the image
+  void (*row_)(const DepthwiseRow<T>&, const Finish<T>&, const T*) = nullptr;
+};
+
+}  // namespace lamina::kernels

@@ -1,0 +1,74 @@
+#pragma once
+
+#include <limits>
+
+#include "lamina/kernels/run.hpp"
+
+/// What kernels for planned inference do to values as they read and as they store them, said at run time: one
+/// compiled kernel serves every combination of bias, residual sum and activation.
+namespace lamina::kernels {
+
+/// An elementwise function of memory, y[i] = f(y[i]): for activations that are more than a clamp.
+template <class T>
+struct InPlace {
+  void (*call)(const void* function, T* y, Index n) = nullptr;
+  const void* function = nullptr;
+
+  explicit operator bool() const { return call != nullptr; }
+  void operator()(T* y, Index n) const { call(function, y, n); }
+};
+
+/// y = f(min(max(v + bias + residual, lowest), highest)). The clamp is ReLU, ReLU6 or nothing, and is done in
+/// registers; f, if there is one, runs over what was stored while it is still in the first-level cache.
+template <class T>
+struct Finish {
+  const T* bias = nullptr;      ///< by output channel, in whole vectors
+  const T* residual = nullptr;  ///< laid out as the output, but for the distance of samples
+  Index residual_sample = 0;
+  T lowest = -std::numeric_limits<T>::infinity(), highest = std::numeric_limits<T>::infinity();
+  InPlace<T> activation = {};
+
+  /// The clamp; a NaN stays.
+  simd::Pack<T> clamp(simd::Pack<T> v) const { return min(max(v, lowest), highest); }
+};
+
+/// What happens to images in blocks of channels as they are read: v scale + shift, by channel, and then perhaps ReLU
+/// (a normalisation that could not be folded); or v gate, by sample and channel (squeeze-and-excitation).
+template <class T>
+struct Intake {
+  const T* scale = nullptr;
+  const T* shift = nullptr;
+  bool relu = false;
+  const T* gate = nullptr;
+  Index gate_sample = 0;
+
+  explicit operator bool() const { return scale || gate; }
+
+  /// y[p] = the change of x[p] for `pixels` pixels of a block of channels of a sample.
+  void operator()(Index sample, Index block, Index pixels, const T* x, T* y) const {
+    using Pack = simd::Pack<T>;
+    constexpr Index width = simd::width<T>;
+    if (gate) {
+      const Pack factor = Pack::load(gate + sample * gate_sample + block * width);
+      for (Index p = 0; p < pixels; ++p) (Pack::load(x + p * width) * factor).store(y + p * width);
+    } else {
+      const Pack factor = Pack::load(scale + block * width), term = Pack::load(shift + block * width);
+      const Pack least(relu ? T(0) : -std::numeric_limits<T>::infinity());
+      for (Index p = 0; p < pixels; ++p)
+        max(multiply_add(Pack::load(x + p * width), factor, term), least).store(y + p * width);
+    }
+  }
+};
+
+/// Images with their channels in blocks of one vector: pixel p of block b of sample n is the vector at
+/// data + n * sample + (b * pixels + p) * width. Lanes beyond the last channel are zero in what is read, anything in
+/// what is written.
+template <class T>
+struct BlockedImages {
+  T* data = nullptr;
+  Index sample = 0;
+
+  operator BlockedImages<const T>() const requires(!std::is_const_v<T>) { return {data, sample}; }
+};
+
+}  // namespace lamina::kernels
