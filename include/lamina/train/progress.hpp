@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "lamina/core/numbers.hpp"
+#include "lamina/core/shape.hpp"
 
 namespace lamina {
 
