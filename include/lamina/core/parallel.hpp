@@ -291,13 +291,15 @@ class Workers {
       f(first, first + std::min(grain, end - first), worker);
     };
     const int threads = static_cast<int>(std::min<Index>(count_, pieces));
-    if (threads > 1 && !detail::worker_state().inside) {
-      const auto call = [](const void* context, Index i, int worker) {
-        (*static_cast<decltype(&piece)>(context))(i, worker);
-      };
-      if (detail::ThreadPool::instance().run(pieces, threads, call, &piece)) return;
-    }
-    for (Index i = 0; i < pieces; ++i) piece(i, 0);
+    using Call = void (*)(const void* context, Index i, int worker);
+    Call call = [](const void* context, Index i, int worker) { (*static_cast<decltype(&piece)>(context))(i, worker); };
+    // One copy of the code for any number of threads: compilers fuse multiplications with additions as they see fit, in
+    // an inlined copy perhaps otherwise.
+    asm("" : "+r"(call));
+    if (threads > 1 && !detail::worker_state().inside &&
+        detail::ThreadPool::instance().run(pieces, threads, call, &piece))
+      return;
+    for (Index i = 0; i < pieces; ++i) call(&piece, i, 0);
   }
 
   int count_;
