@@ -20,7 +20,7 @@ endfunction()
 
 results(one one --threads 1)
 results(two two --threads 2)
-if(NOT one STREQUAL two OR NOT one MATCHES "^0[.0-9]*;257162;[0-9]+;[0-9.]+;3916;[0-9]+$")
+if(NOT one STREQUAL two OR NOT one MATCHES "^[01][.][0-9]+;257162;[0-9]+;[0-9.]+;3916;[0-9]+$")
   message(FATAL_ERROR "one thread: ${one}, two threads: ${two}")
 endif()
 
