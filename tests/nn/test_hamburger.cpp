@@ -5,9 +5,9 @@
 #include <functional>
 #include <vector>
 
-#include "lamina/testing/conformance.hpp"
 #include "lamina/nn/hamburger/hamburger.hpp"
 #include "lamina/nn/summary.hpp"
+#include "lamina/testing/conformance.hpp"
 
 using namespace lamina;
 

@@ -17,7 +17,7 @@ Method method_for(const kernels::ConvolutionShape& s) {
   constexpr Index width = simd::width<T>;
   if (s.depthwise())
     return kernels::BlockedDepthwise<T>::takes(s) && kernels::fills_vectors<T>(s.c) ? Method::depthwise
-                                                                                            : Method::planar;
+                                                                                    : Method::planar;
   if (s.groups > 1 && (s.group_c() % width != 0 || s.group_m() % width != 0)) return Method::planar;
   if (!kernels::fills_vectors<T>(s.group_m())) return Method::planar;
   switch (kernels::forward_method<T>(s)) {

@@ -230,8 +230,8 @@ class Primitive : public Module<Scalar> {
   virtual bool applies(Activation) const { return false; }
   virtual Joins joins() const { return Joins::no; }
 
-  /// y[i] = f(y[i]) for i < n, in place and on this thread, if this layer is an elementwise function: a Plan applies it to
-  /// what it has just stored. False, and nothing done, if it is not one; n may be 0 to ask.
+  /// y[i] = f(y[i]) for i < n, in place and on this thread, if this layer is an elementwise function: a Plan applies it
+  /// to what it has just stored. False, and nothing done, if it is not one; n may be 0 to ask.
   virtual bool apply(Scalar*, Index) const { return false; }
 
   /// Causal models are told by it, and what can be computed pixel by pixel (incremental/).
