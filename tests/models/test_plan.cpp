@@ -31,8 +31,7 @@ double distance(const Tensor<float>& y, const Tensor<float>& z) {
   return std::sqrt(difference / size);
 }
 
-/// Draws the running statistics and shifts of all norms, without which involutions soon make nothing but zeros; the
-/// other weights stay as they begin.
+/// Draws the running statistics and shifts of all norms; the other weights stay as they begin.
 void draw_statistics(Module<float>& net) {
   Random random(11);
   for_each<BatchNorm2d<float>>(net, [&](BatchNorm2d<float>& norm) {

@@ -12,7 +12,6 @@
 #include "lamina/nn/batch_norm.hpp"
 #include "lamina/nn/cat.hpp"
 #include "lamina/nn/conv2d.hpp"
-#include "lamina/nn/dense_block.hpp"
 #include "lamina/nn/dropout.hpp"
 #include "lamina/nn/dropout2d.hpp"
 #include "lamina/nn/flatten.hpp"
@@ -30,68 +29,38 @@ template <class Scalar>
 class Lowering {
  public:
   static Program<Scalar> lower(const Graph<Scalar>& graph) {
-    Lowering lowering;
-    for (Index edge : graph.inputs) lowering.program_.inputs.push_back(lowering.program_.add_value(graph.shape(edge)));
-    lowering.program_.outputs = lowering.inline_graph(graph, lowering.program_.inputs, "");
-    return std::move(lowering.program_);
-  }
-
- private:
-  /// Appends a graph's steps for these inputs; gives its outputs.
-  std::vector<Index> inline_graph(const Graph<Scalar>& graph, const std::vector<Index>& inputs,
-                                  const std::string& prefix) {
+    Program<Scalar> program;
     std::vector<Index> values(graph.shapes.size(), -1);
     const auto at = [&](Index edge) -> Index& { return values[static_cast<std::size_t>(edge)]; };
-    for (std::size_t i = 0; i < inputs.size(); ++i) at(graph.inputs[i]) = inputs[i];
+    const auto make = [&](Index edge) { return at(edge) = program.add_value(graph.shape(edge)); };
+    for (Index edge : graph.inputs) program.inputs.push_back(make(edge));
     for (const auto& node : graph.nodes) {
-      const std::string path = prefix + (prefix.empty() || node.path.empty() ? "" : ".") + node.path;
       std::vector<Index> in;
       for (Index edge : node.inputs) in.push_back(at(edge));
       if (passes_on(node)) {
         at(node.outputs[0]) = in[0];
         continue;
       }
-      if (const auto* block = node.template as<DenseBlock<Scalar>>()) {
-        at(node.outputs[0]) = dense_block(*block, in[0], path);
-        continue;
-      }
       Step<Scalar> step = step_of(node, graph);
       step.inputs = in;
-      for (Index edge : node.outputs) {
-        at(edge) = program_.add_value(graph.shape(edge));
-        step.outputs.push_back(at(edge));
-      }
-      step.layers.push_back((path.empty() ? "" : path + ": ") + node.layer->name());
+      for (Index edge : node.outputs) step.outputs.push_back(make(edge));
+      step.path = node.path;
+      step.layers.push_back((node.path.empty() ? "" : node.path + ": ") + node.layer->name());
       step.multiply_adds = node.multiply_adds;
-      program_.steps.push_back(std::move(step));
+      program.steps.push_back(std::move(step));
     }
-    std::vector<Index> outputs;
-    for (Index edge : graph.outputs) outputs.push_back(at(edge));
-    return outputs;
+    for (Index edge : graph.outputs) program.outputs.push_back(at(edge));
+    return program;
   }
 
+ private:
   /// What inference hands on as it is.
   static bool passes_on(const Node<Scalar>& node) {
     return node.template as<Identity<Scalar>>() || node.template as<Dropout<Scalar>>() ||
            node.template as<Dropout2d<Scalar>>();
   }
 
-  /// y_i = [y_(i-1), f_i(y_(i-1))].
-  Index dense_block(const DenseBlock<Scalar>& block, Index x, const std::string& path) {
-    for (const auto& member : members_of<Scalar>(block)) {
-      const Module<Scalar>& layer = **std::get_if<Module<Scalar>*>(&member.part);
-      const Graph<Scalar> graph = record(layer, program_.value(x).shape);
-      const std::string name = path + (path.empty() ? "" : ".") + member.name;
-      const Index added = inline_graph(graph, {x}, name)[0];
-      const Shape shape = program_.value(x).shape;
-      const Index y = program_.add_value(shape.with(1, shape[1] + program_.value(added).shape[1]));
-      program_.steps.push_back({StepKind::concat, {x, added}, {y}, {name}});
-      x = y;
-    }
-    return x;
-  }
-
-  Step<Scalar> step_of(const Node<Scalar>& node, const Graph<Scalar>& graph) const {
+  static Step<Scalar> step_of(const Node<Scalar>& node, const Graph<Scalar>& graph) {
     const Shape& x = graph.shape(node.inputs[0]);
     const Shape& y = graph.shape(node.outputs[0]);
     Step<Scalar> step{StepKind::layer, {}, {}, {}};
@@ -161,14 +130,12 @@ class Lowering {
   static LayerCopy<Scalar> copy_of(const Primitive<Scalar>& layer) {
     return LayerCopy<Scalar>(static_cast<const Primitive<Scalar>*>(layer.clone().release()));
   }
-
-  Program<Scalar> program_;
 };
 
 }  // namespace detail
 
-/// The steps of a graph, independent of its model: one for each layer, but none for what inference hands on as it is,
-/// and for a dense block those of its layers.
+/// The steps of a graph, independent of its model: one for each layer, but none for what inference hands on as it
+/// is.
 template <class Scalar>
 Program<Scalar> lower(const Graph<Scalar>& graph) {
   return detail::Lowering<Scalar>::lower(graph);

@@ -325,7 +325,7 @@ class Executable {
     try {
       results = step.layer->infer_values(std::move(inputs), lamina::Activation::none);
     } catch (Error& error) {
-      error.locate(path_of(step.layers.front()));
+      error.locate(step.path);
       throw;
     }
     for (std::size_t j = 0; j < results.size() && j < step.outputs.size(); ++j) {

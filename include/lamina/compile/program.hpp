@@ -59,6 +59,7 @@ struct Step {
   std::vector<Index> inputs, outputs;
   std::vector<std::string> layers;  ///< that it stands for: "features.0: Conv2d(...)"
   Index multiply_adds = 0;
+  std::string path = {};  ///< of the first of them
 
   LayerCopy<Scalar> layer = {};  ///< as which a `layer` step runs
 

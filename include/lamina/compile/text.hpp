@@ -4,15 +4,10 @@
 #include <vector>
 
 #include "lamina/compile/place.hpp"
+#include "lamina/nn/dot.hpp"
 #include "lamina/nn/profile.hpp"
 
 namespace lamina::compiler {
-
-/// The path in "path: Name".
-inline std::string path_of(const std::string& layer) {
-  const std::size_t colon = layer.find(": ");
-  return colon == std::string::npos ? "" : layer.substr(0, colon);
-}
 
 /// What a step does, in words: "convolution (direct) + sum + relu".
 template <class T>
@@ -70,18 +65,16 @@ std::string to_dot(const Program<T>& program) {
   const std::vector<Index> makers = program.makers();
   const auto edge = [&](Index id, const std::string& to, const char* style) {
     const Index maker = makers[static_cast<std::size_t>(id)];
-    out += "  " + (maker < 0 ? "input" : "s" + std::to_string(maker)) + " -> " + to + " [label=\"" +
-           program.value(id).shape.to_string() + (program.value(id).blocked ? " blocks" : "") + "\"" + style + "];\n";
+    out += "  " + (maker < 0 ? "input" : "s" + std::to_string(maker)) + " -> " + to +
+           " [label=" + dot_quoted(program.value(id).shape.to_string() + (program.value(id).blocked ? " blocks" : "")) +
+           style + "];\n";
   };
   for (std::size_t i = 0; i < program.steps.size(); ++i) {
     const auto& step = program.steps[i];
     const std::string name = "s" + std::to_string(i);
-    out += "  " + name + " [label=\"" + describe(step);
-    for (const std::string& layer : step.layers) {
-      out += "\\n";
-      for (char c : layer) out += c == '"' ? std::string("\\\"") : std::string(1, c);
-    }
-    out += "\"];\n";
+    std::string label = describe(step);
+    for (const std::string& layer : step.layers) label += "\n" + layer;
+    out += "  " + name + " [label=" + dot_quoted(label) + "];\n";
     for (Index id : step.inputs) edge(id, name, "");
     if (step.residual >= 0) edge(step.residual, name, ", style=dashed");
     if (step.intake_gate >= 0) edge(step.intake_gate, name, ", style=dotted");
