@@ -69,7 +69,6 @@ struct FinishOf {
   Tensor<T> bias;
   kernels::Finish<T> finish;
   LayerCopy<T> activation;
-  bool adds = false;
   Place residual = {-1};
 
   FinishOf(const Program<T>& program, const Step<T>& step, bool with_bias) : activation(step.activation) {
@@ -81,13 +80,12 @@ struct FinishOf {
       finish.activation = {
           [](const void* layer, T* y, Index n) { static_cast<const Primitive<T>*>(layer)->apply(y, n); },
           activation.get()};
-    adds = step.residual >= 0;
-    if (adds) residual = place_of(program, step.residual);
+    if (step.residual >= 0) residual = place_of(program, step.residual);
   }
 
   kernels::Finish<T> of(const Call<T>& call) const {
     kernels::Finish<T> result = finish;
-    if (adds) {
+    if (residual.root >= 0) {
       result.residual = call.at(residual);
       result.residual_sample = residual.sample;
     }
@@ -131,6 +129,33 @@ inline kernels::ConvolutionShape group_of(kernels::ConvolutionShape s) {
   return s;
 }
 
+/// What a call of a convolution works on.
+template <class T>
+struct ConvolutionCall {
+  kernels::BlockedImages<T> x, y;
+  kernels::Finish<T> finish;
+
+  /// One group's part.
+  ConvolutionCall(const Call<T>& call, const Place& from, const Place& to, const FinishOf<T>& finish_of,
+                  const kernels::ConvolutionShape& s, Index group)
+      : x(call.images(from)), y(call.images(to)), finish(finish_of.of(call)) {
+    x.data += group * s.group_x();
+    y.data += group * s.group_y();
+    if (finish.residual) finish.residual += group * s.group_y();
+    finish.bias += group * s.group_m();
+  }
+};
+
+/// All groups' filters, as the kernel of one reads them.
+template <class T, class Kernel>
+Tensor<T> filters_of(const Kernel& kernel, const Step<T>& step) {
+  const kernels::ConvolutionShape& s = step.shape;
+  Tensor<T> filters({s.groups, kernel.filters_size()});
+  for (Index g = 0; g < s.groups; ++g)
+    kernel.pack_filters(step.weight.data() + g * s.group_weight(), filters.data() + g * kernel.filters_size());
+  return filters;
+}
+
 template <class T>
 class DirectAction final : public Action<T> {
  public:
@@ -141,22 +166,14 @@ class DirectAction final : public Action<T> {
         y_(place_of(program, step.outputs[0])),
         finish_(program, step, true),
         intake_(program, step),
-        filters_({s_.groups, kernel_.filters_size()}) {
-    for (Index g = 0; g < s_.groups; ++g)
-      kernel_.pack_filters(step.weight.data() + g * s_.group_weight(), filters_.data() + g * kernel_.filters_size());
-  }
+        filters_(filters_of(kernel_, step)) {}
   Index units(Index n, Index) const override { return s_.groups * kernel_.units(n); }
   Index scratch() const override { return kernel_.scratch(); }
   void run(const Call<T>& call, Index n, Index, Index unit, T*, T* scratch) const override {
     const Index g = unit / kernel_.units(n);
-    auto x = call.images(x_), y = call.images(y_);
-    auto finish = finish_.of(call);
-    x.data += g * s_.group_x();
-    y.data += g * s_.group_y();
-    if (finish.residual) finish.residual += g * s_.group_y();
-    finish.bias += g * s_.group_m();
-    kernel_.run(unit % kernel_.units(n), x, intake_.of(call), filters_.data() + g * kernel_.filters_size(), y, finish,
-                scratch);
+    const ConvolutionCall<T> on(call, x_, y_, finish_, s_, g);
+    kernel_.run(unit % kernel_.units(n), on.x, intake_.of(call), filters_.data() + g * kernel_.filters_size(), on.y,
+                on.finish, scratch);
   }
 
  private:
@@ -180,23 +197,15 @@ class WinogradAction final : public Action<T> {
         x_(place_of(program, step.inputs[0])),
         y_(place_of(program, step.outputs[0])),
         finish_(program, step, true),
-        filters_({s_.groups, kernel_.filters_size()}) {
-    for (Index g = 0; g < s_.groups; ++g)
-      kernel_.pack_filters(step.weight.data() + g * s_.group_weight(), filters_.data() + g * kernel_.filters_size());
-  }
+        filters_(filters_of(kernel_, step)) {}
   Index phases() const override { return kernel_.phases(); }
   Index units(Index n, Index phase) const override { return s_.groups * kernel_.units(n, phase); }
   Index scratch() const override { return kernel_.scratch(); }
   Index shared(Index n) const override { return s_.groups * kernel_.shared(n); }
   void run(const Call<T>& call, Index n, Index phase, Index unit, T* shared, T* scratch) const override {
     const Index units = kernel_.units(n, phase), g = unit / units;
-    auto x = call.images(x_), y = call.images(y_);
-    auto finish = finish_.of(call);
-    x.data += g * s_.group_x();
-    y.data += g * s_.group_y();
-    if (finish.residual) finish.residual += g * s_.group_y();
-    finish.bias += g * s_.group_m();
-    kernel_.run(phase, unit % units, x, filters_.data() + g * kernel_.filters_size(), y, finish,
+    const ConvolutionCall<T> on(call, x_, y_, finish_, s_, g);
+    kernel_.run(phase, unit % units, on.x, filters_.data() + g * kernel_.filters_size(), on.y, on.finish,
                 shared + g * kernel_.shared(n), scratch);
   }
 
@@ -300,8 +309,6 @@ class ElementwiseAction final : public Action<T> {
       as_intake.intake_scale = step.weight;
       as_intake.intake_shift = step.bias;
       intake_ = IntakeOf<T>(program, as_intake);
-      intake_.intake.scale = std::as_const(intake_.scale).data();
-      intake_.intake.shift = std::as_const(intake_.shift).data();
     }
   }
   Index units(Index n, Index) const override { return n * blocks_; }

@@ -157,9 +157,7 @@ class Incremental {
     } else if (const auto* conv = node.template as<Conv2d<Scalar>>()) {
       check(Convolution::takes(*conv));
       // Depthwise, a pixel's sums begin with the bias, as no product's do; there the layer itself runs.
-      const bool depthwise =
-          conv->options().groups == conv->in_channels() && conv->in_channels() == conv->out_channels();
-      if (!depthwise) step.form.template emplace<Convolution>(*conv);
+      if (!conv->sizes(graph_.shape(node.inputs[0])).depthwise()) step.form.template emplace<Convolution>(*conv);
     } else if (node.layer->locality() == Locality::image) {
       const auto* cat = node.template as<Cat<Scalar>>();
       const auto* narrow = node.template as<Narrow<Scalar>>();

@@ -19,6 +19,30 @@ struct Conv2dOptions {
   bool bias = true;
 };
 
+namespace detail {
+/// The sizes of a convolution of x [N, C, H, W] to M channels, for the kernels.
+template <class Options>
+kernels::ConvolutionShape convolution_shape(const Shape& x, Index m, const Size2& kernel, const Options& options) {
+  const Padding& p = options.padding;
+  return kernels::bounded({.n = x[0],
+                           .c = x[1],
+                           .h = x[2],
+                           .w = x[3],
+                           .m = m,
+                           .kh = kernel.h,
+                           .kw = kernel.w,
+                           .sh = options.stride.h,
+                           .sw = options.stride.w,
+                           .dh = options.dilation.h,
+                           .dw = options.dilation.w,
+                           .top = p.top,
+                           .bottom = p.bottom,
+                           .left = p.left,
+                           .right = p.right,
+                           .groups = options.groups});
+}
+}  // namespace detail
+
 /// Two-dimensional convolution (cross-correlation, as PyTorch's):
 ///
 ///   y[n, m, i, j] = bias[m] + sum over c, a, b of weight[m, c, a, b] x[n, c, i SH + a DH - top, j SW + b DW - left]
@@ -97,23 +121,7 @@ class Conv2d : public Layer<Conv2d<Scalar>, Scalar> {
 
   /// The sizes of the convolution of an input of this shape, for the kernels.
   kernels::ConvolutionShape sizes(const Shape& input) const {
-    const Padding& p = options_.padding;
-    return kernels::bounded({.n = input[0],
-                             .c = in_,
-                             .h = input[2],
-                             .w = input[3],
-                             .m = out_,
-                             .kh = kernel_.h,
-                             .kw = kernel_.w,
-                             .sh = options_.stride.h,
-                             .sw = options_.stride.w,
-                             .dh = options_.dilation.h,
-                             .dw = options_.dilation.w,
-                             .top = p.top,
-                             .bottom = p.bottom,
-                             .left = p.left,
-                             .right = p.right,
-                             .groups = options_.groups});
+    return detail::convolution_shape(input, out_, kernel_, options_);
   }
 
  private:

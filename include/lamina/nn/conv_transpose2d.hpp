@@ -3,8 +3,8 @@
 #include <string>
 #include <utility>
 
-#include "lamina/kernels/convolution.hpp"
 #include "lamina/kernels/reduce.hpp"
+#include "lamina/nn/conv2d.hpp"
 #include "lamina/nn/init.hpp"
 #include "lamina/nn/module.hpp"
 #include "lamina/nn/options.hpp"
@@ -100,24 +100,7 @@ class ConvTranspose2d : public Layer<ConvTranspose2d<Scalar>, Scalar> {
  private:
   /// The convolution whose input's gradient this is: from y to x.
   kernels::ConvolutionShape sizes(const Shape& input) const {
-    const Shape y = output_shape(input);
-    const Padding& p = options_.padding;
-    return kernels::bounded({.n = y[0],
-                             .c = out_,
-                             .h = y[2],
-                             .w = y[3],
-                             .m = in_,
-                             .kh = kernel_.h,
-                             .kw = kernel_.w,
-                             .sh = options_.stride.h,
-                             .sw = options_.stride.w,
-                             .dh = options_.dilation.h,
-                             .dw = options_.dilation.w,
-                             .top = p.top,
-                             .bottom = p.bottom,
-                             .left = p.left,
-                             .right = p.right,
-                             .groups = options_.groups});
+    return detail::convolution_shape(output_shape(input), in_, kernel_, options_);
   }
 
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
