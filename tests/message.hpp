@@ -4,7 +4,7 @@
 
 #include "lamina/core/error.hpp"
 
-namespace lamina::testing {
+namespace lamina::inline LAMINA_ABI::testing {
 
 /// The message of the error that f() throws; empty if there is none.
 template <class F>
@@ -17,4 +17,4 @@ std::string message(F f) {
   return "";
 }
 
-}  // namespace lamina::testing
+}  // namespace lamina::inline LAMINA_ABI::testing

@@ -7,7 +7,7 @@
 #include "lamina/nn/block.hpp"
 #include "lamina/nn/sequences.hpp"
 
-namespace lamina::testing {
+namespace lamina::inline LAMINA_ABI::testing {
 
 /// A layer of packed sequences that keeps their shape as a Module of one tensor [tokens, D], for the suites that check
 /// modules.
@@ -35,4 +35,4 @@ auto ragged(L layer, std::initializer_list<Index> lengths) {
   return Ragged<L, lamina::ScalarOf<L>>(std::move(layer), Sequences(std::span<const Index>(lengths)));
 }
 
-}  // namespace lamina::testing
+}  // namespace lamina::inline LAMINA_ABI::testing

@@ -70,8 +70,10 @@ def main():
 #include <array>
 #include <string_view>
 
+#include "lamina/core/isa.hpp"
+
 /// What BERT's tokenizer asks about characters, for Unicode {unicodedata.unidata_version}. Written by tests/data/make_unicode.py.
-namespace lamina::detail::unicode {{
+namespace lamina::inline LAMINA_ABI::detail::unicode {{
 
 // Where a set of characters begins, ends, begins again, ...
 template <std::size_t n>
@@ -110,7 +112,7 @@ struct LongFolding {{
         rows.append(f"{{{c:#x}, {rest:#x}, {to[-1]:#x}}},")
     for i in range(0, len(rows), 4):
         print("    " + " ".join(rows[i : i + 4]))
-    print("}};\n// clang-format on\n\n}  // namespace lamina::detail::unicode")
+    print("}};\n// clang-format on\n\n}  // namespace lamina::inline LAMINA_ABI::detail::unicode")
 
     checksum = 0xCBF29CE484222325
     for c in range(LIMIT):

@@ -6,7 +6,7 @@
 
 #include "lamina/io/safetensors.hpp"
 
-namespace lamina::testing {
+namespace lamina::inline LAMINA_ABI::testing {
 
 const Fixtures& fixtures(const std::string& area) {
   static std::map<std::string, Fixtures> areas;
@@ -56,4 +56,4 @@ std::string disagreement(const std::string& what, const Tensor<double>& got, con
   return text("\n  ", what, position, " is ", std::string_view(values), ", off by ", worst, " of the largest entry");
 }
 
-}  // namespace lamina::testing
+}  // namespace lamina::inline LAMINA_ABI::testing

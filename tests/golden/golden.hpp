@@ -20,7 +20,7 @@
 ///
 /// Every element is compared: |got - expected| <= tolerance * (largest expected entry of that tensor), with tolerance
 /// 1e-10 in double and 1e-5 in float.
-namespace lamina::testing {
+namespace lamina::inline LAMINA_ABI::testing {
 
 /// Converts to true if all values agree, and prints the worst entry of each tensor that does not.
 struct Agreement {
@@ -167,4 +167,4 @@ class Golden {
   std::set<std::string> tested_;
 };
 
-}  // namespace lamina::testing
+}  // namespace lamina::inline LAMINA_ABI::testing

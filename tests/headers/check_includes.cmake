@@ -1,6 +1,6 @@
 # Holds the headers to the order of the rooms: an include points to the same room or an earlier one; only io/ needs more
-# than Eigen; what costs every user compile time stays out; the umbrellas leave nothing out; and what is in a namespace
-# detail is used in its own room only.
+# than Eigen; what costs every user compile time stays out; the umbrellas leave nothing out; what is in a namespace
+# detail is used in its own room only; and everything but core/ is in the instruction set's namespace.
 cmake_policy(VERSION 3.22)
 set(rooms core kernels nn compile incremental optim models data train plot io testing)
 set(knows_core core)
@@ -38,6 +38,11 @@ foreach(room IN LISTS rooms)
         list(APPEND problems "${header} includes <${included}>, which costs every user compile time")
       endif()
     endforeach()
+    file(STRINGS "${INCLUDE_DIR}/${header}" opened REGEX "^namespace lamina")
+    list(FILTER opened EXCLUDE REGEX "inline LAMINA_(ISA|ABI)")
+    if(opened AND NOT room STREQUAL "core")
+      list(APPEND problems "${header}: ${opened} is not in the instruction set's namespace, see core/isa.hpp")
+    endif()
     file(STRINGS "${INCLUDE_DIR}/${header}" folded REGEX "^[^/]*std::is(nan|inf|finite)")
     if(folded)
       list(APPEND problems "${header}: -ffast-math folds it, use core/numbers.hpp:${folded}")
@@ -91,8 +96,8 @@ foreach(place IN LISTS rooms outside ITEMS examples bench)
   string(REGEX REPLACE "detail::[A-Za-z_0-9]+" "" room_text "${room_text}")
   foreach(file IN LISTS users)
     file(READ "${file}" text)
-    string(REGEX MATCHALL "(CLI::|namespace |namespace lamina::)?detail::[A-Za-z_0-9]+" names "${text}")
-    list(FILTER names EXCLUDE REGEX "^(CLI::|namespace )")
+    string(REGEX MATCHALL "(CLI::|namespace |namespace lamina::|LAMINA_ABI::)?detail::[A-Za-z_0-9]+" names "${text}")
+    list(FILTER names EXCLUDE REGEX "^(CLI::|namespace |LAMINA_ABI::)")
     list(REMOVE_DUPLICATES names)
     foreach(name IN LISTS names)
       string(REPLACE "detail::" "" name "${name}")

@@ -5,7 +5,7 @@
 
 #include "lamina/core/tensor.hpp"
 
-namespace lamina::testing {
+namespace lamina::inline LAMINA_ABI::testing {
 
 /// The largest |a - b| / (1 + |b|); infinite when a NaN is on one side only.
 template <class T>
@@ -20,4 +20,4 @@ double difference(const Tensor<T>& a, const Tensor<double>& b) {
   return worst;
 }
 
-}  // namespace lamina::testing
+}  // namespace lamina::inline LAMINA_ABI::testing

@@ -8,7 +8,7 @@
 
 /// The networks of make_models.py by their names there, compiled once, for the tests to use as Modules: for float and
 /// double.
-namespace lamina::testing {
+namespace lamina::inline LAMINA_ABI::testing {
 
 struct NetworkOptions {
   Index classes = 0;  ///< 0: the network's own
@@ -37,4 +37,4 @@ void fill(Module<Scalar>& net);
 template <class Scalar>
 Tensor<Scalar> images(const Shape& shape);
 
-}  // namespace lamina::testing
+}  // namespace lamina::inline LAMINA_ABI::testing

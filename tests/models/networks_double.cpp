@@ -1,9 +1,9 @@
 #include "models/networks_impl.hpp"
 
-namespace lamina::testing {
+namespace lamina::inline LAMINA_ABI::testing {
 
 template std::unique_ptr<Module<double>> network(const std::string&, const NetworkOptions&);
 template void fill(Module<double>&);
 template Tensor<double> images(const Shape&);
 
-}  // namespace lamina::testing
+}  // namespace lamina::inline LAMINA_ABI::testing

@@ -1,6 +1,6 @@
 #include "models/networks_impl.hpp"
 
-namespace lamina::testing {
+namespace lamina::inline LAMINA_ABI::testing {
 
 template std::unique_ptr<Module<float>> network(const std::string&, const NetworkOptions&);
 template void fill(Module<float>&);
@@ -21,4 +21,4 @@ double Uniform::operator()(Index i) const {
   return static_cast<double>(z >> 40) * 0x1p-23 - 1;
 }
 
-}  // namespace lamina::testing
+}  // namespace lamina::inline LAMINA_ABI::testing

@@ -17,7 +17,7 @@
 #include "lamina/models/vgg.hpp"
 #include "models/networks.hpp"
 
-namespace lamina::testing {
+namespace lamina::inline LAMINA_ABI::testing {
 
 namespace {
 
@@ -146,4 +146,4 @@ Tensor<Scalar> images(const Shape& shape) {
   return result;
 }
 
-}  // namespace lamina::testing
+}  // namespace lamina::inline LAMINA_ABI::testing

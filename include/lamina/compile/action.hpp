@@ -15,7 +15,7 @@
 #include "lamina/nn/options.hpp"
 
 /// Steps as they run: with their kernel chosen, their filters packed and their memory known.
-namespace lamina::compiler {
+namespace lamina::inline LAMINA_ABI::compiler {
 
 /// A value of a running call: where its elements are (of a root, see Place), how long its first axis is. A layer's
 /// result, and an input of the program, is a tensor.
@@ -422,4 +422,4 @@ std::unique_ptr<Action<T>> action_of(const Program<T>& program, const Step<T>& s
   }
 }
 
-}  // namespace lamina::compiler
+}  // namespace lamina::inline LAMINA_ABI::compiler

@@ -2,7 +2,7 @@
 
 #include "lamina/compile/program.hpp"
 
-namespace lamina::compiler {
+namespace lamina::inline LAMINA_ABI::compiler {
 
 namespace detail {
 
@@ -90,4 +90,4 @@ void fold(Program<Scalar>& program) {
   }
 }
 
-}  // namespace lamina::compiler
+}  // namespace lamina::inline LAMINA_ABI::compiler

@@ -6,7 +6,7 @@
 #include "lamina/compile/layouts.hpp"
 #include "lamina/compile/program.hpp"
 
-namespace lamina::compiler {
+namespace lamina::inline LAMINA_ABI::compiler {
 
 namespace detail {
 
@@ -174,4 +174,4 @@ void fuse(Program<Scalar>& program) {
   fuse_mean(program);
 }
 
-}  // namespace lamina::compiler
+}  // namespace lamina::inline LAMINA_ABI::compiler

@@ -8,7 +8,7 @@
 #include "lamina/kernels/convolution.hpp"
 #include "lamina/nn/cat.hpp"
 
-namespace lamina::compiler {
+namespace lamina::inline LAMINA_ABI::compiler {
 
 /// Which kernel makes a convolution's result. Blocks are used where they are well filled; Winograd's F(2x2) where one
 /// image has so few tiles that F(4x4)'s larger filters take the time (512 -> 512, 7 x 7: 2.0 ms against 2.7).
@@ -98,4 +98,4 @@ void choose_layouts(Program<Scalar>& program) {
   program.steps = std::move(steps);
 }
 
-}  // namespace lamina::compiler
+}  // namespace lamina::inline LAMINA_ABI::compiler

@@ -20,7 +20,7 @@
 #include "lamina/nn/max_pool2d.hpp"
 #include "lamina/nn/multiply.hpp"
 
-namespace lamina::compiler {
+namespace lamina::inline LAMINA_ABI::compiler {
 
 namespace detail {
 
@@ -141,4 +141,4 @@ Program<Scalar> lower(const Graph<Scalar>& graph) {
   return detail::Lowering<Scalar>::lower(graph);
 }
 
-}  // namespace lamina::compiler
+}  // namespace lamina::inline LAMINA_ABI::compiler

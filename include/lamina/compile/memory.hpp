@@ -6,7 +6,7 @@
 
 #include "lamina/compile/place.hpp"
 
-namespace lamina::compiler {
+namespace lamina::inline LAMINA_ABI::compiler {
 
 /// A piece of memory that is needed from step `first` to step `last`.
 struct Lifetime {
@@ -63,4 +63,4 @@ inline Index plan_memory(std::vector<Lifetime>& pieces) {
   return by_area < by_size ? by_area : placed_by(size);
 }
 
-}  // namespace lamina::compiler
+}  // namespace lamina::inline LAMINA_ABI::compiler

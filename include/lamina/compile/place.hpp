@@ -6,7 +6,7 @@
 #include "lamina/compile/program.hpp"
 #include "lamina/kernels/blocked.hpp"
 
-namespace lamina::compiler {
+namespace lamina::inline LAMINA_ABI::compiler {
 
 /// Where a value's memory is: in that of `root`, whose samples lie `sample` values apart, from `offset` on.
 struct Place {
@@ -104,4 +104,4 @@ void place_in_place(Program<Scalar>& program) {
   }
 }
 
-}  // namespace lamina::compiler
+}  // namespace lamina::inline LAMINA_ABI::compiler

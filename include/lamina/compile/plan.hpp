@@ -18,7 +18,7 @@
 #include "lamina/compile/place.hpp"
 #include "lamina/compile/text.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// How numbers are stored.
 enum class Precision {
@@ -454,4 +454,4 @@ Plan<Scalar> compile(const Module<Scalar>& net, const Shape& shape, const Compil
   return compile(net, Values<Scalar>(Value<Scalar>::of_shape(shape)), options);
 }
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -10,7 +10,7 @@
 
 /// The form in which a network is while it is compiled: steps over values. The passes (fold, fuse, ...) change it; each
 /// leaves a program that computes the same.
-namespace lamina::compiler {
+namespace lamina::inline LAMINA_ABI::compiler {
 
 /// A tensor between two steps. Its first axis may be shorter in a call than here.
 struct ProgramValue {
@@ -154,4 +154,4 @@ void take_layers(Step<Scalar>& into, const Step<Scalar>& from) {
   into.multiply_adds += from.multiply_adds;
 }
 
-}  // namespace lamina::compiler
+}  // namespace lamina::inline LAMINA_ABI::compiler

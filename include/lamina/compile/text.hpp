@@ -7,7 +7,7 @@
 #include "lamina/nn/dot.hpp"
 #include "lamina/nn/profile.hpp"
 
-namespace lamina::compiler {
+namespace lamina::inline LAMINA_ABI::compiler {
 
 /// What a step does, in words: "convolution (direct) + sum + relu".
 template <class T>
@@ -83,4 +83,4 @@ std::string to_dot(const Program<T>& program) {
   return out + "}\n";
 }
 
-}  // namespace lamina::compiler
+}  // namespace lamina::inline LAMINA_ABI::compiler

@@ -7,6 +7,8 @@
 #include <string_view>
 #include <type_traits>
 
+#include "lamina/core/isa.hpp"
+
 /// Lamina's exceptions. Every misuse throws one of these; what() names the layer or file, what it expected and what
 /// it found. Catching `lamina::Error` catches them all.
 namespace lamina {
@@ -65,7 +67,7 @@ class OutOfMemory : public Error {
   using Error::Error;
 };
 
-namespace detail {
+namespace core_detail {
 
 inline void append(std::string& out, std::string_view text) { out += text; }
 inline void append(std::string& out, char c) { out += c; }
@@ -88,14 +90,14 @@ requires requires(const T& t) {
 }
 void append(std::string& out, const T& value) { out += value.to_string(); }
 
-}  // namespace detail
+}  // namespace core_detail
 
 /// The arguments' texts, one after the other: text("expected ", 3, ", got ", shape). A number is printed as by printf's
 /// %g, anything else that is not a text by its to_string(): shapes, sizes, modules.
 template <class... Args>
 std::string text(const Args&... args) {
   std::string out;
-  (detail::append(out, args), ...);
+  (core_detail::append(out, args), ...);
   return out;
 }
 

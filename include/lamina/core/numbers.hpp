@@ -9,7 +9,7 @@
 
 namespace lamina {
 
-namespace detail {
+namespace core_detail {
 /// x without its sign, as it is stored.
 template <class T>
 constexpr auto magnitude_bits(T x) {
@@ -17,21 +17,21 @@ constexpr auto magnitude_bits(T x) {
   using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
   return std::bit_cast<Bits>(x) & (~Bits(0) >> 1);
 }
-}  // namespace detail
+}  // namespace core_detail
 
 /// What std::isnan, std::isinf and std::isfinite compute, by the bits: with -ffast-math (its -ffinite-math-only)
 /// compilers take those for constants.
 template <class T>
 constexpr bool is_nan(T x) {
-  return detail::magnitude_bits(x) > detail::magnitude_bits(std::numeric_limits<T>::infinity());
+  return core_detail::magnitude_bits(x) > core_detail::magnitude_bits(std::numeric_limits<T>::infinity());
 }
 template <class T>
 constexpr bool is_infinite(T x) {
-  return detail::magnitude_bits(x) == detail::magnitude_bits(std::numeric_limits<T>::infinity());
+  return core_detail::magnitude_bits(x) == core_detail::magnitude_bits(std::numeric_limits<T>::infinity());
 }
 template <class T>
 constexpr bool is_finite(T x) {
-  return detail::magnitude_bits(x) < detail::magnitude_bits(std::numeric_limits<T>::infinity());
+  return core_detail::magnitude_bits(x) < core_detail::magnitude_bits(std::numeric_limits<T>::infinity());
 }
 
 /// 1234567 as "1,234,567".

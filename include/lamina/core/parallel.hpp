@@ -20,7 +20,7 @@
 
 namespace lamina {
 
-namespace detail {
+namespace core_detail {
 
 /// The number in an environment variable, or 0 if it is not set.
 inline int threads_from(const char* variable) {
@@ -226,21 +226,21 @@ class ThreadPool {
   std::atomic<int> forks_{0};                 // between the first process and this one
 };
 
-}  // namespace detail
+}  // namespace core_detail
 
 /// How many threads parallel_for may use. Initially LAMINA_NUM_THREADS, else OMP_NUM_THREADS, else the cores that the
 /// program may run on.
-inline int num_threads() { return detail::thread_setting().load(std::memory_order_relaxed); }
+inline int num_threads() { return core_detail::thread_setting().load(std::memory_order_relaxed); }
 
 /// Sets it for the whole program. Results do not depend on it. Throws ValueError unless threads >= 1.
 inline void set_num_threads(int threads) {
   require(threads >= 1, "set_num_threads: expected at least 1, got ", threads);
-  detail::thread_setting().store(threads, std::memory_order_relaxed);
+  core_detail::thread_setting().store(threads, std::memory_order_relaxed);
 }
 
 /// Which of parallel_for's threads this is, from 0, for messages. (It is no index into memory that somebody has made
 /// for num_threads() threads, a number that may have changed since: memory for each thread is Scratch.)
-inline int worker() { return detail::worker_state().index; }
+inline int worker() { return core_detail::worker_state().index; }
 
 /// Asks parallel_for for memory for `size` values of T, uninitialised and aligned to 64 bytes, for each thread.
 template <class T>
@@ -253,7 +253,7 @@ struct Scratch {
 /// of this object; inside another parallel_for it is 1.
 class Workers {
  public:
-  Workers() : count_(detail::worker_state().inside ? 1 : num_threads()) {}
+  Workers() : count_(core_detail::worker_state().inside ? 1 : num_threads()) {}
 
   int count() const { return count_; }
 
@@ -271,10 +271,10 @@ class Workers {
   template <class T, class F>
   void parallel_for(Index begin, Index end, Index grain, Scratch<T> scratch, F&& f) const {
     if (end <= begin) return;
-    constexpr auto unit = static_cast<Index>(detail::storage_alignment);
+    constexpr auto unit = static_cast<Index>(core_detail::storage_alignment);
     const Index stride = parts_of(scratch.size * static_cast<Index>(sizeof(T)), unit) * unit;
     const Index copies = std::min<Index>(parts_of(end - begin, std::max<Index>(grain, 1)), count_);
-    const detail::Storage memory(static_cast<std::size_t>(copies * stride));
+    const core_detail::Storage memory(static_cast<std::size_t>(copies * stride));
     run(begin, end, grain, [&](Index first, Index last, int worker) {
       f(first, last, reinterpret_cast<T*>(memory.data() + worker * stride));
     });
@@ -296,8 +296,8 @@ class Workers {
     // One copy of the code for any number of threads: compilers fuse multiplications with additions as they see fit, in
     // an inlined copy perhaps otherwise.
     asm("" : "+r"(call));
-    if (threads > 1 && !detail::worker_state().inside &&
-        detail::ThreadPool::instance().run(pieces, threads, call, &piece))
+    if (threads > 1 && !core_detail::worker_state().inside &&
+        core_detail::ThreadPool::instance().run(pieces, threads, call, &piece))
       return;
     for (Index i = 0; i < pieces; ++i) call(&piece, i, 0);
   }

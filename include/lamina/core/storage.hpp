@@ -24,7 +24,7 @@ struct StorageStatistics {
   std::size_t peak_bytes = 0;           ///< the largest bytes_in_use since reset_peak_storage()
 };
 
-namespace detail {
+namespace core_detail {
 
 inline constexpr std::size_t storage_alignment = 64;
 
@@ -256,20 +256,20 @@ class Storage {
   bool writes_through_ = false;
 };
 
-}  // namespace detail
+}  // namespace core_detail
 
 /// Counts of the storage cache: calls to the system, bytes in use, cached and at the peak.
-inline StorageStatistics storage_statistics() { return detail::StorageCache::instance().statistics(); }
+inline StorageStatistics storage_statistics() { return core_detail::StorageCache::instance().statistics(); }
 
 /// Gives all cached storage back to the system.
-inline void release_cached_storage() { detail::StorageCache::instance().release(); }
+inline void release_cached_storage() { core_detail::StorageCache::instance().release(); }
 
 /// Starts a new peak measurement at the present use.
-inline void reset_peak_storage() { detail::StorageCache::instance().reset_peak(); }
+inline void reset_peak_storage() { core_detail::StorageCache::instance().reset_peak(); }
 
 /// Bounds the bytes that tensors may hold, kept ones included; an allocation beyond it throws OutOfMemory. No bound by
 /// default: then what is kept for the next tensors and what is in use are together at most twice what was in use at
 /// once since the last release_cached_storage().
-inline void set_storage_limit(std::size_t bytes) { detail::StorageCache::instance().set_limit(bytes); }
+inline void set_storage_limit(std::size_t bytes) { core_detail::StorageCache::instance().set_limit(bytes); }
 
 }  // namespace lamina

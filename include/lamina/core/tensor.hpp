@@ -1,6 +1,7 @@
 #pragma once
 
 #include <Eigen/Core>
+#include <array>
 #include <cmath>
 #include <concepts>
 #include <cstdint>
@@ -40,7 +41,7 @@ class Tensor {
 
   /// Uninitialised elements.
   explicit Tensor(const Shape& shape) : shape_(shape) {
-    if (const Index n = shape.numel()) storage_ = detail::Storage(static_cast<std::size_t>(n) * sizeof(Scalar));
+    if (const Index n = shape.numel()) storage_ = core_detail::Storage(static_cast<std::size_t>(n) * sizeof(Scalar));
     data_ = reinterpret_cast<Scalar*>(storage_.data());
   }
 
@@ -212,22 +213,20 @@ class Tensor {
   /// Elementwise, in place; the shapes must be equal.
   Tensor& operator+=(const Tensor& other) {
     check_same(other, "+=");
-    array() += other.array();
-    return *this;
+    return change([&](Index i) { return other.data_ + i; }, [](auto& y, const auto& x) { y += x; });
   }
   Tensor& operator-=(const Tensor& other) {
     check_same(other, "-=");
-    array() -= other.array();
-    return *this;
+    return change([&](Index i) { return other.data_ + i; }, [](auto& y, const auto& x) { y -= x; });
   }
   Tensor& operator*=(const Tensor& other) {
     check_same(other, "*=");
-    array() *= other.array();
-    return *this;
+    return change([&](Index i) { return other.data_ + i; }, [](auto& y, const auto& x) { y *= x; });
   }
   Tensor& operator*=(Scalar factor) {
-    array() *= factor;
-    return *this;
+    std::array<Scalar, block> factors;
+    factors.fill(factor);
+    return change([&](Index) { return factors.data(); }, [](auto& y, const auto& x) { y *= x; });
   }
   /// In a's storage if nobody else holds it.
   friend Tensor operator+(Tensor a, const Tensor& b) {
@@ -266,6 +265,29 @@ class Tensor {
     return static_cast<Other>(value);
   }
 
+  /// Elements that change() takes at once: a vector of the shortest that any processor has, so that core/ is the same
+  /// code in units of all instruction sets.
+  static constexpr Index block = 16 / static_cast<Index>(sizeof(Scalar));
+
+  /// f(y, x) for every element y of this, x from the memory at from(i): in vectors, what is left one by one.
+  template <class From, class F>
+  Tensor& change(From from, F f) {
+    typedef Scalar Vector __attribute__((vector_size(block * sizeof(Scalar))));
+    const Index n = numel();
+    Scalar* const to = data();
+    const auto at = [&]<class Part>(std::type_identity<Part>, Index i) {
+      Part y, x;
+      std::memcpy(&y, to + i, sizeof y);
+      std::memcpy(&x, from(i), sizeof x);
+      f(y, x);
+      std::memcpy(to + i, &y, sizeof y);
+    };
+    Index i = 0;
+    for (; i + block <= n; i += block) at(std::type_identity<Vector>(), i);
+    for (; i < n; ++i) at(std::type_identity<Scalar>(), i);
+    return *this;
+  }
+
   void detach() {
     if (storage_.writable()) return;
     Tensor copy(shape_);
@@ -299,7 +321,7 @@ class Tensor {
   }
 
   Shape shape_;
-  detail::Storage storage_;
+  core_detail::Storage storage_;
   Scalar* data_ = nullptr;
 };
 

@@ -15,7 +15,7 @@
 #include "lamina/data/dataset.hpp"
 #include "lamina/data/lines.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// An image's name and what is said of it.
 struct ImageCaptions {
@@ -447,4 +447,4 @@ TensorDataset<Scalar> single_figures(Index count, const CaptionedFiguresOptions&
   return TensorDataset<Scalar>(std::move(images), std::move(classes));
 }
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

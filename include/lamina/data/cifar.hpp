@@ -9,7 +9,7 @@
 
 #include "lamina/core/tensor.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// Names of CIFAR-10's classes.
 inline constexpr std::array<std::string_view, 10> cifar10_classes = {
@@ -65,4 +65,4 @@ inline CifarRecords decode_cifar(std::span<const std::uint8_t> bytes, Index clas
   return result;
 }
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -11,7 +11,7 @@
 
 #include "lamina/core/tensor.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// One sample: its input (an image is [C, H, W]) and its target (rank 0 for a class, [H, W] for a class per pixel).
 template <class Scalar = float>
@@ -214,4 +214,4 @@ Subset(D, Index) -> Subset<typename D::scalar_type>;
 template <DatasetLike D>
 Subset(D, std::vector<Index>) -> Subset<typename D::scalar_type>;
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

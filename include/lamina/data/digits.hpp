@@ -11,7 +11,7 @@
 #include "lamina/core/random.hpp"
 #include "lamina/data/dataset.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// Names of the ten classes of digits() and of MNIST.
 inline constexpr std::array<std::string_view, 10> digit_classes = {"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"};
@@ -227,4 +227,4 @@ TensorDataset<Scalar> digits(Index count, const DigitsOptions& options = {}) {
   return TensorDataset<Scalar>(std::move(images), std::move(labels));
 }
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -9,7 +9,7 @@
 
 #include "lamina/core/tensor.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// Names of Fashion-MNIST's ten classes (Xiao, Rasul, Vollgraf 2017).
 inline constexpr std::array<std::string_view, 10> fashion_mnist_classes = {
@@ -51,4 +51,4 @@ inline Tensor<std::uint8_t> decode_idx(std::span<const std::uint8_t> bytes, cons
   return Tensor<std::uint8_t>(shape, bytes.subspan(header));
 }
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <string_view>
 
-namespace lamina {
+#include "lamina/core/isa.hpp"
+
+namespace lamina::inline LAMINA_ABI {
 
 /// A text without the UTF-8 byte order mark that some editors write before it.
 inline std::string_view without_byte_order_mark(std::string_view text) {
@@ -20,4 +22,4 @@ inline std::string_view take_line(std::string_view& text) {
   return line;
 }
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

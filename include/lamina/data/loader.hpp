@@ -17,7 +17,7 @@
 #include "lamina/data/dataset.hpp"
 #include "lamina/data/transforms.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// How DataLoader makes batches.
 template <class Scalar = float>
@@ -233,4 +233,4 @@ DataLoader(D) -> DataLoader<typename D::scalar_type>;
 template <DatasetLike D>
 DataLoader(D, LoaderOptions<typename D::scalar_type>) -> DataLoader<typename D::scalar_type>;
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -10,7 +10,7 @@
 #include "lamina/core/size2.hpp"
 #include "lamina/data/dataset.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// The classes of scenes().
 inline constexpr std::array<std::string_view, 4> scene_classes = {"ground", "signal", "stop", "go"};
@@ -107,4 +107,4 @@ TensorDataset<Scalar> scenes(Index count, const ScenesOptions& options = {}) {
   return TensorDataset<Scalar>(std::move(images), std::move(labels));
 }
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -6,7 +6,7 @@
 #include "lamina/data/dataset.hpp"
 #include "lamina/data/transforms.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 struct SegmentationAugmentOptions {
   std::vector<double> scales = {0.5, 0.75, 1, 1.25, 1.5, 1.75, 2};  ///< one of these, equally likely
@@ -71,4 +71,4 @@ class SegmentationAugment {
   SegmentationAugmentOptions options_;
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -11,7 +11,7 @@
 #include "lamina/core/random.hpp"
 #include "lamina/core/size2.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// Changes one sample, drawing what it needs from the generator: images are [C, H, W]. A lambda, one of the transforms
 /// below, or a Compose of them.
@@ -323,4 +323,4 @@ class Compose {
   std::tuple<Transforms...> transforms_;
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

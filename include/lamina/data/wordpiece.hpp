@@ -16,7 +16,7 @@
 #include "lamina/data/detail/unicode.hpp"
 #include "lamina/data/lines.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 struct WordPieceOptions {
   bool lower_case = true;    ///< lower-case and without accents, as BERT's uncased models
@@ -441,4 +441,4 @@ WordPiece train_wordpiece(const Texts& texts, const WordPieceTraining& options =
   return WordPiece(detail::PieceMerger<Texts>(texts, options).run(), options.tokenizer);
 }
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

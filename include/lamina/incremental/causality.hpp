@@ -14,7 +14,7 @@
 #include "lamina/nn/masked_conv2d.hpp"
 #include "lamina/nn/narrow.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// How far a value at a pixel looks, in raster order; each includes those before it.
 enum class Reach {
@@ -248,4 +248,4 @@ class Causality {
   std::vector<std::vector<Dependence>> edges_;
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -9,7 +9,7 @@
 #include "lamina/nn/conv2d.hpp"
 #include "lamina/nn/masked_conv2d.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// A place in an image.
 struct Pixel {
@@ -159,4 +159,4 @@ class MaskedRing {
 };
 
 }  // namespace detail
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

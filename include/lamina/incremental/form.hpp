@@ -8,7 +8,7 @@
 #include "lamina/incremental/causality.hpp"
 #include "lamina/incremental/convolution.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// The pixels of x [N, C, H, W] from `at` on in a row, as [N count, C, 1, 1] for a number of samples; x is repeated
 /// along the axes where it has extent 1.
@@ -250,4 +250,4 @@ class Incremental {
   Index place_ = -1, known_;  // the last pixel, and how many of its colours have been given
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

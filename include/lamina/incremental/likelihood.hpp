@@ -9,7 +9,7 @@
 
 /// The likelihood of images by models such as pixelcnn() that give, for images [N, C, H, W] with values
 /// k / (levels - 1), logits [N, C levels, H, W] of every value given those before it.
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// The levels 0 .. levels - 1 of images [N, C, H, W] with values in [0, 1]: the targets [N, C, H, W] of a model. Throws
 /// ValueError for fewer than 2 levels or a value that is none of k / (levels - 1), naming it.
@@ -60,4 +60,4 @@ inline double bits_per_dimension(double nats, Index values) {
   return nats / (static_cast<double>(values) * std::numbers::ln2);
 }
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -15,7 +15,7 @@
 
 /// Images drawn pixel by pixel from models such as pixelcnn() that give, for images [N, C, H, W] with values
 /// k / (levels - 1), logits [N, C levels, H, W] of every value given those before it.
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 struct SampleOptions {
   Index levels = 256;
@@ -138,4 +138,4 @@ Tensor<Scalar> sample(const Module<Scalar>& model, const Shape& images, const Sa
   return complete(model, Tensor<Scalar>::zeros(images), all, condition);
 }
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -15,7 +15,7 @@
 #include "lamina/io/file.hpp"
 #include "lamina/io/image.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// Reads a vocab.txt, one token a line; see decode_vocabulary. Throws FileError when it cannot be read.
 inline WordPiece load_vocabulary(const std::string& path, const WordPieceOptions& options = {}) {
@@ -120,4 +120,4 @@ CaptionDataset<Scalar> load_captions(const std::string& dir, const LoadCaptionsO
   }
 }
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -12,7 +12,7 @@
 
 /// A whole training run in one safetensors file: the model ("model.KEY"), the optimiser ("optimizer.KEY"), the schedule
 /// ("schedule.KEY"), the state of fit ("fit.KEY") and the best weights so far ("best.KEY"). Opt-in: needs lamina::io.
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 namespace detail {
 
@@ -177,4 +177,4 @@ FitState<Scalar> load_checkpoint(const std::string& path, Module<Scalar>& net, O
   }
 }
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

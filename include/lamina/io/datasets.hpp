@@ -16,7 +16,7 @@
 
 /// The standard datasets, from the files in which they are published. `dir` is the folder that holds them all: the
 /// files lie in dir/mnist, dir/fashion-mnist, dir/cifar10/cifar-10-batches-bin and dir/cifar100/cifar-100-binary.
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// The given folder, or else LAMINA_DATA's. Throws FileError when there is neither.
 inline std::string data_directory(std::string given = "") {
@@ -179,4 +179,4 @@ class ImageFolder : public Dataset<Scalar> {
   std::vector<File> files_;
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

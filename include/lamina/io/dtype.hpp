@@ -15,7 +15,7 @@
 
 #include "lamina/core/tensor.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// A tensor of one of the types that files hold and Lamina uses.
 using AnyTensor =
@@ -209,4 +209,4 @@ std::span<const std::uint8_t> bytes_of(const Tensor<T>& tensor) {
 
 static_assert(std::endian::native == std::endian::little, "lamina/io reads and writes little-endian files in place");
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -24,7 +24,7 @@
 #include "lamina/core/error.hpp"
 #include "lamina/data/lines.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// The contents of a file.
 using Bytes = std::vector<std::uint8_t>;
@@ -406,4 +406,4 @@ class MappedFile {
 };
 
 }  // namespace detail
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

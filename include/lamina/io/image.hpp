@@ -13,7 +13,7 @@
 #include "lamina/io/detail/stb.hpp"
 #include "lamina/io/file.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 struct ImageOptions {
   int channels = 0;                   ///< convert to 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGBA); 0: as in the file
@@ -124,4 +124,4 @@ void write_png(const std::string& path, const Tensor<Scalar>& image) {
   write_png(path, bytes);
 }
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -20,7 +20,7 @@
 #include "lamina/io/file.hpp"
 
 /// NumPy's .npy (one array; format versions 1 to 3) and .npz (a zip archive of them).
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 namespace detail {
 
@@ -476,4 +476,4 @@ inline void write_npz(const std::string& path, const NamedTensors& tensors, NpzO
   file.commit();
 }
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -19,7 +19,7 @@
 
 /// The safetensors format (github.com/huggingface/safetensors): eight bytes with the length of a header, a JSON header
 /// with each tensor's type, shape and place, and the tensors' bytes.
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// Text stored beside the tensors, under the header's "__metadata__".
 using Metadata = std::map<std::string, std::string>;
@@ -359,4 +359,4 @@ StateDict<Scalar> load_safetensors(const std::string& path, const LoadSafetensor
   return state;
 }
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

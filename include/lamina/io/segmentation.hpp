@@ -11,7 +11,7 @@
 #include "lamina/io/datasets.hpp"
 #include "lamina/io/image.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// The classes of CamVid as SegNet has them; label 11 is void.
 inline constexpr std::array<std::string_view, 11> camvid_classes = {
@@ -69,4 +69,4 @@ TensorDataset<Scalar> load_camvid(const std::string& dir, const std::string& spl
   return TensorDataset<Scalar>(std::move(images), std::move(labels));
 }
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -13,7 +13,7 @@
 ///   y = dropout(softmax(q kᵀ / sqrt(size))) v
 ///
 /// The probabilities exist for one block of queries at a time; backward computes them again.
-namespace lamina::kernels {
+namespace lamina::kernels::inline LAMINA_ISA {
 
 /// q, k and v are [tokens, heads * size]; sequence i has the rows offsets[i]..offsets[i + 1]-1.
 template <class T>
@@ -118,4 +118,4 @@ void attention_backward(const AttentionInput<T>& in, const T* dy, T* dq, T* dk, 
   });
 }
 
-}  // namespace lamina::kernels
+}  // namespace lamina::kernels::inline LAMINA_ISA

@@ -12,7 +12,7 @@
 /// that no image is too narrow for the vectors. A product of a pixel's channels with a filter then multiplies a
 /// broadcast input channel with vectors of output channels. What Winograd's algorithm (winograd.hpp) and the direct
 /// convolution (direct.hpp) share.
-namespace lamina::kernels {
+namespace lamina::kernels::inline LAMINA_ISA {
 
 /// Blocks of channels that n channels make.
 template <class T>
@@ -263,4 +263,4 @@ void in_groups(Index groups, Index inputs, Index outputs, Index prepared_size, I
   }
 }
 
-}  // namespace lamina::kernels
+}  // namespace lamina::kernels::inline LAMINA_ISA

@@ -7,7 +7,7 @@
 
 /// Direct convolution from blocks of channels to blocks of channels, finished as it is stored: 1x1, strided, dilated,
 /// the first layer of a network (whose images are planar), and wherever Winograd's algorithm does not pay.
-namespace lamina::kernels {
+namespace lamina::kernels::inline LAMINA_ISA {
 
 /// A convolution cut into units that any thread may do in any order; nothing here depends on their number. A unit is a
 /// band of a sample's rows (of its pixels, for 1x1) and some pairs of blocks of output channels.
@@ -227,4 +227,4 @@ class BlockedConvolution {
   std::vector<Index> offsets_, rows_;  // of the taps, and of a band's pixels
 };
 
-}  // namespace lamina::kernels
+}  // namespace lamina::kernels::inline LAMINA_ISA

@@ -10,7 +10,7 @@
 /// Depthwise convolution in blocks of channels, finished as it is stored. A row of outputs is made from left to right:
 /// each input pixel is loaded once for a row of taps and added to all outputs that see it, whose sums wait in
 /// registers. Neither padding nor a copy is needed: pixels outside the image are not visited.
-namespace lamina::kernels {
+namespace lamina::kernels::inline LAMINA_ISA {
 
 /// What a row of outputs is made of: rows[a] is the input row that tap row a meets, or zeros.
 template <class T>
@@ -232,4 +232,4 @@ class BlockedDepthwise {
   void (*row_)(const DepthwiseRow<T>&, const Finish<T>&, const T*) = nullptr;
 };
 
-}  // namespace lamina::kernels
+}  // namespace lamina::kernels::inline LAMINA_ISA

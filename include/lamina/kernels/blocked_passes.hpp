@@ -9,7 +9,7 @@
 
 /// Passes over one block of channels of one sample: pooling, elementwise arithmetic, and the way from planes to blocks
 /// and back. x and y are the block's pixels.
-namespace lamina::kernels {
+namespace lamina::kernels::inline LAMINA_ISA {
 
 /// The largest value in each window; a NaN counts as the largest.
 template <class T>
@@ -76,4 +76,4 @@ void finish_pass(Index n, const T* x, const T* residual, const Finish<T>& finish
   if (finish.activation) finish.activation(y, n);
 }
 
-}  // namespace lamina::kernels
+}  // namespace lamina::kernels::inline LAMINA_ISA

@@ -8,7 +8,7 @@
 #include "lamina/kernels/winograd.hpp"
 
 /// Winograd's convolution (winograd.hpp) from blocks of channels to blocks of channels, finished as it is stored.
-namespace lamina::kernels {
+namespace lamina::kernels::inline LAMINA_ISA {
 
 /// A' m A of one tile of a block of channels with everything that a Finish does in registers; rows and columns of the
 /// M x M outputs lie within the image.
@@ -179,4 +179,4 @@ class BlockedWinograd {
   void (*output_)(const T*, Index, T*, Index, Index, Index, const T*, const T*, const Finish<T>&);
 };
 
-}  // namespace lamina::kernels
+}  // namespace lamina::kernels::inline LAMINA_ISA

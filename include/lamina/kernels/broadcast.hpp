@@ -4,7 +4,7 @@
 
 #include "lamina/kernels/elementwise.hpp"
 
-namespace lamina::kernels {
+namespace lamina::kernels::inline LAMINA_ISA {
 
 /// Whether two shapes agree in rank, and in every axis where neither has extent 1.
 inline bool broadcasts(const Shape& a, const Shape& b) {
@@ -225,4 +225,4 @@ Tensor<Scalar> sum_to(const Shape& shape, const Tensor<Scalar>& x) {
   return result;
 }
 
-}  // namespace lamina::kernels
+}  // namespace lamina::kernels::inline LAMINA_ISA

@@ -8,7 +8,7 @@
 #include "lamina/kernels/winograd.hpp"
 
 /// Convolution, its gradients, and which of the kernels does them.
-namespace lamina::kernels {
+namespace lamina::kernels::inline LAMINA_ISA {
 
 enum class ConvolutionMethod {
   sweep,       ///< sweep.hpp: pixels in vectors; for few channels
@@ -199,4 +199,4 @@ void convolution_backward_weight(const ConvolutionShape& s, const T* x, const T*
   convolution_backward_weight(s, x, dy, dweight, dbias, backward_weight_method<T>(s));
 }
 
-}  // namespace lamina::kernels
+}  // namespace lamina::kernels::inline LAMINA_ISA

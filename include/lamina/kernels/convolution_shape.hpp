@@ -7,7 +7,7 @@
 
 #include "lamina/core/shape.hpp"
 
-namespace lamina::kernels {
+namespace lamina::kernels::inline LAMINA_ISA {
 
 /// The sizes of a convolution; x is [N, C, H, W], the weight [M, C / groups, KH, KW], y [N, M, OH, OW] with
 /// OH = floor((H + top + bottom - DH (KH - 1) - 1) / SH) + 1.
@@ -100,4 +100,4 @@ struct StridePhases {
 /// How many tasks of `work` memory accesses or multiply-adds go into one piece of a parallel_for.
 inline Index grain_of(Index work) { return std::max<Index>(1, (Index{1} << 14) / std::max<Index>(1, work)); }
 
-}  // namespace lamina::kernels
+}  // namespace lamina::kernels::inline LAMINA_ISA

@@ -20,7 +20,7 @@
 /// what these add to the short factor's next update are done while the block is in the cache. The products of a factor
 /// with itself come as R x R matrices; nothing of the size n x n exists. Sums over blocks are cut into pieces that
 /// depend on the shape alone, and added in order.
-namespace lamina::kernels {
+namespace lamina::kernels::inline LAMINA_ISA {
 
 /// The matrices of a decomposition: `items` of them in memory as [items][rows][columns], where X's columns (the n
 /// vectors of length d) are memory's columns, or its rows if `transposed`. A factor's rows are padded with zeros to
@@ -360,4 +360,4 @@ inline void invert_positive_definite(Index n, double* a, double* inverse) {
   }
 }
 
-}  // namespace lamina::kernels
+}  // namespace lamina::kernels::inline LAMINA_ISA

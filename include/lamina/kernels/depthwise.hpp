@@ -21,7 +21,7 @@
 /// weight's gradient keeps the taps' sums in registers while dy's rows pass by.
 ///
 /// Filters of 3x3, 5x5 and 7x7 at stride 1 and 2 are compiled with their taps unrolled; others take loops over taps.
-namespace lamina::kernels {
+namespace lamina::kernels::inline LAMINA_ISA {
 
 namespace detail {
 
@@ -543,4 +543,4 @@ void depthwise_backward_weight(const ConvolutionShape& s, const T* x, const T* d
     }
 }
 
-}  // namespace lamina::kernels
+}  // namespace lamina::kernels::inline LAMINA_ISA

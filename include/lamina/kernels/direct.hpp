@@ -8,7 +8,7 @@
 /// Direct convolution in blocks of channels: every output pixel's channels are summed in registers over the taps and
 /// the input channels, without multiplying more than the definition does. For strides, large filters and wherever
 /// Winograd's algorithm does not pay.
-namespace lamina::kernels {
+namespace lamina::kernels::inline LAMINA_ISA {
 
 /// A sum over taps in one of two directions, y from x or dx from dy. Lines i are numbered so that line i reads rows
 /// from i * in_step on of the padded input. A stride's transpose falls apart into lattices of outputs, in_step 1 and
@@ -313,4 +313,4 @@ class DirectConvolution {
   std::vector<Lattice> lattices_;
 };
 
-}  // namespace lamina::kernels
+}  // namespace lamina::kernels::inline LAMINA_ISA

@@ -6,7 +6,7 @@
 #include "lamina/core/tensor.hpp"
 #include "lamina/kernels/simd.hpp"
 
-namespace lamina::kernels {
+namespace lamina::kernels::inline LAMINA_ISA {
 
 /// Elements in one piece of a parallel streaming pass.
 inline constexpr Index stream_grain = 1 << 15;
@@ -32,6 +32,18 @@ Tensor<Scalar> transform(Tensor<Scalar> x, F f, const Tensor<Other>&... others) 
   return y;
 }
 
+/// a + aᵀ of a square.
+template <class Scalar>
+Tensor<Scalar> plus_transpose(const Tensor<Scalar>& a) {
+  const Index n = a.dim(0);
+  Tensor<Scalar> result(a.shape());
+  const Scalar* const from = a.data();
+  Scalar* const to = result.data();
+  for (Index i = 0; i < n; ++i)
+    for (Index j = 0; j < n; ++j) to[i * n + j] = from[i * n + j] + from[j * n + i];
+  return result;
+}
+
 /// Copies a matrix whose rows lie x_stride and y_stride elements apart.
 template <class Scalar>
 void copy_rows(Index rows, Index columns, const Scalar* x, Index x_stride, Scalar* y, Index y_stride) {
@@ -42,4 +54,4 @@ void copy_rows(Index rows, Index columns, const Scalar* x, Index x_stride, Scala
   });
 }
 
-}  // namespace lamina::kernels
+}  // namespace lamina::kernels::inline LAMINA_ISA

@@ -6,7 +6,7 @@
 /// What happens to results before they are stored. An epilogue is called as e(row, column, values, partial...) with a
 /// vector of results of one row, beginning at a column, and returns what to store; `partial`, if given, is how many of
 /// the lanes count, to be handed on to Pack::load. Any lambda of that form will do.
-namespace lamina::kernels {
+namespace lamina::kernels::inline LAMINA_ISA {
 
 /// Stores the results as they are.
 struct AsIs {
@@ -38,4 +38,4 @@ struct Activation {
 template <class F>
 Activation(F) -> Activation<F>;
 
-}  // namespace lamina::kernels
+}  // namespace lamina::kernels::inline LAMINA_ISA

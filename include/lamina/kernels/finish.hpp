@@ -6,7 +6,7 @@
 
 /// What kernels for planned inference do to values as they read and as they store them, said at run time: one
 /// compiled kernel serves every combination of bias, residual sum and activation.
-namespace lamina::kernels {
+namespace lamina::kernels::inline LAMINA_ISA {
 
 /// An elementwise function of memory, y[i] = f(y[i]): for activations that are more than a clamp.
 template <class T>
@@ -71,4 +71,4 @@ struct BlockedImages {
   operator BlockedImages<const T>() const requires(!std::is_const_v<T>) { return {data, sample}; }
 };
 
-}  // namespace lamina::kernels
+}  // namespace lamina::kernels::inline LAMINA_ISA

@@ -6,7 +6,7 @@
 #include "lamina/kernels/finished_product.hpp"
 
 /// y = x weightᵀ + bias for rows in memory, finished as it is stored.
-namespace lamina::kernels {
+namespace lamina::kernels::inline LAMINA_ISA {
 
 /// Cut into units of a band of rows and some pairs of vectors of outputs.
 template <class T>
@@ -94,4 +94,4 @@ class FinishedLinear {
   Index in_, out_, pairs_, chunk_, chunks_ = 1;
 };
 
-}  // namespace lamina::kernels
+}  // namespace lamina::kernels::inline LAMINA_ISA

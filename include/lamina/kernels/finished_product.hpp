@@ -10,7 +10,7 @@
 
 /// The register tile of planned inference: rows (pixels) times two vectors of output channels, finished as it is
 /// stored. The same tile serves pointwise, direct and Winograd convolutions and linear layers.
-namespace lamina::kernels {
+namespace lamina::kernels::inline LAMINA_ISA {
 
 /// The upper half of a float: 8 bits of fraction. Storage of weights only; arithmetic is in float.
 struct BFloat16 {
@@ -158,4 +158,4 @@ void finished_product(const TileShape& s, Index count, Index columns, const Inde
   }
 }
 
-}  // namespace lamina::kernels
+}  // namespace lamina::kernels::inline LAMINA_ISA

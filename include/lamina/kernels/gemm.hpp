@@ -15,7 +15,7 @@
 
 /// Matrix products in register tiles. Results do not depend on the number of threads: the sum over k runs in one
 /// fixed order.
-namespace lamina::kernels {
+namespace lamina::kernels::inline LAMINA_ISA {
 
 /// A matrix in memory: element (i, j) at data[i * row_stride + j * column_stride].
 template <class T>
@@ -566,4 +566,4 @@ void gemm(Index m, const Operand<T>& a, const PackedMatrix<T>& b, const MatrixVi
   product.run();
 }
 
-}  // namespace lamina::kernels
+}  // namespace lamina::kernels::inline LAMINA_ISA

@@ -15,7 +15,7 @@
 /// a tap's weights is loaded once for those channels; their sums wait in registers while it passes over the taps. For
 /// the kernels' gradient, dy waits there. The input's gradient is the same walk over dy, for one phase of dx after the
 /// other: which taps meet it, and where, depends on the phase. Nothing is unfolded.
-namespace lamina::kernels {
+namespace lamina::kernels::inline LAMINA_ISA {
 
 /// The sizes of an involution; x is [N, C, H, W], y [N, C, OH, OW] with OH = ceil(H / stride), and the kernels
 /// [N, groups * K * K, OH, OW]; zeros around the image.
@@ -390,4 +390,4 @@ void involution_backward_input(const InvolutionShape& s, const T* kernels, const
   });
 }
 
-}  // namespace lamina::kernels
+}  // namespace lamina::kernels::inline LAMINA_ISA

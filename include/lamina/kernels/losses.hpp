@@ -11,7 +11,7 @@
 #include "lamina/kernels/reduce.hpp"
 
 /// Losses and their gradients in one pass.
-namespace lamina::kernels {
+namespace lamina::kernels::inline LAMINA_ISA {
 
 /// The target distributions t of a cross entropy over logits x [outer, classes, inner]:
 ///
@@ -279,4 +279,4 @@ simd::Pack<T> log1p_exp_minus_abs(simd::Pack<T> x) {
   }
 }
 
-}  // namespace lamina::kernels
+}  // namespace lamina::kernels::inline LAMINA_ISA

@@ -9,7 +9,7 @@
 #include "lamina/kernels/run.hpp"
 
 /// Normalisation over channels (batch norm) and over rows (layer norm).
-namespace lamina::kernels {
+namespace lamina::kernels::inline LAMINA_ISA {
 
 /// A tensor [samples, channels, length]: images with length = H * W, features with length = 1.
 struct ChannelShape {
@@ -390,4 +390,4 @@ void normalize_rows_backward(Index rows, Index n, const T* x, const T* dy, const
   }
 }
 
-}  // namespace lamina::kernels
+}  // namespace lamina::kernels::inline LAMINA_ISA

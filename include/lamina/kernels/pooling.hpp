@@ -8,7 +8,7 @@
 #include "lamina/kernels/run.hpp"
 
 /// Pooling over the two last axes; `planes` is the product of the others.
-namespace lamina::kernels {
+namespace lamina::kernels::inline LAMINA_ISA {
 
 /// One axis of a sliding window: output o sees the inputs start(o) + k * dilation, k < kernel, that lie in [0, in).
 struct WindowAxis {
@@ -314,4 +314,4 @@ void avg_pool_backward(Index planes, Index h, Index w, const std::vector<Span>& 
   });
 }
 
-}  // namespace lamina::kernels
+}  // namespace lamina::kernels::inline LAMINA_ISA

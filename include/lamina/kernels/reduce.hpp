@@ -6,7 +6,7 @@
 #include "lamina/kernels/simd.hpp"
 
 /// Sums, each in one fixed order.
-namespace lamina::kernels {
+namespace lamina::kernels::inline LAMINA_ISA {
 
 /// So many vectors are summed one after the other, then such sums: the rounding error does not grow with their number.
 inline constexpr Index summed_together = 4096;
@@ -47,4 +47,4 @@ void add_column_sums(Index rows, Index columns, const T* x, T* sums) {
   });
 }
 
-}  // namespace lamina::kernels
+}  // namespace lamina::kernels::inline LAMINA_ISA

@@ -8,7 +8,7 @@
 #include "lamina/kernels/run.hpp"
 
 /// Resampling of images, one axis after the other.
-namespace lamina::kernels {
+namespace lamina::kernels::inline LAMINA_ISA {
 
 /// One position of a resized axis: (1 - weight) x[low] + weight x[high].
 template <class T>
@@ -108,4 +108,4 @@ void resize_backward(Index planes, Index h, Index w, const std::vector<ResizeTap
   });
 }
 
-}  // namespace lamina::kernels
+}  // namespace lamina::kernels::inline LAMINA_ISA

@@ -6,7 +6,7 @@
 
 /// Passes of one thread over short runs of memory (an image plane's channel, a row), whatever their length: the last
 /// vector of a run overlaps the one before instead of being cut, so that no element is handled one by one.
-namespace lamina::kernels {
+namespace lamina::kernels::inline LAMINA_ISA {
 
 /// y[i] = f(load)[i] for i < n, where load(p) is the vector of p at the present position; y may be what is loaded.
 template <class T, class F>
@@ -86,4 +86,4 @@ std::array<simd::Pack<T>, N> sum_run(Index n, F f) {
   return total;
 }
 
-}  // namespace lamina::kernels
+}  // namespace lamina::kernels::inline LAMINA_ISA

@@ -25,7 +25,7 @@
 /// Vectors at the width of the compile target, through GCC's and Clang's vector extensions. The only header that knows
 /// about SIMD: AVX-512, AVX2, SSE2 and NEON come from the same source, and where the target has none the compiler
 /// emits scalar code.
-namespace lamina::simd {
+namespace lamina::simd::inline LAMINA_ISA {
 
 #if defined(__AVX512F__)
 inline constexpr Index vector_bytes = 64;
@@ -526,7 +526,7 @@ template <class T>
   unroll<stages>(stage);
 }
 
-}  // namespace lamina::simd
+}  // namespace lamina::simd::inline LAMINA_ISA
 
 #if defined(__clang__)
 #pragma float_control(pop)

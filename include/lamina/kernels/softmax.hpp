@@ -9,7 +9,7 @@
 #include "lamina/kernels/reduce.hpp"
 
 /// Softmax along the middle axis of a tensor seen as [outer, n, inner].
-namespace lamina::kernels {
+namespace lamina::kernels::inline LAMINA_ISA {
 
 namespace detail {
 
@@ -118,4 +118,4 @@ void softmax_backward(Index outer, Index n, Index inner, const Scalar* y, const 
   });
 }
 
-}  // namespace lamina::kernels
+}  // namespace lamina::kernels::inline LAMINA_ISA

@@ -18,7 +18,7 @@
 /// A sweep is as wide as the plane, so a few results at the end of each line belong to no output and are dropped.
 /// The input's gradient is such a sweep over dy with the taps of one phase of the stride at a time, and the weight's
 /// gradient multiplies dy, laid out like the planes, with the runs.
-namespace lamina::kernels {
+namespace lamina::kernels::inline LAMINA_ISA {
 
 /// A tile is `rows` (at most) times two vectors of accumulators: as many as the registers hold.
 template <class T>
@@ -512,4 +512,4 @@ void sweep_backward_weight(const ConvolutionShape& s, const T* x, const T* dy, T
       for (Index i = 0; i < s.m; ++i) dbias[i] += dy_sums[n * s.m + i];
 }
 
-}  // namespace lamina::kernels
+}  // namespace lamina::kernels::inline LAMINA_ISA

@@ -4,7 +4,7 @@
 
 #include "lamina/kernels/elementwise.hpp"
 
-namespace lamina::kernels {
+namespace lamina::kernels::inline LAMINA_ISA {
 
 /// f(x[i]...) for i < n in one pass, where f takes packs by reference and changes what it likes; arrays of constants
 /// are only read. Results do not depend on the number of threads.
@@ -24,4 +24,4 @@ void update(Index n, F f, T*... x) {
   });
 }
 
-}  // namespace lamina::kernels
+}  // namespace lamina::kernels::inline LAMINA_ISA

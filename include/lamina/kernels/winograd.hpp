@@ -16,7 +16,7 @@
 /// of Winograd Convolution", 2020). The gradient of the weight is the transposed algorithm with respect to g.
 ///
 /// An infinite input makes the outputs of its tile NaN where the direct sum may be infinite.
-namespace lamina::kernels {
+namespace lamina::kernels::inline LAMINA_ISA {
 
 /// The transforms of F(M, R) in one dimension, on vectors of independent values.
 template <class T, int M, int R>
@@ -437,4 +437,4 @@ class Winograd {
   bool rotated_;
 };
 
-}  // namespace lamina::kernels
+}  // namespace lamina::kernels::inline LAMINA_ISA

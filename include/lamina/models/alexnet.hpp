@@ -8,7 +8,7 @@
 #include "lamina/nn/local_response_norm.hpp"
 #include "lamina/nn/max_pool2d.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// The forms of AlexNet; what they have in common is in alexnet().
 enum class AlexNetForm {
@@ -98,4 +98,4 @@ Sequential<Scalar> alexnet(const AlexNetOptions& options = {}) {
   return net;
 }
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

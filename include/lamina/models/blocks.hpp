@@ -17,7 +17,7 @@
 #include "lamina/nn/sum.hpp"
 
 /// What several models share.
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// Which of its two forms a network takes.
 enum class Form {
@@ -115,4 +115,4 @@ void initialise_as_listing(Module<Scalar>& net) {
 }
 
 }  // namespace detail
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

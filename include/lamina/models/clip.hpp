@@ -14,7 +14,7 @@
 
 /// A compact CLIP (Radford et al. 2021): an encoder of images and one of texts, each with a projection head into one
 /// space where what belongs together lies together.
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// A classic network without its head: y = the averages over the image of its last features.
 ///
@@ -193,4 +193,4 @@ class ClipModel : public Block<ClipModel<Scalar>, Scalar> {
   Stack<Scalar> stack_;
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

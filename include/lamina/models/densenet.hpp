@@ -9,7 +9,7 @@
 #include "lamina/nn/flatten.hpp"
 #include "lamina/nn/max_pool2d.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 struct DenseNetOptions {
   Index in_channels = 3;
@@ -97,4 +97,4 @@ Sequential<Scalar> densenet(Index depth, const DenseNetOptions& options = {}) {
   return net;
 }
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

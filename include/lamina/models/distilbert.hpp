@@ -8,7 +8,7 @@
 #include "lamina/nn/positions.hpp"
 #include "lamina/nn/transformer_block.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 struct DistilBertOptions {
   Index vocabulary = 30522;
@@ -111,4 +111,4 @@ StateDict<Scalar> distilbert_state(const StateDict<Scalar>& checkpoint) {
   return result.empty() ? checkpoint : result;
 }
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -9,7 +9,7 @@
 #include "lamina/nn/gate.hpp"
 #include "lamina/nn/narrow.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 struct GatedPixelCNNOptions {
   Index channels = 1;  ///< of the images; three are R, G, B, predicted in that order
@@ -139,4 +139,4 @@ Sequential<Scalar> gated_pixelcnn(const GatedPixelCNNOptions& options = {}) {
   return {{"stack", GatedStack<Scalar>(options)}, {"", ReLU<Scalar>()}, {"head", std::move(head)}};
 }
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

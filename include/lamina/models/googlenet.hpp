@@ -10,7 +10,7 @@
 #include "lamina/nn/flatten.hpp"
 #include "lamina/nn/max_pool2d.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 struct GoogLeNetOptions {
   Index in_channels = 3;
@@ -178,4 +178,4 @@ GoogLeNet<Scalar> googlenet(const GoogLeNetOptions& options = {}) {
   return GoogLeNet<Scalar>(options);
 }
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -12,7 +12,7 @@
 #include "lamina/nn/interpolate.hpp"
 #include "lamina/nn/losses.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// The smallest size not below this one whose sides are k stride + 1: pixels 0, stride, ... reach the border.
 inline Size2 aligned_size(Size2 size, Index stride) {
@@ -253,4 +253,4 @@ Loss<Scalar> pixel_cross_entropy(Tensor<Scalar> logits, const Labels& labels,
   return loss;
 }
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -9,7 +9,7 @@
 
 /// The two small networks of the Keras example "Involutional neural networks" (Gosthipaty 2021), which compares them on
 /// CIFAR-10. Weights are Glorot-uniform and biases zero, as Keras has them.
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 struct InnOptions {
   Index in_channels = 3;
@@ -69,4 +69,4 @@ Sequential<Scalar> inn_counterpart(const InnOptions& options = {}) {
                                64, options);
 }
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

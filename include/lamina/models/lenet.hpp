@@ -8,7 +8,7 @@
 #include "lamina/nn/linear.hpp"
 #include "lamina/nn/sigmoid.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 struct LeNetOptions {
   Index in_channels = 1;
@@ -40,4 +40,4 @@ Sequential<Scalar> lenet(const LeNetOptions& options = {}) {
   return net;
 }
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -3,7 +3,7 @@
 #include "lamina/models/blocks.hpp"
 #include "lamina/nn/flatten.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 struct MobileNetOptions {
   Index in_channels = 3;
@@ -56,4 +56,4 @@ Sequential<Scalar> mobilenet(const MobileNetOptions& options = {}) {
   return net;
 }
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -7,7 +7,7 @@
 #include "lamina/nn/flatten.hpp"
 #include "lamina/nn/relu6.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 struct MobileNetV2Options {
   Index in_channels = 3;
@@ -72,4 +72,4 @@ Sequential<Scalar> mobilenet_v2(const MobileNetV2Options& options = {}) {
   return net;
 }
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -8,7 +8,7 @@
 #include "lamina/nn/hardsigmoid.hpp"
 #include "lamina/nn/hardswish.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 struct MobileNetV3Options {
   Index in_channels = 3;
@@ -114,4 +114,4 @@ Sequential<Scalar> mobilenet_v3_small(const MobileNetV3Options& options = {}) {
                                       1024, options);
 }
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

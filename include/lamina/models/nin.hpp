@@ -5,7 +5,7 @@
 #include "lamina/nn/flatten.hpp"
 #include "lamina/nn/max_pool2d.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 struct NinOptions {
   Index in_channels = 1;
@@ -52,4 +52,4 @@ Sequential<Scalar> nin(const NinOptions& options = {}) {
   return net;
 }
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

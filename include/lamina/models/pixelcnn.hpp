@@ -9,7 +9,7 @@
 #include "lamina/nn/relu.hpp"
 #include "lamina/nn/sum.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 struct PixelCNNOptions {
   Index channels = 1;  ///< of the images; three are R, G, B, predicted in that order
@@ -76,4 +76,4 @@ Sequential<Scalar> pixelcnn(const PixelCNNOptions& options = {}) {
   return net;
 }
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -8,7 +8,7 @@
 #include "lamina/nn/involution.hpp"
 #include "lamina/nn/max_pool2d.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 struct RedNetOptions {
   Index in_channels = 3;
@@ -117,4 +117,4 @@ Sequential<Scalar> rednet(Index depth, const RedNetOptions& options = {}) {
   return net;
 }
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -7,7 +7,7 @@
 #include "lamina/nn/flatten.hpp"
 #include "lamina/nn/max_pool2d.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 struct ResNetOptions {
   Index in_channels = 3;
@@ -186,4 +186,4 @@ Sequential<Scalar> resnet(Index depth, const ResNetOptions& options = {}) {
   return std::move(net);
 }
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -8,7 +8,7 @@
 #include "lamina/nn/local_response_norm.hpp"
 #include "lamina/nn/max_pool2d.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// The columns of the paper's table 1.
 enum class Vgg { A, A_LRN, B, C, D, E };
@@ -81,4 +81,4 @@ Sequential<Scalar> vgg(Vgg configuration, const VggOptions& options = {}) {
   return net;
 }
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -6,7 +6,7 @@
 
 #include "lamina/nn/pooling.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// Averages the image over OH x OW regions that cover it, whatever its size; AdaptiveAvgPool2d(1) is the global
 /// average.
@@ -49,4 +49,4 @@ class AdaptiveAvgPool2d : public detail::AveragePool<AdaptiveAvgPool2d<Scalar>, 
   Size2 size_;
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -6,7 +6,7 @@
 #include "lamina/kernels/broadcast.hpp"
 #include "lamina/nn/module.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// y = a + b, elementwise, each repeated along the axes where it has extent 1 and the other has not: a residual
 /// connection in a Block, or a bias. Throws ShapeError for shapes of different rank, or that differ in an axis where
@@ -46,4 +46,4 @@ class Add : public JointLayer<Add<Scalar>, Scalar> {
   }
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -10,7 +10,7 @@
 #include "lamina/nn/linear.hpp"
 #include "lamina/nn/sequences.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 struct ScaledDotProductAttentionOptions {
   double dropout = 0;  ///< of the probabilities, in training
@@ -142,4 +142,4 @@ class MultiHeadAttention : public Block<MultiHeadAttention<Scalar>, Scalar> {
   std::array<const char*, 4> keys_;
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -8,7 +8,7 @@
 
 #include "lamina/nn/pooling.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 struct AvgPool2dOptions {
   Size2 stride = kernel_sized;
@@ -74,4 +74,4 @@ class AvgPool2d : public detail::AveragePool<AvgPool2d<Scalar>, Scalar> {
   std::optional<Index> divisor_override_;
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -4,7 +4,7 @@
 
 #include "lamina/core/shape.hpp"
 
-namespace lamina::detail {
+namespace lamina::inline LAMINA_ABI::detail {
 
 /// The axis that `dim`, which may count from the end, means. Throws ShapeError naming the caller if there is none.
 template <class Caller>
@@ -27,4 +27,4 @@ struct AroundAxis {
   }
 };
 
-}  // namespace lamina::detail
+}  // namespace lamina::inline LAMINA_ABI::detail

@@ -12,7 +12,7 @@
 #include "lamina/nn/relu.hpp"
 #include "lamina/nn/relu6.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 struct BatchNormOptions {
   double eps = 1e-5;                     ///< added to the variance
@@ -317,4 +317,4 @@ class BatchNorm1d : public detail::BatchNorm<BatchNorm1d<Scalar>, Scalar> {
   }
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

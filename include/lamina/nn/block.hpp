@@ -5,7 +5,7 @@
 #include "lamina/nn/graph.hpp"
 #include "lamina/nn/module.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// Base of a module that says how values flow through its children, once:
 ///
@@ -67,4 +67,4 @@ class Block : public detail::Cloned<Derived, Scalar, Module<Scalar>> {
   }
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

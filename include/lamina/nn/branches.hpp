@@ -6,7 +6,7 @@
 
 #include "lamina/nn/container.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// Base of the containers whose children all see the same input. A container without branches throws StateError when it
 /// is used.
@@ -58,4 +58,4 @@ class Branches : public Container<Derived, Scalar> {
   }
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

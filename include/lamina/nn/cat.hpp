@@ -8,7 +8,7 @@
 #include "lamina/nn/axis.hpp"
 #include "lamina/nn/module.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// Values one after the other along an axis, as torch.cat; negative axes count from the end. Throws ShapeError for
 /// shapes that differ in another axis.
@@ -85,4 +85,4 @@ class Cat : public JointLayer<Cat<Scalar>, Scalar> {
   int dim_;
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -6,7 +6,7 @@
 
 #include "lamina/nn/module.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// A module that is run again in backward instead of being saved (Chen et al. 2016, "Training deep nets with sublinear
 /// memory cost"): between forward and backward the tape holds its inputs alone, for the price of a second forward. That
@@ -100,4 +100,4 @@ class Checkpoint : public detail::Cloned<Checkpoint<Scalar>, Scalar, Primitive<S
 template <class M>
 Checkpoint(M) -> Checkpoint<ScalarOf<M>>;
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -7,7 +7,7 @@
 #include "lamina/nn/branches.hpp"
 #include "lamina/nn/cat.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 struct ConcatOptions {
   int dim = 1;  ///< the axis along which the results are joined; negative ones count from the end
@@ -51,4 +51,4 @@ class Concat : public Branches<Concat<Scalar>, Scalar> {
 template <class M, class... Rest>
 Concat(M, Rest...) -> Concat<ScalarOf<M>>;
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -9,7 +9,7 @@
 
 #include "lamina/nn/block.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// A module inside a container, with its name. An unnamed child is named by its position ("0", "1", ...), as in
 /// PyTorch's Sequential; a child named "" is transparent in state_dict keys. Copying copies the module.
@@ -149,4 +149,4 @@ class Sequential : public Container<Sequential<Scalar>, Scalar> {
 template <class M, class... Rest>
 Sequential(M, Rest...) -> Sequential<ScalarOf<M>>;
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

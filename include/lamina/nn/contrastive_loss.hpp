@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "lamina/kernels/gemm.hpp"
+#include "lamina/kernels/reduce.hpp"
 #include "lamina/kernels/softmax.hpp"
 #include "lamina/nn/losses.hpp"
 #include "lamina/nn/module.hpp"
@@ -14,7 +15,7 @@
 ///
 ///   auto [loss, grad] = contrastive_loss(model.forward(images, tokens, tape), model.logit_scale);
 ///   model.backward(grad, tape);
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 namespace detail {
 
@@ -199,12 +200,12 @@ Loss<Scalar> contrastive_loss(const Tensor<Scalar>& embeddings, Parameter<Scalar
   logits *= scale;
   for (Index i = 0; i < n; ++i) targets(i, i) = 1;
   auto [value, dlogits, unused] = detail::symmetric_cross_entropy(logits, targets);
-  if (logit_scale.requires_grad)
-    *logit_scale.gradient().data() += (std::as_const(dlogits).array() * std::as_const(logits).array()).sum();
+  const Tensor<Scalar> products = dlogits * logits;
+  if (logit_scale.requires_grad) *logit_scale.gradient().data() += kernels::vector_sum(products.data(), logits.numel());
   dlogits *= scale;
   Tensor<Scalar> grad({2, n, d});
   detail::product_gradients(n, d, std::as_const(dlogits).data(), images, texts, grad.data(), grad.data() + n * d);
   return {value, detail::l2_normalize_backward(embeddings, unit, std::move(grad))};
 }
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

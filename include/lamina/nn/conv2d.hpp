@@ -9,7 +9,7 @@
 #include "lamina/nn/options.hpp"
 #include "lamina/nn/packed_cache.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 struct Conv2dOptions {
   Size2 stride = 1;
@@ -171,4 +171,4 @@ class Conv2d : public Layer<Conv2d<Scalar>, Scalar> {
   detail::PackedCache<Scalar, kernels::PackedFilters<Scalar>> filters_;
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

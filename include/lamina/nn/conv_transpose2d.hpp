@@ -9,7 +9,7 @@
 #include "lamina/nn/module.hpp"
 #include "lamina/nn/options.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 struct ConvTranspose2dOptions {
   Size2 stride = 1;
@@ -139,4 +139,4 @@ class ConvTranspose2d : public Layer<ConvTranspose2d<Scalar>, Scalar> {
   ConvTranspose2dOptions options_;
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -12,7 +12,7 @@
 #include "lamina/nn/dropout.hpp"
 #include "lamina/nn/relu.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 struct DenseBlockOptions {
   Index growth = 32;     ///< k, the channels that each layer adds
@@ -95,4 +95,4 @@ class DenseBlock : public Block<DenseBlock<Scalar>, Scalar> {
   Cat<Scalar> cat_;
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -4,7 +4,7 @@
 
 #include "lamina/nn/graph.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// A text as a quoted string of Graphviz's language.
 inline std::string dot_quoted(const std::string& text) {
@@ -45,4 +45,4 @@ std::string to_dot(const Graph<Scalar>& graph) {
   return out + "}\n";
 }
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -7,7 +7,7 @@
 #include "lamina/kernels/broadcast.hpp"
 #include "lamina/nn/module.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 namespace detail {
 
@@ -77,4 +77,4 @@ class Dropout : public detail::DropoutLayer<Dropout<Scalar>, Scalar> {
   static Shape noise_shape(const Shape& input) { return input; }
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

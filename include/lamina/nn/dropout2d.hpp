@@ -2,7 +2,7 @@
 
 #include "lamina/nn/dropout.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// Dropout of whole channels: in training each image's channel is 0 with probability p and x / (1 - p) otherwise
 /// (Tompson et al. 2015, "SpatialDropout"). Shape [N, C, H, W]; ShapeError otherwise. Throws ValueError unless p is in
@@ -23,4 +23,4 @@ class Dropout2d : public detail::DropoutLayer<Dropout2d<Scalar>, Scalar> {
   static Shape noise_shape(const Shape& input) { return {input[0], input[1], 1, 1}; }
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -6,7 +6,7 @@
 #include "lamina/kernels/run.hpp"
 #include "lamina/nn/module.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// What an activation keeps for backward.
 enum class Saved { input, output };
@@ -48,4 +48,4 @@ class Elementwise : public Layer<Derived, Scalar> {
   }
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

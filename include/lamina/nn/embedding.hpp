@@ -10,7 +10,7 @@
 #include "lamina/nn/init.hpp"
 #include "lamina/nn/module.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 namespace detail {
 
@@ -111,4 +111,4 @@ class Embedding : public Layer<Embedding<Scalar>, Scalar> {
   Index entries_, features_, padding_;
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

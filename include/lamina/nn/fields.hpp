@@ -16,7 +16,7 @@
 #include "lamina/core/shape.hpp"
 #include "lamina/nn/options.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// What a module is: its type and its options by name, in the order in which they are printed. A module says them once,
 /// in fields(); name(), equality, summary and export read them.
@@ -158,4 +158,4 @@ inline std::string type_name_of(const std::type_info& type) {
 }
 
 }  // namespace detail
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

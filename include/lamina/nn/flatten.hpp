@@ -7,7 +7,7 @@
 #include "lamina/nn/axis.hpp"
 #include "lamina/nn/module.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// Joins the axes start_dim..end_dim (both included, negative ones count from the end) into one, without moving an
 /// element: Flatten() makes [N, C * H * W] of [N, C, H, W]. Throws ShapeError for axes that the input does not have
@@ -54,4 +54,4 @@ class Flatten : public Layer<Flatten<Scalar>, Scalar> {
   int start_, end_;
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -6,7 +6,7 @@
 #include "lamina/kernels/elementwise.hpp"
 #include "lamina/nn/module.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 struct GateOptions {
   Index groups = 1;  ///< of channels, each with values and gates of its own
@@ -101,4 +101,4 @@ class Gate : public Layer<Gate<Scalar>, Scalar> {
   Index groups_;
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

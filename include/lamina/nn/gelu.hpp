@@ -5,7 +5,7 @@
 
 #include "lamina/nn/elementwise.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 struct GELUOptions {
   std::string_view approximate = "none";  ///< "none" or "tanh"
@@ -70,4 +70,4 @@ class GELU : public Elementwise<GELU<Scalar>, Scalar> {
   bool tanh_;
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

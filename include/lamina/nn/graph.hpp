@@ -7,7 +7,7 @@
 
 #include "lamina/nn/module.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// A layer in a Graph.
 template <class Scalar = float>
@@ -140,4 +140,4 @@ Graph<Scalar> record(const Module<Scalar>& module, Values<Scalar> inputs) {
   return detail::Recording<Scalar>::record(module, std::move(inputs));
 }
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -2,7 +2,7 @@
 
 #include "lamina/nn/elementwise.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// y = min(max(x + 3, 0), 6) / 6, elementwise (Howard et al. 2019, section 5.2). The derivative is 1/6 for
 /// -3 < x < 3, else 0.
@@ -18,4 +18,4 @@ class Hardsigmoid : public Elementwise<Hardsigmoid<Scalar>, Scalar> {
   }
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -2,7 +2,7 @@
 
 #include "lamina/nn/elementwise.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// y = x min(max(x + 3, 0), 6) / 6, elementwise (Howard et al. 2019, section 5.2). The derivative is 0 for x < -3,
 /// x / 3 + 1/2 for -3 <= x <= 3, else 1.
@@ -19,4 +19,4 @@ class Hardswish : public Elementwise<Hardswish<Scalar>, Scalar> {
   }
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

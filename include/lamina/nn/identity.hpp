@@ -2,7 +2,7 @@
 
 #include "lamina/nn/module.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// y = x. The shortcut of a residual sum.
 template <class Scalar = float>
@@ -16,4 +16,4 @@ class Identity : public Layer<Identity<Scalar>, Scalar> {
   Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape&, InputGrad) override { return dy; }
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -10,7 +10,7 @@
 ///
 ///   init::xavier_uniform(linear.weight.value);
 ///   init::weights<Conv2d<float>, Linear<float>>(net, [](auto& w) { init::xavier_uniform(w); });
-namespace lamina::init {
+namespace lamina::inline LAMINA_ABI::init {
 
 /// How many inputs one output sees, and outputs one input reaches: of a weight [out, in, ...], in and out times the
 /// product of the rest. Throws ShapeError below rank 2.
@@ -133,4 +133,4 @@ void weights(Module<Scalar>& net, F initialise) {
   (for_each<Layers>(net, [&](Layers& layer) { initialise(layer.weight.value); }), ...);
 }
 
-}  // namespace lamina::init
+}  // namespace lamina::inline LAMINA_ABI::init

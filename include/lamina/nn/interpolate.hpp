@@ -8,7 +8,7 @@
 #include "lamina/nn/module.hpp"
 #include "lamina/nn/options.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 enum class InterpolateMode { nearest, bilinear };
 
@@ -121,4 +121,4 @@ class Interpolate : public Layer<Interpolate<Scalar>, Scalar> {
   InterpolateOptions options_;
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -11,7 +11,7 @@
 #include "lamina/nn/conv2d.hpp"
 #include "lamina/nn/relu.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 struct InvolutionOptions {
   Index groups = 1;     ///< G; each group of C / G channels shares a kernel
@@ -181,4 +181,4 @@ class Involution : public Block<Involution<Scalar>, Scalar> {
   Involve<Scalar> involve_;
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

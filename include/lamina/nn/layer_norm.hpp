@@ -7,7 +7,7 @@
 #include "lamina/kernels/normalization.hpp"
 #include "lamina/nn/module.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 struct LayerNormOptions {
   double eps = 1e-5;               ///< added to the variance
@@ -111,4 +111,4 @@ class LayerNorm : public Layer<LayerNorm<Scalar>, Scalar> {
   LayerNormOptions options_;
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -2,7 +2,7 @@
 
 #include "lamina/nn/elementwise.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// y = x where x > 0, negative_slope * x elsewhere (Maas, Hannun and Ng 2013). The derivative at 0 is negative_slope.
 template <class Scalar = float>
@@ -24,4 +24,4 @@ class LeakyReLU : public Elementwise<LeakyReLU<Scalar>, Scalar> {
   Scalar slope_;
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

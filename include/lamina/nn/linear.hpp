@@ -8,7 +8,7 @@
 #include "lamina/nn/module.hpp"
 #include "lamina/nn/packed_cache.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 struct LinearOptions {
   bool bias = true;
@@ -110,4 +110,4 @@ class Linear : public Layer<Linear<Scalar>, Scalar> {
   detail::PackedCache<Scalar, Packed> packed_;
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

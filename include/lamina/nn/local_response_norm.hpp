@@ -9,7 +9,7 @@
 #include "lamina/kernels/run.hpp"
 #include "lamina/nn/module.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 struct LocalResponseNormOptions {
   double alpha = 1e-4;  ///< factor of the neighbours' mean square
@@ -156,4 +156,4 @@ class LocalResponseNorm : public Layer<LocalResponseNorm<Scalar>, Scalar> {
   LocalResponseNormOptions options_;
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

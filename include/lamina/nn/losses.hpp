@@ -9,7 +9,7 @@
 
 /// Loss functions. Each returns its value and the gradient with respect to its first argument, which it takes by value
 /// and reuses for the gradient:  auto [loss, grad] = cross_entropy(net.forward(x, tape), labels);
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 template <class Scalar = float>
 struct Loss {
@@ -287,4 +287,4 @@ Loss<Scalar> binary_cross_entropy_with_logits(Tensor<Scalar> logits, const Tenso
   return {sum / divisor, std::move(grad)};
 }
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -11,7 +11,7 @@
 #include "lamina/nn/module.hpp"
 #include "lamina/nn/options.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// Which pixels around it a masked convolution sees, in raster order.
 enum class Mask {
@@ -279,4 +279,4 @@ class MaskedConv2d : public Layer<MaskedConv2d<Scalar>, Scalar> {
   std::vector<Index> taps_ = {};  // those that all results see, as a KW + b
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

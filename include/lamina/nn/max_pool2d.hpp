@@ -6,7 +6,7 @@
 
 #include "lamina/nn/pooling.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 struct MaxPool2dOptions {
   Size2 stride = kernel_sized;
@@ -83,4 +83,4 @@ class MaxPool2d : public Layer<MaxPool2d<Scalar>, Scalar> {
   detail::PoolWindow window_;
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

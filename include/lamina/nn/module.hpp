@@ -11,7 +11,7 @@
 #include "lamina/nn/tape.hpp"
 #include "lamina/nn/value.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// A tensor that is learned.
 template <class Scalar = float>
@@ -339,6 +339,6 @@ class JointLayer : public detail::Cloned<Derived, Scalar, Primitive<Scalar>> {
   virtual Few<Tensor<Scalar>> do_backward(Tensor<Scalar> dy, Tape& tape, const Few<InputGrad>& needs) = 0;
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI
 
 #include "lamina/nn/run.hpp"

@@ -6,7 +6,7 @@
 #include "lamina/kernels/broadcast.hpp"
 #include "lamina/nn/module.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// y = a * b, elementwise, each repeated along the axes where it has extent 1 and the other has not: a gate in a Block.
 /// Throws ShapeError for shapes of different rank, or that differ in an axis where neither is 1.
@@ -46,4 +46,4 @@ class Multiply : public JointLayer<Multiply<Scalar>, Scalar> {
   }
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

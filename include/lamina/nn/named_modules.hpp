@@ -7,7 +7,7 @@
 
 #include "lamina/nn/module.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// A module with its path, as in state_dict keys.
 template <class Scalar>
@@ -47,4 +47,4 @@ Module<Scalar>& find(Module<Scalar>& module, std::string_view path) {
   fail<ValueError>("find: ", module, " has no module '", path, "'");
 }
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -8,7 +8,7 @@
 #include "lamina/nn/axis.hpp"
 #include "lamina/nn/module.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// Entries start .. start + length - 1 along an axis, as torch.narrow: with Concat{Sequential{Narrow(1, 0, n), F}, ...}
 /// the layers of each branch see channels of their own. Negative axes count from the end. Throws ShapeError for an axis
@@ -64,4 +64,4 @@ class Narrow : public Layer<Narrow<Scalar>, Scalar> {
   Index start_, length_;
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -7,7 +7,7 @@
 #include "lamina/nn/losses.hpp"
 #include "lamina/nn/module.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 struct NegativeLogLikelihoodOptions {
   Reduction reduction = Reduction::mean;  ///< mean: by the sum of the weights
@@ -95,4 +95,4 @@ class NegativeLogLikelihood : public JointLayer<NegativeLogLikelihood<Scalar>, S
   NegativeLogLikelihoodOptions options_;
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

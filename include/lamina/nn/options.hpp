@@ -9,7 +9,7 @@
 
 #include "lamina/core/size2.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// The most of kernel sizes, dilations and paddings: their products and sums with the sizes of images do not overflow.
 inline constexpr Index largest_window = std::numeric_limits<std::int32_t>::max();
@@ -45,4 +45,4 @@ struct Padding {
   }
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -7,7 +7,7 @@
 #include "lamina/core/process.hpp"
 #include "lamina/core/tensor.hpp"
 
-namespace lamina::detail {
+namespace lamina::inline LAMINA_ABI::detail {
 
 /// A layer's weight as the kernel of the last inference read it, kept for the next. It is told by the storage of the
 /// weight from which it was made: the copy held here makes every writer to the weight take new storage.
@@ -53,4 +53,4 @@ class PackedCache {
   mutable std::optional<Packed> packed_;
 };
 
-}  // namespace lamina::detail
+}  // namespace lamina::inline LAMINA_ABI::detail

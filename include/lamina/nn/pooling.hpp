@@ -11,7 +11,7 @@
 #include "lamina/nn/options.hpp"
 
 /// What the pooling layers share.
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// As a stride: that of the kernel, so that the windows tile the image.
 inline constexpr Size2 kernel_sized{std::numeric_limits<Index>::min(), std::numeric_limits<Index>::min()};
@@ -122,4 +122,4 @@ class AveragePool : public Layer<Derived, Scalar> {
 };
 
 }  // namespace detail
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -9,7 +9,7 @@
 #include "lamina/nn/module.hpp"
 #include "lamina/nn/sequences.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// Learned positions (Gehring et al. 2017; BERT): y[t] = x[t] + weight[p] for token t, the p-th of its sequence, p from
 /// 0.
@@ -85,4 +85,4 @@ class LearnedPositions : public JointLayer<LearnedPositions<Scalar>, Scalar> {
   Index positions_, features_;
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -5,7 +5,7 @@
 #include "lamina/nn/branches.hpp"
 #include "lamina/nn/multiply.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// y = f_0(x) * ... * f_n(x), elementwise: gates. A branch is repeated along the axes where its result has extent 1 and
 /// another's has not, so squeeze-and-excitation (Hu et al. 2018) is Product{Identity(), Sequential{...}} with a second
@@ -38,4 +38,4 @@ class Product : public Branches<Product<Scalar>, Scalar> {
 template <class M, class... Rest>
 Product(M, Rest...) -> Product<ScalarOf<M>>;
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -9,7 +9,7 @@
 
 #include "lamina/nn/block.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// What one step of an inference took.
 struct ProfileRow {
@@ -96,4 +96,4 @@ std::string profile(const Module<Scalar>& net, const Tensor<Scalar>& x, int runs
   return profile(net, Values<Scalar>(Value<Scalar>(x)), runs);
 }
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

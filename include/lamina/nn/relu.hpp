@@ -2,7 +2,7 @@
 
 #include "lamina/nn/elementwise.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// y = max(x, 0), elementwise (Nair and Hinton 2010). The derivative at 0 is 0, as in PyTorch; NaN stays NaN.
 template <class Scalar = float>
@@ -16,4 +16,4 @@ class ReLU : public Elementwise<ReLU<Scalar>, Scalar> {
   Activation activation() const override { return Activation::relu; }
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

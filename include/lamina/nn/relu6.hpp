@@ -2,7 +2,7 @@
 
 #include "lamina/nn/elementwise.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// y = min(max(x, 0), 6), elementwise (Howard et al. 2017). The derivative at 0 and 6 is 0; NaN stays NaN.
 template <class Scalar = float>
@@ -16,4 +16,4 @@ class ReLU6 : public Elementwise<ReLU6<Scalar>, Scalar> {
   Activation activation() const override { return Activation::relu6; }
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -11,7 +11,7 @@
 #include "lamina/kernels/elementwise.hpp"
 #include "lamina/nn/module.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 namespace detail {
 
@@ -412,4 +412,4 @@ Tensor<Scalar> Module<Scalar>::backward(Tensor<Scalar> dy, Tape& tape, InputGrad
   return std::move(backward(Few<Tensor<Scalar>>(std::move(dy)), tape, input_grad)[0]);
 }
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -7,7 +7,7 @@
 #include "lamina/kernels/gemm.hpp"
 #include "lamina/nn/module.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// y = c x with one learned number c, a parameter of shape [1]: the weight of a branch. Its key is `name`.
 template <class Scalar = float>
@@ -48,4 +48,4 @@ class Scale : public Layer<Scale<Scalar>, Scalar> {
   std::string key_;
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

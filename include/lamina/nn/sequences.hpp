@@ -9,7 +9,7 @@
 
 #include "lamina/core/tensor.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// How the rows of a packed batch [tokens, D] divide into sequences, one behind the other: there is no row for padding,
 /// and nothing is computed for it. A copy is cheap.
@@ -96,4 +96,4 @@ inline PackedTokens pack(const Labels& ids, std::int32_t padding = 0) {
   return pack(ids, lengths);
 }
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -2,7 +2,7 @@
 
 #include "lamina/nn/elementwise.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// y = 1 / (1 + e^-x), elementwise; dy/dx = y (1 - y).
 template <class Scalar = float>
@@ -15,4 +15,4 @@ class Sigmoid : public Elementwise<Sigmoid<Scalar>, Scalar> {
   static Pack gradient(Pack y, Pack dy) { return dy * (Pack(1) - y) * y; }
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

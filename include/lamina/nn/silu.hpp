@@ -2,7 +2,7 @@
 
 #include "lamina/nn/elementwise.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// y = x s with s = 1 / (1 + e^-x), elementwise (Elfwing, Uchibe and Doya 2017; "swish" of Ramachandran, Zoph and
 /// Le 2017); dy/dx = s (1 + x (1 - s)).
@@ -19,4 +19,4 @@ class SiLU : public Elementwise<SiLU<Scalar>, Scalar> {
   }
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

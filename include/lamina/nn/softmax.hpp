@@ -7,7 +7,7 @@
 #include "lamina/nn/axis.hpp"
 #include "lamina/nn/module.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 namespace detail {
 
@@ -85,4 +85,4 @@ class LogSoftmax : public detail::SoftmaxLayer<LogSoftmax<Scalar>, Scalar, true>
   explicit LogSoftmax(int dim = 1) : detail::SoftmaxLayer<LogSoftmax<Scalar>, Scalar, true>(dim) {}
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -7,7 +7,7 @@
 
 #include "lamina/nn/module.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// Values of one shape as the entries of a new first axis, as torch.stack: k values [...] -> [k, ...]. Throws
 /// ShapeError for different shapes.
@@ -38,4 +38,4 @@ class Stack : public JointLayer<Stack<Scalar>, Scalar> {
   }
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -11,7 +11,7 @@
 
 #include "lamina/nn/module.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 namespace detail {
 
@@ -206,4 +206,4 @@ LoadReport load_state_dict(Module<Scalar>& module, const StateDict<Scalar>& stat
   return report;
 }
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -5,7 +5,7 @@
 #include "lamina/nn/add.hpp"
 #include "lamina/nn/branches.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// y = f_0(x) + ... + f_n(x): the residual connection (He et al. 2016) is Sum{F, Identity()}. All branches give the
 /// same shape; ShapeError otherwise. Children are named as in Sequential.
@@ -34,4 +34,4 @@ class Sum : public Branches<Sum<Scalar>, Scalar> {
 template <class M, class... Rest>
 Sum(M, Rest...) -> Sum<ScalarOf<M>>;
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

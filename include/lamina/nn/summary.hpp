@@ -9,7 +9,7 @@
 #include "lamina/nn/container.hpp"
 #include "lamina/nn/state.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// Numbers of learned values of a model.
 struct ParameterCount {
@@ -98,4 +98,4 @@ std::string summary(const Module<Scalar>& module, const Shape& input) {
   return out + rule;
 }
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -2,7 +2,7 @@
 
 #include "lamina/nn/elementwise.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// y = tanh(x), elementwise; dy/dx = 1 - y^2.
 template <class Scalar = float>
@@ -15,4 +15,4 @@ class Tanh : public Elementwise<Tanh<Scalar>, Scalar> {
   static Pack gradient(Pack y, Pack dy) { return dy * (Pack(1) - y * y); }
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -13,7 +13,7 @@
 #include "lamina/nn/fields.hpp"
 #include "lamina/nn/value.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 template <class>
 class Checkpoint;
@@ -217,4 +217,4 @@ class Tape {
   Random random_;
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

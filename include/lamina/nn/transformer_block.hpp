@@ -10,7 +10,7 @@
 #include "lamina/nn/gelu.hpp"
 #include "lamina/nn/layer_norm.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// Where a transformer block normalises: behind its residual sums (Vaswani et al. 2017) or before its branches (Xiong
 /// et al. 2020).
@@ -68,4 +68,4 @@ class TransformerBlock : public Block<TransformerBlock<Scalar>, Scalar> {
   Add<Scalar> add_;
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

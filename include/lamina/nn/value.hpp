@@ -11,7 +11,7 @@
 #include "lamina/core/tensor.hpp"
 #include "lamina/nn/sequences.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// A few values in order; usually one, which then takes no memory beside it.
 template <class T>
@@ -111,4 +111,4 @@ class Value {
 template <class Scalar = float>
 using Values = Few<Value<Scalar>>;
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -4,7 +4,7 @@
 
 #include "lamina/nn/block.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 namespace detail {
 /// Inference that shows the inputs of modules of one type.
@@ -39,4 +39,4 @@ Tensor<Scalar> visit_inputs(const Module<Scalar>& net, Tensor<Scalar> x, const F
   return std::move(flow.settled(flow.all(net, Value<Scalar>(std::move(x))))[0].tensor);
 }
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

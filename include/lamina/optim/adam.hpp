@@ -2,7 +2,7 @@
 
 #include "lamina/optim/optimizer.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 struct AdamOptions {
   double lr = 1e-3;
@@ -117,4 +117,4 @@ class AdamW : public detail::AdamBase<Scalar> {
   std::string name() const override { return "AdamW"; }
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -6,7 +6,7 @@
 #include "lamina/kernels/update.hpp"
 #include "lamina/nn/state.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// The Euclidean norm of all gradients together, as if they were one vector; frozen parameters do not count. The sums
 /// are taken over fixed pieces in a fixed order: the same bits for any number of threads.
@@ -57,4 +57,4 @@ double clip_grad_norm(const std::vector<NamedParameter<Scalar>>& parameters, dou
   return norm;
 }
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

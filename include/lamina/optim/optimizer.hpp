@@ -14,7 +14,7 @@
 #include "lamina/nn/state.hpp"
 #include "lamina/optim/state.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// Parameters with settings of their own; what is not set here is as in the optimiser's options:
 ///
@@ -235,4 +235,4 @@ class Optimizer : public OptimizerBase {
   std::vector<Entry> entries_;
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

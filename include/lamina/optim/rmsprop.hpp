@@ -5,7 +5,7 @@
 
 #include "lamina/optim/optimizer.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 struct RMSpropOptions {
   double lr = 1e-2;
@@ -93,4 +93,4 @@ class RMSprop : public Optimizer<Scalar> {
   RMSpropOptions options_;
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -14,7 +14,7 @@
 #include "lamina/core/numbers.hpp"
 #include "lamina/optim/optimizer.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// Base of the learning-rate schedules. A schedule starts from the rates that its optimiser's groups have when it is
 /// made, and changes all of them at each step(), which is called after an epoch or after a batch:
@@ -374,4 +374,4 @@ class ReduceLROnPlateau : public Schedule {
   Index bad_ = 0, resting_ = 0;
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

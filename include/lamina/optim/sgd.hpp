@@ -3,7 +3,7 @@
 #include "lamina/core/numbers.hpp"
 #include "lamina/optim/optimizer.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 struct SGDOptions {
   double lr = 1e-3;
@@ -74,4 +74,4 @@ class SGD : public Optimizer<Scalar> {
   SGDOptions options_;
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

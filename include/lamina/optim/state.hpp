@@ -11,7 +11,7 @@
 #include "lamina/core/numbers.hpp"
 #include "lamina/core/tensor.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// What an optimiser or a schedule has gathered so far, as named tensors, for checkpoints. Learning rates are doubles
 /// whatever the parameters are, so that a run resumes with the same bits.
@@ -111,4 +111,4 @@ class StateReader {
 };
 
 }  // namespace detail
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

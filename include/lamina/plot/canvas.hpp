@@ -12,7 +12,7 @@
 
 #include "lamina/core/tensor.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// Red, green and blue, 0 to 255.
 struct Color {
@@ -326,4 +326,4 @@ class Canvas {
   Tensor<std::uint8_t> pixels_;
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -14,7 +14,7 @@
 /// Charts and sheets of images, as bytes [3, H, W]; io/image.hpp's write_png makes files of them:
 ///
 ///   write_png("curve.png", plot_lines({{"loss", losses}}));
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// A curve through (x[i], y[i]); where x is empty, 1, 2, ... A NaN interrupts it.
 struct Series {
@@ -263,4 +263,4 @@ requires std::is_floating_point_v<Scalar> Tensor<std::uint8_t> plot_images(const
   return plot_images(bytes, captions, options);
 }
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

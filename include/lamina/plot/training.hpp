@@ -14,7 +14,7 @@
 /// Pictures of a training run, as bytes [3, H, W]; io/image.hpp's write_png makes files of them:
 ///
 ///   write_png("curves.png", plot_history(history));
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// Loss and accuracy by epoch, side by side; what was not measured is left out.
 inline Tensor<std::uint8_t> plot_history(const History& history) {
@@ -93,4 +93,4 @@ inline Tensor<std::uint8_t> plot_confusion(const ConfusionMatrix& matrix, std::v
   return canvas.image();
 }
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

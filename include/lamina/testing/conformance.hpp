@@ -6,6 +6,7 @@
 #include <ostream>
 #include <string>
 
+#include "lamina/kernels/reduce.hpp"
 #include "lamina/nn/graph.hpp"
 #include "lamina/nn/state.hpp"
 
@@ -21,7 +22,7 @@
 /// 5. with InputGrad::skip the parameter gradients stay the same and no dx comes back;
 /// 6. infer gives a sample the same bits alone and anywhere in a batch; a batch may be empty, in training, too;
 /// 7. the recorded graph, run layer by layer, gives infer's bits, and its shapes are true.
-namespace lamina::testing {
+namespace lamina::inline LAMINA_ABI::testing {
 
 struct ConformanceOptions {
   std::uint64_t seed = 1;
@@ -80,7 +81,8 @@ inline double loss(const Module<double>& layer, const Tensor<double>& x, const T
                    const Random& random) {
   const auto copy = layer.clone();  // forward may move running statistics
   Tape tape(random);
-  return (copy->forward(x, tape).array() * direction.array()).sum();
+  const Tensor<double> products = copy->forward(x, tape) * direction;
+  return kernels::vector_sum(products.data(), products.numel());
 }
 
 /// Compares an analytic gradient with central differences of f, which sees `value` changed entry by entry.
@@ -255,7 +257,8 @@ Conformance check_layer(const Module<Scalar>& original, const Shape& shape, cons
   const auto copy = layer->clone();
   if (state_dict(*copy) != state_dict(*layer)) return fail("a copy is not equal");
   const auto kept = state_dict(*copy);
-  for (auto& [name, parameter, owner] : parameters(*layer)) parameter->value.array() += 1;
+  for (auto& [name, parameter, owner] : parameters(*layer))
+    parameter->value += Tensor<double>::ones(parameter->value.shape());
   if (state_dict(*copy) != kept) return fail("a copy is not independent");
   load_state_dict(*layer, kept);
   if (state_dict(*layer) != kept) return fail("state_dict does not round-trip");
@@ -271,9 +274,9 @@ Conformance check_layer(const Module<Scalar>& original, const Shape& shape, cons
 extern template Conformance check_layer(const Module<double>&, const Shape&, const ConformanceOptions&);
 #endif
 
-}  // namespace lamina::testing
+}  // namespace lamina::inline LAMINA_ABI::testing
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 using testing::ConformanceOptions;
 
 /// See lamina::testing.
@@ -281,4 +284,4 @@ inline testing::Conformance conforms(const Module<double>& layer, const Shape& s
                                      const ConformanceOptions& options = {}) {
   return testing::check_layer(layer, shape, options);
 }
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

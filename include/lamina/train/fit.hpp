@@ -20,7 +20,7 @@
 #include "lamina/train/metrics.hpp"
 #include "lamina/train/progress.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// The mean loss of a batch, and its gradient with respect to the model's output.
 template <class Scalar = float>
@@ -346,4 +346,4 @@ History fit(Module<Scalar>& net, Optimizer<Scalar>& optimizer, DataLoader<Scalar
   return fit(net, optimizer, train, options, state);
 }
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -11,7 +11,7 @@
 #include "lamina/core/numbers.hpp"
 #include "lamina/core/shape.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// What one epoch of training came to; NaN where something was not measured.
 struct EpochRecord {
@@ -77,4 +77,4 @@ inline std::string to_json(const History& history) {
   return out + "]";
 }
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -7,7 +7,7 @@
 #include "lamina/core/numbers.hpp"
 #include "lamina/nn/losses.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 namespace detail {
 
@@ -136,4 +136,4 @@ class ConfusionMatrix {
   Tensor<std::int64_t> counts_;
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

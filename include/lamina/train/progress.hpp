@@ -16,7 +16,7 @@
 #include "lamina/core/numbers.hpp"
 #include "lamina/core/shape.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// Seconds of a clock that only goes forward. (POSIX's: <chrono> is a tenth of what including Lamina costs.)
 inline double seconds_now() {
@@ -160,4 +160,4 @@ class Progress {
   Section section_{0, 0, 0, begin_};
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "lamina/core/parallel.hpp"
 #include "lamina/core/tensor.hpp"
+#include "lamina/kernels/gemm.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// Finding what belongs together by similarity: for each query, how many targets of other items are at least as similar
 /// to it (by the scalar product; equals count against it) as the best target of its own item. 0: its own comes first.
@@ -26,13 +28,14 @@ std::vector<Index> retrieval_ranks(const Tensor<Scalar>& queries, std::span<cons
                       target_items.size(), " items");
   std::vector<Index> ranks(query_items.size());
   parallel_for(0, queries.dim(0), 64, [&](Index first, Index last) {
-    const auto target_rows = targets.matrix();
-    const auto some = queries.matrix().middleRows(first, last - first);
-    const typename Tensor<Scalar>::Matrix similarity = some * target_rows.transpose();
+    Tensor<Scalar> similarity({last - first, targets.dim(0)});
+    const Index depth = queries.dim(1);
+    kernels::gemm(last - first, targets.dim(0), depth, kernels::row_major(queries.data() + first * depth, depth),
+                  kernels::transposed(targets.data(), depth), similarity.data());
     for (Index q = first; q < last; ++q) {
       const Index item = query_items[static_cast<std::size_t>(q)];
       const Scalar* best = nullptr;
-      const Scalar* const row = similarity.data() + (q - first) * targets.dim(0);
+      const Scalar* const row = std::as_const(similarity).data() + (q - first) * targets.dim(0);
       for (std::size_t t = 0; t < target_items.size(); ++t)
         if (target_items[t] == item && (!best || row[t] > *best)) best = row + t;
       require(best != nullptr, "retrieval_ranks: query ", q, " is of item ", item, ", which has no target");
@@ -57,4 +60,4 @@ inline double recall_by_chance(Index k, Index own, Index all) {
   return 1 - none;
 }
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

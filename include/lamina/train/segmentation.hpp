@@ -11,7 +11,7 @@
 #include "lamina/train/metrics.hpp"
 
 /// Semantic segmentation: testing at several sizes, and the measures.
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// What is averaged over the sizes of an image.
 enum class MultiScaleAverage {
@@ -96,4 +96,4 @@ inline double mean_intersection_over_union(const ConfusionMatrix& confusion) {
   return sum / classes;
 }
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -4,8 +4,10 @@
 #include <array>
 #include <string_view>
 
+#include "lamina/core/isa.hpp"
+
 /// What BERT's tokenizer asks about characters, for Unicode 14.0.0. Written by tests/data/make_unicode.py.
-namespace lamina::detail::unicode {
+namespace lamina::inline LAMINA_ABI::detail::unicode {
 
 // Where a set of characters begins, ends, begins again, ...
 template <std::size_t n>
@@ -216,4 +218,4 @@ inline constexpr std::array<LongFolding, 43> long_foldings{{
 }};
 // clang-format on
 
-}  // namespace lamina::detail::unicode
+}  // namespace lamina::inline LAMINA_ABI::detail::unicode

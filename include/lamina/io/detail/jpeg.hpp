@@ -12,7 +12,7 @@
 #include "lamina/core/shape.hpp"
 #include "lamina/io/file.hpp"
 
-namespace lamina::detail {
+namespace lamina::inline LAMINA_ABI::detail {
 
 /// A JPEG file in the form that stb is given, what its frame says, and the bytes of all scans.
 struct PlainJpeg {
@@ -117,4 +117,4 @@ class JpegReader {
   int scans_ = 0;
 };
 
-}  // namespace lamina::detail
+}  // namespace lamina::inline LAMINA_ABI::detail

@@ -14,7 +14,7 @@
 #include "lamina/core/tensor.hpp"
 #include "lamina/io/file.hpp"
 
-namespace lamina::detail {
+namespace lamina::inline LAMINA_ABI::detail {
 
 inline constexpr std::array<std::uint8_t, 8> png_signature = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'};
 
@@ -112,4 +112,4 @@ inline Bytes encode_png(const Tensor<std::uint8_t>& image) {
   return file;
 }
 
-}  // namespace lamina::detail
+}  // namespace lamina::inline LAMINA_ABI::detail

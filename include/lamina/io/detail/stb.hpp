@@ -17,7 +17,9 @@
 #include <utility>
 #include <vector>
 
-namespace lamina::detail {
+#include "lamina/core/isa.hpp"
+
+namespace lamina::inline LAMINA_ABI::detail {
 
 /// Thrown where stb's assertions would abort the program.
 struct DamagedImage {};
@@ -76,7 +78,7 @@ class StbMemory {
   StbMemory* outer_;
 };
 
-}  // namespace lamina::detail
+}  // namespace lamina::inline LAMINA_ABI::detail
 
 // stb's image reader for Lamina alone: in a namespace, with internal linkage, and no macro of it seen outside. A unit
 // may have an stb of its own beside it, before or after this header, of another version and with any options.
@@ -93,7 +95,7 @@ class StbMemory {
 #define STBI_REALLOC_SIZED(memory, old_bytes, bytes) lamina::detail::StbMemory::resize(memory, old_bytes, bytes)
 #define STBI_FREE(memory) lamina::detail::StbMemory::release(memory)
 
-namespace lamina::detail::stb {
+namespace lamina::inline LAMINA_ABI::detail::stb {
 namespace {
 #if __has_include(<stb/stb_image.h>)
 #include <stb/stb_image.h>
@@ -101,6 +103,6 @@ namespace {
 #include <stb_image.h>
 #endif
 }  // namespace
-}  // namespace lamina::detail::stb
+}  // namespace lamina::inline LAMINA_ABI::detail::stb
 
 #include "lamina/io/detail/stb_macros_restore.inc"

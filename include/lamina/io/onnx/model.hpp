@@ -14,7 +14,7 @@
 #include "lamina/io/onnx/protobuf.hpp"
 
 /// The messages of an ONNX file (github.com/onnx/onnx, onnx.proto), as far as Lamina reads and writes them.
-namespace lamina::onnx {
+namespace lamina::inline LAMINA_ABI::onnx {
 
 /// ONNX's TensorProto.DataType.
 enum class ElementType : int {
@@ -522,4 +522,4 @@ inline void write_model(const std::string& path, const ModelMessage& model) {
   file.commit();
 }
 
-}  // namespace lamina::onnx
+}  // namespace lamina::inline LAMINA_ABI::onnx

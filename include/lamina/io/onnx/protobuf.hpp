@@ -13,7 +13,7 @@
 
 /// The wire format of protocol buffers (developers.google.com/protocol-buffers/docs/encoding), as much as messages of
 /// numbers, texts and messages need: a message is a row of fields, each a number and a value of one of four kinds.
-namespace lamina::protobuf {
+namespace lamina::inline LAMINA_ABI::protobuf {
 
 enum class Wire : std::uint8_t { varint = 0, fixed64 = 1, bytes = 2, fixed32 = 5 };
 
@@ -230,4 +230,4 @@ class Writer {
   std::size_t foreign_ = 0;
 };
 
-}  // namespace lamina::protobuf
+}  // namespace lamina::inline LAMINA_ABI::protobuf

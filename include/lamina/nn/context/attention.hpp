@@ -12,7 +12,7 @@
 
 /// The attentions of context modules, without their convolutions: they have no parameters, and see an image as a matrix
 /// X [C, n] of n = H W pixels.
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 namespace detail {
 
@@ -186,8 +186,8 @@ class ChannelAttention : public detail::ContextAttention<ChannelAttention<Scalar
     const Tensor<Scalar> a = weights(n, c, x);
     const Tensor<Scalar> ds =
         Base::softmax_rows_backward(a, Base::product(c, c, n, Base::rows(dy, n), Base::rows(x, n).transpose()));
-    Tensor<Scalar> symmetric({c, c});
-    symmetric.matrix() = -ds.matrix() - ds.matrix().transpose();
+    Tensor<Scalar> symmetric = kernels::plus_transpose(ds);
+    symmetric *= Scalar(-1);
     kernels::gemm(c, n, c, Base::rows(a).transpose(), Base::rows(dy, n), dx);
     kernels::gemm(c, n, c, Base::rows(symmetric), Base::rows(x, n), dx, kernels::Store::add);
   }
@@ -247,4 +247,4 @@ class GatherDistribute : public detail::ContextAttention<GatherDistribute<Scalar
   Index gathered_;
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

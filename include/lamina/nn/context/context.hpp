@@ -15,7 +15,7 @@
 ///
 /// (The paper has 79.5 G for dual attention; its convolutions alone are 82.7 G. And 1.01 M for double attention.)
 /// Biases that cannot change the result, because a softmax or a norm takes them away again, are left out.
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 namespace detail {
 /// relu(x + BatchNorm(W attention(lower(x)))), as a Hamburger whose ham is an attention.
@@ -84,4 +84,4 @@ Sum<Scalar> dual_attention(Index channels, double norm_momentum = 0.1) {
           branch("channel", {{"", ChannelAttention<Scalar>()}})};
 }
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

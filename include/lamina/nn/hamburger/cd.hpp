@@ -2,7 +2,7 @@
 
 #include "lamina/nn/hamburger/soft_assignment.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// Concept decomposition (Dhillon and Modha 2001) as a layer (Geng et al. 2021, appendix B): for every sample and head,
 /// the n columns of X [d, n] are replaced by their approximation X̄ = D Cᵀ, where the concepts D ~ N(0, 1) are found as
@@ -42,11 +42,11 @@ class CD : public detail::Ham<CD<Scalar>, Scalar> {
       Scalar* const to = saved.data();
       parallel_for(0, shape.items, 1, [&](Index item, Index) {
         const Tensor<Scalar> d = bases[item];
-        const auto s = Gradient::base_scales(d);
+        const Tensor<Scalar> s = Gradient::base_scales(d);
         const Tensor<Scalar> inverse = ridge(Gradient::scaled(d, s), shape.rank, beta);
         for (Index i = 0; i < shape.rank; ++i)
           for (Index j = 0; j < shape.rank; ++j)
-            to[item * size + i * shape.pitch + j] = s[i] * inverse.data()[i * shape.pitch + j] * s[j];
+            to[item * size + i * shape.pitch + j] = s.data()[i] * inverse.data()[i * shape.pitch + j] * s.data()[j];
       });
     }
     void finish_coefficients(bool, const typename Soft::Rows& rows, const Scalar*, Scalar* c) const {
@@ -103,26 +103,23 @@ class CD : public detail::Ham<CD<Scalar>, Scalar> {
     const Shapes& s = saved.shape;
     const detail::HamMatrix<Scalar> x{s, history.x.data()}, incoming{s, dy};
     const Tensor<Scalar> d = saved.factors.bases[item];
-    const auto scale = Gradient::base_scales(d);
+    const Tensor<Scalar> scale = Gradient::base_scales(d);
     const Tensor<Scalar> unit = Gradient::scaled(d, scale);
     // X̄ = U A Pᵀ with the normalised bases U, P = XᵀU and A = (UᵀU + beta I)⁻¹.
     const Tensor<Scalar> a = ridge(unit, s.rank, this->options().beta), p = x.project(item, unit);
     const Tensor<Scalar> dproducts = incoming.project(item, unit);  // dX̄ᵀ U
     const Tensor<Scalar> dp = detail::product(s.n, detail::rows_of(dproducts), a);
     const Tensor<Scalar> da = detail::inner(p, dproducts);
-    Tensor<Scalar> dgram =
-        detail::product(s.pitch, detail::rows_of(detail::product(s.pitch, detail::rows_of(a), da)), a);
-    dgram.matrix() += dgram.matrix().transpose().eval();
+    const Tensor<Scalar> dgram = kernels::plus_transpose(
+        detail::product(s.pitch, detail::rows_of(detail::product(s.pitch, detail::rows_of(a), da)), a));
     Tensor<Scalar> dunit = incoming.combine(item, detail::product(s.n, detail::rows_of(p), a));
     dunit -= detail::product(s.d, detail::rows_of(unit), dgram);
     detail::outer(s, item, unit, dp, dx);
     dunit += x.combine(item, dp);
-    const typename Gradient::Row along =
-        (scale < Scalar(1 / Algorithm::eps)).select((unit * dunit).matrix().array().colwise().sum(), Scalar(0));
-    dunit -= Gradient::scaled(unit, along);
+    dunit -= Gradient::scaled(unit, Gradient::unless_clamped(Gradient::column_sums(unit * dunit), scale));
     Gradient gradient(s, history.x.data(), item, this->options().inverse_temperature, dx);
     detail::soft_steps_backward(gradient, history, item, Gradient::scaled(std::move(dunit), scale));
   }
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

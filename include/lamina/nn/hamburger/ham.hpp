@@ -10,7 +10,7 @@
 #include "lamina/kernels/decomposition.hpp"
 #include "lamina/nn/module.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// What backward sees of a ham's iterations (Geng et al. 2021, section 2.3).
 enum class HamGradient {
@@ -152,7 +152,13 @@ class Ham : public Layer<Derived, Scalar> {
     Tensor<Scalar> mean = Tensor<Scalar>::zeros(bases.shape());
     for (Index b = 0; b < found.dim(0); ++b) mean += found[b];
     const Scalar share = Scalar(1) / static_cast<Scalar>(found.dim(0));
-    bases.array() += static_cast<Scalar>(options_.eta) * (share * mean.array() - std::as_const(bases).array());
+    using Pack = simd::Pack<Scalar>;
+    bases = kernels::transform(
+        std::move(bases),
+        [share, eta = static_cast<Scalar>(options_.eta)](Pack base, Pack sum) {
+          return base + (sum * share - base) * eta;
+        },
+        mean);
     normalize(bases, bases.dim(0), options_.dimension, options_.rank, options_.rank);
   }
 
@@ -352,4 +358,4 @@ class Ham : public Layer<Derived, Scalar> {
 };
 
 }  // namespace detail
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

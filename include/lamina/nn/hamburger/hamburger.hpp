@@ -16,7 +16,7 @@
 #include "lamina/nn/scale.hpp"
 #include "lamina/nn/sum.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 enum class HamKind { nmf, vq, cd };
 
@@ -125,4 +125,4 @@ Sequential<Scalar> hamburger_v2_plus(Index channels, const HamburgerOptions& opt
   return part.burger(std::move(body), {"", Scale<Scalar>(1, "coef_shortcut")});
 }
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

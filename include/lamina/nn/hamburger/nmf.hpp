@@ -3,7 +3,7 @@
 #include "lamina/kernels/softmax.hpp"
 #include "lamina/nn/hamburger/ham.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 namespace detail {
 
@@ -106,6 +106,7 @@ class NMF : public detail::Ham<NMF<Scalar>, Scalar> {
   using typename Base::Saved;
   using typename Base::Shapes;
   using Algorithm = detail::MultiplicativeUpdates<Scalar>;
+  using Pack = simd::Pack<Scalar>;
 
   static Tensor<Scalar> draw(Random& random, const Shape& shape) { return random.uniform<Scalar>(shape); }
 
@@ -159,18 +160,18 @@ class NMF : public detail::Ham<NMF<Scalar>, Scalar> {
                                         const Tensor<Scalar>& products, Tensor<Scalar>& df, Tensor<Scalar>& dother) {
     const Tensor<Scalar> gram = detail::inner(other, other);
     Tensor<Scalar> denominator = detail::product(factor.dim(0), detail::rows_of(factor), gram);
-    denominator.array() += Scalar(Algorithm::eps);
-    Tensor<Scalar> dproducts = factor * df;
-    dproducts.array() /= denominator.array();
-    Tensor<Scalar> ddenominator(products.shape());
-    ddenominator.array() = -dproducts.array() * products.array() / denominator.array();
-    df.array() *= products.array() / denominator.array();
+    denominator = kernels::transform(std::move(denominator), [](Pack v) { return v + Pack(Scalar(Algorithm::eps)); });
+    const auto quotient = [](Pack a, Pack b) { return a / b; };
+    const Tensor<Scalar> dproducts = kernels::transform(factor * df, quotient, denominator);
+    const Tensor<Scalar> ratio = kernels::transform(products, quotient, denominator);
+    Tensor<Scalar> ddenominator = dproducts * ratio;
+    ddenominator *= Scalar(-1);
+    df *= ratio;
     df += detail::product(factor.dim(0), detail::rows_of(ddenominator), gram);
-    Tensor<Scalar> dgram = detail::inner(factor, ddenominator);
-    dgram.matrix() += dgram.matrix().transpose().eval();
+    const Tensor<Scalar> dgram = kernels::plus_transpose(detail::inner(factor, ddenominator));
     dother += detail::product(other.dim(0), detail::rows_of(other), dgram);
     return dproducts;
   }
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -1,10 +1,15 @@
 #pragma once
 
+#include <algorithm>
+#include <utility>
+
 #include "lamina/core/numbers.hpp"
+#include "lamina/kernels/broadcast.hpp"
+#include "lamina/kernels/reduce.hpp"
 #include "lamina/kernels/softmax.hpp"
 #include "lamina/nn/hamburger/ham.hpp"
 
-namespace lamina::detail {
+namespace lamina::inline LAMINA_ABI::detail {
 
 /// What VQ and CD share, soft k-means on the sphere: with a_n = 1 / |x_n| and s_r = 1 / max(|d_r|, 1e-6)
 ///
@@ -36,6 +41,13 @@ struct SoftAssignment {
   static constexpr auto last_scale = [](Scalar norm) { return 1 / (Scalar(eps) + norm); };
   /// s_r, given |d_r|².
   static Pack base_scale(Pack square) { return Pack(Scalar(1)) / max(sqrt(square), Scalar(eps)); }
+  /// a_n of some norms.
+  template <class Scale>
+  static Tensor<Scalar> scales(const Tensor<Scalar>& norms, Scale scale) {
+    Tensor<Scalar> result(norms.shape());
+    std::ranges::transform(norms.values(), result.data(), scale);
+    return result;
+  }
 
   /// C for rows of it, given the squared norms of the bases.
   template <class Scale>
@@ -78,20 +90,18 @@ struct SoftAssignment {
   }
 };
 
-/// The gradients of soft assignments, for one item.
+/// The gradients of soft assignments, for one item. Factors of rows are tensors [rows, 1], of columns [1, columns].
 template <class Scalar>
 class SoftAssignmentGradient {
   using Soft = SoftAssignment<Scalar>;
+  using Pack = simd::Pack<Scalar>;
 
  public:
-  using Column = Eigen::Array<Scalar, Eigen::Dynamic, 1>;
-  using Row = Eigen::Array<Scalar, 1, Eigen::Dynamic>;
-
   SoftAssignmentGradient(const kernels::DecompositionShape& s, const Scalar* x, Index item, double inverse_temperature,
                          Scalar* dx)
       : s_(s), x_{s, x}, item_(item), inverse_temperature_(static_cast<Scalar>(inverse_temperature)), dx_(dx) {
     const auto one = s.of_items(1);
-    norms_ = kernels::vector_norms(one, x + item * s.size()).array();
+    norms_ = kernels::vector_norms(one, x + item * s.size()).reshape({s.n, 1});
   }
 
   /// The cosines' gradient T⁻¹ c (dc - sum over r of dc c), from that of their softmax c.
@@ -102,53 +112,62 @@ class SoftAssignmentGradient {
     return result;
   }
   /// 1 / max(|d_r|, 1e-6); and every basis vector times a factor.
-  static Row base_scales(const Tensor<Scalar>& d) {
-    return 1 / d.matrix().array().square().colwise().sum().sqrt().max(Scalar(Soft::eps));
+  static Tensor<Scalar> base_scales(const Tensor<Scalar>& d) {
+    return kernels::transform(column_sums(d * d), &Soft::base_scale);
   }
-  static Tensor<Scalar> scaled(Tensor<Scalar> d, const Row& scales) {
-    d.matrix().array().rowwise() *= scales;
-    return d;
+  static Tensor<Scalar> scaled(Tensor<Scalar> d, const Tensor<Scalar>& scales) {
+    return kernels::multiply(std::move(d), scales);
+  }
+  static Tensor<Scalar> column_sums(const Tensor<Scalar>& x) { return kernels::sum_to({1, x.dim(1)}, x); }
+  /// x, but 0 for basis vectors whose norm was taken for 1e-6.
+  static Tensor<Scalar> unless_clamped(Tensor<Scalar> x, const Tensor<Scalar>& scales) {
+    return kernels::transform(
+        std::move(x), [](Pack v, Pack scale) { return select(scale < Pack(Scalar(1 / Soft::eps)), v, Scalar(0)); },
+        scales);
   }
 
   /// Through C = softmax(T⁻¹ cosines of x and d): from dc, adds to dx and to dd. `last`: of VQ's last coefficients.
   void assignment(const Tensor<Scalar>& d, const Tensor<Scalar>& c, const Tensor<Scalar>& dc, bool last,
                   Tensor<Scalar>& dd) {
-    const Row s = base_scales(d);
-    const Column a = last ? Column(norms_.unaryExpr(Soft::last_scale)) : Column(norms_.unaryExpr(Soft::step_scale));
+    const Tensor<Scalar> s = base_scales(d);
+    const Tensor<Scalar> a = last ? Soft::scales(norms_, Soft::last_scale) : Soft::scales(norms_, Soft::step_scale);
     Tensor<Scalar> dcosines = through_softmax(c, dc, static_cast<double>(inverse_temperature_));
-    Tensor<Scalar> cosines = scaled(x_.project(item_, d), s);
-    cosines.matrix().array().colwise() *= a;
+    const Tensor<Scalar> cosines = kernels::multiply(scaled(x_.project(item_, d), s), a);
     const Tensor<Scalar> weighted = dcosines * cosines;
-    const Column q = weighted.matrix().array().rowwise().sum();  // the part along x_n
-    const Row p = weighted.matrix().array().colwise().sum();     // and along d_r
-    dcosines.matrix().array().colwise() *= a;
+    const Tensor<Scalar> q = kernels::sum_to(norms_.shape(), weighted);  // the part along x_n
+    const Tensor<Scalar> p = column_sums(weighted);                      // and along d_r
+    dcosines = kernels::multiply(std::move(dcosines), a);
     outer(s_, item_, scaled(d, s), dcosines, dx_, kernels::Store::add);
-    add_along_x(-(q * a / norms_).unaryExpr([](Scalar v) { return is_finite(v) ? v : Scalar(0); }));
+    add_along_x(q * a);
     Tensor<Scalar> direct = scaled(x_.combine(item_, dcosines), s);
     dd += direct;
-    const Row clamped = (s < Scalar(1 / Soft::eps)).select(s.square() * p, Scalar(0));
-    dd -= scaled(d, clamped);
+    dd -= scaled(d, unless_clamped(s * s * p, s));
   }
 
   /// Through d = X C / (1e-6 + sum of C over n): from dd to dc, adding to dx.
   Tensor<Scalar> means(const Tensor<Scalar>& c, const Tensor<Scalar>& dd) {
-    const Row share = 1 / (Scalar(Soft::eps) + c.matrix().array().colwise().sum());
+    const Tensor<Scalar> share =
+        kernels::transform(column_sums(c), [](Pack sum) { return Pack(Scalar(1)) / (sum + Pack(Scalar(Soft::eps))); });
     outer(s_, item_, dd, scaled(c, share), dx_, kernels::Store::add);
-    Tensor<Scalar> dc = scaled(x_.project(item_, dd), share);
-    const Row along = (dc * c).matrix().array().colwise().sum() * share;
-    dc.matrix().array().rowwise() -= along;
-    return dc;
+    const Tensor<Scalar> dc = scaled(x_.project(item_, dd), share);
+    Tensor<Scalar> along = column_sums(dc * c) * share;
+    along *= Scalar(-1);
+    return kernels::add(dc, std::move(along));
   }
 
  private:
-  /// dx_n += factor_n x_n.
-  void add_along_x(const Column& factors) {
+  /// dx_n -= part_n / |x_n| x_n, where that is finite.
+  void add_along_x(const Tensor<Scalar>& parts) {
+    Tensor<Scalar> factors(parts.shape());
+    std::ranges::transform(parts.values(), norms_.values(), factors.data(),
+                           [](Scalar part, Scalar norm) { return is_finite(part / norm) ? -part / norm : Scalar(0); });
+    const Scalar* const factor = std::as_const(factors).data();
     Scalar* const to = dx_ + item_ * s_.size();
     const Scalar* const from = x_.x + item_ * s_.size();
     for (Index i = 0; i < s_.d; ++i)
       for (Index j = 0; j < s_.n; ++j) {
         const Index at = s_.transposed ? j * s_.d + i : i * s_.n + j;
-        to[at] += factors[j] * from[at];
+        to[at] += factor[j] * from[at];
       }
   }
 
@@ -157,7 +176,7 @@ class SoftAssignmentGradient {
   Index item_;
   Scalar inverse_temperature_;
   Scalar* dx_;
-  Column norms_;
+  Tensor<Scalar> norms_;
 };
 
 /// Back through all steps of a soft assignment: from dd, d(loss)/d(bases found), adds to dx.
@@ -171,4 +190,4 @@ void soft_steps_backward(SoftAssignmentGradient<Scalar>& gradient, const History
   }
 }
 
-}  // namespace lamina::detail
+}  // namespace lamina::inline LAMINA_ABI::detail

@@ -2,7 +2,7 @@
 
 #include "lamina/nn/hamburger/soft_assignment.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// Vector quantisation, soft k-means with cosines (Gray and Neuhoff 1998), as a layer (Geng et al. 2021, algorithm 1):
 /// for every sample and head, the n columns of X [d, n] are replaced by means of the basis, X̄ = D Cᵀ, from
@@ -33,7 +33,7 @@ class VQ : public detail::Ham<VQ<Scalar>, Scalar> {
     Tensor<Scalar> saved;  ///< 1 / (1e-6 + |x_n|), [items, n]
 
     Algorithm(const HamOptions& options, const Shapes& s, const Scalar* x, bool training) : Soft(options, s, x) {
-      if (training) saved = this->norms.array().unaryExpr(Soft::last_scale).eval();
+      if (training) saved = Soft::scales(this->norms, Soft::last_scale);
     }
     void finish_coefficients(bool, const typename Soft::Rows& rows, const Scalar* squares, Scalar* c) const {
       this->assign(rows, squares, c, Soft::last_scale);
@@ -53,7 +53,7 @@ class VQ : public detail::Ham<VQ<Scalar>, Scalar> {
     const Tensor<Scalar> d = saved.factors.bases[item], c = saved.factors.coefficients[item];
     Tensor<Scalar> dcosines = Gradient::through_softmax(c, detail::HamMatrix<Scalar>{s, dy}.project(item, d),
                                                         this->options().inverse_temperature);
-    dcosines.matrix().array().colwise() *= saved.last.array().segment(item * s.n, s.n);
+    dcosines = kernels::multiply(std::move(dcosines), saved.last[item].reshape({s.n, 1}));
     detail::outer(s, item, Gradient::scaled(d, Gradient::base_scales(d)), dcosines, dx);
   }
 
@@ -70,4 +70,4 @@ class VQ : public detail::Ham<VQ<Scalar>, Scalar> {
   }
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -10,7 +10,7 @@
 #include "lamina/kernels/elementwise.hpp"
 #include "lamina/nn/module.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// Functions of two numbers. Comparisons and logic give 1 or 0, and have a derivative of zero.
 enum class Operation {
@@ -232,4 +232,4 @@ class Where : public JointLayer<Where<Scalar>, Scalar> {
   }
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -5,7 +5,7 @@
 
 #include "lamina/nn/module.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// A value of its own: takes none and gives a tensor, which is learned if it has a key, under which it is in the state.
 template <class Scalar = float>
@@ -40,4 +40,4 @@ class Constant : public detail::Cloned<Constant<Scalar>, Scalar, Primitive<Scala
   std::string key_;
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

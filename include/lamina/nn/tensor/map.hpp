@@ -13,7 +13,7 @@
 #include "lamina/kernels/elementwise.hpp"
 #include "lamina/nn/module.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// Functions of one number x, with up to two constants a and b. Those that are steps have a derivative of zero.
 enum class Function {
@@ -176,4 +176,4 @@ class Map : public Layer<Map<Scalar>, Scalar> {
   Scalar a_, b_;
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -8,7 +8,7 @@
 #include "lamina/nn/module.hpp"
 #include "lamina/nn/tensor/combine.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// y = a b: matrices a [..., m, k] and b [..., k, n] give [..., m, n]; the axes before are repeated as NumPy does.
 /// Throws ShapeError for others.
@@ -80,4 +80,4 @@ class MatMul : public JointLayer<MatMul<Scalar>, Scalar> {
   }
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

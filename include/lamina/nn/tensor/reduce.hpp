@@ -12,7 +12,7 @@
 #include "lamina/nn/module.hpp"
 #include "lamina/nn/tensor/reshape.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// What becomes of the numbers along axes: of x the sum, the mean, the largest, the smallest, the product, the sum of
 /// |x|, the root of the sum of x², that sum, the logarithm of the sum of x, or of e^x.
@@ -186,4 +186,4 @@ class Reduce : public Layer<Reduce<Scalar>, Scalar> {
   ReduceOptions options_;
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -10,7 +10,7 @@
 #include "lamina/nn/tensor/combine.hpp"
 
 /// Layers that give the same elements another shape or order.
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 namespace detail {
 
@@ -184,4 +184,4 @@ class Permute : public Layer<Permute<Scalar>, Scalar> {
   std::vector<Index> axes_;
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -14,7 +14,7 @@
 #include "lamina/nn/tensor/reshape.hpp"
 
 /// Layers whose result takes entries of their input along axes: y[i, j, ...] = x[f(i), g(j), ...].
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// So many entries along an axis are made at most; a file may ask for any number.
 inline constexpr Index most_entries = Index{1} << 24;
@@ -394,4 +394,4 @@ class Mix : public Layer<Mix<Scalar>, Scalar> {
   std::vector<std::vector<MixTerm<Scalar>>> terms_;
 };
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -7,7 +7,7 @@
 #include "lamina/nn/tensor/matmul.hpp"
 
 /// Operators with weights, which must be constants: convolutions; and products of matrices.
-namespace lamina::onnx {
+namespace lamina::inline LAMINA_ABI::onnx {
 
 /// The attributes of windows that slide over images, for each axis of an image.
 struct Window {
@@ -234,4 +234,4 @@ void add_convolutions(Operators<Scalar>& table) {
   table["MatMul"] = {&matmul<Scalar>};
 }
 
-}  // namespace lamina::onnx
+}  // namespace lamina::inline LAMINA_ABI::onnx

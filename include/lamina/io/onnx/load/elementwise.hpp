@@ -17,7 +17,7 @@
 #include "lamina/nn/tensor/map.hpp"
 
 /// Operators of elements: functions of one number, arithmetic with broadcasting, comparisons.
-namespace lamina::onnx {
+namespace lamina::inline LAMINA_ABI::onnx {
 
 template <Function function, class Scalar>
 void map_operator(Importer<Scalar>& op) {
@@ -247,4 +247,4 @@ void add_elementwise(Operators<Scalar>& table) {
   table["Cast"] = {&cast<Scalar>, true};
 }
 
-}  // namespace lamina::onnx
+}  // namespace lamina::inline LAMINA_ABI::onnx

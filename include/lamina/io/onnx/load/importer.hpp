@@ -14,7 +14,7 @@
 #include "lamina/nn/tensor/constant.hpp"
 #include "lamina/nn/tensor/reshape.hpp"
 
-namespace lamina::onnx {
+namespace lamina::inline LAMINA_ABI::onnx {
 
 /// A value while a file is read, as layers take it: a constant, or what the model computes.
 template <class Scalar>
@@ -256,4 +256,4 @@ struct Operator {
 template <class Scalar>
 using Operators = std::unordered_map<std::string, Operator<Scalar>>;
 
-}  // namespace lamina::onnx
+}  // namespace lamina::inline LAMINA_ABI::onnx

@@ -13,7 +13,7 @@
 #include "lamina/io/onnx/load/resize.hpp"
 #include "lamina/io/onnx/load/shape.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 /// A model read from an ONNX file: its layers in order, and which values they take and give. Its inputs and outputs are
 /// those of the file, in the file's order; the extents that the file gives are checked, those that it leaves open
@@ -386,4 +386,4 @@ OnnxModel<Scalar> load_onnx(const std::string& path, const LoadOnnxOptions& opti
   return lamina::within_memory(path, [&] { return onnx::detail::Loader<Scalar>(path, options).load(); });
 }
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

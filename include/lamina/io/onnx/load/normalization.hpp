@@ -8,7 +8,7 @@
 #include "lamina/nn/softmax.hpp"
 
 /// Norms, softmax, losses, dropout.
-namespace lamina::onnx {
+namespace lamina::inline LAMINA_ABI::onnx {
 
 template <class Norm, class Scalar>
 Term<Scalar> batch_norm(Importer<Scalar>& op, const Term<Scalar>& x, double eps, double momentum) {
@@ -177,4 +177,4 @@ void add_norms(Operators<Scalar>& table) {
   table["SoftmaxCrossEntropyLoss"] = {&softmax_cross_entropy<Scalar>, true};
 }
 
-}  // namespace lamina::onnx
+}  // namespace lamina::inline LAMINA_ABI::onnx

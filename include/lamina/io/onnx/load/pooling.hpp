@@ -7,7 +7,7 @@
 #include "lamina/nn/avg_pool2d.hpp"
 #include "lamina/nn/max_pool2d.hpp"
 
-namespace lamina::onnx {
+namespace lamina::inline LAMINA_ABI::onnx {
 
 namespace detail {
 
@@ -141,4 +141,4 @@ void add_pooling(Operators<Scalar>& table) {
   table["GlobalMaxPool"] = {[](Importer<Scalar>& op) { global_pool(op, Aggregate::max); }};
 }
 
-}  // namespace lamina::onnx
+}  // namespace lamina::inline LAMINA_ABI::onnx

@@ -5,7 +5,7 @@
 #include "lamina/io/onnx/load/shape.hpp"
 #include "lamina/nn/interpolate.hpp"
 
-namespace lamina::onnx {
+namespace lamina::inline LAMINA_ABI::onnx {
 
 namespace detail {
 
@@ -149,4 +149,4 @@ void add_resize(Operators<Scalar>& table) {
   table["Upsample"] = {&upsample<Scalar>};
 }
 
-}  // namespace lamina::onnx
+}  // namespace lamina::inline LAMINA_ABI::onnx

@@ -10,7 +10,7 @@
 #include "lamina/nn/tensor/select.hpp"
 
 /// Operators that give values another shape, cut, join and repeat them, or reduce axes; and shapes as values.
-namespace lamina::onnx {
+namespace lamina::inline LAMINA_ABI::onnx {
 
 /// Whole numbers that were an attribute in older opsets and are an input in newer ones.
 template <class Scalar>
@@ -284,4 +284,4 @@ void add_shapes(Operators<Scalar>& table) {
   table["ReduceLogSumExp"] = {&reduce<Aggregate::log_sum_exp, Scalar>};
 }
 
-}  // namespace lamina::onnx
+}  // namespace lamina::inline LAMINA_ABI::onnx

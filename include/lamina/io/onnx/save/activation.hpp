@@ -14,7 +14,7 @@
 #include "lamina/nn/softmax.hpp"
 #include "lamina/nn/tanh.hpp"
 
-namespace lamina::onnx {
+namespace lamina::inline LAMINA_ABI::onnx {
 
 template <class Scalar>
 std::string exported(Exporter<Scalar>& to, const ReLU<Scalar>&) {
@@ -74,4 +74,4 @@ std::string exported(Exporter<Scalar>& to, const LogSoftmax<Scalar>& layer) {
   return to.add("LogSoftmax", {to.in()}, {attribute("axis", layer.dim())});
 }
 
-}  // namespace lamina::onnx
+}  // namespace lamina::inline LAMINA_ABI::onnx

@@ -9,7 +9,7 @@
 #include "lamina/nn/positions.hpp"
 
 /// Attention as products and a softmax, and what stands around it in transformers.
-namespace lamina::onnx {
+namespace lamina::inline LAMINA_ABI::onnx {
 
 /// softmax(q kᵀ / sqrt(d)) v for [N, heads, L, d].
 template <class Scalar>
@@ -82,4 +82,4 @@ std::string exported(Exporter<Scalar>& to, const GatherDistribute<Scalar>& layer
   return to.reshape(to.add("MatMul", {found, distribute}), extents(to.output_shape()));
 }
 
-}  // namespace lamina::onnx
+}  // namespace lamina::inline LAMINA_ABI::onnx

@@ -8,7 +8,7 @@
 #include "lamina/nn/masked_conv2d.hpp"
 
 /// Layers with weights: convolutions, linear maps, embeddings.
-namespace lamina::onnx {
+namespace lamina::inline LAMINA_ABI::onnx {
 
 template <class Scalar>
 std::string exported(Exporter<Scalar>& to, const Conv2d<Scalar>& layer) {
@@ -83,4 +83,4 @@ std::string exported(Exporter<Scalar>& to, const Embedding<Scalar>& layer) {
   return to.add("Gather", {to.parameter("weight", layer.weight.value), to.ids()}, {attribute("axis", 0)});
 }
 
-}  // namespace lamina::onnx
+}  // namespace lamina::inline LAMINA_ABI::onnx

@@ -13,7 +13,7 @@
 #include "lamina/nn/graph.hpp"
 #include "lamina/nn/options.hpp"
 
-namespace lamina::onnx {
+namespace lamina::inline LAMINA_ABI::onnx {
 
 using Integers = std::vector<std::int64_t>;
 
@@ -218,4 +218,4 @@ class Exporter {
   std::string path_;
 };
 
-}  // namespace lamina::onnx
+}  // namespace lamina::inline LAMINA_ABI::onnx

@@ -8,7 +8,7 @@
 #include "lamina/nn/hamburger/vq.hpp"
 
 /// Matrix decompositions, their iterations written out.
-namespace lamina::onnx {
+namespace lamina::inline LAMINA_ABI::onnx {
 
 namespace detail {
 
@@ -140,4 +140,4 @@ std::string exported(Exporter<Scalar>& to, const CD<Scalar>& layer) {
   return ham.images(unit, ham.product(products, detail::ridge_inverse(ham, unit)));
 }
 
-}  // namespace lamina::onnx
+}  // namespace lamina::inline LAMINA_ABI::onnx

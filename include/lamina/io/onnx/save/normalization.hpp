@@ -5,7 +5,7 @@
 #include "lamina/nn/layer_norm.hpp"
 #include "lamina/nn/local_response_norm.hpp"
 
-namespace lamina::onnx {
+namespace lamina::inline LAMINA_ABI::onnx {
 
 namespace detail {
 
@@ -88,4 +88,4 @@ std::string exported(Exporter<Scalar>& to, const LocalResponseNorm<Scalar>& laye
   return to.add("Div", {to.in(), to.add("Pow", {base, to.constant(o.beta)})});
 }
 
-}  // namespace lamina::onnx
+}  // namespace lamina::inline LAMINA_ABI::onnx

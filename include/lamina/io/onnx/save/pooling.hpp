@@ -5,7 +5,7 @@
 #include "lamina/nn/avg_pool2d.hpp"
 #include "lamina/nn/max_pool2d.hpp"
 
-namespace lamina::onnx {
+namespace lamina::inline LAMINA_ABI::onnx {
 
 namespace detail {
 
@@ -87,4 +87,4 @@ std::string exported(Exporter<Scalar>& to, const AdaptiveAvgPool2d<Scalar>&) {
   return to.add("MatMul", {to.constant(averages(in[2], out[2])), to.add("MatMul", {to.in(), columns})});
 }
 
-}  // namespace lamina::onnx
+}  // namespace lamina::inline LAMINA_ABI::onnx

@@ -14,7 +14,7 @@
 #include "lamina/io/onnx/save/shape.hpp"
 #include "lamina/io/onnx/save/tensor.hpp"
 
-namespace lamina {
+namespace lamina::inline LAMINA_ABI {
 
 struct SaveOnnxOptions {
   std::vector<std::string> inputs = {};   ///< names; empty: "x", or "x0", "x1", ...
@@ -94,4 +94,4 @@ void save_onnx(const std::string& path, const Module<Scalar>& net, const Shape& 
   save_onnx(path, net, Values<Scalar>(Value<Scalar>::of_shape(input)), options);
 }
 
-}  // namespace lamina
+}  // namespace lamina::inline LAMINA_ABI

@@ -16,7 +16,7 @@
 #include "lamina/nn/stack.hpp"
 
 /// Layers that join, cut, and arrange values, and those that do nothing in inference.
-namespace lamina::onnx {
+namespace lamina::inline LAMINA_ABI::onnx {
 
 template <class Scalar>
 std::string exported(Exporter<Scalar>& to, const Identity<Scalar>&) {
@@ -121,4 +121,4 @@ std::string exported(Exporter<Scalar>& to, const BackToImages<Scalar>& layer) {
   return y;
 }
 
-}  // namespace lamina::onnx
+}  // namespace lamina::inline LAMINA_ABI::onnx

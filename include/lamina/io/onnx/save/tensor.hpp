@@ -16,7 +16,7 @@
 #include "lamina/nn/tensor/select.hpp"
 
 /// The layers that models read from files are made of, beside those of networks.
-namespace lamina::onnx {
+namespace lamina::inline LAMINA_ABI::onnx {
 
 template <class Scalar>
 std::string exported(Exporter<Scalar>& to, const Constant<Scalar>& layer) {
@@ -215,4 +215,4 @@ std::string exported(Exporter<Scalar>& to, const NegativeLogLikelihood<Scalar>& 
                 {attribute("reduction", reduction), attribute("ignore_index", std::int64_t{o.ignore_index})});
 }
 
-}  // namespace lamina::onnx
+}  // namespace lamina::inline LAMINA_ABI::onnx
