@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "lamina/kernels/decomposition.hpp"
+#include "lamina/kernels/elementwise.hpp"
 #include "lamina/nn/module.hpp"
 
 namespace lamina::inline LAMINA_ABI {
@@ -153,12 +154,10 @@ class Ham : public Layer<Derived, Scalar> {
     for (Index b = 0; b < found.dim(0); ++b) mean += found[b];
     const Scalar share = Scalar(1) / static_cast<Scalar>(found.dim(0));
     using Pack = simd::Pack<Scalar>;
-    bases = kernels::transform(
-        std::move(bases),
-        [share, eta = static_cast<Scalar>(options_.eta)](Pack base, Pack sum) {
-          return base + (sum * share - base) * eta;
-        },
-        mean);
+    const auto eta = static_cast<Scalar>(options_.eta);
+    Scalar* const kept = bases.data();
+    kernels::map(
+        bases.numel(), kept, [=](Pack base, Pack sum) { return base + (sum * share - base) * eta; }, kept, mean.data());
     normalize(bases, bases.dim(0), options_.dimension, options_.rank, options_.rank);
   }
 

@@ -159,7 +159,7 @@ class SoftAssignmentGradient {
   /// dx_n -= part_n / |x_n| x_n, where that is finite.
   void add_along_x(const Tensor<Scalar>& parts) {
     Tensor<Scalar> factors(parts.shape());
-    std::ranges::transform(parts.values(), norms_.values(), factors.data(),
+    std::ranges::transform(parts.values(), std::as_const(norms_).values(), factors.data(),
                            [](Scalar part, Scalar norm) { return is_finite(part / norm) ? -part / norm : Scalar(0); });
     const Scalar* const factor = std::as_const(factors).data();
     Scalar* const to = dx_ + item_ * s_.size();
