@@ -131,6 +131,7 @@
 #include "lamina/nn/tensor/reduce.hpp"
 #include "lamina/nn/tensor/reshape.hpp"
 #include "lamina/nn/tensor/select.hpp"
+#include "lamina/nn/training_memory.hpp"
 #include "lamina/nn/transformer_block.hpp"
 #include "lamina/nn/value.hpp"
 #include "lamina/nn/visit_inputs.hpp"

@@ -202,8 +202,8 @@ class Tensor {
 
   bool shares_storage(const Tensor& other) const { return storage_ == other.storage_ && storage_.data(); }
 
-  /// Whether a copy keeps its elements whatever happens to this tensor: not over memory that its owner may write to.
-  bool copies_are_stable() const { return storage_.stable(); }
+  /// Whether the elements are in memory of Lamina's own; false for wrapped memory, to which others may write.
+  bool owns_data() const { return storage_.owned(); }
 
   /// Whether nobody else holds the elements, other tensors or the owner of wrapped memory: what takes a tensor by value
   /// may then put its result there.

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <cstddef>
@@ -180,6 +181,8 @@ class DataLoader {
   }
   /// Samples in the dataset.
   Index samples() const { return dataset_->size(); }
+  /// Samples in the largest batch.
+  Index batch_size() const { return std::min(options_.batch_size, samples()); }
   const LoaderOptions<Scalar>& options() const { return options_; }
   const Dataset<Scalar>& dataset() const { return *dataset_; }
 

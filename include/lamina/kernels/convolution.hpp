@@ -127,6 +127,15 @@ struct PackedFilters {
   Tensor<T> values = {};
 };
 
+/// How many values that takes: for Winograd's methods several times the weight.
+template <class T>
+Index packed_filters_size(const ConvolutionShape& s, ConvolutionMethod method) {
+  if (method == ConvolutionMethod::sweep || method == ConvolutionMethod::depthwise) return s.groups * s.group_weight();
+  Index size = 0;
+  detail::with_forward<T>(method, s, [&](const auto& kernel) { size = s.groups * kernel.filters_size(); });
+  return size;
+}
+
 /// The weight [M, C / groups, KH, KW] for convolution_forward.
 template <class T>
 PackedFilters<T> pack_filters(const ConvolutionShape& s, const T* weight, ConvolutionMethod method) {

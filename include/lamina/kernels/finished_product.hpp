@@ -132,6 +132,28 @@ void finished_tiles(const TileShape& s, Index tiles, const Index* rows, const T*
   }
 }
 
+/// One row for Streams pairs of vectors of outputs, whose weights lie `apart` from each other: it is memory that takes
+/// the time, and several places are read faster together than one after the other (27 against 17 GB/s on a Zen 3). The
+/// sums are those of finished_tiles, in its order.
+template <class T, class Weight, int Streams>
+void finished_row(Index depth, const T* a, const Weight* weights, Index apart, T* c, const TileEnds<T>& ends) {
+  using Pack = simd::Pack<T>;
+  constexpr Index width = simd::width<T>;
+  std::array<Pack, 2 * Streams> sums;
+  simd::unroll<2 * Streams>([&](auto i) { sums[i] = ends.bias ? Pack::load(ends.bias + i * width) : Pack(T(0)); });
+  for (Index k = 0; k < depth; ++k, weights += 2 * width) {
+    const Pack factor(a[k]);
+    simd::unroll<2 * Streams>([&](auto i) {
+      sums[i] = multiply_add(factor, load_weights(weights + i / 2 * apart + i % 2 * width), sums[i]);
+    });
+  }
+  const Pack lowest(ends.finish->lowest), highest(ends.finish->highest);
+  simd::unroll<2 * Streams>([&](auto i) {
+    if (ends.residual) sums[i] += Pack::load(ends.residual + i * width);
+    min(max(sums[i], lowest), highest).store(c + i * width);
+  });
+}
+
 /// Rows of the tallest tile.
 inline constexpr Index tallest_tile = simd::registers == 32 ? 12 : 6;
 

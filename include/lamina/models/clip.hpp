@@ -60,6 +60,7 @@ class ImageEncoder : public Block<ImageEncoder<Scalar>, Scalar> {
 template <class Scalar = float>
 class FirstToken : public JointLayer<FirstToken<Scalar>, Scalar> {
  public:
+  Saved saved() const override { return Saved::nothing; }
   Few<Shape> output_shapes(const Values<Scalar>& x) const override {
     return Shape{sequences(x).size(), x[0].shape()[-1]};
   }

@@ -47,6 +47,7 @@ class PadToAligned : public Layer<PadToAligned<Scalar>, Scalar> {
     require(stride >= 1, *this, ": stride must be at least 1, got ", stride);
   }
 
+  Saved saved() const override { return Saved::nothing; }
   Shape output_shape(const Shape& input) const override {
     check_interpolated(*this, input);
     const Size2 size = aligned_size(detail::size_of(input), stride_);
@@ -83,6 +84,7 @@ class BackToImages : public JointLayer<BackToImages<Scalar>, Scalar> {
     require(stride >= 1, *this, ": stride must be at least 1, got ", stride);
   }
 
+  Saved saved() const override { return Saved::nothing; }
   Few<Shape> output_shapes(const Values<Scalar>& x) const override {
     require(x.size() == 2, *this, ": takes features and images, got ", x.size(), " values");
     const Shape &coarse = x[0].shape(), &images = x[1].shape();

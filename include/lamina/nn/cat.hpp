@@ -19,6 +19,7 @@ class Cat : public JointLayer<Cat<Scalar>, Scalar> {
 
   int dim() const { return dim_; }
 
+  Saved saved() const override { return Saved::nothing; }
   Few<Shape> output_shapes(const Values<Scalar>& x) const override {
     require(!x.empty(), *this, ": takes at least one value");
     const Shape& first = x[0].shape();

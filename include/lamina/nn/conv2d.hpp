@@ -114,6 +114,11 @@ class Conv2d : public Layer<Conv2d<Scalar>, Scalar> {
     return output_shape(input).numel() * (in_ / options_.groups) * kernel_.h * kernel_.w;
   }
 
+  Index scratch(const Shape& input) const override {
+    const kernels::ConvolutionShape s = sizes(input);
+    return kernels::packed_filters_size<Scalar>(s, kernels::forward_method<Scalar>(s));
+  }
+
   Index in_channels() const { return in_; }
   Index out_channels() const { return out_; }
   const Size2& kernel_size() const { return kernel_; }

@@ -49,6 +49,7 @@ class Embedding : public Layer<Embedding<Scalar>, Scalar> {
     if (padding_ >= 0) std::fill_n(weight.value.data() + padding_ * features_, features_, Scalar(0));
   }
 
+  Saved saved() const override { return Saved::nothing; }
   Shape output_shape(const Shape& ids) const override {
     require<ShapeError>(ids.rank() < Shape::max_rank, *this, ": expected ids of rank below ", Shape::max_rank,
                         ", got shape ", ids);

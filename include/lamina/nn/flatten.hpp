@@ -17,6 +17,7 @@ class Flatten : public Layer<Flatten<Scalar>, Scalar> {
  public:
   explicit Flatten(int start_dim = 1, int end_dim = -1) : start_(start_dim), end_(end_dim) {}
 
+  Saved saved() const override { return Saved::nothing; }
   Shape output_shape(const Shape& input) const override {
     const int first = detail::axis_position(start_, input, *this), last = detail::axis_position(end_, input, *this);
     require<ShapeError>(first <= last, *this, ": start_dim lies behind end_dim in shape ", input);

@@ -24,7 +24,7 @@ class GELU : public Elementwise<GELU<Scalar>, Scalar> {
             options.approximate, "\"");
   }
 
-  static constexpr Saved saved() { return Saved::input; }
+  Saved saved() const override { return Saved::input; }
   Pack value(Pack x) const { return x * (tanh_ ? approximate_distribution(x) : distribution(x, bell(x))); }
   Pack gradient(Pack x, Pack dy) const {
     if (tanh_) {  // tanh' = 1 - tanh^2 = 4 Phi (1 - Phi)

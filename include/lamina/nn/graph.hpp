@@ -59,8 +59,8 @@ namespace detail {
 template <class Scalar>
 class Recording final : public Flow<Scalar> {
  public:
-  static Graph<Scalar> record(const Module<Scalar>& module, Values<Scalar> inputs) {
-    Recording flow(module);
+  static Graph<Scalar> record(const Module<Scalar>& module, Values<Scalar> inputs, bool training = false) {
+    Recording flow(module, training);
     flow.graph_.inputs = flow.edges(inputs);
     try {
       const Values<Scalar> results = flow.all(module, std::move(inputs));
@@ -73,7 +73,9 @@ class Recording final : public Flow<Scalar> {
   }
 
  private:
-  explicit Recording(const Module<Scalar>& root) { name(root, ""); }
+  Recording(const Module<Scalar>& root, bool training) : training_(training) { name(root, ""); }
+
+  bool training() const override { return training_; }
 
   /// The paths of a module and all below.
   void name(const Module<Scalar>& module, const std::string& path) {
@@ -122,6 +124,7 @@ class Recording final : public Flow<Scalar> {
     return results;
   }
 
+  bool training_;
   Graph<Scalar> graph_;
   std::vector<std::pair<const Module<Scalar>*, std::string>> paths_;
   std::vector<std::size_t> around_;  // the scopes of the blocks that are running
@@ -138,6 +141,11 @@ Graph<Scalar> record(const Module<Scalar>& module, const Shape& input) {
 template <class Scalar>
 Graph<Scalar> record(const Module<Scalar>& module, Values<Scalar> inputs) {
   return detail::Recording<Scalar>::record(module, std::move(inputs));
+}
+/// As forward runs it: with auxiliary heads, and with each Checkpoint as one layer.
+template <class Scalar>
+Graph<Scalar> record_training(const Module<Scalar>& module, Values<Scalar> inputs) {
+  return detail::Recording<Scalar>::record(module, std::move(inputs), true);
 }
 
 }  // namespace lamina

@@ -11,7 +11,7 @@ class Hardswish : public Elementwise<Hardswish<Scalar>, Scalar> {
  public:
   using Pack = simd::Pack<Scalar>;
 
-  static constexpr Saved saved() { return Saved::input; }
+  Saved saved() const override { return Saved::input; }
   static Pack value(Pack x) { return x * min(max(x + Scalar(3), Scalar(0)), Scalar(6)) * Scalar(1.0 / 6); }
   static Pack gradient(Pack x, Pack dy) {
     const Pack inner = dy * (x / Scalar(3) + Scalar(0.5));

@@ -91,6 +91,7 @@ class Interpolate : public Layer<Interpolate<Scalar>, Scalar> {
     require(size.h >= 1 && size.w >= 1, *this, ": the size must be at least 1");
   }
 
+  Saved saved() const override { return Saved::nothing; }
   Shape output_shape(const Shape& input) const override {
     check_interpolated(*this, input);
     return {input[0], input[1], size_.h, size_.w};

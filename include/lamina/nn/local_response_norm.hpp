@@ -36,6 +36,7 @@ class LocalResponseNorm : public Layer<LocalResponseNorm<Scalar>, Scalar> {
     require(options_.alpha >= 0 && options_.k >= 0, *this, ": alpha and k must not be negative");
   }
 
+  Saved saved() const override { return Saved::both; }
   Shape output_shape(const Shape& input) const override {
     require<ShapeError>(input.rank() >= 3, *this, ": expected an input [N, C, ...] of rank 3 or more, got ", "shape ",
                         input);

@@ -30,6 +30,7 @@ class MaxPool2d : public Layer<MaxPool2d<Scalar>, Scalar> {
     window_.validate(*this);
   }
 
+  Saved saved() const override { return Saved::nothing; }
   Shape output_shape(const Shape& input) const override { return window_.output_shape(*this, input); }
   Members<Scalar> members() override { return {}; }
   Fields fields() const override { return window_.fields("MaxPool2d"); }

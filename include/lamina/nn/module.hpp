@@ -215,6 +215,10 @@ enum class Locality {
   image     ///< anything
 };
 
+/// What forward keeps for backward, in the size of values: less (the moments of a norm, a maximum's places) counts as
+/// nothing. See training_memory.
+enum class Saved { nothing, input, output, both };
+
 /// A module that computes, of any number of values. To write a layer of one value, derive from Layer.
 template <class Scalar>
 class Primitive : public Module<Scalar> {
@@ -233,6 +237,10 @@ class Primitive : public Module<Scalar> {
   /// y[i] = f(y[i]) for i < n, in place and on this thread, if this layer is an elementwise function: a Plan applies it
   /// to what it has just stored. False, and nothing done, if it is not one; n may be 0 to ask.
   virtual bool apply(Scalar*, Index) const { return false; }
+
+  /// Estimates of memory are told by these: what is saved, and how many values a forward or backward needs on the way.
+  virtual Saved saved() const { return Saved::input; }
+  virtual Index scratch(const Shape&) const { return 0; }
 
   /// Causal models are told by it, and what can be computed pixel by pixel (incremental/).
   virtual Locality locality() const { return Locality::image; }
@@ -267,6 +275,7 @@ class Cloned : public Base {
 ///   members()                      if it has parameters or buffers
 ///   fields() const                 if it has options
 ///   multiply_adds(input) const     if there are any
+///   saved() const                  if do_forward pushes something else than x
 ///
 /// do_backward pops what do_forward pushed, adds to the gradient() of every parameter that requires_grad, and returns
 /// dx, which it need not compute with InputGrad::skip.

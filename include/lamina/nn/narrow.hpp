@@ -21,6 +21,7 @@ class Narrow : public Layer<Narrow<Scalar>, Scalar> {
     require(start <= std::numeric_limits<Index>::max() - length, *this, ": no axis is that long");
   }
 
+  Saved saved() const override { return Saved::nothing; }
   Shape output_shape(const Shape& input) const override {
     const int axis = detail::axis_position(dim_, input, *this);
     require<ShapeError>(start_ + length_ <= input[axis], *this, ": expected at least ", start_ + length_,

@@ -27,6 +27,7 @@ class LearnedPositions : public JointLayer<LearnedPositions<Scalar>, Scalar> {
     weight = default_random().normal<Scalar>({positions_, features_});
   }
 
+  Saved saved() const override { return Saved::nothing; }
   Few<Shape> output_shapes(const Values<Scalar>& x) const override {
     sequences(x);
     return x[0].shape();

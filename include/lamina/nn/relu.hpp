@@ -10,7 +10,7 @@ class ReLU : public Elementwise<ReLU<Scalar>, Scalar> {
  public:
   using Pack = simd::Pack<Scalar>;
 
-  static constexpr Saved saved() { return Saved::output; }
+  Saved saved() const override { return Saved::output; }
   static Pack value(Pack x) { return max(x, Scalar(0)); }
   static Pack gradient(Pack y, Pack dy) { return select(y <= Pack(0), Pack(0), dy); }
   Activation activation() const override { return Activation::relu; }

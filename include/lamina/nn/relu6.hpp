@@ -10,7 +10,7 @@ class ReLU6 : public Elementwise<ReLU6<Scalar>, Scalar> {
  public:
   using Pack = simd::Pack<Scalar>;
 
-  static constexpr Saved saved() { return Saved::output; }
+  Saved saved() const override { return Saved::output; }
   static Pack value(Pack x) { return min(max(x, Scalar(0)), Scalar(6)); }
   static Pack gradient(Pack y, Pack dy) { return select(y <= Pack(0), Pack(0), select(y >= Pack(6), Pack(0), dy)); }
   Activation activation() const override { return Activation::relu6; }

@@ -10,7 +10,7 @@ class Sigmoid : public Elementwise<Sigmoid<Scalar>, Scalar> {
  public:
   using Pack = simd::Pack<Scalar>;
 
-  static constexpr Saved saved() { return Saved::output; }
+  Saved saved() const override { return Saved::output; }
   static Pack value(Pack x) { return simd::sigmoid(x); }
   static Pack gradient(Pack y, Pack dy) { return dy * (Pack(1) - y) * y; }
 };

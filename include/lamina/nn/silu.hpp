@@ -11,7 +11,7 @@ class SiLU : public Elementwise<SiLU<Scalar>, Scalar> {
  public:
   using Pack = simd::Pack<Scalar>;
 
-  static constexpr Saved saved() { return Saved::input; }
+  Saved saved() const override { return Saved::input; }
   static Pack value(Pack x) { return x * simd::sigmoid(x); }
   static Pack gradient(Pack x, Pack dy) {
     const Pack s = simd::sigmoid(x);

@@ -26,6 +26,7 @@ class SoftmaxLayer : public Layer<Derived, Scalar> {
  public:
   explicit SoftmaxLayer(int dim) : dim_(dim) {}
 
+  Saved saved() const override { return Saved::output; }
   Shape output_shape(const Shape& input) const override {
     AroundAxis(input, dim_, *this);
     return input;

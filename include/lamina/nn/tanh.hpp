@@ -10,7 +10,7 @@ class Tanh : public Elementwise<Tanh<Scalar>, Scalar> {
  public:
   using Pack = simd::Pack<Scalar>;
 
-  static constexpr Saved saved() { return Saved::output; }
+  Saved saved() const override { return Saved::output; }
   static Pack value(Pack x) { return simd::tanh(x); }
   static Pack gradient(Pack y, Pack dy) { return dy * (Pack(1) - y * y); }
 };

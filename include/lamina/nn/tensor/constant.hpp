@@ -15,6 +15,7 @@ class Constant : public detail::Cloned<Constant<Scalar>, Scalar, Primitive<Scala
 
   explicit Constant(Tensor<Scalar> tensor, std::string key = "") : value(std::move(tensor)), key_(std::move(key)) {}
 
+  Saved saved() const override { return Saved::nothing; }
   Shape output_shape(const Shape&) const override { return value.value.shape(); }
   Few<Shape> output_shapes(const Values<Scalar>& x) const override {
     require(x.empty(), *this, ": takes no value, got ", x.size());

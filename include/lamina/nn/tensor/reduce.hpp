@@ -30,6 +30,7 @@ class Reduce : public Layer<Reduce<Scalar>, Scalar> {
  public:
   explicit Reduce(Aggregate aggregate, const ReduceOptions& options = {}) : aggregate_(aggregate), options_(options) {}
 
+  Saved saved() const override { return Saved::both; }
   Shape output_shape(const Shape& input) const override {
     const std::vector<bool> reduced = reduced_axes(input);
     std::vector<Index> extents;

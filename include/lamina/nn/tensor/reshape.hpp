@@ -23,6 +23,9 @@ inline std::string list(const std::vector<Index>& numbers) {
 /// Base of layers that give the same elements in the same order another shape: Derived gives output_shape.
 template <class Derived, class Scalar>
 class Reshaping : public Layer<Derived, Scalar> {
+ public:
+  Saved saved() const override { return Saved::nothing; }
+
  private:
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
     const Shape shape = this->output_shape(x.shape());
@@ -132,6 +135,7 @@ class Permute : public Layer<Permute<Scalar>, Scalar> {
  public:
   explicit Permute(std::vector<Index> axes = {}) : axes_(std::move(axes)) {}
 
+  Saved saved() const override { return Saved::nothing; }
   Shape output_shape(const Shape& input) const override {
     std::vector<Index> result;
     for (const Index axis : axes_of(input)) result.push_back(input[static_cast<int>(axis)]);

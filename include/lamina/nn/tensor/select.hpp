@@ -29,6 +29,7 @@ using Entries = std::optional<std::vector<Index>>;
 template <class Derived, class Scalar>
 class Selecting : public Layer<Derived, Scalar> {
  public:
+  Saved saved() const override { return Saved::nothing; }
   Shape output_shape(const Shape& input) const override {
     const std::vector<Entries> entries = self().entries(input);
     Shape result = input;
@@ -341,6 +342,7 @@ class Mix : public Layer<Mix<Scalar>, Scalar> {
         require(term.entry >= 0 && term.entry < n_, *this, ": there is no entry ", term.entry);
   }
 
+  Saved saved() const override { return Saved::nothing; }
   Shape output_shape(const Shape& input) const override {
     const int axis = detail::axis_position(dim_, input, *this);
     require<ShapeError>(input[axis] == n_, *this, ": expected ", n_, " entries in axis ", axis, ", got shape ", input);
