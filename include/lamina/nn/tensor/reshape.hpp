@@ -45,6 +45,7 @@ class Reshaping : public Layer<Derived, Scalar> {
 template <class Scalar = float>
 class Reshape : public detail::Reshaping<Reshape<Scalar>, Scalar> {
  public:
+  /// The extents of the result; 0 and -1 are said above.
   explicit Reshape(std::vector<Index> extents) : extents_(std::move(extents)) {}
 
   Shape output_shape(const Shape& input) const override {
@@ -64,6 +65,7 @@ class Reshape : public detail::Reshaping<Reshape<Scalar>, Scalar> {
   }
   Fields fields() const override { return Fields("Reshape").argument("extents", detail::list(extents_)); }
 
+  /// What it was made with.
   const std::vector<Index>& extents() const { return extents_; }
 
  private:
@@ -74,6 +76,7 @@ class Reshape : public detail::Reshaping<Reshape<Scalar>, Scalar> {
 template <class Scalar = float>
 class Unsqueeze : public detail::Reshaping<Unsqueeze<Scalar>, Scalar> {
  public:
+  /// The places of the new axes in the result.
   explicit Unsqueeze(std::vector<Index> axes) : axes_(std::move(axes)) {}
 
   Shape output_shape(const Shape& input) const override {
@@ -93,6 +96,7 @@ class Unsqueeze : public detail::Reshaping<Unsqueeze<Scalar>, Scalar> {
   }
   Fields fields() const override { return Fields("Unsqueeze").argument("axes", detail::list(axes_)); }
 
+  /// What it was made with.
   const std::vector<Index>& axes() const { return axes_; }
 
  private:
@@ -103,6 +107,7 @@ class Unsqueeze : public detail::Reshaping<Unsqueeze<Scalar>, Scalar> {
 template <class Scalar = float>
 class Squeeze : public detail::Reshaping<Squeeze<Scalar>, Scalar> {
  public:
+  /// The axes to take away; none: all of extent 1.
   explicit Squeeze(std::vector<Index> axes = {}) : axes_(std::move(axes)) {}
 
   Shape output_shape(const Shape& input) const override {
@@ -119,6 +124,7 @@ class Squeeze : public detail::Reshaping<Squeeze<Scalar>, Scalar> {
   }
   Fields fields() const override { return Fields("Squeeze").argument("axes", detail::list(axes_)); }
 
+  /// What it was made with.
   const std::vector<Index>& axes() const { return axes_; }
 
  private:
@@ -130,6 +136,7 @@ class Squeeze : public detail::Reshaping<Squeeze<Scalar>, Scalar> {
 template <class Scalar = float>
 class Permute : public Layer<Permute<Scalar>, Scalar> {
  public:
+  /// Axis i of the result is axis axes[i] of x; none: reversed.
   explicit Permute(std::vector<Index> axes = {}) : axes_(std::move(axes)) {}
 
   Shape output_shape(const Shape& input) const override {
@@ -139,6 +146,7 @@ class Permute : public Layer<Permute<Scalar>, Scalar> {
   }
   Fields fields() const override { return Fields("Permute").argument("axes", detail::list(axes_)); }
 
+  /// What it was made with.
   const std::vector<Index>& axes() const { return axes_; }
 
  private:
