@@ -255,8 +255,8 @@ inline constexpr std::array<FigureColor, 6> figure_colors{{{"red", {0.85, 0.12, 
 
 /// A shape has two names.
 struct FigureShape {
-  const char* name;    ///< as captions say it
-  const char** other;  ///< another word for it
+  const char* name;   ///< as captions say it
+  const char* other;  ///< another word for it
 };
 
 /// The shapes of captioned_figures.
