@@ -26,6 +26,7 @@ enum class Precision {
   bfloat16  ///< the upper half of a float, 8 bits of fraction
 };
 
+/// Options of compile.
 struct CompileOptions {
   /// Of linear layers' weights, where it is memory that takes the time. Arithmetic is in float. For float only.
   Precision weights = Precision::full;

@@ -19,12 +19,14 @@ class FinishedLinear {
   static constexpr int streams = 4;
 
  public:
+  /// For a weight [out, in].
   FinishedLinear(Index in, Index out) : in_(in), out_(out), pairs_(parts_of(out, 2 * width)) {
     // A unit's weights: enough to be worth a meeting of threads.
     chunk_ = std::clamp<Index>((Index{1} << 16) / (in * 2 * width), std::min<Index>(streams, pairs_), pairs_);
     chunks_ = parts_of(pairs_, chunk_);
   }
 
+  /// Values that pack_filters writes.
   Index filters_size() const { return pairs_ * in_ * 2 * width; }
 
   /// The weight [out, in] by pairs of vectors, zeros in lanes beyond the last output.
@@ -36,11 +38,14 @@ class FinishedLinear {
     });
   }
 
+  /// Bands of rows that are done together.
   Index bands(Index rows) const { return parts_of(rows, tallest); }
+  /// Units of work for so many rows.
   Index units(Index rows) const { return bands(rows) * chunks_; }
   /// For a pair of vectors of which the row holds a part only.
   Index scratch() const { return out_ % (2 * width) == 0 ? 0 : tallest * 2 * width; }
 
+  /// One unit: x [rows, in], y [rows, out]; weights of type T, or BFloat16 for float.
   template <class Weight>
   void run(Index unit, Index rows, const T* x, const Weight* filters, T* y, const Finish<T>& finish, T* scratch) const {
     const Index chunk = unit % chunks_, band = unit / chunks_, all = bands(rows);

@@ -15,8 +15,10 @@ namespace lamina {
 template <class Scalar = float>
 class Cat : public JointLayer<Cat<Scalar>, Scalar> {
  public:
+  /// Along an axis; negative ones count from the end.
   explicit Cat(int dim = 1) : dim_(dim) {}
 
+  /// What it was made with.
   int dim() const { return dim_; }
 
   Saved saved() const override { return Saved::nothing; }
@@ -33,6 +35,7 @@ class Cat : public JointLayer<Cat<Scalar>, Scalar> {
     return first.with(axis, total);
   }
   Fields fields() const override { return Fields("Cat").argument("dim", dim_); }
+  /// Along the channels it is computed only where its parts cannot be taken.
   Joins joins() const override { return dim_ == 1 ? Joins::only : Joins::no; }
 
   /// Whether two shapes differ along the axis at most.

@@ -70,7 +70,8 @@ class DropoutLayer : public Layer<Derived, Scalar> {
 template <class Scalar = float>
 class Dropout : public detail::DropoutLayer<Dropout<Scalar>, Scalar> {
  public:
-  static constexpr const char* type_name = "Dropout";
+  static constexpr const char* type_name = "Dropout";  ///< its name in messages
+  /// Throws ValueError unless the probability p is in [0, 1].
   explicit Dropout(double p = 0.5) : detail::DropoutLayer<Dropout<Scalar>, Scalar>(p) {}
 
  private:

@@ -18,7 +18,9 @@ namespace lamina {
 template <class Derived, class Scalar>
 class Elementwise : public Layer<Derived, Scalar> {
  public:
+  /// Every element for itself.
   Locality locality() const override { return Locality::element; }
+  /// y = f(y), for Plans.
   bool apply(Scalar* y, Index n) const override {
     if (n > 0) kernels::map_run(n, y, [&](auto load) { return self().value(load(y)); });
     return true;

@@ -15,6 +15,7 @@ namespace lamina {
 template <class Scalar = float>
 class Flatten : public Layer<Flatten<Scalar>, Scalar> {
  public:
+  /// From axis start_dim to end_dim; negative ones count from the end.
   explicit Flatten(int start_dim = 1, int end_dim = -1) : start_(start_dim), end_(end_dim) {}
 
   Saved saved() const override { return Saved::nothing; }
@@ -35,8 +36,11 @@ class Flatten : public Layer<Flatten<Scalar>, Scalar> {
         .field("end_dim", end_, usual ? "" : text(end_));
   }
 
+  /// What it was made with.
+  /// @{
   int start_dim() const { return start_; }
   int end_dim() const { return end_; }
+  /// @}
 
  private:
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {

@@ -11,6 +11,7 @@
 
 namespace lamina {
 
+/// Options of LocalResponseNorm.
 struct LocalResponseNormOptions {
   double alpha = 1e-4;  ///< factor of the neighbours' mean square
   double beta = 0.75;   ///< exponent
@@ -30,6 +31,7 @@ struct LocalResponseNormOptions {
 template <class Scalar = float>
 class LocalResponseNorm : public Layer<LocalResponseNorm<Scalar>, Scalar> {
  public:
+  /// Shapes, defaults and errors are said at the class.
   explicit LocalResponseNorm(Index size, const LocalResponseNormOptions& options = {})
       : size_(size), options_(options) {
     require(size_ >= 1, *this, ": size must be at least 1, got ", size_);
@@ -53,8 +55,11 @@ class LocalResponseNorm : public Layer<LocalResponseNorm<Scalar>, Scalar> {
         .option("k", options_.k, usual.k);
   }
 
+  /// What it was made with.
+  /// @{
   Index size() const { return size_; }
   const LocalResponseNormOptions& options() const { return options_; }
+  /// @}
 
  private:
   using Pack = simd::Pack<Scalar>;

@@ -8,11 +8,14 @@ namespace lamina {
 template <class Scalar = float>
 class Tanh : public Elementwise<Tanh<Scalar>, Scalar> {
  public:
-  using Pack = simd::Pack<Scalar>;
+  using Pack = simd::Pack<Scalar>;  ///< a few elements at once
 
+  /// What Elementwise asks for.
+  /// @{
   Saved saved() const override { return Saved::output; }
   static Pack value(Pack x) { return simd::tanh(x); }
   static Pack gradient(Pack y, Pack dy) { return dy * (Pack(1) - y * y); }
+  /// @}
 };
 
 }  // namespace lamina
