@@ -22,11 +22,25 @@ file(CONFIGURE OUTPUT "${source}" CONTENT "#include <lamina/lamina.hpp>
 template lamina::testing::Conformance lamina::testing::check_layer(const Module<double>&, const Shape&,
                                                                    const ConformanceOptions&);
 " @ONLY)
+list(APPEND sources "${source}")
+set(source "${PROJECT_BINARY_DIR}/compiled/version.cpp")
+file(CONFIGURE OUTPUT "${source}" CONTENT "#include <lamina/compiled/version.hpp>
+#include <lamina/core/error.hpp>
+
+const char* lamina::compiled_version() noexcept { return version; }
+
+bool lamina::detail::require_compiled_version(int major, int minor, int patch) {
+  const bool same = major == LAMINA_VERSION_MAJOR && minor == LAMINA_VERSION_MINOR && patch == LAMINA_VERSION_PATCH;
+  require<Error>(same, \"this program is compiled with the headers of Lamina \", major, '.', minor, '.', patch,
+                 \" and linked with lamina::compiled \", compiled_version(), \": both must be of one version\");
+  return same;
+}
+" @ONLY)
 
 add_library(lamina_compiled STATIC EXCLUDE_FROM_ALL ${sources} "${source}")
 add_library(lamina::compiled ALIAS lamina_compiled)
 target_link_libraries(lamina_compiled PUBLIC lamina::lamina)
 target_compile_definitions(lamina_compiled PUBLIC LAMINA_COMPILED)
 if(TARGET lamina_build)
-  target_link_libraries(lamina_compiled PRIVATE lamina_build)
+  target_link_libraries(lamina_compiled PRIVATE $<BUILD_INTERFACE:lamina_build>)
 endif()
