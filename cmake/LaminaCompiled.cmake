@@ -22,9 +22,20 @@ file(CONFIGURE OUTPUT "${source}" CONTENT "#include <lamina/lamina.hpp>
 template lamina::testing::Conformance lamina::testing::check_layer(const Module<double>&, const Shape&,
                                                                    const ConformanceOptions&);
 " @ONLY)
-list(APPEND sources "${source}")
-set(source "${PROJECT_BINARY_DIR}/compiled/version.cpp")
-file(CONFIGURE OUTPUT "${source}" CONTENT "#include <lamina/compiled/version.hpp>
+
+add_library(lamina_compiled STATIC EXCLUDE_FROM_ALL ${sources} "${source}")
+add_library(lamina::compiled ALIAS lamina_compiled)
+target_link_libraries(lamina_compiled PUBLIC lamina::lamina)
+target_compile_definitions(lamina_compiled PUBLIC LAMINA_COMPILED)
+if(TARGET lamina_build)
+  target_link_libraries(lamina_compiled PRIVATE $<BUILD_INTERFACE:lamina_build>)
+endif()
+if(LAMINA_COMPILED)
+  set_target_properties(lamina_compiled PROPERTIES EXCLUDE_FROM_ALL FALSE)
+endif()
+
+# What lamina/compiled/version.hpp asks for.
+file(CONFIGURE OUTPUT "${PROJECT_BINARY_DIR}/compiled/version.cpp" CONTENT "#include <lamina/compiled/version.hpp>
 #include <lamina/core/error.hpp>
 
 const char* lamina::compiled_version() noexcept { return version; }
@@ -36,11 +47,4 @@ bool lamina::detail::require_compiled_version(int major, int minor, int patch) {
   return same;
 }
 " @ONLY)
-
-add_library(lamina_compiled STATIC EXCLUDE_FROM_ALL ${sources} "${source}")
-add_library(lamina::compiled ALIAS lamina_compiled)
-target_link_libraries(lamina_compiled PUBLIC lamina::lamina)
-target_compile_definitions(lamina_compiled PUBLIC LAMINA_COMPILED)
-if(TARGET lamina_build)
-  target_link_libraries(lamina_compiled PRIVATE $<BUILD_INTERFACE:lamina_build>)
-endif()
+target_sources(lamina_compiled PRIVATE "${PROJECT_BINARY_DIR}/compiled/version.cpp")

@@ -26,7 +26,7 @@ install(FILES "${PROJECT_BINARY_DIR}/lamina.pc" "${PROJECT_BINARY_DIR}/lamina-io
 install(FILES "${PROJECT_SOURCE_DIR}/LICENSE" DESTINATION "${CMAKE_INSTALL_DOCDIR}" COMPONENT lamina_headers)
 
 if(LAMINA_COMPILED)
-  set_target_properties(lamina_compiled PROPERTIES EXCLUDE_FROM_ALL FALSE EXPORT_NAME compiled)
+  set_target_properties(lamina_compiled PROPERTIES EXPORT_NAME compiled)
   install(TARGETS lamina_compiled EXPORT laminaCompiledTargets ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}"
           COMPONENT lamina_compiled)
   install(EXPORT laminaCompiledTargets NAMESPACE lamina:: DESTINATION "${lamina_package_dir}"
