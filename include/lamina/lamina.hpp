@@ -148,6 +148,7 @@
 #include "lamina/train/progress.hpp"
 #include "lamina/train/retrieval.hpp"
 #include "lamina/train/segmentation.hpp"
+#include "lamina/version.hpp"
 
 #ifdef LAMINA_COMPILED
 #include "lamina/compiled/extern.hpp"
