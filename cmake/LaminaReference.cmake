@@ -14,5 +14,14 @@ add_custom_target(
   VERBATIM)
 if(LAMINA_TESTS)
   add_test(NAME docs/reference COMMAND Doxygen::doxygen "${PROJECT_BINARY_DIR}/Doxyfile")
-  set_tests_properties(docs/reference PROPERTIES TIMEOUT 120)
+  # The same on a header with symbols that have no comment: each is named, and only those.
+  file(CONFIGURE OUTPUT "${PROJECT_BINARY_DIR}/Doxyfile.planted" CONTENT "@INCLUDE = \"${PROJECT_BINARY_DIR}/Doxyfile\"
+INPUT = \"${PROJECT_SOURCE_DIR}/tests/docs/undocumented.hpp\"
+OUTPUT_DIRECTORY = \"${PROJECT_BINARY_DIR}/reference_planted\"
+WARN_LOGFILE = \"${PROJECT_BINARY_DIR}/reference_planted.txt\"
+")
+  add_test(NAME docs/reference_catches
+           COMMAND "${CMAKE_COMMAND}" -D "DOXYGEN=$<TARGET_FILE:Doxygen::doxygen>" -D "DIR=${PROJECT_BINARY_DIR}" -P
+                   "${PROJECT_SOURCE_DIR}/tests/docs/reference_catches.cmake")
+  set_tests_properties(docs/reference docs/reference_catches PROPERTIES TIMEOUT 300)
 endif()

@@ -134,7 +134,10 @@ struct LoadOnnxOptions {
 
 namespace onnx {
 
+/// Versions of ONNX's operators that are read.
+/// @{
 inline constexpr std::int64_t oldest_opset = 1, newest_opset = 17;
+/// @}
 
 namespace detail {
 

@@ -25,7 +25,10 @@ struct SaveOnnxOptions {
 
 namespace onnx {
 
+/// Versions of ONNX's operators and of its format that are written.
+/// @{
 inline constexpr std::int64_t written_opset = 17, written_ir_version = 8;
+/// @}
 
 namespace detail {
 
