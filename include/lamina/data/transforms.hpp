@@ -283,10 +283,10 @@ class RandomHorizontalFlip {
 /// [0, 1]. Column k of `eigenvectors` belongs to eigenvalue k.
 struct LightingOptions {
   double standard_deviation = 0.1;  ///< of the factors of the principal components
-  std::array<double, 3> eigenvalues = {0.2175, 0.0188,
-                                       0.0045};  ///< of their covariance, in the order of the columns below
+  /// In the order of the columns below.
+  std::array<double, 3> eigenvalues = {0.2175, 0.0188, 0.0045};
   /// A row each for R, G and B.
-  std::array<std::array<double, 3>, 3> eigenvectors = {  ///< row for R, G and B
+  std::array<std::array<double, 3>, 3> eigenvectors = {
       {{-0.5675, 0.7192, 0.4009}, {-0.5808, -0.0045, -0.8140}, {-0.5836, -0.6948, 0.4203}}};
 };
 

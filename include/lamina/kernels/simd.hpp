@@ -27,12 +27,12 @@
 /// emits scalar code.
 namespace lamina::simd {
 
+/// Bytes of a vector.
 #if defined(__AVX512F__)
 inline constexpr Index vector_bytes = 64;
 #elif defined(__AVX__)
 inline constexpr Index vector_bytes = 32;
 #else
-/// Bytes of a vector: 64 with AVX-512, 32 with AVX, else 16.
 inline constexpr Index vector_bytes = 16;
 #endif
 

@@ -34,7 +34,7 @@ class Sequences {
   Index begin(Index i) const { return offsets_[static_cast<std::size_t>(i)]; }
   /// The tokens of sequence i.
   Index length(Index i) const { return begin(i + 1) - begin(i); }
-  /// What it was made with.
+  /// begin(0) to begin(size()).
   std::span<const Index> offsets() const { return offsets_; }
 
  private:

@@ -25,7 +25,6 @@ class Few {
     (rest_.push_back(std::forward<U>(rest)), ...);
   }
 
-  /// What it was made with.
   /// How many there are.
   std::size_t size() const { return size_; }
   /// Whether there are none.

@@ -50,7 +50,7 @@ struct Worst {
   double error = 0;  ///< its size
   Index at = 0;      ///< its position, row-major
 };
-/// Of tensors of the same shape; a NaN counts as worse than any number.
+/// Of tensors of the same shape.
 template <class Scalar>
 Worst worst_difference(const Tensor<Scalar>& a, const Tensor<Scalar>& b) {
   Worst worst;

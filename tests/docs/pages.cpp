@@ -1,5 +1,6 @@
-// The rows of examples/coming_from_pytorch.md: each is compiled as the body of a function and run. rows.inc is made of
-// the page; it calls SETTING for the names that the page speaks of.
+// What the pages show, in one source, since the templates are what takes the time: fragments.inc has their fragments,
+// as functions that are compiled; rows.inc the rows of examples/coming_from_pytorch.md, as functions that are run. A
+// row begins with SETTING, for the names that the page speaks of.
 #include <cstdio>
 #include <exception>
 #include <functional>
@@ -10,6 +11,8 @@
 #include <vector>
 
 using namespace lamina;
+
+#include "fragments.inc"
 
 namespace {
 
