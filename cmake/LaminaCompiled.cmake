@@ -32,6 +32,8 @@ add_library(lamina_compiled STATIC EXCLUDE_FROM_ALL ${sources} "${source}")
 add_library(lamina::compiled ALIAS lamina_compiled)
 target_link_libraries(lamina_compiled PUBLIC lamina::lamina)
 target_compile_definitions(lamina_compiled PUBLIC LAMINA_COMPILED)
+# What links it must be for the same instruction set.
+target_compile_options(lamina_compiled INTERFACE $<$<BOOL:${LAMINA_NATIVE}>:-march=native>)
 if(TARGET lamina_build)
   target_link_libraries(lamina_compiled PRIVATE $<BUILD_INTERFACE:lamina_build>)
 endif()

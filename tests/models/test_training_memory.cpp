@@ -47,8 +47,8 @@ TEST_CASE("training_memory estimates what a step takes") {
     CAPTURE(name);
     CAPTURE(bytes.estimate / 1e6);
     CAPTURE(bytes.measured / 1e6);
-    CHECK(bytes.estimate > 0.85 * bytes.measured);
-    CHECK(bytes.estimate < 1.15 * bytes.measured);
+    CHECK(bytes.estimate > 0.8 * bytes.measured);
+    CHECK(bytes.estimate < 1.2 * bytes.measured);
   };
   for (const std::string name : {"alexnet", "vgg_a_bn", "nin_imagenet", "googlenet", "resnet18", "resnet50",
                                  "densenet121", "mobilenet", "mobilenet_v2", "mobilenet_v3_large"})

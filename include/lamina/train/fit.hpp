@@ -52,7 +52,7 @@ struct LossAverage {
 
   /// Adds the average loss of a batch.
   void add(double loss, Index batch) {
-    loss_sum += loss * static_cast<double>(batch);
+    loss_sum = std::fma(loss, static_cast<double>(batch), loss_sum);  // the same bits wherever this is compiled
     samples += batch;
   }
   /// The average loss; NaN without samples.
