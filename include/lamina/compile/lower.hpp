@@ -106,8 +106,8 @@ class Lowering {
     return x.rank() == 4 && gate.rank() == 4 && gate == Shape{x[0], x[1], 1, 1};
   }
 
-  /// A convolution with zeros where the mask covers the kernel: all of the kernel where Winograd's method takes it, which
-  /// does that in fewer operations than the open taps need; else the rows of it that see something.
+  /// A convolution with zeros where the mask covers the kernel: all of the kernel where Winograd's method takes it,
+  /// which does that in fewer operations than the open taps need; else the rows of it that see something.
   static void set_masked(const MaskedConv2d<Scalar>& conv, const Shape& x, Step<Scalar>& step) {
     const Size2& kernel = conv.kernel_size();
     const Index m = conv.out_channels(), top = kernel.h / 2, left = kernel.w / 2;
