@@ -10,8 +10,8 @@
 namespace lamina::detail {
 
 /// A layer's weight as the kernel of the last inference read it, kept for the next: packing takes as long as the
-/// inference of an image. It is told by the storage of the weight from which it was made: the copy held here makes every
-/// writer to the weight take new storage. Of weights in wrapped memory nothing is kept, nor in training.
+/// inference of an image. It is told by the storage of the weight from which it was made: the copy held here makes
+/// every writer to the weight take new storage. Of weights in wrapped memory nothing is kept, nor in training.
 template <class Scalar, class Packed>
 class PackedCache {
  public:
