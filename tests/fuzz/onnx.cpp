@@ -1,5 +1,6 @@
-#include "fuzz.hpp"
 #include "lamina/io/onnx.hpp"
+
+#include "fuzz.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   static fuzz::InputFile file;

@@ -72,13 +72,15 @@ struct Evaluation {
   double accuracy;  ///< the metric's share; NaN without one
 };
 
-/// Runs a model over all batches, and averages loss and accuracy. The model is a Module, which infers, a Plan that
-/// takes the loader's batches, or any other function of a tensor.
+/// What gives a tensor for a tensor: a Module, which infers, a Plan, or any other function.
 template <class Model, class Scalar>
-requires std::is_invocable_r_v < Tensor<Scalar>,
-const Model&,
-    Tensor < Scalar >> Evaluation evaluate(const Model& model, DataLoader<Scalar>& loader,
-                                           const std::type_identity_t<EvaluateOptions<Scalar>>& options = {}) {
+concept TensorFunction = std::is_invocable_r_v < Tensor<Scalar>,
+const Model&, Tensor < Scalar >> ;
+
+/// Runs a model over all batches, and averages loss and accuracy. A Plan must take the loader's batches.
+template <class Scalar, TensorFunction<Scalar> Model>
+Evaluation evaluate(const Model& model, DataLoader<Scalar>& loader,
+                    const std::type_identity_t<EvaluateOptions<Scalar>>& options = {}) {
   LossAverage average;
   for (auto& [inputs, targets] : loader) {
     const Index batch = inputs.dim(0);
