@@ -74,8 +74,9 @@ struct Evaluation {
 
 /// What gives a tensor for a tensor: a Module, which infers, a Plan, or any other function.
 template <class Model, class Scalar>
-concept TensorFunction = std::is_invocable_r_v < Tensor<Scalar>,
-const Model&, Tensor < Scalar >> ;
+concept TensorFunction = requires(const Model& model, Tensor<Scalar> x) {
+  Tensor<Scalar>(model(std::move(x)));
+};
 
 /// Runs a model over all batches, and averages loss and accuracy. A Plan must take the loader's batches.
 template <class Scalar, TensorFunction<Scalar> Model>
