@@ -1,5 +1,5 @@
 #include "cases.hpp"
-#include "lamina/models/distilbert.hpp"
+#include "exported.hpp"
 
 namespace lamina::bench {
 
@@ -91,6 +91,30 @@ void add_distilbert(const std::string& name, const std::vector<Index>& lengths) 
   benchmark::RegisterBenchmark(("distilbert/" + name + "/infer").c_str(), infer)->Unit(benchmark::kMillisecond);
   benchmark::RegisterBenchmark(("distilbert/" + name + "/train").c_str(), train)->Unit(benchmark::kMillisecond);
 }
+
+/// net/NAME/infer, plan and plan_bfloat16 of one of the networks that ONNX Runtime gets.
+void add_exported(const ExportedNetwork& network) {
+  const auto add = [&](const std::string& side, auto prepare) {
+    const auto time = [=](benchmark::State& state) {
+      manual_seed(0);
+      const Tensor<float> x = network.input();
+      const auto model = prepare(network.make());
+      const auto run = [&] { benchmark::DoNotOptimize(model(x).data()); };
+      run();
+      for (auto _ : state) run();
+      state.SetItemsProcessed(state.iterations() * x.dim(0));
+    };
+    benchmark::RegisterBenchmark(text("net/", network.name, "/", side).c_str(), time)->Unit(benchmark::kMillisecond);
+  };
+  const auto compiled = [&](Precision weights) {
+    return [=](const auto& net) { return compile(*net, network.shape, {.weights = weights}); };
+  };
+  add("infer", [](auto net) {
+    return [net = std::shared_ptr<Module<float>>(std::move(net))](const Tensor<float>& x) { return net->infer(x); };
+  });
+  add("plan", compiled(Precision::full));
+  add("plan_bfloat16", compiled(Precision::bfloat16));
+}
 }  // namespace
 
 void add_cases() {
@@ -134,6 +158,9 @@ void add_cases() {
       "mobilenet_v2", [] { return mobilenet_v2(); }, one, eight);
   network(
       "mobilenet_v3_large", [] { return mobilenet_v3_large(); }, one, eight);
+
+  for (const auto& exported : exported_networks())
+    if (std::string(exported.name) != "lenet_b256") add_exported(exported);  // LeNet is above
 
   // Full texts; and captions, whose lengths are the octiles of Flickr8k's.
   add_distilbert("b8_l64", std::vector<Index>(8, 64));

@@ -18,6 +18,7 @@
 #include "common/networks.hpp"
 #include "common/options.hpp"
 #include "common/program.hpp"
+#include "lamina/compile/plan.hpp"
 #include "lamina/data/dataset.hpp"
 #include "lamina/data/transforms.hpp"
 #include "lamina/io/file.hpp"
@@ -45,6 +46,7 @@ struct Settings {
   double width = 1;
   std::array<double, 3> mean = {0.485, 0.456, 0.406}, std = {0.229, 0.224, 0.225};  // of fixed size: images follow
   int threads = num_threads();
+  bool report = false;
 };
 
 void add_options(CLI::App& app, Settings& s) {
@@ -73,6 +75,7 @@ void add_options(CLI::App& app, Settings& s) {
   app.add_option("--threads", s.threads, "Threads; results do not depend on them")
       ->check(positive)
       ->capture_default_str();
+  app.add_flag("--report", s.report, "Print what each step of the compiled network takes");
   app.add_option("IMAGE", s.images, "PNG or JPEG files")->required();
   app.footer([] { return "\n" + table_of(colour_networks()); });
 }
@@ -122,11 +125,12 @@ void run(const Settings& s) {
   require(s.labels.empty() || names > 0, s.labels, ": there are no labels");
   const Index classes = s.classes.value_or(names ? names : examples::find_network(s.model).classes);
   require(!names || names == classes, s.labels, ": ", names, " labels, but --classes ", classes);
-  const auto net = load(s, classes);
+  const Plan plan = compile(*load(s, classes), {1, 3, s.crop, s.crop});
+  if (s.report) std::printf("%s\n", plan.report().c_str());
   int failures = 0;
   for (const std::string& path : s.images) {
     try {
-      print(path, softmax(net->infer(prepare(s, path))), labels, s.top);
+      print(path, softmax(plan(prepare(s, path))), labels, s.top);
     } catch (const FileError& error) {
       std::fprintf(stderr, "%s\n", error.what());
       ++failures;

@@ -17,6 +17,7 @@
 #include "common/interruption.hpp"
 #include "common/metrics.hpp"
 #include "common/program.hpp"
+#include "lamina/compile/plan.hpp"
 #include "lamina/data/digits.hpp"
 #include "lamina/data/loader.hpp"
 #include "lamina/incremental/likelihood.hpp"
@@ -168,11 +169,6 @@ void write_sheet(const Settings& s, const std::string& name, const Tensor<float>
   write_png(s.file(name), plot_images(images, {}, {.title = title, .columns = columns, .cell = 4 * images.dim(3)}));
 }
 
-double evaluate_nats(const Module<float>& net, const Pixels& data, Index batch_size) {
-  DataLoader<float> loader(data, {.batch_size = batch_size});
-  return evaluate(net, loader, {.loss = pixel_loss<float>, .metric = nullptr}).loss;
-}
-
 void write_metrics(const Settings& s, const Module<float>& net, const History& history, Index values) {
   std::vector<examples::Json> measures;
   for (const EpochRecord& e : history.epochs)
@@ -298,7 +294,9 @@ void run_evaluation(Settings s) {
   const Pixels test = pixels(s, false);
   require<ShapeError>(test.shape() == image, "evaluate: the model is of images ", image, ", ", s.dataset, " has ",
                       test.shape());
-  const double nats = evaluate_nats(net, test, s.batch_size);
+  DataLoader<float> loader(test, {.batch_size = s.batch_size});
+  const Plan plan = compile(net, image.batch(loader.batch_size()));
+  const double nats = evaluate(plan, loader, {.loss = pixel_loss<float>, .metric = nullptr}).loss;
   std::printf("%s test images: %.3f nats, %.4f bits per dimension\n", with_commas(test.size()).c_str(), nats,
               bits_per_dimension(nats, image.numel()));
 }

@@ -17,6 +17,7 @@
 #include "common/metrics.hpp"
 #include "common/options.hpp"
 #include "common/program.hpp"
+#include "lamina/compile/plan.hpp"
 #include "lamina/data/loader.hpp"
 #include "lamina/data/scenes.hpp"
 #include "lamina/data/segmentation.hpp"
@@ -178,10 +179,11 @@ struct Score {
   std::vector<double> iou;  // of each class
 };
 Score judge(const Module<float>& net, DataLoader<float>& loader, const Data& data) {
+  const Plan plan = compile(net, data.test.input_shape().batch(loader.batch_size()));
   ConfusionMatrix confusion(static_cast<Index>(data.classes.size()));
   double loss = 0;
   for (auto& [images, labels] : loader) {
-    Tensor<float> logits = net(std::move(images));
+    Tensor<float> logits = plan(std::move(images));
     add_pixels(confusion, labels, predicted_classes(logits), data.ignored);
     loss += pixel_cross_entropy(std::move(logits), labels, {.ignore_index = data.ignored}).value *
             static_cast<double>(labels.dim(0));

@@ -5,6 +5,7 @@
 
 #include "clip/images.hpp"
 #include "common/described.hpp"
+#include "lamina/compile/plan.hpp"
 #include "lamina/io/safetensors.hpp"
 #include "lamina/models/resnet.hpp"
 #include "lamina/train/progress.hpp"
@@ -38,12 +39,14 @@ Tensor<float> checked(Tensor<float> embeddings) {
 
 Tensor<float> embed(const Clip& clip, const CaptionDataset<float>& images, const Settings& s, const char* what) {
   DataLoader<float> loader = make_loader(images, s, false);
+  const Index side = clip.network.image_size;
+  const Plan encoder = compile(clip.net, {loader.batch_size(), 3, side, side});
   Progress progress(loader.size());
   progress.section(what, loader.size());
   Tensor<float> all({images.size(), clip.network.projection});
   float* out = all.data();
   for (auto& [pixels, numbers] : loader) {
-    const Tensor<float> embeddings = clip.net.embed_images(std::move(pixels));
+    const Tensor<float> embeddings = encoder(std::move(pixels));
     out = std::copy_n(embeddings.data(), embeddings.numel(), out);
     progress.advance(numbers.numel(), "");
   }

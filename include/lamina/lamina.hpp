@@ -132,6 +132,7 @@
 #include "lamina/nn/tensor/reduce.hpp"
 #include "lamina/nn/tensor/reshape.hpp"
 #include "lamina/nn/tensor/select.hpp"
+#include "lamina/nn/training_memory.hpp"
 #include "lamina/nn/transformer_block.hpp"
 #include "lamina/nn/value.hpp"
 #include "lamina/nn/visit_inputs.hpp"
@@ -148,6 +149,7 @@
 #include "lamina/train/progress.hpp"
 #include "lamina/train/retrieval.hpp"
 #include "lamina/train/segmentation.hpp"
+#include "lamina/version.hpp"
 
 #ifdef LAMINA_COMPILED
 #include "lamina/compiled/extern.hpp"

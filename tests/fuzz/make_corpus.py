@@ -1,5 +1,6 @@
 #!/usr/bin/python3
-"""Writes tests/fuzz/corpus, the inputs that fuzzing begins with; needs Debian's python3-numpy and python3-pil."""
+"""Writes tests/fuzz/corpus, the inputs that fuzzing begins with; needs Debian's python3-numpy, python3-onnx and
+python3-pil."""
 import gzip
 import io
 import json
@@ -8,6 +9,8 @@ import struct
 import zipfile
 
 import numpy
+import onnx
+from onnx import helper, numpy_helper
 from PIL import Image
 
 root = pathlib.Path(__file__).parent / "corpus"
@@ -154,3 +157,32 @@ vocabulary = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\n##b\n##c\n\u00e9\n\u6c34\n!
 put("wordpiece", "words", vocabulary.encode() + "\0abc \u00c9! \u6c34 [SEP] x\t\u0130\u1e9e\n".encode())
 put("wordpiece", "lines", b"\xef\xbb\xbf" + vocabulary.replace("\n", "\r\n").encode() + b"\0ab\xf0\x9f\x98\x80\xff")
 put("wordpiece", "missing", b"[PAD]\na\n\0a")
+
+
+def graph(nodes, weights, shape=(1, 2, 4, 4)):
+    """x through nodes (type, inputs, attributes), each of which makes the next one's first input."""
+    made, last = [], "x"
+    for number, (kind, inputs, attributes) in enumerate(nodes):
+        made.append(helper.make_node(kind, [last, *inputs], [f"v{number}"], f"n{number}", **attributes))
+        last = f"v{number}"
+    value = helper.make_tensor_value_info
+    initializers = [numpy_helper.from_array(array, name) for name, array in weights.items()]
+    body = helper.make_graph(made, "g", [value("x", onnx.TensorProto.FLOAT, shape)],
+                             [value(last, onnx.TensorProto.FLOAT, None)], initializers)
+    return helper.make_model(body, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+
+
+put("onnx", "convolution", graph(
+    [("Conv", ["w", "b"], {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "strides": [2, 1]}), ("Relu", [], {}),
+     ("BatchNormalization", ["b", "b", "b", "one"], {"epsilon": 1e-3}), ("MaxPool", [], {"kernel_shape": [2, 2]}),
+     ("GlobalAveragePool", [], {}), ("Flatten", [], {"axis": 1}), ("Gemm", ["f", "g"], {"transB": 1}),
+     ("Softmax", [], {"axis": -1})],
+    {"w": numpy.ones((3, 2, 3, 3), f32), "b": numpy.ones(3, f32), "one": numpy.ones(3, f32),
+     "f": numpy.ones((2, 3), f32), "g": numpy.zeros(2, f32)}))
+put("onnx", "shapes", graph(
+    [("Reshape", ["r"], {}), ("Transpose", [], {"perm": [0, 2, 1]}), ("Slice", ["s", "e", "a"], {}),
+     ("Unsqueeze", ["a"], {}), ("Squeeze", ["a"], {}), ("Pad", ["p"], {}), ("ReduceMean", [], {"axes": [1]}),
+     ("Clip", ["low"], {}), ("Expand", ["x4"], {})],
+    {"r": numpy.array([1, 2, 16], i64), "s": numpy.array([0], i64), "e": numpy.array([2], i64),
+     "a": numpy.array([1], i64), "p": numpy.array([0, 1, 0, 0, 0, 1], i64), "low": numpy.array(0, f32),
+     "x4": numpy.array([2, 1, 3], i64)}))

@@ -1,5 +1,4 @@
-#include <lamina/io.hpp>
-#include <lamina/lamina.hpp>
+#include "backwards.hpp"  // every header, in the opposite order
 
 lamina::Sequential<float> model();
 

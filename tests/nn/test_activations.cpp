@@ -8,7 +8,6 @@
 #include <utility>
 #include <vector>
 
-#include "lamina/testing/conformance.hpp"
 #include "lamina/nn/container.hpp"
 #include "lamina/nn/gelu.hpp"
 #include "lamina/nn/hardsigmoid.hpp"
@@ -19,6 +18,7 @@
 #include "lamina/nn/sigmoid.hpp"
 #include "lamina/nn/silu.hpp"
 #include "lamina/nn/tanh.hpp"
+#include "lamina/testing/conformance.hpp"
 
 using namespace lamina;
 

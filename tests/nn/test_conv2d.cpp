@@ -2,9 +2,9 @@
 
 #include <cmath>
 
-#include "lamina/testing/conformance.hpp"
 #include "lamina/nn/container.hpp"
 #include "lamina/nn/conv2d.hpp"
+#include "lamina/testing/conformance.hpp"
 
 using namespace lamina;
 

@@ -4,10 +4,10 @@
 #include <limits>
 #include <utility>
 
-#include "lamina/testing/conformance.hpp"
 #include "lamina/nn/container.hpp"
 #include "lamina/nn/dropout.hpp"
 #include "lamina/nn/dropout2d.hpp"
+#include "lamina/testing/conformance.hpp"
 
 using namespace lamina;
 

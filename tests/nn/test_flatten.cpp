@@ -2,8 +2,8 @@
 
 #include <utility>
 
-#include "lamina/testing/conformance.hpp"
 #include "lamina/nn/flatten.hpp"
+#include "lamina/testing/conformance.hpp"
 
 using namespace lamina;
 

@@ -1,7 +1,7 @@
 #include <doctest/doctest.h>
 
-#include "lamina/testing/conformance.hpp"
 #include "lamina/nn/linear.hpp"
+#include "lamina/testing/conformance.hpp"
 
 using namespace lamina;
 

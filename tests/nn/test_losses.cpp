@@ -5,8 +5,8 @@
 #include <limits>
 #include <vector>
 
-#include "lamina/testing/conformance.hpp"
 #include "lamina/nn/losses.hpp"
+#include "lamina/testing/conformance.hpp"
 
 using namespace lamina;
 

@@ -4,10 +4,10 @@
 #include <limits>
 #include <vector>
 
-#include "lamina/testing/conformance.hpp"
 #include "lamina/nn/adaptive_avg_pool2d.hpp"
 #include "lamina/nn/avg_pool2d.hpp"
 #include "lamina/nn/max_pool2d.hpp"
+#include "lamina/testing/conformance.hpp"
 
 using namespace lamina;
 

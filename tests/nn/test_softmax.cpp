@@ -5,10 +5,10 @@
 #include <utility>
 #include <vector>
 
-#include "lamina/testing/conformance.hpp"
 #include "lamina/nn/container.hpp"
 #include "lamina/nn/losses.hpp"
 #include "lamina/nn/softmax.hpp"
+#include "lamina/testing/conformance.hpp"
 
 using namespace lamina;
 

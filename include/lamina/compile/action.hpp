@@ -21,20 +21,26 @@ namespace lamina::inline LAMINA_ABI::compiler {
 /// result, and an input of the program, is a tensor.
 template <class T>
 struct Slot {
-  T* data = nullptr;
-  Index batch = 0;
-  Tensor<T> tensor = {};
-  std::shared_ptr<const Sequences> sequences = {};
+  T* data = nullptr;                                ///< the first element
+  Index batch = 0;                                  ///< the first axis
+  Tensor<T> tensor = {};                            ///< if it is one
+  std::shared_ptr<const Sequences> sequences = {};  ///< of packed values
 };
 
+/// What a running call has: its values and its memory.
 template <class T>
 struct Call {
-  std::vector<Slot<T>> slots;
-  T* arena = nullptr;
+  std::vector<Slot<T>> slots;  ///< by number
+  T* arena = nullptr;          ///< the plan's own memory
 
+  /// A value by its number.
+  /// @{
   Slot<T>& slot(Index id) { return slots[static_cast<std::size_t>(id)]; }
   const Slot<T>& slot(Index id) const { return slots[static_cast<std::size_t>(id)]; }
+  /// @}
+  /// Where a place is in memory.
   T* at(const Place& place) const { return slot(place.root).data + place.offset; }
+  /// The same as images in blocks.
   kernels::BlockedImages<T> images(const Place& place) const { return {at(place), place.sample}; }
 };
 
@@ -44,11 +50,16 @@ template <class T>
 class Action {
  public:
   virtual ~Action() = default;
+  /// Phases that follow each other.
   virtual Index phases() const { return 1; }
+  /// Units of a phase for n samples.
   virtual Index units(Index n, Index phase) const = 0;
   /// Values of memory for a thread, and of memory that lies between the phases for n samples.
+  /// @{
   virtual Index scratch() const { return 0; }
   virtual Index shared(Index) const { return 0; }
+  /// @}
+  /// One unit of a phase, in memory as large as those functions say.
   virtual void run(const Call<T>& call, Index n, Index phase, Index unit, T* shared, T* scratch) const = 0;
 };
 

@@ -17,6 +17,7 @@
 #include "lamina/nn/flatten.hpp"
 #include "lamina/nn/identity.hpp"
 #include "lamina/nn/linear.hpp"
+#include "lamina/nn/masked_conv2d.hpp"
 #include "lamina/nn/max_pool2d.hpp"
 #include "lamina/nn/multiply.hpp"
 
@@ -69,6 +70,9 @@ class Lowering {
       step.shape = conv->sizes(x);
       step.weight = conv->weight.value;
       step.bias = conv->options().bias ? conv->bias.value : Tensor<Scalar>::zeros({conv->out_channels()});
+    } else if (const auto* masked = node.template as<MaskedConv2d<Scalar>>()) {
+      step.kind = StepKind::convolution;
+      set_masked(*masked, x, step);
     } else if (const auto* linear = node.template as<Linear<Scalar>>()) {
       step.kind = StepKind::linear;
       step.weight = linear->weight.value;
@@ -100,6 +104,23 @@ class Lowering {
   /// x [N, C, H, W] times [N, C, 1, 1].
   static bool is_gate(const Shape& x, const Shape& gate) {
     return x.rank() == 4 && gate.rank() == 4 && gate == Shape{x[0], x[1], 1, 1};
+  }
+
+  /// A convolution with zeros where the mask covers the kernel: all of the kernel where Winograd's method takes it,
+  /// which does that in fewer operations than the open taps need; else the rows of it that see something.
+  static void set_masked(const MaskedConv2d<Scalar>& conv, const Shape& x, Step<Scalar>& step) {
+    const Size2& kernel = conv.kernel_size();
+    const Index m = conv.out_channels(), top = kernel.h / 2, left = kernel.w / 2;
+    kernels::ConvolutionShape& s = step.shape;
+    s = {.n = x[0], .c = x[1], .h = x[2], .w = x[3], .m = m, .kh = kernel.h, .kw = kernel.w};
+    s.top = s.bottom = top, s.left = s.right = left;
+    const auto method = kernels::forward_method<Scalar>(s);
+    if (method != kernels::ConvolutionMethod::winograd_4 && method != kernels::ConvolutionMethod::winograd_5)
+      s.kh = top + 1, s.bottom = 0;
+    step.weight = Tensor<Scalar>({m, x[1], s.kh, s.kw});
+    kernels::copy_rows(m * x[1], s.taps(), conv.masked_weight().data(), kernel.h * kernel.w, step.weight.data(),
+                       s.taps());
+    step.bias = conv.options().bias ? conv.bias.value : Tensor<Scalar>::zeros({m});
   }
 
   template <class Norm>

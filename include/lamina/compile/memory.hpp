@@ -10,7 +10,10 @@ namespace lamina::inline LAMINA_ABI::compiler {
 
 /// A piece of memory that is needed from step `first` to step `last`.
 struct Lifetime {
+  /// Its size in values, and the steps.
+  /// @{
   Index size, first, last;
+  /// @}
   Index offset = 0;  ///< in the arena, once it is planned
 };
 

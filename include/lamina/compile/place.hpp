@@ -10,9 +10,9 @@ namespace lamina::inline LAMINA_ABI::compiler {
 
 /// Where a value's memory is: in that of `root`, whose samples lie `sample` values apart, from `offset` on.
 struct Place {
-  Index root;
-  Index offset = 0;
-  Index sample = 0;
+  Index root;        ///< the value whose memory it is
+  Index offset = 0;  ///< from its beginning
+  Index sample = 0;  ///< from one sample to the next
 };
 
 /// Values that one sample takes.
@@ -23,6 +23,7 @@ Index sample_size(const ProgramValue& value) {
   return kernels::blocks_of<T>(s[1]) * simd::width<T> * s[2] * s[3];
 }
 
+/// Of a value of a program.
 template <class T>
 Place place_of(const Program<T>& program, Index id) {
   Place place{id};

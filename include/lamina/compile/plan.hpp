@@ -26,6 +26,7 @@ enum class Precision {
   bfloat16  ///< the upper half of a float, 8 bits of fraction
 };
 
+/// Options of compile.
 struct CompileOptions {
   /// Of linear layers' weights, where it is memory that takes the time. Arithmetic is in float. For float only.
   Precision weights = Precision::full;
@@ -49,6 +50,7 @@ Program<Scalar> optimized(const Graph<Scalar>& graph) {
 template <class T>
 class Executable {
  public:
+  /// Chooses actions, packs weights and plans memory.
   Executable(Program<T> program, const CompileOptions& options, bool packed)
       : program_(std::move(program)), packed_(packed) {
     places_.reserve(program_.values.size());
@@ -67,11 +69,15 @@ class Executable {
     plan_arena();
   }
 
+  /// What it runs.
   const Program<T>& program() const { return program_; }
+  /// Whether its inputs are packed sequences.
   bool packed() const { return packed_; }
   /// Values of memory for a call, and the least that would do.
+  /// @{
   Index arena_size() const { return arena_size_; }
   Index live_size() const { return live_size_; }
+  /// @}
 
   /// Runs it. times, if given, has a place for the seconds of each step, which then run one by one.
   Few<Tensor<T>> run(Values<T> inputs, std::vector<double>* times = nullptr) const {

@@ -14,18 +14,19 @@ namespace lamina::inline LAMINA_ABI::compiler {
 
 /// A tensor between two steps. Its first axis may be shorter in a call than here.
 struct ProgramValue {
-  Shape shape;
+  Shape shape;           ///< for the compiled inputs
   bool blocked = false;  ///< channels in blocks of a vector, see kernels/blocked.hpp; else row-major
 
   // It lies in another's memory: a branch in its concatenation, from this channel on; a view in what it views; a result
   // in an input that it takes the place of.
-  Index whole = -1;
-  Index channel = 0;
+  Index whole = -1;   ///< the value in whose memory it lies, or -1
+  Index channel = 0;  ///< its first channel there
 };
 
 /// The kernel of a convolution.
 enum class Method { planar, direct, depthwise, winograd_2, winograd_4, winograd_5 };
 
+/// What a step does.
 enum class StepKind {
   convolution,   ///< weight [M, C / groups, KH, KW], bias
   linear,        ///< weight [out, in], bias
@@ -41,6 +42,7 @@ enum class StepKind {
   to_blocked,
   to_planar,
 };
+/// In words, for reports.
 inline const char* name_of(StepKind kind) {
   static constexpr const char* names[] = {"convolution", "linear",    "norm",     "activation", "add",
                                           "gate",        "max pool",  "average",  "concat",     "view",
@@ -48,6 +50,7 @@ inline const char* name_of(StepKind kind) {
   return names[static_cast<int>(kind)];
 }
 
+/// A layer of the network, which the program shares.
 template <class Scalar>
 using LayerCopy = std::shared_ptr<const Primitive<Scalar>>;
 
@@ -55,17 +58,23 @@ using LayerCopy = std::shared_ptr<const Primitive<Scalar>>;
 /// relu; gate) to inputs[0] as it is read.
 template <class Scalar>
 struct Step {
-  StepKind kind;
+  StepKind kind;  ///< what it does
+  /// Values that it reads, and makes.
+  /// @{
   std::vector<Index> inputs, outputs;
+  /// @}
   std::vector<std::string> layers;  ///< that it stands for: "features.0: Conv2d(...)"
-  Index multiply_adds = 0;
-  std::string path = {};  ///< of the first of them
+  Index multiply_adds = 0;          ///< of infer
+  std::string path = {};            ///< of the first of them
 
   LayerCopy<Scalar> layer = {};  ///< as which a `layer` step runs
 
-  kernels::ConvolutionShape shape = {};
-  Method method = Method::planar;
+  kernels::ConvolutionShape shape = {};  ///< of a convolution
+  Method method = Method::planar;        ///< of a convolution
+  /// See StepKind.
+  /// @{
   Tensor<Scalar> weight = {}, bias = {};
+  /// @}
 
   std::vector<kernels::WindowAxis> windows = {};       ///< of max_pool: rows, columns
   std::vector<std::vector<kernels::Span>> spans = {};  ///< of average_pool: rows, columns
@@ -77,13 +86,18 @@ struct Step {
   Index mean = -1;                                      ///< a value that becomes the mean over the result's pixels
 
   // Intake.
+  /// By input channel; empty: none.
+  /// @{
   Tensor<Scalar> intake_scale = {}, intake_shift = {};
-  bool intake_relu = false;
-  Index intake_gate = -1;
+  /// @}
+  bool intake_relu = false;  ///< behind scale and shift
+  Index intake_gate = -1;    ///< a value, or -1
 
   /// Whether something is done behind the sums already, so that nothing linear can be folded in any more.
   bool finished() const { return residual >= 0 || clamp != lamina::Activation::none || activation; }
+  /// Whether an activation is done behind the sums.
   bool activated() const { return clamp != lamina::Activation::none || activation; }
+  /// Whether the input is changed as it is read.
   bool changes_input() const { return !intake_scale.empty() || intake_gate >= 0; }
 
   /// All values that it reads.
@@ -93,6 +107,7 @@ struct Step {
     if (intake_gate >= 0) result.push_back(intake_gate);
     return result;
   }
+  /// All values that it makes.
   std::vector<Index> writes() const {
     std::vector<Index> result = outputs;
     if (mean >= 0) result.push_back(mean);
@@ -100,14 +115,22 @@ struct Step {
   }
 };
 
+/// Steps over values.
 template <class Scalar>
 struct Program {
-  std::vector<ProgramValue> values;
-  std::vector<Step<Scalar>> steps;  ///< in an order in which they can run
+  std::vector<ProgramValue> values;  ///< by number
+  std::vector<Step<Scalar>> steps;   ///< in an order in which they can run
+  /// Values that come in, and the results.
+  /// @{
   std::vector<Index> inputs, outputs;
+  /// @}
 
+  /// A value by its number.
+  /// @{
   ProgramValue& value(Index id) { return values[static_cast<std::size_t>(id)]; }
   const ProgramValue& value(Index id) const { return values[static_cast<std::size_t>(id)]; }
+  /// @}
+  /// A new value; its number.
   Index add_value(const Shape& shape) {
     values.push_back({shape});
     return static_cast<Index>(values.size()) - 1;

@@ -28,6 +28,7 @@ std::string describe(const Step<T>& step) {
   return out;
 }
 
+/// The layers of a step, for reports.
 template <class T>
 std::string layers_of(const Step<T>& step) {
   std::string out;
@@ -48,6 +49,7 @@ Index bytes_of(const Program<T>& program, const Step<T>& step) {
   return values * static_cast<Index>(sizeof(T));
 }
 
+/// The table of Plan::report.
 template <class T>
 std::string report_table(const Program<T>& program, const std::vector<double>& seconds) {
   std::vector<ProfileRow> rows;
@@ -59,6 +61,7 @@ std::string report_table(const Program<T>& program, const std::vector<double>& s
   return profile_table(rows);
 }
 
+/// The steps as boxes, the values as arrows, for Graphviz.
 template <class T>
 std::string to_dot(const Program<T>& program) {
   std::string out = "digraph plan {\n  node [shape=box];\n";

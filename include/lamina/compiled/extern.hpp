@@ -2,6 +2,7 @@
 
 // Where lamina::compiled is linked, what it holds is not instantiated again. Included at the end of lamina.hpp.
 
+#include "lamina/compiled/version.hpp"
 #include "lamina/lamina.hpp"
 
 // clang-format off: nn before what is made of it

@@ -18,6 +18,7 @@ class Error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 
+  /// The message, with the place in the model before it once that is known.
   const char* what() const noexcept override { return located_ ? located_->c_str() : std::runtime_error::what(); }
 
   /// Puts where in a model it happened in front of the message: "features.3" makes "conv1: Conv2d(...): ..." to

@@ -25,10 +25,12 @@ template <class T>
 constexpr bool is_nan(T x) {
   return core_detail::magnitude_bits(x) > core_detail::magnitude_bits(std::numeric_limits<T>::infinity());
 }
+/// Whether x is an infinity, of either sign.
 template <class T>
 constexpr bool is_infinite(T x) {
   return core_detail::magnitude_bits(x) == core_detail::magnitude_bits(std::numeric_limits<T>::infinity());
 }
+/// Whether x is neither a NaN nor an infinity.
 template <class T>
 constexpr bool is_finite(T x) {
   return core_detail::magnitude_bits(x) < core_detail::magnitude_bits(std::numeric_limits<T>::infinity());

@@ -246,7 +246,7 @@ inline int worker() { return core_detail::worker_state().index; }
 template <class T>
 struct Scratch {
   static_assert(std::is_trivially_copyable_v<T>);
-  Index size;
+  Index size;  ///< elements of T for each worker
 };
 
 /// The threads that one call may use. Their number is read once, from num_threads(), and holds for every parallel_for
@@ -255,6 +255,7 @@ class Workers {
  public:
   Workers() : count_(core_detail::worker_state().inside ? 1 : num_threads()) {}
 
+  /// The number of workers, at least 1.
   int count() const { return count_; }
 
   /// Calls f(first, last) for consecutive pieces of [begin, end), each of `grain` indices (the last may be shorter), on

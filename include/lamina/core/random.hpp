@@ -17,8 +17,10 @@ namespace lamina {
 /// bits for any number of threads. The whole state is {seed, position}; copying a Random copies the sequence.
 class Random {
  public:
+  /// The sequence of a seed from a position on, in blocks of four 32-bit words.
   explicit Random(std::uint64_t seed = 0, std::uint64_t position = 0) : seed_(seed), position_(position) {}
 
+  /// The seed that it was made with.
   std::uint64_t seed() const { return seed_; }
   /// How many blocks of four 32-bit words have been drawn.
   std::uint64_t position() const { return position_; }
@@ -35,6 +37,7 @@ class Random {
   Tensor<Scalar> uniform(const Shape& shape, Scalar low = 0, Scalar high = 1) {
     return fill(Tensor<Scalar>(shape), [=](Scalar u) { return low + (high - low) * u; });
   }
+  /// N(mean, standard_deviation²), by Box and Muller's method (1958).
   template <class Scalar = float>
   Tensor<Scalar> normal(const Shape& shape, Scalar mean = 0, Scalar standard_deviation = 1) {
     // Box-Muller in pairs; 1 - u lies in (0, 1], where the logarithm is finite.
@@ -45,6 +48,7 @@ class Random {
       second = mean + radius * std::sin(angle);
     });
   }
+  /// 1 with probability p, else 0. Throws ValueError unless 0 <= p <= 1.
   template <class Scalar = float>
   Tensor<Scalar> bernoulli(const Shape& shape, double p) {
     require(p >= 0 && p <= 1, "Random::bernoulli: expected a probability in [0, 1], got ", p);
@@ -52,12 +56,14 @@ class Random {
   }
 
   /// One value: U[0, 1) with 53 bits; N(0, 1); an integer in [0, n), n >= 1.
+  /// @{
   double uniform() { return to_uniform<double>(next(), 0); }
   double normal() { return normal<double>(Shape{}).item(); }
   Index below(Index n) {
     require(n >= 1, "Random::below: expected n >= 1, got ", n);
     return std::min(n - 1, static_cast<Index>(uniform() * static_cast<double>(n)));
   }
+  /// @}
 
   /// 0..n-1 in random order (Fisher and Yates).
   std::vector<Index> permutation(Index n) {
@@ -68,6 +74,7 @@ class Random {
     return order;
   }
 
+  /// The same seed at the same position.
   friend bool operator==(const Random&, const Random&) = default;
 
  private:

@@ -28,12 +28,13 @@ constexpr void count_up(I& counter) {
 /// The extents of a tensor, outermost first; rank 0 (a scalar) to 6. Images are [N, C, H, W].
 class Shape {
  public:
-  static constexpr int max_rank = 6;
+  static constexpr int max_rank = 6;  ///< the largest number of dimensions
 
   /// Rank 0: the shape of a scalar, one element.
   Shape() = default;
 
   /// Throws ShapeError for more than max_rank extents, a negative extent, or more elements than Index can count.
+  /// @{
   Shape(std::initializer_list<Index> extents) : Shape(std::span<const Index>(extents.begin(), extents.size())) {}
 
   explicit Shape(std::span<const Index> extents) {
@@ -47,7 +48,9 @@ class Shape {
       count *= extent;
     }
   }
+  /// @}
 
+  /// The number of dimensions.
   int rank() const { return rank_; }
 
   /// Extent of an axis; negative axes count from the end. Throws ShapeError for an axis that does not exist.
@@ -84,9 +87,13 @@ class Shape {
     return Shape(std::span<const Index>(extents.data(), static_cast<std::size_t>(rank_) + 1));
   }
 
+  /// The extents, outermost first.
+  /// @{
   const Index* begin() const { return extents_.data(); }
   const Index* end() const { return extents_.data() + rank_; }
+  /// @}
 
+  /// The same rank and the same extents.
   friend bool operator==(const Shape& a, const Shape& b) { return std::equal(a.begin(), a.end(), b.begin(), b.end()); }
 
   /// As PyTorch prints it: "[8, 4, 224, 224]".

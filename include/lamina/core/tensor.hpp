@@ -33,9 +33,9 @@ class Tensor {
   static_assert(std::is_trivially_copyable_v<Scalar>);
 
  public:
-  using value_type = Scalar;
-  using Array = Eigen::Array<Scalar, Eigen::Dynamic, 1>;
-  using Matrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+  using value_type = Scalar;                                                              ///< the type of an element
+  using Array = Eigen::Array<Scalar, Eigen::Dynamic, 1>;                                  ///< a column, see array()
+  using Matrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;  ///< row-major, see matrix()
 
   Tensor() : shape_{0} {}
 
@@ -46,6 +46,7 @@ class Tensor {
   }
 
   /// The elements in row-major order. Throws ShapeError unless there are shape.numel() of them.
+  /// @{
   Tensor(const Shape& shape, std::initializer_list<Scalar> values)
       : Tensor(shape, std::span<const Scalar>(values.begin(), values.size())) {}
   Tensor(const Shape& shape, std::span<const Scalar> values) : Tensor(shape) {
@@ -54,6 +55,7 @@ class Tensor {
     if (data_) std::memcpy(data_, values.data(), values.size_bytes());
   }
   Tensor(const Shape& shape, const std::vector<Scalar>& values) : Tensor(shape, std::span<const Scalar>(values)) {}
+  /// @}
 
   /// A copy of an Eigen matrix or expression, shape [rows, cols] (a column vector gives [rows]).
   template <class Derived>
@@ -65,6 +67,8 @@ class Tensor {
       this->matrix(matrix.rows(), matrix.cols()) = matrix.derived();
   }
 
+  /// A tensor of one value: any, 0, or 1.
+  /// @{
   static Tensor full(const Shape& shape, Scalar value) {
     Tensor result(shape);
     result.fill(value);
@@ -72,6 +76,7 @@ class Tensor {
   }
   static Tensor zeros(const Shape& shape) { return full(shape, Scalar(0)); }
   static Tensor ones(const Shape& shape) { return full(shape, Scalar(1)); }
+  /// @}
 
   /// A tensor over memory that somebody else owns, without copying: after `auto t = Tensor<>::wrap(data, shape)`, what
   /// is written to t goes to that memory as long as no other tensor shares it. This holds for t alone: its copies and
@@ -86,24 +91,36 @@ class Tensor {
     return Tensor(const_cast<Scalar*>(data), true, shape, std::move(keep_alive));
   }
 
+  /// The extents, outermost first.
   const Shape& shape() const { return shape_; }
+  /// The number of dimensions.
   int rank() const { return shape_.rank(); }
+  /// The extent of an axis; negative axes count from the end. Throws ShapeError for an axis that does not exist.
   Index dim(int axis) const { return shape_[axis]; }
+  /// The number of elements, 1 for rank 0.
   Index numel() const { return shape_.numel(); }
+  /// Whether there are no elements.
   bool empty() const { return numel() == 0; }
 
+  /// The elements in row-major order. Access for writing detaches: shared storage is copied first.
+  /// @{
   const Scalar* data() const { return data_; }
   Scalar* data() {
     detach();
     return data_;
   }
+  /// @}
+  /// The elements as a span; access for writing detaches.
+  /// @{
   std::span<const Scalar> values() const { return {data_, static_cast<std::size_t>(numel())}; }
   std::span<Scalar> values() {
     detach();
     return {data_, static_cast<std::size_t>(numel())};
   }
+  /// @}
 
   /// One element by its full index. Throws ShapeError for a wrong number of indices or one out of range.
+  /// @{
   template <std::convertible_to<Index>... Indices>
   const Scalar& operator()(Indices... indices) const {
     return data_[offset({static_cast<Index>(indices)...})];
@@ -113,6 +130,7 @@ class Tensor {
     detach();
     return data_[offset({static_cast<Index>(indices)...})];
   }
+  /// @}
 
   /// The value of a tensor of one element.
   Scalar item() const {
@@ -122,6 +140,7 @@ class Tensor {
 
   /// The same elements under another shape, sharing storage; one extent may be -1 and is computed.
   /// Throws ShapeError when the counts differ.
+  /// @{
   Tensor reshape(std::initializer_list<Index> extents) const& { return Tensor(*this).reshape(extents); }
   Tensor reshape(std::initializer_list<Index> extents) && {
     constexpr Index largest = std::numeric_limits<Index>::max();
@@ -143,6 +162,7 @@ class Tensor {
     shape_ = shape;
     return std::move(*this);
   }
+  /// @}
 
   /// Elements begin..end-1 along the first axis, sharing storage.
   Tensor slice(Index begin, Index end) const {
@@ -163,6 +183,7 @@ class Tensor {
   }
 
   /// Eigen views of the elements, without copying: all as one column; as row-major rows x cols.
+  /// @{
   auto array() const { return Eigen::Map<const Array>(data_, numel()); }
   auto array() {
     detach();
@@ -182,10 +203,14 @@ class Tensor {
     detach();
     return Eigen::Map<Matrix>(data_, rows, cols);
   }
+  /// @}
   /// A rank-2 tensor as its matrix.
+  /// @{
   auto matrix() const { return matrix(dim(0), dim(1)); }
   auto matrix() { return matrix(dim(0), dim(1)); }
+  /// @}
 
+  /// Sets every element.
   void fill(Scalar value) { std::fill_n(data(), numel(), value); }
 
   /// The elements converted one by one. From floating point to integers, as static_cast where that is defined; what is
@@ -201,16 +226,18 @@ class Tensor {
     }
   }
 
+  /// Whether both have the same storage, so that a write to one would detach it.
   bool shares_storage(const Tensor& other) const { return storage_ == other.storage_ && storage_.data(); }
 
-  /// Whether a copy keeps its elements whatever happens to this tensor: not over memory that its owner may write to.
-  bool copies_are_stable() const { return storage_.stable(); }
+  /// Whether the elements are in memory of Lamina's own; false for wrapped memory, to which others may write.
+  bool owns_data() const { return storage_.owned(); }
 
   /// Whether nobody else holds the elements, other tensors or the owner of wrapped memory: what takes a tensor by value
   /// may then put its result there.
   bool exclusive() const { return storage_.exclusive(); }
 
-  /// Elementwise, in place; the shapes must be equal.
+  /// Elementwise, in place; throws ShapeError unless the shapes are equal.
+  /// @{
   Tensor& operator+=(const Tensor& other) {
     check_same(other, "+=");
     return change([&](Index i) { return other.data_ + i; }, [](auto& y, const auto& x) { y += x; });
@@ -228,7 +255,10 @@ class Tensor {
     factors.fill(factor);
     return change([&](Index) { return factors.data(); }, [](auto& y, const auto& x) { y *= x; });
   }
-  /// In a's storage if nobody else holds it.
+  /// @}
+
+  /// Elementwise, in a's storage if nobody else holds it; throws ShapeError unless the shapes are equal.
+  /// @{
   friend Tensor operator+(Tensor a, const Tensor& b) {
     Tensor result = std::move(a);
     return std::move(result += b);
@@ -241,6 +271,7 @@ class Tensor {
     Tensor result = std::move(a);
     return std::move(result *= b);
   }
+  /// @}
 
   /// Same shape and the same bits.
   friend bool operator==(const Tensor& a, const Tensor& b) {
@@ -325,6 +356,7 @@ class Tensor {
   Scalar* data_ = nullptr;
 };
 
+/// Deduces the scalar type of an Eigen expression.
 template <class Derived>
 Tensor(const Eigen::DenseBase<Derived>&) -> Tensor<typename Derived::Scalar>;
 

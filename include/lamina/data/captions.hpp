@@ -19,8 +19,8 @@ namespace lamina::inline LAMINA_ABI {
 
 /// An image's name and what is said of it.
 struct ImageCaptions {
-  std::string image;
-  std::vector<std::string> captions;
+  std::string image;                  ///< its file's name, or a number
+  std::vector<std::string> captions;  ///< sentences about it
 };
 
 /// Images with captions. A sample is an image, its target is its own number: a loader's batch says whose captions
@@ -37,14 +37,18 @@ class CaptionDataset : public Dataset<Scalar> {
       require(!entry.captions.empty(), "CaptionDataset: ", entry.image, " has no captions");
   }
 
+  /// The number of images.
   Index size() const override { return static_cast<Index>(entries_.size()); }
   Example<Scalar> get(Index i) const override {
     check_sample("CaptionDataset", i, size());
     return {images_->get(i).input, Labels::full({}, static_cast<std::int32_t>(i))};
   }
 
+  /// Of image i. Throws ValueError if there is none.
+  /// @{
   const std::string& name(Index i) const { return entry(i).image; }
   const std::vector<std::string>& captions(Index i) const { return entry(i).captions; }
+  /// @}
   /// The captions of all images, one after the other.
   std::vector<std::string> all_captions() const {
     std::vector<std::string> all;
@@ -223,7 +227,7 @@ class CaptionReader {
 
 /// Captions in one of the forms in which Flickr8k and Flickr30k are found, images in the order of their first caption:
 ///
-///   1000268201_693b08cb0e.jpg#0<tab>A child in a pink dress is climbing up a set of stairs .      a token file
+///   1000268201_693b08cb0e.jpg#0	A child in a pink dress is climbing up a set of stairs .      a token file
 ///   image,caption                                              a table, whose first line names its columns; others
 ///   1000268201_693b08cb0e.jpg,"A child , climbing stairs ."    than these two are ignored
 ///   image_name| comment_number| comment                        a table with bars, without quotes
@@ -235,11 +239,13 @@ inline std::vector<ImageCaptions> decode_captions(std::string_view text, const s
   return detail::CaptionReader(text, source).read();
 }
 
+/// A colour of figures.
 struct FigureColor {
-  const char* name;
-  std::array<double, 3> rgb;
+  const char* name;           ///< as captions say it
+  std::array<double, 3> rgb;  ///< red, green and blue, 0 to 1
 };
 
+/// The colours of captioned_figures.
 inline constexpr std::array<FigureColor, 6> figure_colors{{{"red", {0.85, 0.12, 0.12}},
                                                            {"green", {0.15, 0.65, 0.2}},
                                                            {"blue", {0.15, 0.25, 0.9}},
@@ -249,9 +255,11 @@ inline constexpr std::array<FigureColor, 6> figure_colors{{{"red", {0.85, 0.12, 
 
 /// A shape has two names.
 struct FigureShape {
-  const char *name, *other;
+  const char* name;   ///< as captions say it
+  const char* other;  ///< another word for it
 };
 
+/// The shapes of captioned_figures.
 inline constexpr std::array<FigureShape, 5> figure_shapes{
     {{"circle", "disc"}, {"square", "box"}, {"triangle", "triangle"}, {"cross", "plus"}, {"ring", "hoop"}}};
 
@@ -377,11 +385,12 @@ inline std::vector<std::string> describe(const Arrangement& scene, Random& rando
 
 }  // namespace detail
 
+/// Options of captioned_figures.
 struct CaptionedFiguresOptions {
-  std::uint64_t seed = 0;
-  Index first = 0;        ///< the number of the first scene
-  Index side = 64;        ///< of the images
-  bool held_out = false;  ///< scenes of the arrangements that are never drawn otherwise: scene i of arrangement i
+  std::uint64_t seed = 0;  ///< of the scenes
+  Index first = 0;         ///< the number of the first scene
+  Index side = 64;         ///< of the images
+  bool held_out = false;   ///< scenes of the arrangements that are never drawn otherwise: scene i of arrangement i
 };
 
 /// Drawn scenes with captions, which need no download: two figures (a colour of six, a shape of five) beside or above

@@ -35,8 +35,8 @@ inline constexpr std::array<std::string_view, 100> cifar100_classes = {
 
 /// Images [N, 3, 32, 32] as bytes, and their classes [N].
 struct CifarRecords {
-  Tensor<std::uint8_t> images;
-  Labels labels;
+  Tensor<std::uint8_t> images;  ///< [N, 3, 32, 32]
+  Labels labels;                ///< [N]
 };
 
 /// Decodes a CIFAR binary file (Krizhevsky 2009): records of one label byte (CIFAR-10) or a coarse and a fine one

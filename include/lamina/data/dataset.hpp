@@ -16,16 +16,16 @@ namespace lamina::inline LAMINA_ABI {
 /// One sample: its input (an image is [C, H, W]) and its target (rank 0 for a class, [H, W] for a class per pixel).
 template <class Scalar = float>
 struct Example {
-  Tensor<Scalar> input;
-  Labels target;
+  Tensor<Scalar> input;  ///< one sample, without the batch's axis
+  Labels target;         ///< its class, or a tensor of labels
 };
 
 /// Samples stacked along a new first axis: inputs [N, ...], targets [N, ...]. Binds to two names:
 /// `auto [images, labels] = batch`.
 template <class Scalar = float>
 struct Batch {
-  Tensor<Scalar> inputs;
-  Labels targets;
+  Tensor<Scalar> inputs;  ///< [N, ...]
+  Labels targets;         ///< [N] or [N, ...]
 };
 
 /// Throws ValueError, naming the data set, unless there is a sample i.
@@ -68,8 +68,9 @@ void put(Batch<Scalar>& batch, const Example<Scalar>& example, Index i, Index k,
 template <class Scalar = float>
 class Dataset {
  public:
-  using scalar_type = Scalar;
+  using scalar_type = Scalar;  ///< of the inputs
   virtual ~Dataset() = default;
+  /// The number of samples.
   virtual Index size() const = 0;
   /// Sample i, 0 <= i < size(). Safe from any number of threads at once. Throws ValueError for another i.
   virtual Example<Scalar> get(Index i) const = 0;
@@ -84,8 +85,11 @@ class Dataset {
 
  protected:
   Dataset() = default;
+  /// As the derived class copies.
+  /// @{
   Dataset(const Dataset&) = default;
   Dataset& operator=(const Dataset&) = default;
+  /// @}
 };
 
 /// A dataset that is held by value, or shared.
@@ -112,6 +116,7 @@ class TensorDataset : public Dataset<Scalar> {
   TensorDataset(Tensor<Scalar> inputs, Labels targets) : inputs_(std::move(inputs)), targets_(std::move(targets)) {
     check(std::get<0>(inputs_).shape());
   }
+  /// Of bytes, that become numbers from 0 to 1. Throws ShapeError unless there are as many inputs as targets.
   TensorDataset(Tensor<std::uint8_t> inputs, Labels targets)
       : inputs_(std::move(inputs)), targets_(std::move(targets)) {
     check(std::get<1>(inputs_).shape());
@@ -164,15 +169,19 @@ class TensorDataset : public Dataset<Scalar> {
   Labels targets_;
 };
 
+/// Takes the scalar type of the inputs; of bytes float.
+/// @{
 template <class Scalar>
 TensorDataset(Tensor<Scalar>, Labels) -> TensorDataset<Scalar>;
 TensorDataset(Tensor<std::uint8_t>, Labels)->TensorDataset<float>;
+/// @}
 
 /// Some samples of another dataset: the first `count`, or those at `indices` in that order (they may repeat).
 template <class Scalar = float>
 class Subset : public Dataset<Scalar> {
  public:
   /// Throws ValueError when the dataset has fewer samples, or an index is not in it.
+  /// @{
   template <DatasetLike D>
   Subset(D dataset, Index count) : Subset(std::make_shared<const D>(std::move(dataset)), count) {}
   template <DatasetLike D>
@@ -186,7 +195,9 @@ class Subset : public Dataset<Scalar> {
       : dataset_(std::move(dataset)), count_(static_cast<Index>(indices.size())), indices_(std::move(indices)) {
     for (const Index i : indices_) check_sample("Subset", i, dataset_->size());
   }
+  /// @}
 
+  /// The number of samples.
   Index size() const override { return count_; }
   Example<Scalar> get(Index i) const override {
     check_sample("Subset", i, count_);
@@ -209,9 +220,12 @@ class Subset : public Dataset<Scalar> {
   std::vector<Index> indices_;
 };
 
+/// Takes the scalar type of the dataset.
+/// @{
 template <DatasetLike D>
 Subset(D, Index) -> Subset<typename D::scalar_type>;
 template <DatasetLike D>
 Subset(D, std::vector<Index>) -> Subset<typename D::scalar_type>;
+/// @}
 
 }  // namespace lamina::inline LAMINA_ABI

@@ -18,7 +18,7 @@ inline constexpr std::array<std::string_view, 10> digit_classes = {"0", "1", "2"
 
 /// Which handwriting digits() draws.
 struct DigitsOptions {
-  std::uint64_t seed = 0;
+  std::uint64_t seed = 0;  ///< of all samples; see first
   Index first = 0;         ///< the number of the first sample: disjoint ranges give disjoint training and test sets
   double rotation = 9;     ///< largest angle, degrees
   double shear = 0.18;     ///< largest slant: columns moved for each row

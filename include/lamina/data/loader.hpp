@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <cstddef>
@@ -22,7 +23,7 @@ namespace lamina::inline LAMINA_ABI {
 /// How DataLoader makes batches.
 template <class Scalar = float>
 struct LoaderOptions {
-  Index batch_size = 1;
+  Index batch_size = 1;              ///< samples in a batch, the last of an epoch perhaps fewer
   bool shuffle = false;              ///< another order every epoch, drawn from the seed
   std::uint64_t seed = 0;            ///< of the order and of the transform
   bool drop_last = false;            ///< leave out the last batch if it is smaller
@@ -162,6 +163,7 @@ template <class Scalar = float>
 class DataLoader {
  public:
   /// Throws ValueError for an empty dataset, batch_size < 1, prefetch < 0, and when drop_last would leave no batch.
+  /// @{
   template <DatasetLike D>
   explicit DataLoader(D dataset, LoaderOptions<Scalar> options = {})
       : DataLoader(std::make_shared<const D>(std::move(dataset)), std::move(options)) {}
@@ -173,6 +175,7 @@ class DataLoader {
     require(size() >= 1, "DataLoader: drop_last leaves no batch: batch_size is ", options_.batch_size,
             ", the dataset has ", samples(), " samples");
   }
+  /// @}
 
   /// Batches in an epoch.
   Index size() const {
@@ -180,33 +183,50 @@ class DataLoader {
   }
   /// Samples in the dataset.
   Index samples() const { return dataset_->size(); }
+  /// Samples in the largest batch.
+  Index batch_size() const { return std::min(options_.batch_size, samples()); }
+  /// What it was made with.
   const LoaderOptions<Scalar>& options() const { return options_; }
+  /// What it loads from.
   const Dataset<Scalar>& dataset() const { return *dataset_; }
 
   /// The number of the epoch that the next loop runs, from 0. Setting it resumes an interrupted training.
+  /// @{
   Index epoch() const { return epoch_; }
   void set_epoch(Index epoch) {
     require(epoch >= 0, "DataLoader: the epoch must not be negative, got ", epoch);
     epoch_ = epoch;
   }
+  /// @}
 
   /// An input iterator over one epoch's batches. A batch belongs to the iterator until it is advanced; copying or
   /// moving its tensors out is free.
   class Iterator {
    public:
+    /// What input iterators say of themselves.
+    /// @{
     using value_type = Batch<Scalar>;
     using difference_type = std::ptrdiff_t;
+    /// @}
 
     Iterator() = default;
+    /// At the first batch.
     explicit Iterator(std::unique_ptr<detail::Epoch<Scalar>> epoch) : epoch_(std::move(epoch)) { ++*this; }
 
+    /// The batch.
+    /// @{
     Batch<Scalar>& operator*() const { return epoch_->current(); }
     Batch<Scalar>* operator->() const { return &epoch_->current(); }
+    /// @}
+    /// Goes on to the next batch.
+    /// @{
     Iterator& operator++() {
       if (!epoch_->advance()) epoch_.reset();
       return *this;
     }
     void operator++(int) { ++*this; }
+    /// @}
+    /// Whether the epoch is over.
     friend bool operator==(const Iterator& it, std::default_sentinel_t) { return !it.epoch_; }
 
    private:
@@ -220,6 +240,7 @@ class DataLoader {
     count_up(epoch_);
     return first;
   }
+  /// See Iterator.
   std::default_sentinel_t end() const { return {}; }
 
  private:
@@ -228,9 +249,12 @@ class DataLoader {
   Index epoch_ = 0;
 };
 
+/// Takes the scalar type of the dataset.
+/// @{
 template <DatasetLike D>
 DataLoader(D) -> DataLoader<typename D::scalar_type>;
 template <DatasetLike D>
 DataLoader(D, LoaderOptions<typename D::scalar_type>) -> DataLoader<typename D::scalar_type>;
+/// @}
 
 }  // namespace lamina::inline LAMINA_ABI

@@ -15,11 +15,12 @@ namespace lamina::inline LAMINA_ABI {
 /// The classes of scenes().
 inline constexpr std::array<std::string_view, 4> scene_classes = {"ground", "signal", "stop", "go"};
 
+/// Options of scenes.
 struct ScenesOptions {
-  Size2 size = 64;
-  std::uint64_t seed = 0;
-  Index first = 0;      ///< the number of the first scene: disjoint ranges give disjoint training and test sets
-  double noise = 0.06;  ///< standard deviation of the pixels'; 1 is from black to white
+  Size2 size = 64;         ///< of the images
+  std::uint64_t seed = 0;  ///< of all scenes; see first
+  Index first = 0;         ///< the number of the first scene: disjoint ranges give disjoint training and test sets
+  double noise = 0.06;     ///< standard deviation of the pixels'; 1 is from black to white
 };
 
 namespace detail {

@@ -8,6 +8,7 @@
 
 namespace lamina::inline LAMINA_ABI {
 
+/// Options of SegmentationAugment.
 struct SegmentationAugmentOptions {
   std::vector<double> scales = {0.5, 0.75, 1, 1.25, 1.5, 1.75, 2};  ///< one of these, equally likely
   double fill = 0;                                                  ///< of pixels beyond the image

@@ -137,6 +137,7 @@ class Normalize {
     }
     return result;
   }
+  /// The same, as a loader's transform.
   template <class Scalar>
   Tensor<Scalar> operator()(Tensor<Scalar> image, Random&) const {
     return (*this)(std::move(image));
@@ -146,6 +147,7 @@ class Normalize {
   std::vector<double> mean_, std_;
 };
 
+/// Options of Resize.
 struct ResizeOptions {
   bool antialias = true;  ///< average over all pixels when shrinking, as image programs do
 };
@@ -154,14 +156,17 @@ struct ResizeOptions {
 /// side becomes it and the aspect ratio is kept.
 class Resize {
  public:
+  /// The shorter side gets this length, the other keeps the ratio. Throws ValueError for one below 1.
   explicit Resize(Index shorter_side, const ResizeOptions& options = {})
       : size_(shorter_side), keep_ratio_(true), options_(options) {
     check();
   }
+  /// To this height and width, whatever the ratio was. Throws ValueError for one below 1.
   explicit Resize(Size2 size, const ResizeOptions& options = {}) : size_(size), keep_ratio_(false), options_(options) {
     check();
   }
 
+  /// The image [C, H, W], resized (bilinear).
   template <class Scalar>
   Tensor<Scalar> operator()(Tensor<Scalar> image) const {
     detail::require_image("Resize", image);
@@ -171,6 +176,7 @@ class Resize {
     if (size == Size2(h, w)) return image;
     return detail::resize(image, size, options_.antialias);
   }
+  /// The same, as a loader's transform.
   template <class Scalar>
   Tensor<Scalar> operator()(Tensor<Scalar> image, Random&) const {
     return (*this)(std::move(image));
@@ -187,15 +193,18 @@ class Resize {
 /// The window of the given size in the middle; zeros beyond the image's edges, if it is smaller.
 class CenterCrop {
  public:
+  /// Throws ValueError for a size below 1.
   explicit CenterCrop(Size2 size) : size_(size) {
     require(size.h >= 1 && size.w >= 1, "CenterCrop: the size must be at least 1, got ", size);
   }
 
+  /// The middle of the image [C, H, W].
   template <class Scalar>
   Tensor<Scalar> operator()(Tensor<Scalar> image) const {
     detail::require_image("CenterCrop", image);
     return detail::crop(image, offset(image.dim(1) - size_.h), offset(image.dim(2) - size_.w), size_, Scalar(0));
   }
+  /// The same, as a loader's transform.
   template <class Scalar>
   Tensor<Scalar> operator()(Tensor<Scalar> image, Random&) const {
     return (*this)(std::move(image));
@@ -211,6 +220,7 @@ class CenterCrop {
   Size2 size_;
 };
 
+/// Options of RandomCrop.
 struct RandomCropOptions {
   Index padding = 0;  ///< pixels added on every side first
   double fill = 0;    ///< their value
@@ -220,6 +230,7 @@ struct RandomCropOptions {
 /// `RandomCrop(32, {.padding = 4})`.
 class RandomCrop {
  public:
+  /// Throws ValueError for a size below 1 or a negative padding.
   explicit RandomCrop(Size2 size, const RandomCropOptions& options = {}) : size_(size), options_(options) {
     require(size.h >= 1 && size.w >= 1, "RandomCrop: the size must be at least 1, got ", size);
     require(options.padding >= 0, "RandomCrop: padding must not be negative, got ", options.padding);
@@ -247,10 +258,12 @@ class RandomCrop {
 /// Mirrors left and right with probability p.
 class RandomHorizontalFlip {
  public:
+  /// Throws ValueError unless the probability p is in [0, 1].
   explicit RandomHorizontalFlip(double p = 0.5) : p_(p) {
     require(p >= 0 && p <= 1, "RandomHorizontalFlip: expected a probability in [0, 1], got ", p);
   }
 
+  /// The image [C, H, W], or its mirror image.
   template <class Scalar>
   Tensor<Scalar> operator()(Tensor<Scalar> image, Random& random) const {
     detail::require_image("RandomHorizontalFlip", image);
@@ -269,8 +282,10 @@ class RandomHorizontalFlip {
 /// The principal components of the RGB values of ImageNet's training images, in the usual scaling for images in
 /// [0, 1]. Column k of `eigenvectors` belongs to eigenvalue k.
 struct LightingOptions {
-  double standard_deviation = 0.1;
+  double standard_deviation = 0.1;  ///< of the factors of the principal components
+  /// In the order of the columns below.
   std::array<double, 3> eigenvalues = {0.2175, 0.0188, 0.0045};
+  /// A row each for R, G and B.
   std::array<std::array<double, 3>, 3> eigenvectors = {
       {{-0.5675, 0.7192, 0.4009}, {-0.5808, -0.0045, -0.8140}, {-0.5836, -0.6948, 0.4203}}};
 };
@@ -279,6 +294,7 @@ struct LightingOptions {
 /// [p1, p2, p3] [a1 l1, a2 l2, a3 l3]^T, with a ~ N(0, standard_deviation^2) drawn once for each image.
 class Lighting {
  public:
+  /// Throws ValueError for a negative standard deviation.
   explicit Lighting(const LightingOptions& options = {}) : options_(options) {
     require(options.standard_deviation >= 0, "Lighting: standard_deviation must not be negative, got ",
             options.standard_deviation);
@@ -311,8 +327,10 @@ class Lighting {
 template <class... Transforms>
 class Compose {
  public:
+  /// The transforms in the order in which they are applied.
   explicit Compose(Transforms... transforms) : transforms_(std::move(transforms)...) {}
 
+  /// The image [C, H, W] after all of them.
   template <class Scalar>
   Tensor<Scalar> operator()(Tensor<Scalar> image, Random& random) const {
     std::apply([&](const auto&... transform) { ((image = transform(std::move(image), random)), ...); }, transforms_);

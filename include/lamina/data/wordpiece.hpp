@@ -18,6 +18,7 @@
 
 namespace lamina::inline LAMINA_ABI {
 
+/// Options of WordPiece.
 struct WordPieceOptions {
   bool lower_case = true;    ///< lower-case and without accents, as BERT's uncased models
   Index longest_word = 100;  ///< words of more characters are [UNK]
@@ -140,8 +141,8 @@ void for_each_word(std::string_view text, bool lower_case, F f) {
 /// Texts as ids [N, L], [PAD] behind the shorter ones; lengths[i] is the number of ids of text i that are not. What
 /// pack() of lamina/nn/sequences.hpp takes.
 struct EncodedTexts {
-  Labels ids;
-  std::vector<Index> lengths;
+  Labels ids;                  ///< of all texts, one behind the other
+  std::vector<Index> lengths;  ///< tokens of each text
 };
 
 /// BERT's tokenizer (Devlin et al. 2019): a text is cut into words, lower-cased and stripped of accents, and each word
@@ -176,18 +177,24 @@ class WordPiece {
     }
   }
 
+  /// The number of tokens.
   Index size() const { return static_cast<Index>(tokens_.size()); }
+  /// The tokens, in the order of their ids.
   const std::vector<std::string>& vocabulary() const { return tokens_; }
+  /// What it was made with.
   const WordPieceOptions& options() const { return options_; }
   /// A token's id, if it has one.
   std::optional<std::int32_t> id(std::string_view token) const {
     const std::int32_t found = slots_[find(token, {}, hash(start, token))];
     return found < 0 ? std::nullopt : std::optional(found);
   }
+  /// The id of [PAD], [UNK], [CLS], [SEP].
+  /// @{
   std::int32_t padding() const { return special_[0]; }
   std::int32_t unknown() const { return special_[1]; }
   std::int32_t cls() const { return special_[2]; }
   std::int32_t sep() const { return special_[3]; }
+  /// @}
 
   /// The ids of [CLS], the text's pieces and [SEP]; pieces beyond max_length ids in all are cut off. Throws ValueError
   /// unless max_length >= 2.
@@ -314,10 +321,11 @@ inline std::string encode_vocabulary(const WordPiece& tokenizer) {
   return text;
 }
 
+/// Options of train_wordpiece.
 struct WordPieceTraining {
-  Index size = 8000;    ///< most tokens that the vocabulary may have
-  Index min_count = 2;  ///< how often two pieces must be neighbours to become one
-  WordPieceOptions tokenizer = {};
+  Index size = 8000;                ///< most tokens that the vocabulary may have
+  Index min_count = 2;              ///< how often two pieces must be neighbours to become one
+  WordPieceOptions tokenizer = {};  ///< of the tokenizer that comes out
 };
 
 namespace detail {

@@ -27,9 +27,10 @@ enum class Reach {
 
 /// What a value at a pixel may depend on. Of two, one includes the other, so that their union is the greater.
 struct Dependence {
-  Reach reach = Reach::nothing;
-  Index colours = 0;  ///< with Reach::before: so many colours of the pixel itself
+  Reach reach = Reach::nothing;  ///< which pixels
+  Index colours = 0;             ///< with Reach::before: so many colours of the pixel itself
 
+  /// By the reach, then by the colours.
   friend auto operator<=>(const Dependence&, const Dependence&) = default;
 };
 
@@ -38,9 +39,10 @@ enum class Direction { above, left, here, right, anywhere };
 
 /// What a layer reads for a channel of its result: channels first .. first + count - 1 of an input.
 struct Source {
-  std::size_t input;
-  Index first, count;
-  Direction direction;
+  std::size_t input;    ///< which of the layer's inputs
+  Index first;          ///< the first channel
+  Index count;          ///< how many
+  Direction direction;  ///< of the pixels that are read
 };
 
 namespace detail {
@@ -174,6 +176,7 @@ class Causality {
     }
     return result;
   }
+  /// Whether an axis of [N, C, H, W] is that of the channels.
   static bool is_channel_axis(int dim) { return dim == 1 || dim == -3; }
 
   /// Throws StateError naming the layer that leaks, unless the logits [N, colours levels, H, W] that the model gives

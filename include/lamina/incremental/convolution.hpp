@@ -13,7 +13,9 @@ namespace lamina::inline LAMINA_ABI {
 
 /// A place in an image.
 struct Pixel {
-  Index row, column;
+  Index row;     ///< from above
+  Index column;  ///< from the left
+  /// The same row and column.
   friend bool operator==(const Pixel&, const Pixel&) = default;
 };
 

@@ -17,14 +17,15 @@
 /// k / (levels - 1), logits [N, C levels, H, W] of every value given those before it.
 namespace lamina::inline LAMINA_ABI {
 
+/// Options of sample and complete.
 struct SampleOptions {
-  Index levels = 256;
-  double temperature = 1;  ///< divides the logits; towards 0 the likeliest value is taken
-  Index top_k = 0;         ///< choose among the k likeliest values only, of equal ones the lowest first; 0: all
-  std::uint64_t seed = 0;
+  Index levels = 256;       ///< values that a pixel can take
+  double temperature = 1;   ///< divides the logits; towards 0 the likeliest value is taken
+  Index top_k = 0;          ///< choose among the k likeliest values only, of equal ones the lowest first; 0: all
+  std::uint64_t seed = 0;   ///< of the draws; a value depends on it, the image's number and the place alone
   Index given = 0;          ///< so many pixels, in raster order, are those of the images handed in
   bool incremental = true;  ///< false: a forward pass over all pixels for every value, to compare with
-  std::function<void(Index done, Index pixels)> progress = {};
+  std::function<void(Index done, Index pixels)> progress = {};  ///< called with the pixels that are done, and all
 };
 
 namespace detail {

@@ -26,9 +26,11 @@ inline WordPiece load_vocabulary(const std::string& path, const WordPieceOptions
 template <class Scalar = float>
 class ImageFiles : public Dataset<Scalar> {
  public:
+  /// Images at these paths, decoded when asked for; grey ones become RGB unless said otherwise.
   explicit ImageFiles(std::vector<std::string> paths, ImageOptions options = {.channels = 3})
       : paths_(std::move(paths)), options_(options) {}
 
+  /// The number of images.
   Index size() const override { return static_cast<Index>(paths_.size()); }
   Example<Scalar> get(Index i) const override {
     check_sample("ImageFiles", i, size());
@@ -41,6 +43,7 @@ class ImageFiles : public Dataset<Scalar> {
   ImageOptions options_;
 };
 
+/// Options of load_captions.
 struct LoadCaptionsOptions {
   std::string captions = {};    ///< the file of captions; empty: the one in the folder
   std::string images = {};      ///< the folder of images; empty: the one in the folder

@@ -123,9 +123,9 @@ TensorDataset<Scalar> load_cifar100(const std::string& dir, bool train = true) {
       {train ? "cifar100/cifar-100-binary/train.bin" : "cifar100/cifar-100-binary/test.bin"}, dir, 100);
 }
 
-/// Images in a folder for each class, `dir/<class>/**/*.png` (or .jpg, .jpeg, any case), decoded when asked for; other
-/// files are ignored. Classes are numbered by name, images are sorted by path. Images may differ in size; a transform
-/// of the loader makes them equal.
+/// Images in a folder for each class, `dir/CLASS/.../NAME.png` (or .jpg, .jpeg, any case), decoded when asked for;
+/// other files are ignored. Classes are numbered by name, images are sorted by path. Images may differ in size; a
+/// transform of the loader makes them equal.
 template <class Scalar = float>
 class ImageFolder : public Dataset<Scalar> {
  public:
@@ -153,6 +153,7 @@ class ImageFolder : public Dataset<Scalar> {
               [](const File& a, const File& b) { return std::tie(a.label, a.path) < std::tie(b.label, b.path); });
   }
 
+  /// The number of images.
   Index size() const override { return static_cast<Index>(files_.size()); }
   Example<Scalar> get(Index i) const override {
     check_sample("ImageFolder", i, size());

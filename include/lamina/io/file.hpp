@@ -79,6 +79,7 @@ auto within_memory(const std::string& path, F&& f) {
   }
 }
 
+/// Limits of reading.
 struct ReadOptions {
   /// Most bytes that compressed data may become, or that come from what has no size of its own (a pipe, a device).
   std::size_t max_bytes = std::size_t{1} << 30;
@@ -327,6 +328,7 @@ class AtomicFile {
       bytes = bytes.subspan(static_cast<std::size_t>(put));
     }
   }
+  /// Appends characters.
   void write(std::string_view characters) {
     write({reinterpret_cast<const std::uint8_t*>(characters.data()), characters.size()});
   }
@@ -368,6 +370,7 @@ inline void write_file_atomically(const std::string& path, std::span<const std::
   file.write(bytes);
   file.commit();
 }
+/// The same with characters.
 inline void write_file_atomically(const std::string& path, std::string_view characters) {
   AtomicFile file(path);
   file.write(characters);

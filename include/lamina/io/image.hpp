@@ -15,6 +15,7 @@
 
 namespace lamina::inline LAMINA_ABI {
 
+/// Options of reading an image.
 struct ImageOptions {
   int channels = 0;                   ///< convert to 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGBA); 0: as in the file
   Index max_pixels = Index{1} << 26;  ///< height times width; a few hundred bytes may claim gigabytes

@@ -279,6 +279,7 @@ class NpzFile {
     for (const Entry& entry : entries_) result.push_back(entry.name);
     return result;
   }
+  /// Whether there is an array of this name.
   bool contains(const std::string& key) const { return places_.contains(key); }
 
   /// One array; as read_npy. Throws FileError for a name that is not there, for damage (the checksum is verified), and
@@ -407,6 +408,7 @@ class NpzFile {
   std::unordered_map<std::string, std::size_t> places_;  // of the entries by name
 };
 
+/// Options of write_npz.
 struct NpzOptions {
   bool compress = false;  ///< deflate, as numpy.savez_compressed
 };

@@ -26,10 +26,11 @@ using Metadata = std::map<std::string, std::string>;
 
 /// What the header says about one tensor.
 struct TensorInfo {
-  std::string name;
-  DType dtype;
-  Shape shape;
-  std::size_t begin, end;  ///< bytes within the file
+  std::string name;   ///< the key
+  DType dtype;        ///< the type of its elements in the file
+  Shape shape;        ///< extents, outermost first
+  std::size_t begin;  ///< first byte within the file
+  std::size_t end;    ///< the byte behind its last
 };
 
 namespace detail {
@@ -219,15 +220,19 @@ class SafetensorsFile {
   SafetensorsFile(Bytes bytes, std::string source)
       : SafetensorsFile(std::move(source), std::make_shared<detail::MappedFile>(std::move(bytes))) {}
 
+  /// As it was given.
   const std::string& path() const { return path_; }
+  /// Texts by name, from the header's "__metadata__".
   const Metadata& metadata() const { return header_.metadata; }
   /// All tensors, as in the header.
   const std::vector<TensorInfo>& tensors() const { return header_.tensors; }
+  /// The tensors' names, as in the header.
   std::vector<std::string> keys() const {
     std::vector<std::string> result;
     for (const TensorInfo& tensor : tensors()) result.push_back(tensor.name);
     return result;
   }
+  /// Whether there is a tensor of this name.
   bool contains(const std::string& key) const { return find(key) != nullptr; }
   /// Throws FileError when there is no such tensor.
   const TensorInfo& info(const std::string& key) const {
@@ -338,6 +343,7 @@ void save_state_dict(const std::string& path, const StateDict<Scalar>& state, co
   write_safetensors(path, tensors, metadata);
 }
 
+/// Options of load_safetensors.
 struct LoadSafetensorsOptions {
   bool skip_unreadable = false;  ///< leave out tensors of types that Lamina does not read (F8, F4, C64, U64, ...)
 };

@@ -16,7 +16,7 @@ namespace lamina::inline LAMINA_ABI {
 /// The classes of CamVid as SegNet has them; label 11 is void.
 inline constexpr std::array<std::string_view, 11> camvid_classes = {
     "sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist"};
-inline constexpr std::int32_t camvid_void = 11;
+inline constexpr std::int32_t camvid_void = 11;  ///< the label of pixels that belong to none of the classes
 
 namespace detail {
 inline std::vector<std::string> png_files(const std::string& dir) {

@@ -18,12 +18,19 @@ namespace lamina::kernels::inline LAMINA_ISA {
 /// q, k and v are [tokens, heads * size]; sequence i has the rows offsets[i]..offsets[i + 1]-1.
 template <class T>
 struct AttentionInput {
-  std::span<const Index> offsets;
+  std::span<const Index> offsets;  ///< of the sequences' rows
+  /// Their number, and the columns of each.
+  /// @{
   Index heads, size;
+  /// @}
+  /// Queries, keys and values.
+  /// @{
   const T *q, *k, *v;
-  double dropout = 0;
-  Random draws{};  ///< of the dropout; a probability's factor depends on this and its position alone
+  /// @}
+  double dropout = 0;  ///< probability with which a weight is dropped; 0 in inference
+  Random draws{};      ///< of the dropout; a probability's factor depends on this and its position alone
 
+  /// Columns of q, k, v and y.
   Index columns() const { return heads * size; }
 };
 
@@ -78,6 +85,7 @@ void for_each_head(const AttentionInput<T>& in, F f) {
 
 }  // namespace detail
 
+/// y [tokens, heads * size], on any number of threads.
 template <class T>
 void attention(const AttentionInput<T>& in, T* y) {
   detail::for_each_head(in, [&](const detail::AttentionHead<T>& head) {

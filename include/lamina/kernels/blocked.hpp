@@ -145,6 +145,7 @@ void block_tile(Index depth, Index lanes, const T* a, Index a_row, const Index* 
   });
 }
 
+/// A tile's function: one for each height and number of blocks.
 template <class T>
 using BlockTile = void (*)(Index, Index, const T*, Index, const Index*, const T*, T*, Index, Index, bool);
 
@@ -191,8 +192,11 @@ inline constexpr int outer_rows = static_cast<int>(std::min<Index>(simd::vector_
 /// A block's pixels as a factor of block_outer: lines of pixels a step apart, and the next block.
 template <class T>
 struct BlockLines {
-  const T* data;
+  const T* data;  ///< the first pixel
+  /// Distances from line to line, from pixel to pixel, and from block to block.
+  /// @{
   Index line, step, block;
+  /// @}
 };
 
 /// A long sum of outer products: c[i][j] (+)= the sum over `lines` lines of `count` pixels of a[i] * b[j], for

@@ -70,6 +70,7 @@ class BlockedConvolution {
           offsets_.push_back(block * plane_ + (a * s.dh * columns_ + b * s.dw) * pixel_);
   }
 
+  /// Values that pack_filters writes.
   Index filters_size() const { return outputs_ * width * s_.c * s_.taps(); }
 
   /// The weight [M, C, KH, KW] in the order in which run() reads it: for each pair of blocks of output channels, or of
@@ -94,6 +95,7 @@ class BlockedConvolution {
     });
   }
 
+  /// Units of work for n samples.
   Index units(Index n) const { return n * bands_ * chunks_; }
   /// Values of memory that a thread needs.
   Index scratch() const { return prepares_ ? inputs_ * plane_ : 0; }

@@ -15,11 +15,14 @@ namespace lamina::kernels::inline LAMINA_ISA {
 /// What a row of outputs is made of: rows[a] is the input row that tap row a meets, or zeros.
 template <class T>
 struct DepthwiseRow {
-  const T* const* rows;
-  const T* weight;  // of the block: KH x KW vectors
+  const T* const* rows;  ///< one for each row of taps
+  const T* weight;       ///< of the block: KH x KW vectors
+  /// Pixels of an input row and of an output row; zeros to the left.
+  /// @{
   Index w, ow, left;
-  T* y;
-  simd::Pack<T> bias;
+  /// @}
+  T* y;                ///< the row of outputs
+  simd::Pack<T> bias;  ///< where the sums begin
 };
 
 /// K x K taps at stride S: pixel q S + r (of the padded row) adds tap d S + r to output q - d.
@@ -144,6 +147,7 @@ class BlockedDepthwise {
     if (s.kh == 7) row_ = s.sh == 1 ? &depthwise_row<T, 7, 1> : s.sh == 2 ? &depthwise_row<T, 7, 2> : nullptr;
   }
 
+  /// Values that pack_filters writes.
   Index filters_size() const { return blocks_ * s_.taps() * width; }
   /// The weight [C, 1, KH, KW] as vectors of channels.
   void pack_filters(const T* weight, T* filters) const {
@@ -152,6 +156,7 @@ class BlockedDepthwise {
                  filters + block * s_.taps() * width, s_.taps());
   }
 
+  /// Units of work for n samples.
   Index units(Index n) const { return n * blocks_ * bands_; }
   /// Values of memory that a thread needs.
   Index scratch() const { return padded_ ? (band_ + s_.kh - 1) * (s_.w + around) * width : 0; }

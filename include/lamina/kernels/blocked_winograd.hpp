@@ -40,6 +40,7 @@ class BlockedWinograd {
   static constexpr Index width = simd::width<T>;
 
  public:
+  /// Cut for these sizes, by a tile that exists.
   BlockedWinograd(const WinogradTile<T>& tile, const ConvolutionShape& s)
       : tile_(tile),
         M_(tile.outputs),
@@ -66,6 +67,7 @@ class BlockedWinograd {
                                : &finished_winograd_output<T, 4, 3>;
   }
 
+  /// Values that pack_filters writes.
   Index filters_size() const { return products_ * filter_stride(); }
 
   /// G g G' of the weight [M, C, R, R].
@@ -82,16 +84,20 @@ class BlockedWinograd {
     });
   }
 
-  static constexpr Index most_phases = 9;
+  static constexpr Index most_phases = 9;  ///< no more than these
+  /// One, or three for each group of tiles.
   Index phases() const { return in_phases_ ? 3 * groups_ : 1; }
+  /// Units of work of a phase for n samples.
   Index units(Index n, Index phase) const {
     if (!in_phases_) return n * groups_;
     return n * (phase % 3 == 0 ? inputs_ : phase % 3 == 1 ? products_ : outputs_);
   }
   /// Values of memory that lies between the phases, for n samples.
   Index shared(Index n) const { return in_phases_ ? n * group_size() : 0; }
+  /// Values of memory that a thread needs.
   Index scratch() const { return products_ * width + (in_phases_ ? 0 : group_size()); }
 
+  /// A unit of a phase; `shared` and `scratch` are as large as those functions say.
   void run(Index phase, Index unit, BlockedImages<const T> x, const T* filters, BlockedImages<T> y,
            const Finish<T>& finish, T* shared, T* scratch) const {
     const Index kind = phase % 3;

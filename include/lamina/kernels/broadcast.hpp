@@ -205,6 +205,7 @@ void multiply(const Shape& space, const Shape& out_shape, Scalar* out, const Sha
 }
 
 /// a * b and a + b of two tensors that broadcast.
+/// @{
 template <class Scalar>
 Tensor<Scalar> multiply(Tensor<Scalar> a, Tensor<Scalar> b) {
   return detail::broadcast<detail::Times>(std::move(a), std::move(b));
@@ -213,6 +214,7 @@ template <class Scalar>
 Tensor<Scalar> add(Tensor<Scalar> a, Tensor<Scalar> b) {
   return detail::broadcast<detail::Plus>(std::move(a), std::move(b));
 }
+/// @}
 
 /// The sums of x over the axes in which `shape` has extent 1: the gradient of a tensor of that shape that was repeated.
 template <class Scalar>

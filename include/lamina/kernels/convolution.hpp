@@ -10,6 +10,7 @@
 /// Convolution, its gradients, and which of the kernels does them.
 namespace lamina::kernels::inline LAMINA_ISA {
 
+/// The ways to compute a convolution.
 enum class ConvolutionMethod {
   sweep,       ///< sweep.hpp: pixels in vectors; for few channels
   direct,      ///< direct.hpp: channels in vectors
@@ -123,9 +124,18 @@ auto bias_of(const T* bias, Index channels) {
 /// The filters of a convolution as the kernel for a shape reads them.
 template <class T>
 struct PackedFilters {
-  ConvolutionMethod method = ConvolutionMethod::sweep;
-  Tensor<T> values = {};
+  ConvolutionMethod method = ConvolutionMethod::sweep;  ///< the kernel that reads them
+  Tensor<T> values = {};                                ///< in its order
 };
+
+/// How many values that takes: for Winograd's methods several times the weight.
+template <class T>
+Index packed_filters_size(const ConvolutionShape& s, ConvolutionMethod method) {
+  if (method == ConvolutionMethod::sweep || method == ConvolutionMethod::depthwise) return s.groups * s.group_weight();
+  Index size = 0;
+  detail::with_forward<T>(method, s, [&](const auto& kernel) { size = s.groups * kernel.filters_size(); });
+  return size;
+}
 
 /// The weight [M, C / groups, KH, KW] for convolution_forward.
 template <class T>
@@ -142,6 +152,7 @@ PackedFilters<T> pack_filters(const ConvolutionShape& s, const T* weight, Convol
   return {method, std::move(packed)};
 }
 
+/// By the method that is fastest for this shape.
 template <class T>
 PackedFilters<T> pack_filters(const ConvolutionShape& s, const T* weight) {
   return pack_filters(s, weight, forward_method<T>(s));
@@ -176,6 +187,7 @@ void convolution_backward_input(const ConvolutionShape& s, const T* dy, const T*
   });
 }
 
+/// By the method that is fastest for this shape.
 template <class T>
 void convolution_backward_input(const ConvolutionShape& s, const T* dy, const T* weight, T* dx) {
   convolution_backward_input(s, dy, weight, dx, backward_input_method<T>(s));
@@ -194,6 +206,7 @@ void convolution_backward_weight(const ConvolutionShape& s, const T* x, const T*
                              dbias ? dbias + g * s.group_m() : nullptr);
   });
 }
+/// By the method that is fastest for this shape.
 template <class T>
 void convolution_backward_weight(const ConvolutionShape& s, const T* x, const T* dy, T* dweight, T* dbias) {
   convolution_backward_weight(s, x, dy, dweight, dbias, backward_weight_method<T>(s));

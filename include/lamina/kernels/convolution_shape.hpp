@@ -12,23 +12,41 @@ namespace lamina::kernels::inline LAMINA_ISA {
 /// The sizes of a convolution; x is [N, C, H, W], the weight [M, C / groups, KH, KW], y [N, M, OH, OW] with
 /// OH = floor((H + top + bottom - DH (KH - 1) - 1) / SH) + 1.
 struct ConvolutionShape {
+  /// Samples; channels, rows and columns of x; channels of y; rows and columns of the kernel.
+  /// @{
   Index n, c, h, w, m, kh, kw;
+  /// @}
+  /// Strides and dilations, by rows and columns.
+  /// @{
   Index sh = 1, sw = 1, dh = 1, dw = 1;
+  /// @}
+  /// Zeros around the image.
+  /// @{
   Index top = 0, bottom = 0, left = 0, right = 0;
-  Index groups = 1;
+  /// @}
+  Index groups = 1;  ///< of channels
 
+  /// Rows and columns of y.
+  /// @{
   Index oh() const { return (h + top + bottom - dh * (kh - 1) - 1) / sh + 1; }
   Index ow() const { return (w + left + right - dw * (kw - 1) - 1) / sw + 1; }
+  /// @}
+  /// Channels of a group, of x and of y.
+  /// @{
   Index group_c() const { return c / groups; }
   Index group_m() const { return m / groups; }
+  /// @}
+  /// Taps of a kernel.
   Index taps() const { return kh * kw; }
   /// Each channel has a filter of its own.
   bool depthwise() const { return groups == c && groups == m; }
 
   /// Values from one group's part to the next, within a sample of x or y, and in the weight.
+  /// @{
   Index group_x() const { return group_c() * h * w; }
   Index group_y() const { return group_m() * oh() * ow(); }
   Index group_weight() const { return group_m() * group_c() * taps(); }
+  /// @}
 };
 
 /// The same convolution in numbers that the image bounds: where there is one row (or column) of outputs, its stride
@@ -66,17 +84,29 @@ inline std::vector<Index> all_taps(const ConvolutionShape& s) {
 /// times dy(i - up, j - back), where up = (a DH - p) / SH and back = (b DW - q) / SW, from the taps with a DH = p (mod
 /// SH) and b DW = q (mod SW).
 struct StridePhases {
+  /// A tap in a phase.
   struct Tap {
     Index at;  ///< in the list of taps
+    /// How far before the output's place it reads dy.
+    /// @{
     Index up, back;
+    /// @}
   };
+  /// The taps that meet the pixels of one phase.
   struct Phase {
+    /// The phase's row and column.
+    /// @{
     Index p, q;
-    std::vector<Tap> taps;
+    /// @}
+    std::vector<Tap> taps;  ///< of the kernel
   };
-  std::vector<Phase> phases;
+  std::vector<Phase> phases;  ///< all of the stride, SH * SW
+  /// @{
   Index lines, columns;  ///< i < lines and j < columns reach all pixels of the image
-  Index up, back;        ///< the largest of all taps
+  /// @}
+  /// @{
+  Index up, back;  ///< the largest of all taps
+  /// @}
 
   /// Of some of the kernel's taps.
   StridePhases(const ConvolutionShape& s, const std::vector<Index>& taps)

@@ -26,10 +26,15 @@ namespace lamina::kernels::inline LAMINA_ISA {
 /// vectors of length d) are memory's columns, or its rows if `transposed`. A factor's rows are padded with zeros to
 /// `pitch`, whole vectors.
 struct DecompositionShape {
+  /// Matrices; length and number of their vectors; R; values from one row of a factor to the next.
+  /// @{
   Index items, d, n, rank, pitch;
-  bool transposed;
+  /// @}
+  bool transposed;  ///< whether X's columns are memory's rows
 
+  /// Values of an X.
   Index size() const { return d * n; }
+  /// The same for another number of items.
   DecompositionShape of_items(Index count) const {
     DecompositionShape result = *this;
     result.items = count;
@@ -45,13 +50,19 @@ struct DecompositionShape {
 /// Both factors, [items, n, pitch] and [items, d, pitch].
 template <class T>
 struct Factors {
+  /// C, and D.
+  /// @{
   Tensor<T> coefficients, bases;
+  /// @}
 };
 
 /// Rows of a factor that an update works on.
 template <class T>
 struct FactorRows {
+  /// The item, its first row, and how many.
+  /// @{
   Index item, first, count;
+  /// @}
   const T* products;  ///< [count, pitch]: X or Xᵀ times the other factor
   T* scratch;         ///< as large
   T* sums;            ///< what the updated factor's rows are to be added to
@@ -104,7 +115,7 @@ void sum_of_pieces(Index items, Index pieces, Index size, T* totals, Scratch<T> 
 template <class T>
 class SweptMatrix {
  public:
-  static constexpr Index block = 8 * detail::kernel_rows;
+  static constexpr Index block = 8 * detail::kernel_rows;  ///< rows that lie together
 
   /// Element (i, k) of an item at first.at(i, k), the items `stride` apart; the memory must outlive this.
   SweptMatrix(Index items, Index length, Index depth, const MatrixView<const T>& first, Index stride)

@@ -22,6 +22,7 @@ class DirectConvolution {
  public:
   /// y[m] = sum over c and taps of weight[m, c, tap] x[c]. The taps are all of the kernel's, or those of a list of a KW
   /// + b; the weight is [M, C, as many].
+  /// @{
   static DirectConvolution forward(const ConvolutionShape& s) { return forward(s, all_taps(s)); }
   static DirectConvolution forward(const ConvolutionShape& s, const std::vector<Index>& taps) {
     DirectConvolution d(s.n, {s.c, s.group_c(), s.h, s.w}, {s.m, s.group_m(), s.oh(), s.ow()});
@@ -44,8 +45,10 @@ class DirectConvolution {
     d.lattices_.push_back(std::move(all));
     return d;
   }
+  /// @}
 
   /// dx[c] = sum over m and taps of weight[m, c, tap] dy[m], for one phase of the stride after the other.
+  /// @{
   static DirectConvolution backward_input(const ConvolutionShape& s) { return backward_input(s, all_taps(s)); }
   static DirectConvolution backward_input(const ConvolutionShape& s, const std::vector<Index>& taps) {
     DirectConvolution d(s.n, {s.m, s.group_m(), s.oh(), s.ow()}, {s.c, s.group_c(), s.h, s.w});
@@ -78,6 +81,7 @@ class DirectConvolution {
     }
     return d;
   }
+  /// @}
 
   /// Values that the filters of one group take.
   Index filters_size() const { return parts_of(outputs_, 2) * pair_size(2); }

@@ -10,6 +10,7 @@ namespace lamina::kernels::inline LAMINA_ISA {
 
 /// Stores the results as they are.
 struct AsIs {
+  /// The values.
   template <class V, class... Partial>
   V operator()(Index, Index, V values, Partial...) const {
     return values;
@@ -19,7 +20,8 @@ struct AsIs {
 /// values + bias[column].
 template <class T>
 struct ColumnBias {
-  const T* bias;
+  const T* bias;  ///< by column
+  /// The values with their bias.
   template <class... Partial>
   simd::Pack<T> operator()(Index, Index column, simd::Pack<T> values, Partial... partial) const {
     return values + simd::Pack<T>::load(bias + column, partial...);
@@ -29,12 +31,14 @@ struct ColumnBias {
 /// f(values), an elementwise function such as an activation.
 template <class F>
 struct Activation {
-  F f;
+  F f;  ///< called with a vector of results
+  /// f of the values.
   template <class V, class... Partial>
   V operator()(Index, Index, V values, Partial...) const {
     return f(values);
   }
 };
+/// Takes the type of the function.
 template <class F>
 Activation(F) -> Activation<F>;
 

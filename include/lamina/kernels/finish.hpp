@@ -11,10 +11,12 @@ namespace lamina::kernels::inline LAMINA_ISA {
 /// An elementwise function of memory, y[i] = f(y[i]): for activations that are more than a clamp.
 template <class T>
 struct InPlace {
-  void (*call)(const void* function, T* y, Index n) = nullptr;
-  const void* function = nullptr;
+  void (*call)(const void* function, T* y, Index n) = nullptr;  ///< calls the function
+  const void* function = nullptr;                               ///< what `call` gets
 
+  /// Whether there is a function.
   explicit operator bool() const { return call != nullptr; }
+  /// y[i] = f(y[i]) for i < n.
   void operator()(T* y, Index n) const { call(function, y, n); }
 };
 
@@ -24,9 +26,12 @@ template <class T>
 struct Finish {
   const T* bias = nullptr;      ///< by output channel, in whole vectors
   const T* residual = nullptr;  ///< laid out as the output, but for the distance of samples
-  Index residual_sample = 0;
+  Index residual_sample = 0;    ///< values from one sample's residual to the next
+  /// Of the clamp.
+  /// @{
   T lowest = -std::numeric_limits<T>::infinity(), highest = std::numeric_limits<T>::infinity();
-  InPlace<T> activation = {};
+  /// @}
+  InPlace<T> activation = {};  ///< f, if there is one
 
   /// The clamp; a NaN stays.
   simd::Pack<T> clamp(simd::Pack<T> v) const { return min(max(v, lowest), highest); }
@@ -36,12 +41,13 @@ struct Finish {
 /// (a normalisation that could not be folded); or v gate, by sample and channel (squeeze-and-excitation).
 template <class T>
 struct Intake {
-  const T* scale = nullptr;
-  const T* shift = nullptr;
-  bool relu = false;
-  const T* gate = nullptr;
-  Index gate_sample = 0;
+  const T* scale = nullptr;  ///< by channel
+  const T* shift = nullptr;  ///< by channel
+  bool relu = false;         ///< behind scale and shift
+  const T* gate = nullptr;   ///< by sample and channel
+  Index gate_sample = 0;     ///< values from one sample's gates to the next
 
+  /// Whether anything is changed.
   explicit operator bool() const { return scale || gate; }
 
   /// y[p] = the change of x[p] for `pixels` pixels of a block of channels of a sample.
@@ -65,9 +71,10 @@ struct Intake {
 /// what is written.
 template <class T>
 struct BlockedImages {
-  T* data = nullptr;
-  Index sample = 0;
+  T* data = nullptr;  ///< the first pixel
+  Index sample = 0;   ///< values from one sample to the next
 
+  /// The same to read.
   operator BlockedImages<const T>() const requires(!std::is_const_v<T>) { return {data, sample}; }
 };
 

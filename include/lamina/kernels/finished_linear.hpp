@@ -15,14 +15,18 @@ class FinishedLinear {
   /// Of the inputs, so many at a time that a pair's weights stay in the first-level cache, and a band of rows of them
   /// in the second-level cache.
   static constexpr Index deepest = 512, tallest = 16 * tallest_tile;
+  /// Pairs that a single row is multiplied by together.
+  static constexpr int streams = 4;
 
  public:
+  /// For a weight [out, in].
   FinishedLinear(Index in, Index out) : in_(in), out_(out), pairs_(parts_of(out, 2 * width)) {
     // A unit's weights: enough to be worth a meeting of threads.
-    chunk_ = std::clamp<Index>((Index{1} << 16) / (in * 2 * width), 1, pairs_);
+    chunk_ = std::clamp<Index>((Index{1} << 16) / (in * 2 * width), std::min<Index>(streams, pairs_), pairs_);
     chunks_ = parts_of(pairs_, chunk_);
   }
 
+  /// Values that pack_filters writes.
   Index filters_size() const { return pairs_ * in_ * 2 * width; }
 
   /// The weight [out, in] by pairs of vectors, zeros in lanes beyond the last output.
@@ -34,18 +38,22 @@ class FinishedLinear {
     });
   }
 
+  /// Bands of rows that are done together.
   Index bands(Index rows) const { return parts_of(rows, tallest); }
+  /// Units of work for so many rows.
   Index units(Index rows) const { return bands(rows) * chunks_; }
   /// For a pair of vectors of which the row holds a part only.
   Index scratch() const { return out_ % (2 * width) == 0 ? 0 : tallest * 2 * width; }
 
+  /// One unit: x [rows, in], y [rows, out]; weights of type T, or BFloat16 for float.
   template <class Weight>
   void run(Index unit, Index rows, const T* x, const Weight* filters, T* y, const Finish<T>& finish, T* scratch) const {
     const Index chunk = unit % chunks_, band = unit / chunks_, all = bands(rows);
     const Index height = parts_of(rows, all), first = std::min(rows, band * height);
     const Index count = std::min(rows, first + height) - first;
     if (count <= 0) return;
-    const Index begin = chunk * chunk_, end = std::min(pairs_, begin + chunk_);
+    Index begin = chunk * chunk_;
+    const Index start = begin, end = std::min(pairs_, begin + chunk_);
     const Index depth = parts_of(in_, parts_of(in_, deepest));
     const Index offset = 0;
     std::array<Index, static_cast<std::size_t>(tallest)> rows_of_x;
@@ -53,7 +61,14 @@ class FinishedLinear {
     x += first * in_;
     y += first * out_;
     const T* const residual = finish.residual ? finish.residual + first * out_ : nullptr;
-    for (Index k = 0; k < in_; k += depth) {
+    if (count == 1)
+      for (; begin + streams <= std::min(end, out_ / (2 * width)); begin += streams) {
+        const Index column = begin * 2 * width;
+        finished_row<T, Weight, streams>(
+            in_, x, filters + column * in_, 2 * width * in_, y + column,
+            {nullptr, finish.bias ? finish.bias + column : nullptr, &finish, residual ? residual + column : nullptr});
+      }
+    for (Index k = 0; k < in_ && begin < end; k += depth) {
       const bool last = k + depth >= in_;
       TileShape shape{1, std::min(depth, in_ - k), 0, 0, &offset, out_, width};
       for (Index pair = begin; pair < end; ++pair) {
@@ -74,7 +89,7 @@ class FinishedLinear {
       }
     }
     if (!finish.activation) return;
-    const Index column = begin * 2 * width, length = std::min(out_, end * 2 * width) - column;
+    const Index column = start * 2 * width, length = std::min(out_, end * 2 * width) - column;
     for (Index i = 0; i < count; ++i) finish.activation(y + i * out_ + column, length);
   }
 

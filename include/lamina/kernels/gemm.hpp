@@ -20,22 +20,30 @@ namespace lamina::kernels::inline LAMINA_ISA {
 /// A matrix in memory: element (i, j) at data[i * row_stride + j * column_stride].
 template <class T>
 struct MatrixView {
-  T* data;
+  T* data;  ///< element (0, 0)
+  /// Distances of neighbours in memory.
+  /// @{
   Index row_stride, column_stride;
+  /// @}
 
+  /// The address of element (i, j).
   T* at(Index i, Index j) const { return data + i * row_stride + j * column_stride; }
   /// The part from row i and column j on.
   MatrixView from(Index i, Index j) const { return {at(i, j), row_stride, column_stride}; }
+  /// Rows and columns change places.
   MatrixView transpose() const { return {data, column_stride, row_stride}; }
+  /// The same to read.
   operator MatrixView<const T>() const requires(!std::is_const_v<T>) { return {data, row_stride, column_stride}; }
 };
 /// An operand of a product, which does not take part in deducing T.
 template <class T>
 using Operand = MatrixView<const std::type_identity_t<T>>;
+/// Rows lie one behind the other.
 template <class T>
 MatrixView<T> row_major(T* data, Index columns) {
   return {data, columns, 1};
 }
+/// The transpose of a matrix whose rows lie one behind the other.
 template <class T>
 MatrixView<const T> transposed(const T* data, Index columns) {
   return {data, 1, columns};
@@ -547,8 +555,12 @@ class PackedMatrix {
                    }
                  });
   }
+  /// The rows and columns of b.
+  /// @{
   Index k() const { return k_; }
   Index n() const { return n_; }
+  /// @}
+  /// b as the products read it.
   const T* panels() const { return panels_.data(); }
 
  private:
@@ -556,6 +568,7 @@ class PackedMatrix {
   Tensor<T> panels_;
 };
 
+/// c = a b or, with Store::add, c + a b, then the epilogue: a [m, k], b packed.
 template <class T, class Epilogue = AsIs>
 void gemm(Index m, const Operand<T>& a, const PackedMatrix<T>& b, const MatrixView<T>& c, Store store = Store::assign,
           const Epilogue& epilogue = {}) {

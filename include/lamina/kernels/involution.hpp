@@ -20,19 +20,33 @@ namespace lamina::kernels::inline LAMINA_ISA {
 /// The sizes of an involution; x is [N, C, H, W], y [N, C, OH, OW] with OH = ceil(H / stride), and the kernels
 /// [N, groups * K * K, OH, OW]; zeros around the image.
 struct InvolutionShape {
+  /// Of x.
+  /// @{
   Index n, c, h, w;
+  /// @}
+  /// Of the kernels: how many share a pixel's channels, their side, stride, and distance of taps.
+  /// @{
   Index groups = 1, kernel = 1, stride = 1, dilation = 1;
+  /// @}
   bool groups_innermost = false;  ///< channel and tap of group g are those at i * groups + g, not at g * size + i
 
+  /// Rows and columns of y.
+  /// @{
   Index oh() const { return (h - 1) / stride + 1; }
   Index ow() const { return (w - 1) / stride + 1; }
+  /// @}
+  /// Taps of a kernel.
   Index taps() const { return kernel * kernel; }
+  /// Channels that share a kernel.
   Index group_c() const { return c / groups; }
 
   /// Zeros before the first row and column of the image: (K - 1) / 2 * dilation on every side, or with groups_innermost
   /// TensorFlow's SAME, as few as needed, the odd one behind the image.
+  /// @{
   Index top() const { return padding(h, oh()); }
   Index left() const { return padding(w, ow()); }
+  /// @}
+  /// Zeros before the first of `in` pixels, for `out` outputs.
   Index padding(Index in, Index out) const {
     const Index reach = (kernel - 1) * dilation;
     return groups_innermost ? std::max<Index>(0, (out - 1) * stride + reach + 1 - in) / 2 : reach / 2;

@@ -20,12 +20,15 @@ namespace lamina::kernels::inline LAMINA_ISA {
 /// where p are the `targets`, or 1 for the label and 0 elsewhere; weight null means ones.
 template <class T>
 struct CrossEntropyTargets {
+  /// The sizes of the logits.
+  /// @{
   Index outer, classes, inner;
+  /// @}
   const std::int32_t* labels;  ///< [outer, inner], each a class or ignore_index (then t = 0); or null
-  std::int32_t ignore_index;
-  const T* targets;  ///< [outer, classes, inner]; or null
-  const T* weight;   ///< [classes]; or null
-  T smoothing;
+  std::int32_t ignore_index;   ///< a label without loss
+  const T* targets;            ///< [outer, classes, inner]; or null
+  const T* weight;             ///< [classes]; or null
+  T smoothing;                 ///< share that all classes have together, 0 to 1
 
   /// Whether classes beside the label have a share.
   bool spread() const { return targets || smoothing != T(0); }

@@ -13,7 +13,10 @@ namespace lamina::kernels::inline LAMINA_ISA {
 
 /// A tensor [samples, channels, length]: images with length = H * W, features with length = 1.
 struct ChannelShape {
+  /// The sizes of the tensor.
+  /// @{
   Index samples, channels, length;
+  /// @}
 
   Index count() const { return samples * length; }  ///< values of one channel
 };
@@ -22,17 +25,18 @@ struct ChannelShape {
 /// of samples.
 template <class T>
 struct Channels {
-  T* first;
-  Index stride;
+  T* first;      ///< in the first sample
+  Index stride;  ///< values from one sample to the next
 };
 
 /// Some of the channels of a tensor, in a tensor of their own, with the gradient for it; or all of them.
 template <class T>
 struct ChannelPart {
-  Index channels;
-  const T* x;
-  T* dx = nullptr;
+  Index channels;   ///< how many
+  const T* x;       ///< [samples, channels, length]
+  T* dx = nullptr;  ///< as large; null if it is not wanted
 };
+/// All parts of a tensor, in order.
 template <class T>
 using ChannelParts = std::vector<ChannelPart<T>>;
 
@@ -40,16 +44,21 @@ using ChannelParts = std::vector<ChannelPart<T>>;
 /// value for each channel.
 template <class T, class Activation>
 struct ChannelMap {
+  /// One value for each channel.
+  /// @{
   const T *mean, *scale, *shift;
-  Activation f;
+  /// @}
+  Activation f;  ///< its value and gradient are taken of vectors
 };
 
 /// The activation that does nothing.
 struct NoActivation {
+  /// x.
   template <class Pack>
   static Pack value(Pack x) {
     return x;
   }
+  /// dy.
   template <class Pack>
   static Pack gradient(Pack, Pack dy) {
     return dy;

@@ -12,12 +12,18 @@ namespace lamina::kernels::inline LAMINA_ISA {
 
 /// One axis of a sliding window: output o sees the inputs start(o) + k * dilation, k < kernel, that lie in [0, in).
 struct WindowAxis {
+  /// Inputs, outputs, taps, and distances of windows, zeros before, and distances of taps.
+  /// @{
   Index in, out, kernel, stride, padding, dilation;
+  /// @}
 
+  /// The input that tap 0 of output o would see.
   Index start(Index o) const { return o * stride - padding; }
   /// The taps first_tap(o) <= k < end_tap(o) are those within the image.
+  /// @{
   Index first_tap(Index o) const { return start(o) >= 0 ? 0 : (-start(o) + dilation - 1) / dilation; }
   Index end_tap(Index o) const { return std::min(kernel, (in - start(o) + dilation - 1) / dilation); }
+  /// @}
 };
 
 namespace detail {
@@ -185,7 +191,10 @@ void max_pool_backward(Index planes, const WindowAxis& rows, const WindowAxis& c
 
 /// What one output of average pooling sees along one axis: the inputs first..last-1, and the factor of its divisor.
 struct Span {
+  /// See above.
+  /// @{
   Index first, last, divisor;
+  /// @}
 };
 
 namespace detail {

@@ -13,8 +13,11 @@ namespace lamina::kernels::inline LAMINA_ISA {
 /// One position of a resized axis: (1 - weight) x[low] + weight x[high].
 template <class T>
 struct ResizeTap {
+  /// Positions in x.
+  /// @{
   Index low, high;
-  T weight;
+  /// @}
+  T weight;  ///< of the higher one
 };
 
 /// PyTorch's bilinear sampling without antialiasing. With align_corners the outermost positions coincide, position i

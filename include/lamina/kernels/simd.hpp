@@ -27,6 +27,7 @@
 /// emits scalar code.
 namespace lamina::simd::inline LAMINA_ISA {
 
+/// Bytes of a vector.
 #if defined(__AVX512F__)
 inline constexpr Index vector_bytes = 64;
 #elif defined(__AVX__)
@@ -73,16 +74,20 @@ __attribute__((always_inline)) inline void for_each_vector(Index first, Index la
 /// One vector of T with elementwise arithmetic; a scalar operand is broadcast.
 template <class T>
 struct Pack {
-  using value_type = T;
-  using Native = typename detail::Vector<T>::type;
-  using Mask = typename detail::Vector<detail::IntegerOf<T>>::type;
+  using value_type = T;                                              ///< the type of an element
+  using Native = typename detail::Vector<T>::type;                   ///< the compiler's vector
+  using Mask = typename detail::Vector<detail::IntegerOf<T>>::type;  ///< of comparisons: all bits of a lane, or none
 
-  Native v;
+  Native v;  ///< the elements
 
   Pack() = default;
+  /// A vector, or one value in all lanes.
+  /// @{
   Pack(Native native) : v(native) {}
   Pack(T value) : v(value - Native{}) {}
+  /// @}
 
+  /// One vector from memory, of any alignment.
   static Pack load(const T* p) {
     Pack result;
     std::memcpy(&result.v, p, sizeof(Native));
@@ -101,7 +106,9 @@ struct Pack {
     std::memcpy(&result.v, p, static_cast<std::size_t>(n) * sizeof(T));
     return result;
   }
+  /// To memory, of any alignment.
   void store(T* p) const { std::memcpy(p, &v, sizeof(Native)); }
+  /// The first n elements to memory.
   void store(T* p, Index n) const {
 #if defined(__AVX512F__)
     const auto lanes = static_cast<__mmask16>((1u << n) - 1);
@@ -113,8 +120,11 @@ struct Pack {
     std::memcpy(p, &v, static_cast<std::size_t>(n) * sizeof(T));
   }
 
+  /// Element i.
   T operator[](Index i) const { return v[i]; }
 
+  /// Elementwise.
+  /// @{
   Pack& operator+=(Pack b) { return v += b.v, *this; }
   Pack& operator-=(Pack b) { return v -= b.v, *this; }
   Pack& operator*=(Pack b) { return v *= b.v, *this; }
@@ -123,11 +133,15 @@ struct Pack {
   friend Pack operator*(Pack a, Pack b) { return a.v * b.v; }
   friend Pack operator/(Pack a, Pack b) { return a.v / b.v; }
   friend Pack operator-(Pack a) { return -a.v; }
+  /// @}
+  /// Elementwise; a comparison with a NaN is false.
+  /// @{
   friend Mask operator<(Pack a, Pack b) { return a.v < b.v; }
   friend Mask operator>(Pack a, Pack b) { return a.v > b.v; }
   friend Mask operator<=(Pack a, Pack b) { return a.v <= b.v; }
   friend Mask operator>=(Pack a, Pack b) { return a.v >= b.v; }
   friend Mask operator==(Pack a, Pack b) { return a.v == b.v; }
+  /// @}
 };
 
 namespace detail {
@@ -214,6 +228,7 @@ template <class T>
 Pack<T> max(Pack<T> a, std::type_identity_t<Pack<T>> b) {
   return detail::as_it_stands(a.v < b.v) ? b.v : a.v;
 }
+/// See max.
 template <class T>
 Pack<T> min(Pack<T> a, std::type_identity_t<Pack<T>> b) {
   return detail::as_it_stands(a.v > b.v) ? b.v : a.v;
@@ -239,6 +254,7 @@ template <class T>
 inline constexpr IntegerOf<T> infinity_bits = std::bit_cast<IntegerOf<T>>(std::numeric_limits<T>::infinity());
 }  // namespace detail
 
+/// |a|.
 template <class T>
 Pack<T> abs(Pack<T> a) {
   return detail::from_bits<T>(detail::bits(a) & ~detail::sign_bit<T>);
@@ -495,6 +511,7 @@ template <class T>
 Pack<T> even(Pack<T> a, Pack<T> b) {
   return detail::shuffle(a, b, detail::strided<0, 2>(detail::Lanes<T>{}));
 }
+/// See even.
 template <class T>
 Pack<T> odd(Pack<T> a, Pack<T> b) {
   return detail::shuffle(a, b, detail::strided<1, 2>(detail::Lanes<T>{}));
@@ -504,6 +521,7 @@ template <class T>
 Pack<T> interleave_low(Pack<T> a, Pack<T> b) {
   return detail::shuffle(a, b, detail::alternating<0, static_cast<int>(width<T>)>(detail::Lanes<T>{}));
 }
+/// See interleave_low.
 template <class T>
 Pack<T> interleave_high(Pack<T> a, Pack<T> b) {
   return detail::shuffle(

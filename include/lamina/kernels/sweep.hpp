@@ -24,7 +24,7 @@ namespace lamina::kernels::inline LAMINA_ISA {
 template <class T>
 inline constexpr Index max_tile_rows = simd::vector_bytes == 64 ? 12 : 6;
 template <class T>
-inline constexpr Index tile_columns = 2 * simd::width<T>;
+inline constexpr Index tile_columns = 2 * simd::width<T>;  ///< columns of results of a tile
 
 /// Heights of tiles that are worth compiling.
 inline constexpr auto tile_heights = [] {
@@ -66,6 +66,7 @@ void tile(Index depth, const T* a, const T* b, const Index* offsets, T* c, Index
   });
 }
 
+/// A tile's function: one for each height.
 template <class T>
 using TileKernel = void (*)(Index, const T*, const T*, const Index*, T*, Index, bool);
 
@@ -97,13 +98,21 @@ inline constexpr Index many_tasks = 8;
 /// image at (top, left) of the padded one. Behind the last plane lie `slack` zeros, since the last tile reads past it.
 template <class T>
 struct Planes {
+  /// Their number, rows and columns.
+  /// @{
   Index images, h, w;
+  /// @}
+  /// See above.
+  /// @{
   Index phases_h, phases_w, top, left, rows, columns;
-  static constexpr Index slack = tile_columns<T>;
+  /// @}
+  static constexpr Index slack = tile_columns<T>;  ///< zeros behind the last plane
 
+  /// Pixels of a plane.
   Index plane() const { return rows * columns; }
   /// An image's planes, in whole vectors.
   Index image() const { return simd::whole_vectors<T>(phases_h * phases_w * plane()); }
+  /// Values of all images, with the slack.
   Index size() const { return images * image() + slack; }
   /// Where padded pixel (i, j) of an image lies.
   Index at(Index i, Index j) const {
@@ -165,17 +174,24 @@ struct Planes {
 /// for `lines` lines of which the first `used` columns count, given to put(row, line, values) a line at a time.
 template <class T>
 struct Sweep {
-  Index rows;                  // rows of results
-  Index panel;                 // rows in a panel
+  Index rows;   ///< rows of results
+  Index panel;  ///< rows in a panel
+  /// Of the plane.
+  /// @{
   Index columns, used, lines;  // of the plane
-  std::vector<Index> offsets;  // of the runs
+  /// @}
+  std::vector<Index> offsets;  ///< of the runs
+  /// Panels of results.
   Index panels() const { return (rows + panel - 1) / panel; }
+  /// Runs that are summed.
   Index depth() const { return static_cast<Index>(offsets.size()); }
   /// Lines done at a time, so that the results stay in the cache; and the results' size.
   Index band() const {
     return std::clamp<Index>((Index{1} << 13) / (panel * std::max<Index>(1, columns)), 1, std::max<Index>(1, lines));
   }
+  /// Results of a panel's band, in whole tiles.
   Index stretch() const { return (band() * columns + tile_columns<T> - 1) / tile_columns<T> * tile_columns<T>; }
+  /// Values of memory that a thread needs.
   Index scratch() const { return panel * stretch(); }
 
   /// The results of panels first_panel..last_panel-1 in lines first_line..last_line-1.

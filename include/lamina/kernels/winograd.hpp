@@ -21,13 +21,14 @@ namespace lamina::kernels::inline LAMINA_ISA {
 /// The transforms of F(M, R) in one dimension, on vectors of independent values.
 template <class T, int M, int R>
 struct WinogradTransform {
-  static constexpr int N = M + R - 1;
+  static constexpr int N = M + R - 1;  ///< side of a tile of inputs
   static_assert(N == 4 || N == 6);
-  using Pack = simd::Pack<T>;
+  using Pack = simd::Pack<T>;  ///< independent values
+  /// Values along one dimension.
   template <int Size>
   using Values = std::array<Pack, Size>;
 
-  static constexpr int pairs = N / 2 - 1;
+  static constexpr int pairs = N / 2 - 1;  ///< of points that differ in their sign
   /// The points of pair i are +-point(i, 1); their powers; and N_i, the derivative of prod (x - point) there.
   static constexpr T point(int i, int power) {
     const T square = N == 4 ? T(1) : i == 0 ? T(0.5) : T(2);
@@ -35,6 +36,7 @@ struct WinogradTransform {
     for (int k = 1; k < power; k += 2) value *= square;
     return value;
   }
+  /// 1 / N_i.
   static constexpr T scale(int i) { return T(1) / (N == 4 ? T(2) : i == 0 ? T(-1.5) : T(6)); }
 
   /// B' d.
@@ -128,13 +130,16 @@ template <class T, int In, int Out, class F, class Load, class Store>
 /// `pitch` values from row to row; the N^2 products of a tile lie `stride` values apart.
 template <class T>
 struct WinogradTile {
-  Index outputs, taps, size;                                               // M, R, N
-  void (*input)(const T* pixels, Index pitch, T* products, Index stride);  // B' x B
+  /// M, R and N.
+  /// @{
+  Index outputs, taps, size;  // M, R, N
+  /// @}
+  void (*input)(const T* pixels, Index pitch, T* products, Index stride);  ///< B' x B
   /// A' m A, of which the first `rows` rows and `columns` columns are stored.
   void (*output)(const T* products, Index stride, T* pixels, Index pitch, Index rows, Index columns);
-  void (*gradient)(const T* pixels, Index pitch, T* products, Index stride);  // A dy A'
-  void (*filter)(const T* taps, bool rotated, T* products, Index stride);     // G g G', g turned by half a turn or not
-  void (*filter_gradient)(const T* products, Index stride, T* taps);          // G' u G
+  void (*gradient)(const T* pixels, Index pitch, T* products, Index stride);  ///< A dy A'
+  void (*filter)(const T* taps, bool rotated, T* products, Index stride);  ///< G g G', g turned by half a turn or not
+  void (*filter_gradient)(const T* products, Index stride, T* taps);       ///< G' u G
 };
 
 /// B' x B, which depends on N only.
@@ -147,6 +152,7 @@ void winograd_input(const T* pixels, Index pitch, T* products, Index stride) {
       [&](int i, int j, Pack v) { v.store(products + (i * N + j) * stride); });
 }
 
+/// The transforms of F(M x M, R x R).
 template <class T, int M, int R>
 const WinogradTile<T>& winograd_tile() {
   using Transform = WinogradTransform<T, M, R>;

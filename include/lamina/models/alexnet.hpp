@@ -17,13 +17,14 @@ enum class AlexNetForm {
   listing      ///< "Dive into Deep Learning": the paper's channels without groups and normalisation
 };
 
+/// Options of alexnet.
 struct AlexNetOptions {
-  Index in_channels = 3;
-  Index classes = 1000;
-  AlexNetForm form = AlexNetForm::one_tower;
-  double width = 1;     ///< factor of the convolutions' channels
-  Index hidden = 4096;  ///< units in each of the two hidden layers
-  double dropout = 0.5;
+  Index in_channels = 3;                      ///< of the images
+  Index classes = 1000;                       ///< K
+  AlexNetForm form = AlexNetForm::one_tower;  ///< which of the published forms
+  double width = 1;                           ///< factor of the convolutions' channels
+  Index hidden = 4096;                        ///< units in each of the two hidden layers
+  double dropout = 0.5;                       ///< of the hidden layers
 };
 
 /// AlexNet: images [N, in_channels, H, W], made for 224 x 224, at least 63 x 63 -> logits [N, classes].

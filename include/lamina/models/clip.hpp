@@ -24,7 +24,7 @@ namespace lamina::inline LAMINA_ABI {
 template <class Scalar = float>
 class ImageEncoder : public Block<ImageEncoder<Scalar>, Scalar> {
  public:
-  Sequential<Scalar> model;
+  Sequential<Scalar> model;  ///< the network without its head, with an average over the pixels
 
   /// `image` is a shape [channels, H, W] that the network takes; other sizes may be encoded if it takes them too.
   explicit ImageEncoder(Sequential<Scalar> network, const Shape& image = {3, 224, 224}) {
@@ -48,6 +48,7 @@ class ImageEncoder : public Block<ImageEncoder<Scalar>, Scalar> {
   /// C.
   Index features() const { return features_; }
 
+  /// What flows through it, see Block.
   Value<Scalar> flow(Flow<Scalar>& run, Value<Scalar> images) const { return run(model, std::move(images)); }
   Members<Scalar> members() override { return {{"model", model}}; }
 
@@ -60,6 +61,7 @@ class ImageEncoder : public Block<ImageEncoder<Scalar>, Scalar> {
 template <class Scalar = float>
 class FirstToken : public JointLayer<FirstToken<Scalar>, Scalar> {
  public:
+  Saved saved() const override { return Saved::nothing; }
   Few<Shape> output_shapes(const Values<Scalar>& x) const override {
     return Shape{sequences(x).size(), x[0].shape()[-1]};
   }
@@ -104,13 +106,18 @@ class FirstToken : public JointLayer<FirstToken<Scalar>, Scalar> {
 template <class Scalar = float>
 class TextEncoder : public Block<TextEncoder<Scalar>, Scalar> {
  public:
-  DistilBert<Scalar> model;
+  DistilBert<Scalar> model;  ///< without a head
 
+  /// A new DistilBERT, or one that is there already.
+  /// @{
   explicit TextEncoder(const DistilBertOptions& options = {}) : model(options) {}
   explicit TextEncoder(DistilBert<Scalar> distilbert) : model(std::move(distilbert)) {}
+  /// @}
 
+  /// The size of a text's embedding before the projection.
   Index features() const { return model.features(); }
 
+  /// What flows through it, see Block.
   Value<Scalar> flow(Flow<Scalar>& run, Value<Scalar> ids) const {
     require<ShapeError>(ids.sequences || ids.shape().rank() == 2, *this, ": expected ids [N, L], got shape ",
                         ids.shape());
@@ -135,6 +142,7 @@ Sequential<Scalar> projection_head(Index features, Index projection = 256, doubl
           {"layer_norm", LayerNorm<Scalar>(projection)}};
 }
 
+/// Options of ClipModel.
 struct ClipOptions {
   Index projection = 256;  ///< size of the embeddings
   double dropout = 0.1;    ///< of the projection heads
@@ -152,21 +160,25 @@ struct ClipOptions {
 template <class Scalar = float>
 class ClipModel : public Block<ClipModel<Scalar>, Scalar> {
  public:
-  ImageEncoder<Scalar> image_encoder;
-  TextEncoder<Scalar> text_encoder;
-  Sequential<Scalar> image_projection, text_projection;
+  ImageEncoder<Scalar> image_encoder;   ///< of N images
+  TextEncoder<Scalar> text_encoder;     ///< of N texts
+  Sequential<Scalar> image_projection;  ///< to the common space
+  Sequential<Scalar> text_projection;   ///< to the common space
   /// The logarithm of the factor of the cosines in contrastive_loss; the soft targets do not use it.
   Parameter<Scalar> logit_scale = Tensor<Scalar>::full({}, static_cast<Scalar>(std::log(1 / 0.07)));
 
+  /// Takes both encoders; projection heads are new.
   ClipModel(ImageEncoder<Scalar> images, TextEncoder<Scalar> texts, const ClipOptions& options = {})
       : image_encoder(std::move(images)),
         text_encoder(std::move(texts)),
         image_projection(projection_head<Scalar>(image_encoder.features(), options.projection, options.dropout)),
         text_projection(projection_head<Scalar>(text_encoder.features(), options.projection, options.dropout)) {}
 
+  /// Images alone: their embeddings.
   Value<Scalar> flow(Flow<Scalar>& run, Value<Scalar> images) const {
     return run(image_projection, run(image_encoder, std::move(images)));
   }
+  /// Images and their texts: both embeddings.
   Value<Scalar> flow(Flow<Scalar>& run, Value<Scalar> images, Value<Scalar> tokens) const {
     const Index texts = tokens.sequences ? tokens.sequences->size() : tokens.shape()[0];
     require(images.shape().rank() > 0 && images.shape()[0] == texts, *this, ": expected a text for each image, got ",
@@ -184,10 +196,12 @@ class ClipModel : public Block<ClipModel<Scalar>, Scalar> {
   }
 
   /// [N, projection], not normalised.
+  /// @{
   Tensor<Scalar> embed_images(Tensor<Scalar> images) const { return this->infer(std::move(images)); }
   Tensor<Scalar> embed_texts(const PackedTokens& tokens) const {
     return text_projection.infer(text_encoder.infer(tokens));
   }
+  /// @}
 
  private:
   Stack<Scalar> stack_;

@@ -11,12 +11,13 @@
 
 namespace lamina::inline LAMINA_ABI {
 
+/// Options of densenet.
 struct DenseNetOptions {
-  Index in_channels = 3;
-  Index classes = 1000;
-  Form form = Form::published;
-  double width = 1;    ///< factor of the growth rate and of the first convolution's channels
-  double dropout = 0;  ///< of what each layer adds
+  Index in_channels = 3;        ///< of the images
+  Index classes = 1000;         ///< K
+  Form form = Form::published;  ///< torchvision's, or the listing of "Dive into Deep Learning"
+  double width = 1;             ///< factor of the growth rate and of the first convolution's channels
+  double dropout = 0;           ///< of what each layer adds
 };
 
 namespace detail {

@@ -10,15 +10,16 @@
 
 namespace lamina::inline LAMINA_ABI {
 
+/// Options of DistilBert; the defaults are DistilBERT's.
 struct DistilBertOptions {
-  Index vocabulary = 30522;
-  Index positions = 512;  ///< the longest sequence
-  Index layers = 6;
-  Index features = 768;
-  Index heads = 12;
-  Index hidden = 3072;  ///< of the feed-forward branches
-  double dropout = 0.1;
-  double attention_dropout = 0.1;
+  Index vocabulary = 30522;        ///< the number of token ids
+  Index positions = 512;           ///< the longest sequence
+  Index layers = 6;                ///< transformer blocks
+  Index features = 768;            ///< of a token
+  Index heads = 12;                ///< of the attention; they divide features
+  Index hidden = 3072;             ///< of the feed-forward branches
+  double dropout = 0.1;            ///< of the embeddings and behind the feed-forward branches
+  double attention_dropout = 0.1;  ///< of the attention's probabilities
   std::int32_t padding_index = 0;  ///< its embedding starts as zeros and is not learned
 };
 
@@ -34,11 +35,12 @@ struct DistilBertOptions {
 template <class Scalar = float>
 class DistilBert : public Block<DistilBert<Scalar>, Scalar> {
  public:
-  Embedding<Scalar> words;
-  LearnedPositions<Scalar> positions;
-  LayerNorm<Scalar> norm;
-  std::vector<TransformerBlock<Scalar>> blocks;
+  Embedding<Scalar> words;                       ///< of the token ids
+  LearnedPositions<Scalar> positions;            ///< of the places in a sequence
+  LayerNorm<Scalar> norm;                        ///< of the sum of both
+  std::vector<TransformerBlock<Scalar>> blocks;  ///< in order
 
+  /// Weights are drawn from default_random().
   explicit DistilBert(const DistilBertOptions& options = {})
       : words(options.vocabulary, options.features, {.padding_index = options.padding_index}),
         positions(options.positions, options.features),
@@ -67,6 +69,7 @@ class DistilBert : public Block<DistilBert<Scalar>, Scalar> {
   /// Of the hidden states.
   Index features() const { return options_.features; }
 
+  /// What flows through it, see Block.
   Value<Scalar> flow(Flow<Scalar>& run, Value<Scalar> ids) const {
     const int rank = ids.shape().rank();
     require<ShapeError>(ids.sequences ? rank == 1 : rank == 1 || rank == 2, *this,

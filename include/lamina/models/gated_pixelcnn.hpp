@@ -11,6 +11,7 @@
 
 namespace lamina::inline LAMINA_ABI {
 
+/// Options of gated_pixelcnn.
 struct GatedPixelCNNOptions {
   Index channels = 1;  ///< of the images; three are R, G, B, predicted in that order
   Index blocks = 15;   ///< layers behind the first
@@ -35,6 +36,7 @@ struct GatedPixelCNNOptions {
 template <class Scalar = float>
 class GatedStack : public Block<GatedStack<Scalar>, Scalar> {
  public:
+  /// Throws ValueError for options that make no network.
   explicit GatedStack(const GatedPixelCNNOptions& options)
       : options_(checked(options)),
         image_(1, 0, options.channels),
@@ -81,6 +83,7 @@ class GatedStack : public Block<GatedStack<Scalar>, Scalar> {
         .option("classes", options_.classes, 0);
   }
 
+  /// What flows through it, see Block.
   Value<Scalar> flow(Flow<Scalar>& run, Value<Scalar> x) const {
     const Index channels = options_.channels + options_.classes;
     require<ShapeError>(x.shape().rank() == 4 && x.shape()[1] == channels, *this, ": expected an input [N, ", channels,

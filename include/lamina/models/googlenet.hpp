@@ -12,10 +12,11 @@
 
 namespace lamina::inline LAMINA_ABI {
 
+/// Options of GoogLeNet.
 struct GoogLeNetOptions {
-  Index in_channels = 3;
-  Index classes = 1000;
-  Form form = Form::published;
+  Index in_channels = 3;           ///< of the images
+  Index classes = 1000;            ///< K
+  Form form = Form::published;     ///< torchvision's, or the listing of "Dive into Deep Learning"
   double width = 1;                ///< factor of all channels
   bool auxiliary = false;          ///< the two auxiliary heads; in training; see GoogLeNet
   double dropout = 0.2;            ///< before the last layer; none in the listing
@@ -55,6 +56,7 @@ struct GoogLeNetOptions {
 template <class Scalar = float>
 class GoogLeNet : public Block<GoogLeNet<Scalar>, Scalar> {
  public:
+  /// Weights are drawn from default_random().
   explicit GoogLeNet(const GoogLeNetOptions& options = {}) : options_(options) {
     const bool listing = options_.form == Form::listing;
     Index in = options_.in_channels;

@@ -43,10 +43,12 @@ inline Size2 size_of(const Shape& images) { return {images[2], images[3]}; }
 template <class Scalar = float>
 class PadToAligned : public Layer<PadToAligned<Scalar>, Scalar> {
  public:
+  /// Throws ValueError for a stride below 1.
   explicit PadToAligned(Index stride) : stride_(stride) {
     require(stride >= 1, *this, ": stride must be at least 1, got ", stride);
   }
 
+  Saved saved() const override { return Saved::nothing; }
   Shape output_shape(const Shape& input) const override {
     check_interpolated(*this, input);
     const Size2 size = aligned_size(detail::size_of(input), stride_);
@@ -78,11 +80,13 @@ class PadToAligned : public Layer<PadToAligned<Scalar>, Scalar> {
 template <class Scalar = float>
 class BackToImages : public JointLayer<BackToImages<Scalar>, Scalar> {
  public:
+  /// Throws ValueError for a stride below 1, and for align_corners with nearest.
   explicit BackToImages(const InterpolateOptions& options = {}, Index stride = 1) : options_(options), stride_(stride) {
     check_interpolation("BackToImages", options);
     require(stride >= 1, *this, ": stride must be at least 1, got ", stride);
   }
 
+  Saved saved() const override { return Saved::nothing; }
   Few<Shape> output_shapes(const Values<Scalar>& x) const override {
     require(x.size() == 2, *this, ": takes features and images, got ", x.size(), " values");
     const Shape &coarse = x[0].shape(), &images = x[1].shape();
@@ -92,8 +96,11 @@ class BackToImages : public JointLayer<BackToImages<Scalar>, Scalar> {
   }
   Fields fields() const override { return add_fields(Fields("BackToImages"), options_).option("stride", stride_, 1); }
 
+  /// What it was made with.
+  /// @{
   const InterpolateOptions& options() const { return options_; }
   Index stride() const { return stride_; }
+  /// @}
 
  private:
   Size2 aligned(Size2 size) const { return aligned_size(size, stride_); }
@@ -126,11 +133,13 @@ class BackToImages : public JointLayer<BackToImages<Scalar>, Scalar> {
 template <class Scalar = float>
 class AtInputSize : public Block<AtInputSize<Scalar>, Scalar> {
  public:
-  Sequential<Scalar> net;
+  Sequential<Scalar> net;  ///< what is computed at the aligned size
 
+  /// Shapes, defaults and errors are said at the class.
   explicit AtInputSize(Sequential<Scalar> network, const InterpolateOptions& options = {}, Index stride = 1)
       : net(std::move(network)), pad_(stride), back_(options, stride) {}
 
+  /// What flows through it, see Block.
   Value<Scalar> flow(Flow<Scalar>& run, Value<Scalar> x) const {
     Value<Scalar> coarse = run(net, run(pad_, x));
     return run(back_, std::move(coarse), std::move(x));
@@ -148,24 +157,25 @@ class AtInputSize : public Block<AtInputSize<Scalar>, Scalar> {
 
 /// What HamNet has between squeeze and align.
 enum class Context { none, nmf, vq, cd, self_attention, dual_attention, double_attention };
+/// The Hamburgers of Geng et al. 2021 and of their program.
 enum class HamburgerVersion { v1, v2, v2_plus };
 
 /// Options of HamNet; the listing's names in brackets.
 struct HamNetOptions {
-  Index classes = 21;
-  Index depth = 50;  ///< of the ResNet
+  Index classes = 21;  ///< K
+  Index depth = 50;    ///< of the ResNet
   ResNetOptions backbone{.output_stride = 8,
                          .multi_grid = {1, 2, 4},
                          .deep_stem = true,
                          .norm = {.momentum = 3e-4}};  ///< [STRIDE, BN_MOM]
   Index channels = 512;                                ///< [CHANNELS] of the context
   Index aligned = 256;                                 ///< of the features that are classified
-  Context context = Context::nmf;
-  HamburgerVersion version = HamburgerVersion::v1;  ///< [VERSION]
+  Context context = Context::nmf;                      ///< between squeeze and align
+  HamburgerVersion version = HamburgerVersion::v1;     ///< [VERSION]
   /// For the contexts nmf, vq and cd. `context` goes before its kind, and the momentum of backbone.norm before its
   /// norm_momentum.
   HamburgerOptions hamburger{};
-  double dropout = 0.1;
+  double dropout = 0.1;  ///< before the classifier
 };
 
 namespace detail {
@@ -232,6 +242,7 @@ AtInputSize<Scalar> hamnet(const HamNetOptions& options = {}) {
       {.mode = InterpolateMode::bilinear, .align_corners = true}, options.backbone.output_stride);
 }
 
+/// Options of pixel_cross_entropy.
 struct PixelCrossEntropyOptions {
   std::int32_t ignore_index = 255;  ///< pixels with this label have no loss and no gradient
   bool over_all = true;  ///< average over all pixels, as the listing does, or over those that are not ignored

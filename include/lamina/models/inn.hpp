@@ -11,10 +11,11 @@
 /// CIFAR-10. Weights are Glorot-uniform and biases zero, as Keras has them.
 namespace lamina::inline LAMINA_ABI {
 
+/// Options of inn and inn_counterpart.
 struct InnOptions {
-  Index in_channels = 3;
-  Index classes = 10;
-  Index side = 32;  ///< of the images
+  Index in_channels = 3;  ///< of the images
+  Index classes = 10;     ///< K
+  Index side = 32;        ///< of the images
 };
 
 namespace detail {

@@ -10,9 +10,10 @@
 
 namespace lamina::inline LAMINA_ABI {
 
+/// Options of lenet.
 struct LeNetOptions {
-  Index in_channels = 1;
-  Index classes = 10;
+  Index in_channels = 1;  ///< of the images
+  Index classes = 10;     ///< K
 };
 
 /// LeNet-5 (LeCun, Bottou, Bengio, Haffner 1998, section II.B and figure 2) in today's usual form, "Dive into Deep

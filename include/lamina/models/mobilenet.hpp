@@ -5,10 +5,11 @@
 
 namespace lamina::inline LAMINA_ABI {
 
+/// Options of mobilenet.
 struct MobileNetOptions {
-  Index in_channels = 3;
-  Index classes = 1000;
-  double width = 1;  ///< alpha, the factor of all channels: 1, 0.75, 0.5, 0.25 in the paper
+  Index in_channels = 3;  ///< of the images
+  Index classes = 1000;   ///< K
+  double width = 1;       ///< alpha, the factor of all channels: 1, 0.75, 0.5, 0.25 in the paper
 };
 
 /// MobileNet, "V1" (Howard et al. 2017, table 1): images [N, in_channels, H, W] of any size -> logits [N, classes].

@@ -9,11 +9,12 @@
 
 namespace lamina::inline LAMINA_ABI {
 
+/// Options of mobilenet_v2.
 struct MobileNetV2Options {
-  Index in_channels = 3;
-  Index classes = 1000;
-  double width = 1;  ///< factor of the channels, which are rounded to multiples of 8
-  double dropout = 0.2;
+  Index in_channels = 3;  ///< of the images
+  Index classes = 1000;   ///< K
+  double width = 1;       ///< factor of the channels, which are rounded to multiples of 8
+  double dropout = 0.2;   ///< before the classifier
 };
 
 /// MobileNet V2 (Sandler et al. 2018, table 2): images [N, in_channels, H, W] of any size -> logits [N, classes].

@@ -10,11 +10,12 @@
 
 namespace lamina::inline LAMINA_ABI {
 
+/// Options of mobilenet_v3_large and mobilenet_v3_small.
 struct MobileNetV3Options {
-  Index in_channels = 3;
-  Index classes = 1000;
-  double width = 1;  ///< factor of the channels, which are rounded to multiples of 8
-  double dropout = 0.2;
+  Index in_channels = 3;  ///< of the images
+  Index classes = 1000;   ///< K
+  double width = 1;       ///< factor of the channels, which are rounded to multiples of 8
+  double dropout = 0.2;   ///< before the last layer
 };
 
 namespace detail {

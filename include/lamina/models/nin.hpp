@@ -7,12 +7,13 @@
 
 namespace lamina::inline LAMINA_ABI {
 
+/// Options of nin.
 struct NinOptions {
-  Index in_channels = 1;
-  Index classes = 10;
-  double width = 1;  ///< factor of the channels
-  Index head = 0;    ///< channels inside the last block; 0: as many as classes
-  double dropout = 0.5;
+  Index in_channels = 1;  ///< of the images
+  Index classes = 10;     ///< K
+  double width = 1;       ///< factor of the channels
+  Index head = 0;         ///< channels inside the last block; 0: as many as classes
+  double dropout = 0.5;   ///< before the last block
 };
 
 /// Network in network (Lin, Chen, Yan 2014): images [N, in_channels, H, W], made for 224 x 224, at least 67 x 67 ->

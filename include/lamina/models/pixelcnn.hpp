@@ -11,9 +11,10 @@
 
 namespace lamina::inline LAMINA_ABI {
 
+/// Options of pixelcnn.
 struct PixelCNNOptions {
   Index channels = 1;  ///< of the images; three are R, G, B, predicted in that order
-  Index blocks = 15;
+  Index blocks = 15;   ///< residual blocks
   Index hidden = 128;  ///< h
   Index levels = 256;  ///< values that a pixel can take; 2 for binary images
   bool norm = true;    ///< batch normalisation behind the convolutions

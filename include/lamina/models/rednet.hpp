@@ -10,13 +10,14 @@
 
 namespace lamina::inline LAMINA_ABI {
 
+/// Options of rednet.
 struct RedNetOptions {
-  Index in_channels = 3;
-  Index classes = 1000;
-  double width = 1;           ///< factor of all channels, which stay multiples of 16
-  Index kernel_size = 7;      ///< of the involutions, but for the stem's
-  Index group_channels = 16;  ///< that share a kernel
-  BatchNormOptions norm = {};
+  Index in_channels = 3;            ///< of the images
+  Index classes = 1000;             ///< K
+  double width = 1;                 ///< factor of all channels, which stay multiples of 16
+  Index kernel_size = 7;            ///< of the involutions, but for the stem's
+  Index group_channels = 16;        ///< that share a kernel
+  BatchNormOptions norm = {};       ///< of all norms
   bool zero_init_residual = false;  ///< the last norm of a bottleneck starts at 0, so that it is its shortcut
   bool normal_fc = false;           ///< fc starts from N(0, 0.01²) and zeros, as in the authors' program
 };

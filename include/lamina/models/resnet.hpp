@@ -9,15 +9,16 @@
 
 namespace lamina::inline LAMINA_ABI {
 
+/// Options of resnet.
 struct ResNetOptions {
-  Index in_channels = 3;
-  Index classes = 1000;
-  Form form = Form::published;
+  Index in_channels = 3;                     ///< of the images
+  Index classes = 1000;                      ///< K
+  Form form = Form::published;               ///< torchvision's, or the listing of "Dive into Deep Learning"
   double width = 1;                          ///< factor of all channels
   Index output_stride = 32;                  ///< of the last features: 8 and 16 dilate where 32 would stride
   std::array<Index, 3> multi_grid{1, 1, 1};  ///< factors of the dilations of the last stage's blocks (DeepLab v3)
   bool deep_stem = false;                    ///< three 3x3 convolutions in place of the 7x7 one, the last twice as wide
-  BatchNormOptions norm = {};
+  BatchNormOptions norm = {};                ///< of all norms
 };
 
 namespace detail {
@@ -44,12 +45,17 @@ inline const ResNetTable& resnet_table(Index depth) {
 /// relu(F(x) + shortcut(x)) (figure 5): F is 3x3, 3x3, or as a bottleneck 1x1, 3x3, 1x1 to four times the channels,
 /// with the stride in the 3x3 (torchvision's "v1.5"). Without norm behind the shortcut in the listing.
 struct ResidualBlock {
-  bool bottleneck;
-  Index in, channels, stride, dilation;
+  bool bottleneck;  ///< three convolutions in place of two
+  Index in;         ///< channels of the input
+  Index channels;   ///< channels of the 3x3 convolutions
+  Index stride;     ///< of the first or, in a bottleneck, the second convolution
+  Index dilation;   ///< of the 3x3 convolutions
 
+  /// Channels of the result.
   Index out() const { return bottleneck ? 4 * channels : channels; }
 };
 
+/// The block as a module.
 template <class Scalar>
 Sequential<Scalar> residual_block(const ResidualBlock& b, const ResNetOptions& options) {
   const bool bias = options.form == Form::listing;

@@ -13,13 +13,14 @@ namespace lamina::inline LAMINA_ABI {
 /// The columns of the paper's table 1.
 enum class Vgg { A, A_LRN, B, C, D, E };
 
+/// Options of vgg.
 struct VggOptions {
-  Index in_channels = 3;
-  Index classes = 1000;
+  Index in_channels = 3;    ///< of the images
+  Index classes = 1000;     ///< K
   bool batch_norm = false;  ///< between each convolution and its ReLU
   double width = 1;         ///< factor of the convolutions' channels
   Index hidden = 4096;      ///< units in each of the two hidden layers
-  double dropout = 0.5;
+  double dropout = 0.5;     ///< of the hidden layers
 };
 
 /// VGG (Simonyan and Zisserman 2015, table 1): images [N, in_channels, H, W], made for 224 x 224, at least 32 x 32 ->

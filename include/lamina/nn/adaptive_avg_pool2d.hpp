@@ -19,6 +19,7 @@ namespace lamina::inline LAMINA_ABI {
 template <class Scalar = float>
 class AdaptiveAvgPool2d : public detail::AveragePool<AdaptiveAvgPool2d<Scalar>, Scalar> {
  public:
+  /// Throws ValueError unless each size is at least 1, or -1 to keep the input's.
   explicit AdaptiveAvgPool2d(Size2 output_size) : size_(output_size) {
     require((size_.h >= 1 || size_.h == -1) && (size_.w >= 1 || size_.w == -1), *this,
             ": output_size must be at least 1, or -1 to keep the input's, got ", size_);
@@ -30,10 +31,14 @@ class AdaptiveAvgPool2d : public detail::AveragePool<AdaptiveAvgPool2d<Scalar>, 
   }
   Fields fields() const override { return Fields("AdaptiveAvgPool2d").argument("output_size", size_); }
 
+  /// What it was made with.
   const Size2& output_size() const { return size_; }
 
+  /// What each row, or column, of the result averages.
+  /// @{
   std::vector<kernels::Span> row_spans(Index h) const override { return spans(h, size_.h); }
   std::vector<kernels::Span> column_spans(Index w) const override { return spans(w, size_.w); }
+  /// @}
 
  private:
   static std::vector<kernels::Span> spans(Index in, Index out) {

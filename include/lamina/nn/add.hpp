@@ -14,6 +14,7 @@ namespace lamina::inline LAMINA_ABI {
 template <class Scalar = float>
 class Add : public JointLayer<Add<Scalar>, Scalar> {
  public:
+  Saved saved() const override { return Saved::nothing; }
   Few<Shape> output_shapes(const Values<Scalar>& x) const override {
     require(x.size() == 2, *this, ": takes two values, got ", x.size());
     const Shape &a = x[0].shape(), &b = x[1].shape();

@@ -12,6 +12,7 @@
 
 namespace lamina::inline LAMINA_ABI {
 
+/// Options of ScaledDotProductAttention.
 struct ScaledDotProductAttentionOptions {
   double dropout = 0;  ///< of the probabilities, in training
 };
@@ -27,6 +28,7 @@ struct ScaledDotProductAttentionOptions {
 template <class Scalar = float>
 class ScaledDotProductAttention : public JointLayer<ScaledDotProductAttention<Scalar>, Scalar> {
  public:
+  /// Shapes, defaults and errors are said at the class.
   ScaledDotProductAttention(Index features, Index heads, const ScaledDotProductAttentionOptions& options = {})
       : features_(features), heads_(heads), options_(options) {
     require(heads >= 1 && features % heads == 0, *this, ": ", heads, " heads do not divide ", features, " features");
@@ -51,6 +53,7 @@ class ScaledDotProductAttention : public JointLayer<ScaledDotProductAttention<Sc
     return 2 * features_ * pairs;
   }
 
+  /// What it was made with.
   Index heads() const { return heads_; }
 
  private:
@@ -108,6 +111,7 @@ class ScaledDotProductAttention : public JointLayer<ScaledDotProductAttention<Sc
   ScaledDotProductAttentionOptions options_;
 };
 
+/// Options of MultiHeadAttention.
 struct MultiHeadAttentionOptions {
   double dropout = 0;                                                         ///< of the probabilities, in training
   std::array<const char*, 4> keys{"q_proj", "k_proj", "v_proj", "out_proj"};  ///< names of the four linear maps
@@ -118,8 +122,12 @@ struct MultiHeadAttentionOptions {
 template <class Scalar = float>
 class MultiHeadAttention : public Block<MultiHeadAttention<Scalar>, Scalar> {
  public:
+  /// The maps to queries, keys and values, and of the joined heads.
+  /// @{
   Linear<Scalar> q, k, v, out;
+  /// @}
 
+  /// Shapes, defaults and errors are said at the class.
   MultiHeadAttention(Index features, Index heads, const MultiHeadAttentionOptions& options = {})
       : q(features, features),
         k(features, features),
@@ -128,6 +136,7 @@ class MultiHeadAttention : public Block<MultiHeadAttention<Scalar>, Scalar> {
         attend_(features, heads, {.dropout = options.dropout}),
         keys_(options.keys) {}
 
+  /// What flows through it, see Block.
   Value<Scalar> flow(Flow<Scalar>& run, Value<Scalar> x) const {
     Value<Scalar> queries = run(q, x), keys = run(k, x), values = run(v, std::move(x));
     return run(out, run(attend_, std::move(queries), std::move(keys), std::move(values)));

@@ -10,8 +10,9 @@
 
 namespace lamina::inline LAMINA_ABI {
 
+/// Options of AvgPool2d.
 struct AvgPool2dOptions {
-  Size2 stride = kernel_sized;
+  Size2 stride = kernel_sized;              ///< of the window, by height and width
   Size2 padding = 0;                        ///< zeros around the image; at most half of the kernel
   bool ceil_mode = false;                   ///< also keep a last window that hangs over the edge
   bool count_include_pad = true;            ///< whether the zeros of the padding count in the divisor
@@ -28,6 +29,7 @@ struct AvgPool2dOptions {
 template <class Scalar = float>
 class AvgPool2d : public detail::AveragePool<AvgPool2d<Scalar>, Scalar> {
  public:
+  /// Shapes, defaults and errors are said at the class.
   explicit AvgPool2d(Size2 kernel_size, const AvgPool2dOptions& options = {})
       : window_{kernel_size, options.stride == kernel_sized ? kernel_size : options.stride, options.padding, 1,
                 options.ceil_mode},
@@ -44,17 +46,22 @@ class AvgPool2d : public detail::AveragePool<AvgPool2d<Scalar>, Scalar> {
         .option("divisor_override", divisor_override_, std::nullopt);
   }
 
+  /// What it was made with.
   const Size2& kernel_size() const { return window_.kernel; }
+  /// With the stride that was chosen.
   AvgPool2dOptions options() const {
     return {window_.stride, window_.padding, window_.ceil_mode, count_include_pad_, divisor_override_};
   }
 
+  /// What each row, or column, of the result averages.
+  /// @{
   std::vector<kernels::Span> row_spans(Index h) const override {
     return spans(window_.rows(h), divisor_override_.value_or(0));
   }
   std::vector<kernels::Span> column_spans(Index w) const override {
     return spans(window_.columns(w), divisor_override_ ? 1 : 0);
   }
+  /// @}
 
  private:
   /// The windows along one axis; their divisors are `divisor`, or what they see if that is 0.

@@ -14,6 +14,7 @@
 
 namespace lamina::inline LAMINA_ABI {
 
+/// Options of BatchNorm1d and BatchNorm2d.
 struct BatchNormOptions {
   double eps = 1e-5;                     ///< added to the variance
   std::optional<double> momentum = 0.1;  ///< share of a new batch in the running statistics; none: cumulative average
@@ -295,7 +296,8 @@ class BatchNorm : public Cloned<Derived, Scalar, Primitive<Scalar>> {
 template <class Scalar = float>
 class BatchNorm2d : public detail::BatchNorm<BatchNorm2d<Scalar>, Scalar> {
  public:
-  static constexpr const char* kind = "BatchNorm2d";
+  static constexpr const char* kind = "BatchNorm2d";  ///< its name in messages
+  /// Shapes, defaults and errors are said at the class.
   explicit BatchNorm2d(Index num_features, const BatchNormOptions& options = {})
       : detail::BatchNorm<BatchNorm2d, Scalar>(num_features, options) {}
 
@@ -308,7 +310,8 @@ class BatchNorm2d : public detail::BatchNorm<BatchNorm2d<Scalar>, Scalar> {
 template <class Scalar = float>
 class BatchNorm1d : public detail::BatchNorm<BatchNorm1d<Scalar>, Scalar> {
  public:
-  static constexpr const char* kind = "BatchNorm1d";
+  static constexpr const char* kind = "BatchNorm1d";  ///< its name in messages
+  /// Shapes, defaults and errors are said at the class.
   explicit BatchNorm1d(Index num_features, const BatchNormOptions& options = {})
       : detail::BatchNorm<BatchNorm1d, Scalar>(num_features, options) {}
 

@@ -31,6 +31,7 @@ namespace lamina::inline LAMINA_ABI {
 template <class Derived, class Scalar = float>
 class Block : public detail::Cloned<Derived, Scalar, Module<Scalar>> {
  public:
+  /// By a flow of shapes.
   Shape output_shape(const Shape& input) const override {
     detail::Shaping<Scalar> flow;
     try {
@@ -41,6 +42,7 @@ class Block : public detail::Cloned<Derived, Scalar, Module<Scalar>> {
     }
   }
 
+  /// The sum over the layers of the recorded graph.
   Index multiply_adds(const Shape& input) const override { return record(*this, input).multiply_adds(); }
 
  private:

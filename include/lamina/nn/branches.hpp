@@ -19,11 +19,13 @@ class Branches : public Container<Derived, Scalar> {
   /// The results of the branches in a flow, which run one by one.
   class Results {
    public:
+    /// Throws StateError if there are no branches.
     Results(const Branches& branches, Flow<Scalar>& run, Value<Scalar> x)
         : branches_(branches), run_(run), x_(std::move(x)) {
       require<StateError>(branches.size() > 0, Derived::type_name, ": has no branches");
     }
 
+    /// Whether all branches have run.
     bool done() const { return next() == branches_.size(); }
     /// That of the next branch. x is handed over to the last one.
     Value<Scalar> take() {

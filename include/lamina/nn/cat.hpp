@@ -15,10 +15,13 @@ namespace lamina::inline LAMINA_ABI {
 template <class Scalar = float>
 class Cat : public JointLayer<Cat<Scalar>, Scalar> {
  public:
+  /// Along an axis; negative ones count from the end.
   explicit Cat(int dim = 1) : dim_(dim) {}
 
+  /// What it was made with.
   int dim() const { return dim_; }
 
+  Saved saved() const override { return Saved::nothing; }
   Few<Shape> output_shapes(const Values<Scalar>& x) const override {
     require(!x.empty(), *this, ": takes at least one value");
     const Shape& first = x[0].shape();
@@ -32,6 +35,7 @@ class Cat : public JointLayer<Cat<Scalar>, Scalar> {
     return first.with(axis, total);
   }
   Fields fields() const override { return Fields("Cat").argument("dim", dim_); }
+  /// Along the channels it is computed only where its parts cannot be taken.
   Joins joins() const override { return dim_ == 1 ? Joins::only : Joins::no; }
 
   /// Whether two shapes differ along the axis at most.

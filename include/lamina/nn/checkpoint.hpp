@@ -20,8 +20,11 @@ namespace lamina::inline LAMINA_ABI {
 template <class Scalar = float>
 class Checkpoint : public detail::Cloned<Checkpoint<Scalar>, Scalar, Primitive<Scalar>> {
  public:
+  /// Around any module.
   template <std::derived_from<Module<Scalar>> M>
   explicit Checkpoint(M module) : module_(std::make_unique<M>(std::move(module))) {}
+  /// Copies are independent, as those of all modules.
+  /// @{
   Checkpoint(const Checkpoint& other)
       : detail::Cloned<Checkpoint<Scalar>, Scalar, Primitive<Scalar>>(other), module_(other.module_->clone()) {}
   Checkpoint(Checkpoint&&) noexcept = default;
@@ -29,6 +32,7 @@ class Checkpoint : public detail::Cloned<Checkpoint<Scalar>, Scalar, Primitive<S
     std::swap(module_, other.module_);
     return *this;
   }
+  /// @}
 
   Members<Scalar> members() override { return {{"", *module_}}; }
   Fields fields() const override { return Fields("Checkpoint").remark(module_->name()); }
@@ -41,11 +45,14 @@ class Checkpoint : public detail::Cloned<Checkpoint<Scalar>, Scalar, Primitive<S
     for (std::size_t i = 0; i < results.size(); ++i) shapes.push_back(results[i].shape());
     return shapes;
   }
+  /// As the module's.
   Values<Scalar> infer_values(Values<Scalar> x, Activation) const override {
     detail::Inference<Scalar> flow;
     return flow.settled(flow.all(*module_, std::move(x)));
   }
+  /// Takes the parts of a join as they are.
   Joins joins() const override { return Joins::inputs; }
+  /// Keeps the inputs, and the state of the tape's random numbers, in place of what the module saves.
   Values<Scalar> forward_values(Values<Scalar> x, Tape& tape, Activation) override {
     Tape scratch(tape.random());
     scratch.replays_ = tape.replays_;
@@ -57,6 +64,7 @@ class Checkpoint : public detail::Cloned<Checkpoint<Scalar>, Scalar, Primitive<S
     tape.push(replay);
     return y;
   }
+  /// Runs forward again, then backward.
   Few<Tensor<Scalar>> backward_values(Few<Tensor<Scalar>> dy, Tape& tape, const Few<InputGrad>& needs) override {
     const auto [replay] = tape.template pop<std::shared_ptr<Replay>>();
     return replay->backward(std::move(dy), needs);
@@ -97,6 +105,7 @@ class Checkpoint : public detail::Cloned<Checkpoint<Scalar>, Scalar, Primitive<S
   std::unique_ptr<Module<Scalar>> module_;
 };
 
+/// Takes the scalar type of the module.
 template <class M>
 Checkpoint(M) -> Checkpoint<ScalarOf<M>>;
 

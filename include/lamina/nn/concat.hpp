@@ -9,6 +9,7 @@
 
 namespace lamina::inline LAMINA_ABI {
 
+/// Options of Concat.
 struct ConcatOptions {
   int dim = 1;  ///< the axis along which the results are joined; negative ones count from the end
 };
@@ -22,15 +23,18 @@ struct ConcatOptions {
 template <class Scalar = float>
 class Concat : public Branches<Concat<Scalar>, Scalar> {
  public:
-  static constexpr const char* type_name = "Concat";
+  static constexpr const char* type_name = "Concat";  ///< its name in messages
   using Branches<Concat<Scalar>, Scalar>::Branches;
+  /// Shapes, defaults and errors are said at the class.
   Concat(std::initializer_list<Child<Scalar>> children, const ConcatOptions& options)
       : Branches<Concat<Scalar>, Scalar>(children), cat_(options.dim) {}
+  /// A list of one is a copy of it, with its axis; see Container.
   Concat(std::initializer_list<Concat> children)  // one is copied with its axis, see Container
       : Branches<Concat<Scalar>, Scalar>(children), cat_(children.size() == 1 ? children.begin()->cat_.dim() : 1) {}
 
   Fields fields() const override { return Branches<Concat<Scalar>, Scalar>::fields().option("dim", cat_.dim(), 1); }
 
+  /// What flows through it, see Block.
   Value<Scalar> flow(Flow<Scalar>& run, Value<Scalar> x) const {
     typename Concat::Results results(*this, run, std::move(x));
     Values<Scalar> parts;
@@ -48,6 +52,7 @@ class Concat : public Branches<Concat<Scalar>, Scalar> {
   Cat<Scalar> cat_;
 };
 
+/// Takes the scalar type of the first child.
 template <class M, class... Rest>
 Concat(M, Rest...) -> Concat<ScalarOf<M>>;
 

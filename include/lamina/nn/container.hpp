@@ -15,10 +15,12 @@ namespace lamina::inline LAMINA_ABI {
 /// PyTorch's Sequential; a child named "" is transparent in state_dict keys. Copying copies the module.
 template <class Scalar>
 struct Child {
-  std::string name;
-  bool named = false;
-  std::unique_ptr<Module<Scalar>> module;
+  std::string name;                        ///< the key in state_dict
+  bool named = false;                      ///< whether the name was given
+  std::unique_ptr<Module<Scalar>> module;  ///< never null
 
+  /// A module, under a name if one is given.
+  /// @{
   template <std::derived_from<Module<Scalar>> M>
   Child(M m) : module(std::make_unique<M>(std::move(m))) {}
   template <std::derived_from<Module<Scalar>> M>
@@ -27,7 +29,10 @@ struct Child {
   Child(std::unique_ptr<Module<Scalar>> m) : module(std::move(m)) {}
   Child(std::string child_name, std::unique_ptr<Module<Scalar>> m)
       : name(std::move(child_name)), named(true), module(std::move(m)) {}
+  /// @}
 
+  /// Copying copies the module.
+  /// @{
   Child(const Child& other) : name(other.name), named(other.named), module(other.module->clone()) {}
   Child(Child&&) noexcept = default;
   Child& operator=(Child other) noexcept {
@@ -36,6 +41,7 @@ struct Child {
     std::swap(module, other.module);
     return *this;
   }
+  /// @}
 };
 
 /// What Sequential and the branch combinators share: named children, indexing and enumeration.
@@ -43,6 +49,7 @@ template <class Derived, class Scalar>
 class Container : public Block<Derived, Scalar> {
  public:
   Container() = default;
+  /// The children, in order.
   Container(std::initializer_list<Child<Scalar>> children) {
     for (const auto& child : children) add(child);
   }
@@ -55,8 +62,10 @@ class Container : public Block<Derived, Scalar> {
       for (const auto& child : children) add(child);
   }
 
+  /// @{
   /// Appends a child.
   void add(Child<Scalar> child) { insert(size(), std::move(child)); }
+  /// Appends a child under a name.
   template <std::derived_from<Module<Scalar>> M>
   void add(std::string name, M module) {
     add(Child<Scalar>(std::move(name), std::move(module)));
@@ -82,10 +91,12 @@ class Container : public Block<Derived, Scalar> {
     number();
   }
 
+  /// The number of children.
   Index size() const { return static_cast<Index>(children_.size()); }
 
   /// A child by position. Throws ValueError if there is none.
   Module<Scalar>& operator[](Index i) { return *child(i).module; }
+  /// The same to read.
   const Module<Scalar>& operator[](Index i) const { return *child(i).module; }
   /// A child as the layer it is: `net.template get<Conv2d<float>>(0).weight`. Throws ValueError if it is another.
   template <class M>
@@ -95,6 +106,7 @@ class Container : public Block<Derived, Scalar> {
     return *module;
   }
 
+  /// The children, by their names.
   Members<Scalar> members() override {
     Members<Scalar> result;
     for (auto& child : children_) result.push_back({child.name, child.module.get()});
@@ -109,8 +121,12 @@ class Container : public Block<Derived, Scalar> {
   }
 
  protected:
+  /// For derived classes: the children in order.
+  /// @{
   std::vector<Child<Scalar>>& children() { return children_; }
+  /// What it was made with.
   const std::vector<Child<Scalar>>& children() const { return children_; }
+  /// @}
 
  private:
   Child<Scalar>& child(Index i) {
@@ -137,15 +153,17 @@ class Container : public Block<Derived, Scalar> {
 template <class Scalar = float>
 class Sequential : public Container<Sequential<Scalar>, Scalar> {
  public:
-  static constexpr const char* type_name = "Sequential";
+  static constexpr const char* type_name = "Sequential";  ///< its name in messages
   using Container<Sequential<Scalar>, Scalar>::Container;
 
+  /// What flows through it, see Block.
   Value<Scalar> flow(Flow<Scalar>& run, Value<Scalar> x) const {
     for (const auto& child : this->children()) x = run(*child.module, std::move(x));
     return x;
   }
 };
 
+/// Takes the scalar type of the first child.
 template <class M, class... Rest>
 Sequential(M, Rest...) -> Sequential<ScalarOf<M>>;
 

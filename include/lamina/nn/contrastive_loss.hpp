@@ -114,8 +114,9 @@ Tensor<Scalar> l2_normalize_backward(const Tensor<Scalar>& x, const Tensor<Scala
 
 }  // namespace detail
 
+/// Options of soft_target_loss.
 struct SoftTargetOptions {
-  double temperature = 1;
+  double temperature = 1;       ///< divides the similarities
   bool detach_targets = false;  ///< no gradient through the targets
   bool normalize = false;       ///< l2_normalize the embeddings first
 };

@@ -11,12 +11,13 @@
 
 namespace lamina::inline LAMINA_ABI {
 
+/// Options of Conv2d.
 struct Conv2dOptions {
-  Size2 stride = 1;
+  Size2 stride = 1;     ///< of the window, by height and width
   Padding padding = 0;  ///< zeros around the image, or "same"
   Size2 dilation = 1;   ///< distance between the taps of the kernel
   Index groups = 1;     ///< each group of C / groups input channels makes M / groups output channels
-  bool bias = true;
+  bool bias = true;     ///< whether a bias is added, which is learned
 };
 
 namespace detail {
@@ -55,9 +56,11 @@ kernels::ConvolutionShape convolution_shape(const Shape& x, Index m, const Size2
 template <class Scalar = float>
 class Conv2d : public Layer<Conv2d<Scalar>, Scalar> {
  public:
+  /// [M, C / groups, KH, KW]
   Parameter<Scalar> weight;
   Parameter<Scalar> bias;  ///< empty with {.bias = false}
 
+  /// Shapes, defaults and errors are said at the class.
   Conv2d(Index in_channels, Index out_channels, Size2 kernel_size, const Conv2dOptions& options = {})
       : in_(in_channels), out_(out_channels), kernel_(kernel_size), options_(options) {
     const auto check = [&](bool valid, const auto&... parts) { require(valid, *this, ": ", parts...); };
@@ -114,10 +117,18 @@ class Conv2d : public Layer<Conv2d<Scalar>, Scalar> {
     return output_shape(input).numel() * (in_ / options_.groups) * kernel_.h * kernel_.w;
   }
 
+  Index scratch(const Shape& input) const override {
+    const kernels::ConvolutionShape s = sizes(input);
+    return kernels::packed_filters_size<Scalar>(s, kernels::forward_method<Scalar>(s));
+  }
+
+  /// What it was made with.
+  /// @{
   Index in_channels() const { return in_; }
   Index out_channels() const { return out_; }
   const Size2& kernel_size() const { return kernel_; }
   const Conv2dOptions& options() const { return options_; }
+  /// @}
 
   /// The sizes of the convolution of an input of this shape, for the kernels.
   kernels::ConvolutionShape sizes(const Shape& input) const {

@@ -11,13 +11,14 @@
 
 namespace lamina::inline LAMINA_ABI {
 
+/// Options of ConvTranspose2d.
 struct ConvTranspose2dOptions {
-  Size2 stride = 1;
+  Size2 stride = 1;          ///< of the window, by height and width
   Padding padding = 0;       ///< cut from the result's border
   Size2 output_padding = 0;  ///< rows below and columns to the right that the result has more; below the stride
-  Size2 dilation = 1;
-  Index groups = 1;
-  bool bias = true;
+  Size2 dilation = 1;        ///< distance between the taps of the kernel
+  Index groups = 1;          ///< each group of input channels makes its own output channels
+  bool bias = true;          ///< whether a bias is added, which is learned
 };
 
 /// Transposed convolution, the gradient of a convolution with respect to its input (Zeiler et al. 2010):
@@ -31,9 +32,11 @@ struct ConvTranspose2dOptions {
 template <class Scalar = float>
 class ConvTranspose2d : public Layer<ConvTranspose2d<Scalar>, Scalar> {
  public:
+  /// [C, M / groups, KH, KW]
   Parameter<Scalar> weight;
   Parameter<Scalar> bias;  ///< empty with {.bias = false}
 
+  /// Shapes, defaults and errors are said at the class.
   ConvTranspose2d(Index in_channels, Index out_channels, Size2 kernel_size, const ConvTranspose2dOptions& options = {})
       : in_(in_channels), out_(out_channels), kernel_(kernel_size), options_(options) {
     const auto check = [&](bool valid, const auto&... parts) { require(valid, *this, ": ", parts...); };
@@ -92,10 +95,13 @@ class ConvTranspose2d : public Layer<ConvTranspose2d<Scalar>, Scalar> {
     return input.numel() * (out_ / options_.groups) * kernel_.h * kernel_.w;
   }
 
+  /// What it was made with.
+  /// @{
   Index in_channels() const { return in_; }
   Index out_channels() const { return out_; }
   const Size2& kernel_size() const { return kernel_; }
   const ConvTranspose2dOptions& options() const { return options_; }
+  /// @}
 
  private:
   /// The convolution whose input's gradient this is: from y to x.

@@ -14,6 +14,7 @@
 
 namespace lamina::inline LAMINA_ABI {
 
+/// Options of DenseBlock.
 struct DenseBlockOptions {
   Index growth = 32;     ///< k, the channels that each layer adds
   Index bottleneck = 4;  ///< a 1x1 convolution to bottleneck * growth channels in each layer; 0: none
@@ -34,6 +35,7 @@ struct DenseBlockOptions {
 template <class Scalar = float>
 class DenseBlock : public Block<DenseBlock<Scalar>, Scalar> {
  public:
+  /// Shapes, defaults and errors are said at the class.
   DenseBlock(Index in_channels, Index layers, const DenseBlockOptions& options = {})
       : in_(in_channels), options_(options) {
     const auto check = [&](bool valid, const auto&... parts) { require(valid, fields(layers), ": ", parts...); };
@@ -50,6 +52,7 @@ class DenseBlock : public Block<DenseBlock<Scalar>, Scalar> {
   }
   Fields fields() const override { return fields(static_cast<Index>(layers_.size())); }
 
+  /// What flows through it, see Block.
   Value<Scalar> flow(Flow<Scalar>& run, Value<Scalar> x) const {
     require<ShapeError>(x.shape().rank() == 4 && x.shape()[1] == in_, *this, ": expected an input [N, ", in_,
                         ", H, W], got shape ", x.shape());

@@ -18,6 +18,7 @@ template <class Derived, class Scalar>
 class DropoutLayer : public Layer<Derived, Scalar> {
  public:
   explicit DropoutLayer(double p) : p_(p) { require(p >= 0 && p <= 1, *this, ": p must be in [0, 1], got ", p); }
+  Saved saved() const override { return Saved::nothing; }
   Fields fields() const override { return Fields(Derived::type_name).argument("p", p_); }
   Locality locality() const override { return Locality::element; }
 
@@ -69,7 +70,8 @@ class DropoutLayer : public Layer<Derived, Scalar> {
 template <class Scalar = float>
 class Dropout : public detail::DropoutLayer<Dropout<Scalar>, Scalar> {
  public:
-  static constexpr const char* type_name = "Dropout";
+  static constexpr const char* type_name = "Dropout";  ///< its name in messages
+  /// Throws ValueError unless the probability p is in [0, 1].
   explicit Dropout(double p = 0.5) : detail::DropoutLayer<Dropout<Scalar>, Scalar>(p) {}
 
  private:

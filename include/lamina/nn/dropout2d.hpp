@@ -10,7 +10,8 @@ namespace lamina::inline LAMINA_ABI {
 template <class Scalar = float>
 class Dropout2d : public detail::DropoutLayer<Dropout2d<Scalar>, Scalar> {
  public:
-  static constexpr const char* type_name = "Dropout2d";
+  static constexpr const char* type_name = "Dropout2d";  ///< its name in messages
+  /// Throws ValueError unless the probability p is in [0, 1].
   explicit Dropout2d(double p = 0.5) : detail::DropoutLayer<Dropout2d<Scalar>, Scalar>(p) {}
 
   Shape output_shape(const Shape& input) const override {

@@ -8,20 +8,19 @@
 
 namespace lamina::inline LAMINA_ABI {
 
-/// What an activation keeps for backward.
-enum class Saved { input, output };
-
 /// Base of an activation y = f(x), elementwise, for inputs of any shape. Derived gives, for vectors of elements,
 ///
 ///   Pack value(Pack x) const                      f(x)
 ///   Pack gradient(Pack saved, Pack dy) const      dy f'(x)
-///   static constexpr Saved saved()                what `saved` is: x, or f(x) where f' can be had from it
+///   Saved saved() const override                  what `saved` is: x, or f(x) where f' can be had from it
 ///
 /// The output is the better thing to keep: x may then be overwritten, and the next layer keeps the same storage.
 template <class Derived, class Scalar>
 class Elementwise : public Layer<Derived, Scalar> {
  public:
+  /// Every element for itself.
   Locality locality() const override { return Locality::element; }
+  /// y = f(y), for Plans.
   bool apply(Scalar* y, Index n) const override {
     if (n > 0) kernels::map_run(n, y, [&](auto load) { return self().value(load(y)); });
     return true;

@@ -26,6 +26,7 @@ Labels ids_of(const Caller& caller, const Tensor<Scalar>& x) {
 
 }  // namespace detail
 
+/// Options of Embedding.
 struct EmbeddingOptions {
   std::int32_t padding_index = -1;  ///< this id's row starts as zeros and is not learned; negative: there is none
 };
@@ -39,8 +40,9 @@ struct EmbeddingOptions {
 template <class Scalar = float>
 class Embedding : public Layer<Embedding<Scalar>, Scalar> {
  public:
-  Parameter<Scalar> weight;
+  Parameter<Scalar> weight;  ///< [entries, features]
 
+  /// Shapes, defaults and errors are said at the class.
   Embedding(Index entries, Index features, const EmbeddingOptions& options = {})
       : entries_(entries), features_(features), padding_(options.padding_index) {
     require(entries_ >= 1 && features_ >= 1, *this, ": sizes must be at least 1");
@@ -49,6 +51,7 @@ class Embedding : public Layer<Embedding<Scalar>, Scalar> {
     if (padding_ >= 0) std::fill_n(weight.value.data() + padding_ * features_, features_, Scalar(0));
   }
 
+  Saved saved() const override { return Saved::nothing; }
   Shape output_shape(const Shape& ids) const override {
     require<ShapeError>(ids.rank() < Shape::max_rank, *this, ": expected ids of rank below ", Shape::max_rank,
                         ", got shape ", ids);

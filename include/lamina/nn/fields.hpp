@@ -27,8 +27,10 @@ namespace lamina::inline LAMINA_ABI {
 /// that is not set (std::nullopt) as none.
 class Fields {
  public:
+  /// The types that a field may have; none stands for an option that is not set.
   using Value = std::variant<std::monostate, bool, Index, double, std::string, Size2, Padding, Shape>;
 
+  /// Of a layer of this type, without fields so far.
   explicit Fields(std::string type) : type_(std::move(type)) {}
 
   /// Printed as its value.
@@ -63,6 +65,7 @@ class Fields {
     return *this;
   }
 
+  /// What it was made with.
   const std::string& type() const { return type_; }
 
   /// A field as T: bool, Index, double, std::string, Size2, Padding or Shape, or std::optional of one, which is empty
@@ -83,6 +86,7 @@ class Fields {
     }
   }
 
+  /// The same type and the same fields with the same values.
   friend bool operator==(const Fields& a, const Fields& b) { return a.type_ == b.type_ && a.fields_ == b.fields_; }
 
   /// "Conv2d(3, 64, 7, stride=2)".

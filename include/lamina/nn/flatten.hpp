@@ -15,8 +15,10 @@ namespace lamina::inline LAMINA_ABI {
 template <class Scalar = float>
 class Flatten : public Layer<Flatten<Scalar>, Scalar> {
  public:
+  /// From axis start_dim to end_dim; negative ones count from the end.
   explicit Flatten(int start_dim = 1, int end_dim = -1) : start_(start_dim), end_(end_dim) {}
 
+  Saved saved() const override { return Saved::nothing; }
   Shape output_shape(const Shape& input) const override {
     const int first = detail::axis_position(start_, input, *this), last = detail::axis_position(end_, input, *this);
     require<ShapeError>(first <= last, *this, ": start_dim lies behind end_dim in shape ", input);
@@ -34,8 +36,11 @@ class Flatten : public Layer<Flatten<Scalar>, Scalar> {
         .field("end_dim", end_, usual ? "" : text(end_));
   }
 
+  /// What it was made with.
+  /// @{
   int start_dim() const { return start_; }
   int end_dim() const { return end_; }
+  /// @}
 
  private:
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {

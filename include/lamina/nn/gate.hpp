@@ -8,6 +8,7 @@
 
 namespace lamina::inline LAMINA_ABI {
 
+/// Options of Gate.
 struct GateOptions {
   Index groups = 1;  ///< of channels, each with values and gates of its own
 };
@@ -21,6 +22,7 @@ struct GateOptions {
 template <class Scalar = float>
 class Gate : public Layer<Gate<Scalar>, Scalar> {
  public:
+  /// Shapes, defaults and errors are said at the class.
   explicit Gate(const GateOptions& options = {}) : groups_(options.groups) {
     require(groups_ >= 1, *this, ": groups must be at least 1");
   }
@@ -36,6 +38,7 @@ class Gate : public Layer<Gate<Scalar>, Scalar> {
   Index multiply_adds(const Shape&) const override { return 0; }
   Locality locality() const override { return Locality::pixel; }
 
+  /// What it was made with.
   Index groups() const { return groups_; }
 
  private:

@@ -7,6 +7,7 @@
 
 namespace lamina::inline LAMINA_ABI {
 
+/// Options of GELU.
 struct GELUOptions {
   std::string_view approximate = "none";  ///< "none" or "tanh"
 };
@@ -17,14 +18,17 @@ struct GELUOptions {
 template <class Scalar = float>
 class GELU : public Elementwise<GELU<Scalar>, Scalar> {
  public:
-  using Pack = simd::Pack<Scalar>;
+  using Pack = simd::Pack<Scalar>;  ///< a few elements at once
 
+  /// Shapes, defaults and errors are said at the class.
   explicit GELU(const GELUOptions& options = {}) : tanh_(options.approximate == "tanh") {
     require(tanh_ || options.approximate == "none", "GELU: approximate must be \"none\" or \"tanh\", got \"",
             options.approximate, "\"");
   }
 
-  static constexpr Saved saved() { return Saved::input; }
+  /// What Elementwise asks for.
+  /// @{
+  Saved saved() const override { return Saved::input; }
   Pack value(Pack x) const { return x * (tanh_ ? approximate_distribution(x) : distribution(x, bell(x))); }
   Pack gradient(Pack x, Pack dy) const {
     if (tanh_) {  // tanh' = 1 - tanh^2 = 4 Phi (1 - Phi)
@@ -35,10 +39,12 @@ class GELU : public Elementwise<GELU<Scalar>, Scalar> {
     const Pack e = bell(x);
     return dy * (distribution(x, e) + x * e * (scale / 2));
   }
+  /// @}
   Fields fields() const override {
     return Fields("GELU").field("approximate", tanh_ ? "tanh" : "none", tanh_ ? "approximate=\"tanh\"" : "");
   }
 
+  /// What it was made with.
   GELUOptions options() const { return {tanh_ ? "tanh" : "none"}; }
 
  private:

@@ -12,10 +12,11 @@ namespace lamina::inline LAMINA_ABI {
 /// A layer in a Graph.
 template <class Scalar = float>
 struct Node {
-  const Primitive<Scalar>* layer;
-  std::string path;                    ///< as in state_dict keys; "" for the model itself, or a layer without a name
-  std::vector<Index> inputs, outputs;  ///< edges
-  Index multiply_adds;
+  const Primitive<Scalar>* layer;  ///< of the model
+  std::string path;                ///< as in state_dict keys; "" for the model itself, or a layer without a name
+  std::vector<Index> inputs;       ///< edges that it reads
+  std::vector<Index> outputs;      ///< edges that it makes
+  Index multiply_adds;             ///< of infer, for this input
   std::shared_ptr<const Sequences> sequences;  ///< of its inputs, if they are packed
 
   /// The layer as the type that it is, or null: `if (const auto* conv = node.template as<Conv2d<float>>())`.
@@ -28,11 +29,12 @@ struct Node {
 /// A module around layers, or a layer: in the order of the flow, each before what it consists of.
 template <class Scalar = float>
 struct Scope {
-  std::string path;
-  int depth;
-  const Module<Scalar>* module;
-  Shape input, output;  ///< the first ones
-  Index node;           ///< of a layer; -1 for a block
+  std::string path;              ///< as in state_dict keys
+  int depth;                     ///< 0 for the model itself
+  const Module<Scalar>* module;  ///< block or layer
+  Shape input;                   ///< the first one
+  Shape output;                  ///< the first one
+  Index node;                    ///< of a layer; -1 for a block
 };
 
 /// The recorded flow of a model for inputs of certain shapes: layers in the order in which they run, and the values
@@ -40,13 +42,16 @@ struct Scope {
 /// while the graph is used.
 template <class Scalar = float>
 struct Graph {
-  std::vector<Node<Scalar>> nodes;
-  std::vector<Scope<Scalar>> scopes;
-  std::vector<Shape> shapes;           ///< of the edges
-  std::vector<Index> inputs, outputs;  ///< edges of the model
+  std::vector<Node<Scalar>> nodes;    ///< in the order of the flow
+  std::vector<Scope<Scalar>> scopes;  ///< each before what it consists of
+  std::vector<Shape> shapes;          ///< of the edges
+  std::vector<Index> inputs;          ///< edges that come into the model
+  std::vector<Index> outputs;         ///< edges that are its results
 
+  /// The shape of an edge.
   const Shape& shape(Index edge) const { return shapes[static_cast<std::size_t>(edge)]; }
 
+  /// Of all layers together.
   Index multiply_adds() const {
     Index total = 0;
     for (const auto& node : nodes) total += node.multiply_adds;
@@ -59,8 +64,8 @@ namespace detail {
 template <class Scalar>
 class Recording final : public Flow<Scalar> {
  public:
-  static Graph<Scalar> record(const Module<Scalar>& module, Values<Scalar> inputs) {
-    Recording flow(module);
+  static Graph<Scalar> record(const Module<Scalar>& module, Values<Scalar> inputs, bool training = false) {
+    Recording flow(module, training);
     flow.graph_.inputs = flow.edges(inputs);
     try {
       const Values<Scalar> results = flow.all(module, std::move(inputs));
@@ -73,7 +78,9 @@ class Recording final : public Flow<Scalar> {
   }
 
  private:
-  explicit Recording(const Module<Scalar>& root) { name(root, ""); }
+  Recording(const Module<Scalar>& root, bool training) : training_(training) { name(root, ""); }
+
+  bool training() const override { return training_; }
 
   /// The paths of a module and all below.
   void name(const Module<Scalar>& module, const std::string& path) {
@@ -122,6 +129,7 @@ class Recording final : public Flow<Scalar> {
     return results;
   }
 
+  bool training_;
   Graph<Scalar> graph_;
   std::vector<std::pair<const Module<Scalar>*, std::string>> paths_;
   std::vector<std::size_t> around_;  // the scopes of the blocks that are running
@@ -135,9 +143,15 @@ template <class Scalar>
 Graph<Scalar> record(const Module<Scalar>& module, const Shape& input) {
   return detail::Recording<Scalar>::record(module, Value<Scalar>::of_shape(input));
 }
+/// The graph for several inputs.
 template <class Scalar>
 Graph<Scalar> record(const Module<Scalar>& module, Values<Scalar> inputs) {
   return detail::Recording<Scalar>::record(module, std::move(inputs));
+}
+/// As forward runs it: with auxiliary heads, and with each Checkpoint as one layer.
+template <class Scalar>
+Graph<Scalar> record_training(const Module<Scalar>& module, Values<Scalar> inputs) {
+  return detail::Recording<Scalar>::record(module, std::move(inputs), true);
 }
 
 }  // namespace lamina::inline LAMINA_ABI

@@ -9,14 +9,17 @@ namespace lamina::inline LAMINA_ABI {
 template <class Scalar = float>
 class Hardswish : public Elementwise<Hardswish<Scalar>, Scalar> {
  public:
-  using Pack = simd::Pack<Scalar>;
+  using Pack = simd::Pack<Scalar>;  ///< a few elements at once
 
-  static constexpr Saved saved() { return Saved::input; }
+  /// What Elementwise asks for.
+  /// @{
+  Saved saved() const override { return Saved::input; }
   static Pack value(Pack x) { return x * min(max(x + Scalar(3), Scalar(0)), Scalar(6)) * Scalar(1.0 / 6); }
   static Pack gradient(Pack x, Pack dy) {
     const Pack inner = dy * (x / Scalar(3) + Scalar(0.5));
     return select(x < Pack(-3), Pack(0), select(x > Pack(3), dy, inner));
   }
+  /// @}
 };
 
 }  // namespace lamina::inline LAMINA_ABI

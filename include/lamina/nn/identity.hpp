@@ -8,6 +8,7 @@ namespace lamina::inline LAMINA_ABI {
 template <class Scalar = float>
 class Identity : public Layer<Identity<Scalar>, Scalar> {
  public:
+  Saved saved() const override { return Saved::nothing; }
   Locality locality() const override { return Locality::element; }
 
  private:

@@ -15,18 +15,22 @@ namespace lamina::inline LAMINA_ABI::init {
 /// How many inputs one output sees, and outputs one input reaches: of a weight [out, in, ...], in and out times the
 /// product of the rest. Throws ShapeError below rank 2.
 struct Fans {
-  Index in, out;
+  Index in;   ///< inputs that one output sees
+  Index out;  ///< outputs that one input reaches
 };
+/// Throws ShapeError below rank 2.
 inline Fans fans(const Shape& weight) {
   lamina::require<ShapeError>(weight.rank() >= 2, "init: a weight needs at least 2 dimensions, got shape ", weight);
   const Index taps = weight.product(2, weight.rank());
   return {weight[1] * taps, weight[0] * taps};
 }
 
+/// Every element is the value.
 template <class Scalar>
 void constant(Tensor<Scalar>& tensor, std::type_identity_t<Scalar> value) {
   tensor.fill(value);
 }
+/// Every element is 0.
 template <class Scalar>
 void zeros(Tensor<Scalar>& tensor) {
   tensor.fill(0);
@@ -93,11 +97,13 @@ inline double gain(std::string_view nonlinearity, double slope = 0.01) {
       lamina::text("init::gain: expected linear, sigmoid, tanh, relu, leaky_relu or selu, got '", nonlinearity, "'"));
 }
 
+/// Whether values keep their variance in forward (fan_in) or gradients in backward (fan_out).
 enum class FanMode { fan_in, fan_out };
+/// Options of kaiming_uniform and kaiming_normal.
 struct KaimingOptions {
-  FanMode mode = FanMode::fan_in;
-  const char* nonlinearity = "leaky_relu";
-  double a = 0;  ///< the negative slope of leaky_relu
+  FanMode mode = FanMode::fan_in;           ///< which of the fans
+  const char* nonlinearity = "leaky_relu";  ///< what follows; see gain
+  double a = 0;                             ///< the negative slope of leaky_relu
 };
 
 namespace detail {

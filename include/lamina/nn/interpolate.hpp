@@ -10,10 +10,12 @@
 
 namespace lamina::inline LAMINA_ABI {
 
+/// The nearest pixel, or a weighted mean of the four around the place.
 enum class InterpolateMode { nearest, bilinear };
 
+/// Options of Interpolate.
 struct InterpolateOptions {
-  InterpolateMode mode = InterpolateMode::nearest;
+  InterpolateMode mode = InterpolateMode::nearest;  ///< how values between pixels are made
   bool align_corners = false;  ///< bilinear: the centres of the corner pixels stay where they are, not their edges
 };
 
@@ -86,11 +88,13 @@ Tensor<Scalar> interpolate(const Tensor<Scalar>& x, Size2 size, const Interpolat
 template <class Scalar = float>
 class Interpolate : public Layer<Interpolate<Scalar>, Scalar> {
  public:
+  /// Shapes, defaults and errors are said at the class.
   explicit Interpolate(Size2 size, const InterpolateOptions& options = {}) : size_(size), options_(options) {
     check_interpolation(*this, options);
     require(size.h >= 1 && size.w >= 1, *this, ": the size must be at least 1");
   }
 
+  Saved saved() const override { return Saved::nothing; }
   Shape output_shape(const Shape& input) const override {
     check_interpolated(*this, input);
     return {input[0], input[1], size_.h, size_.w};
@@ -99,8 +103,11 @@ class Interpolate : public Layer<Interpolate<Scalar>, Scalar> {
   Fields fields() const override { return add_fields(Fields("Interpolate").argument("size", size_), options_); }
   Index multiply_adds(const Shape&) const override { return 0; }
 
+  /// What it was made with.
+  /// @{
   const Size2& size() const { return size_; }
   const InterpolateOptions& options() const { return options_; }
+  /// @}
 
  private:
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {

@@ -13,6 +13,7 @@
 
 namespace lamina::inline LAMINA_ABI {
 
+/// Options of Involution.
 struct InvolutionOptions {
   Index groups = 1;     ///< G; each group of C / G channels shares a kernel
   Index stride = 1;     ///< S
@@ -23,8 +24,8 @@ struct InvolutionOptions {
   /// true: it is in group c % G, and the groups of a tap are neighbours, as in the Keras listing; and zeros are put
   /// around the image as TensorFlow's SAME does.
   bool groups_innermost = false;
-  bool bias = false;  ///< also in the convolution before the norm, as in the Keras listing
-  BatchNormOptions norm = {};
+  bool bias = false;           ///< also in the convolution before the norm, as in the Keras listing
+  BatchNormOptions norm = {};  ///< of the norm between the two 1x1 convolutions
 };
 
 /// The sum of an Involution: x [N, C, H, W] and kernels [N, K^2 G, OH, OW] give y [N, C, OH, OW]. Throws ShapeError for
@@ -32,6 +33,7 @@ struct InvolutionOptions {
 template <class Scalar = float>
 class Involve : public JointLayer<Involve<Scalar>, Scalar> {
  public:
+  /// Shapes, defaults and errors are said at the class.
   Involve(Index kernel_size, const InvolutionOptions& options) : kernel_(kernel_size), options_(options) {}
 
   Few<Shape> output_shapes(const Values<Scalar>& x) const override {
@@ -117,6 +119,7 @@ class Involve : public JointLayer<Involve<Scalar>, Scalar> {
 template <class Scalar = float>
 class Involution : public Block<Involution<Scalar>, Scalar> {
  public:
+  /// Shapes, defaults and errors are said at the class.
   Involution(Index channels, Index kernel_size, const InvolutionOptions& options = {})
       : channels_(channels), kernel_(kernel_size), options_(options), involve_(kernel_size, options) {
     const auto check = [&](bool valid, const auto&... parts) { require(valid, *this, ": ", parts...); };
@@ -148,6 +151,7 @@ class Involution : public Block<Involution<Scalar>, Scalar> {
     return result.reshape({y[0], options_.groups, kernel_, kernel_, y[2], y[3]});
   }
 
+  /// What flows through it, see Block.
   Value<Scalar> flow(Flow<Scalar>& run, Value<Scalar> x) const {
     const Shape& input = x.shape();
     require<ShapeError>(input.rank() == 4, *this, ": expected an input [N, ", channels_, ", H, W], got shape ", input);

@@ -9,10 +9,11 @@
 
 namespace lamina::inline LAMINA_ABI {
 
+/// Options of LayerNorm.
 struct LayerNormOptions {
   double eps = 1e-5;               ///< added to the variance
   bool elementwise_affine = true;  ///< learn weight and, unless it is off, bias
-  bool bias = true;
+  bool bias = true;                ///< whether a bias is added, which is learned
 };
 
 /// Layer normalisation (Ba, Kiros, Hinton 2016) over the last axes of the input, those of normalized_shape:
@@ -28,7 +29,9 @@ class LayerNorm : public Layer<LayerNorm<Scalar>, Scalar> {
   Parameter<Scalar> weight;  ///< empty with {.elementwise_affine = false}
   Parameter<Scalar> bias;    ///< likewise, and with {.bias = false}
 
+  /// Shapes, defaults and errors are said at the class.
   explicit LayerNorm(Index features, const LayerNormOptions& options = {}) : LayerNorm(Shape{features}, options) {}
+  /// Shapes, defaults and errors are said at the class.
   explicit LayerNorm(const Shape& normalized_shape, const LayerNormOptions& options = {})
       : normalized_(normalized_shape), options_(options) {
     require(normalized_.rank() >= 1 && normalized_.numel() >= 1, *this, ": normalized_shape must not be empty, got ",
@@ -62,8 +65,11 @@ class LayerNorm : public Layer<LayerNorm<Scalar>, Scalar> {
 
   Index multiply_adds(const Shape&) const override { return 0; }
 
+  /// What it was made with.
+  /// @{
   const Shape& normalized_shape() const { return normalized_; }
   const LayerNormOptions& options() const { return options_; }
+  /// @}
 
  private:
   bool has_weight() const { return options_.elementwise_affine; }

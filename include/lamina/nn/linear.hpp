@@ -10,8 +10,9 @@
 
 namespace lamina::inline LAMINA_ABI {
 
+/// Options of Linear.
 struct LinearOptions {
-  bool bias = true;
+  bool bias = true;  ///< whether a bias is added, which is learned
 };
 
 /// y = x weightᵀ + bias, on the last axis.
@@ -22,9 +23,11 @@ struct LinearOptions {
 template <class Scalar = float>
 class Linear : public Layer<Linear<Scalar>, Scalar> {
  public:
+  /// [out, in]
   Parameter<Scalar> weight;
   Parameter<Scalar> bias;  ///< empty with {.bias = false}
 
+  /// Shapes, defaults and errors are said at the class.
   Linear(Index in_features, Index out_features, const LinearOptions& options = {})
       : in_(in_features), out_(out_features), has_bias_(options.bias) {
     require(in_ >= 1 && out_ >= 1, *this, ": sizes must be at least 1");

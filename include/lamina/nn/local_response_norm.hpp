@@ -11,6 +11,7 @@
 
 namespace lamina::inline LAMINA_ABI {
 
+/// Options of LocalResponseNorm.
 struct LocalResponseNormOptions {
   double alpha = 1e-4;  ///< factor of the neighbours' mean square
   double beta = 0.75;   ///< exponent
@@ -30,12 +31,14 @@ struct LocalResponseNormOptions {
 template <class Scalar = float>
 class LocalResponseNorm : public Layer<LocalResponseNorm<Scalar>, Scalar> {
  public:
+  /// Shapes, defaults and errors are said at the class.
   explicit LocalResponseNorm(Index size, const LocalResponseNormOptions& options = {})
       : size_(size), options_(options) {
     require(size_ >= 1, *this, ": size must be at least 1, got ", size_);
     require(options_.alpha >= 0 && options_.k >= 0, *this, ": alpha and k must not be negative");
   }
 
+  Saved saved() const override { return Saved::both; }
   Shape output_shape(const Shape& input) const override {
     require<ShapeError>(input.rank() >= 3, *this, ": expected an input [N, C, ...] of rank 3 or more, got ", "shape ",
                         input);
@@ -52,8 +55,11 @@ class LocalResponseNorm : public Layer<LocalResponseNorm<Scalar>, Scalar> {
         .option("k", options_.k, usual.k);
   }
 
+  /// What it was made with.
+  /// @{
   Index size() const { return size_; }
   const LocalResponseNormOptions& options() const { return options_; }
+  /// @}
 
  private:
   using Pack = simd::Pack<Scalar>;

@@ -11,47 +11,55 @@
 /// and reuses for the gradient:  auto [loss, grad] = cross_entropy(net.forward(x, tape), labels);
 namespace lamina::inline LAMINA_ABI {
 
+/// What a loss function gives.
 template <class Scalar = float>
 struct Loss {
-  double value;
+  double value;         ///< the loss
   Tensor<Scalar> grad;  ///< d(value)/d(first argument), of its shape
 };
 
 /// How the losses of all elements become one number: their average (what is divided by is said at each loss), or sum.
 enum class Reduction { mean, sum };
 
+/// Options of cross_entropy.
 template <class Scalar = float>
 struct CrossEntropyOptions {
-  Reduction reduction = Reduction::mean;
-  std::int32_t ignore_index = -100;  ///< samples with this label have no loss and no gradient
-  double label_smoothing = 0;        ///< share of the target that is spread over all classes
-  Tensor<Scalar> weight = {};        ///< [K], for each class; ones if not given
+  Reduction reduction = Reduction::mean;  ///< of the losses of all elements to one number
+  std::int32_t ignore_index = -100;       ///< samples with this label have no loss and no gradient
+  double label_smoothing = 0;             ///< share of the target that is spread over all classes
+  Tensor<Scalar> weight = {};             ///< [K], for each class; ones if not given
 };
 
+/// Options of nll_loss.
 template <class Scalar = float>
 struct NllLossOptions {
-  Reduction reduction = Reduction::mean;
-  std::int32_t ignore_index = -100;  ///< samples with this label have no loss and no gradient
-  Tensor<Scalar> weight = {};        ///< [K], for each class; ones if not given
+  Reduction reduction = Reduction::mean;  ///< of the losses of all elements to one number
+  std::int32_t ignore_index = -100;       ///< samples with this label have no loss and no gradient
+  Tensor<Scalar> weight = {};             ///< [K], for each class; ones if not given
 };
 
+/// Options of mse_loss.
 struct MseLossOptions {
-  Reduction reduction = Reduction::mean;
+  Reduction reduction = Reduction::mean;  ///< of the losses of all elements to one number
 };
 
+/// Options of binary_cross_entropy_with_logits.
 template <class Scalar = float>
 struct BinaryCrossEntropyOptions {
-  Reduction reduction = Reduction::mean;
-  Tensor<Scalar> weight = {};      ///< factor of each element's loss; broadcast to the shape of the logits
+  Reduction reduction = Reduction::mean;  ///< of the losses of all elements to one number
+  Tensor<Scalar> weight = {};             ///< factor of each element's loss; broadcast to the shape of the logits
   Tensor<Scalar> pos_weight = {};  ///< factor of the positive targets' share; broadcast to the shape of the logits
 };
 
 /// Logits as [outer, classes, inner]: [K], [N, K] or [N, K, d1, ...].
 struct ClassShape {
-  Index outer, classes, inner;
-  Shape labels;  ///< [], [N] or [N, d1, ...]
+  Index outer;    ///< the samples
+  Index classes;  ///< K
+  Index inner;    ///< the places of a sample
+  Shape labels;   ///< [], [N] or [N, d1, ...]
 };
 
+/// Throws ShapeError below rank 1.
 inline ClassShape class_shape(const char* function, const Shape& logits) {
   require<ShapeError>(logits.rank() >= 1, function, ": expected logits [N, K, ...] or [K], got shape ", logits);
   ClassShape s{1, logits[0], 1, {}};

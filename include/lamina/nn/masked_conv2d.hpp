@@ -21,9 +21,10 @@ enum class Mask {
   vertical_B   ///< the rows above and its own
 };
 
+/// Options of MaskedConv2d.
 struct MaskedConv2dOptions {
   Index groups = 1;  ///< colours: group g of the results sees, at the pixel itself, groups below g and (B) g
-  bool bias = true;
+  bool bias = true;  ///< whether a bias is added, which is learned
 };
 
 namespace detail {
@@ -53,9 +54,10 @@ inline const char* to_text(Mask mask) {
 template <class Scalar = float>
 class MaskedConv2d : public Layer<MaskedConv2d<Scalar>, Scalar> {
  public:
-  Parameter<Scalar> weight;
-  Parameter<Scalar> bias;  ///< empty with {.bias = false}
+  Parameter<Scalar> weight;  ///< [M, C, KH, KW], masked taps too
+  Parameter<Scalar> bias;    ///< empty with {.bias = false}
 
+  /// Shapes, defaults and errors are said at the class.
   MaskedConv2d(Mask mask, Index in_channels, Index out_channels, Size2 kernel_size,
                const MaskedConv2dOptions& options = {})
       : mask_(mask), in_(in_channels), out_(out_channels), kernel_(kernel_size), options_(options) {
@@ -107,15 +109,19 @@ class MaskedConv2d : public Layer<MaskedConv2d<Scalar>, Scalar> {
     return output_shape(input).numel() / out_ * products;
   }
 
+  /// What it was made with.
+  /// @{
   Mask mask() const { return mask_; }
   Index in_channels() const { return in_; }
   Index out_channels() const { return out_; }
   const Size2& kernel_size() const { return kernel_; }
   const MaskedConv2dOptions& options() const { return options_; }
+  /// @}
 
   /// The taps of the kernel through which every result sees every channel, as a KW + b in rising order; and the weight
   /// of those alone, [M, C, taps]. With several groups the pixel itself is none of them.
   const std::vector<Index>& open_taps() const { return taps_; }
+  /// See open_taps.
   Tensor<Scalar> open_weight() const { return compact(weight.value); }
   /// f(first result channel, their number, number of input channels that they see at the pixel itself) for each of
   /// several groups that sees any; and the weight there, [M, C], empty for one group.
@@ -124,6 +130,7 @@ class MaskedConv2d : public Layer<MaskedConv2d<Scalar>, Scalar> {
     for (Index g = 0; grouped() && g < options_.groups; ++g)
       if (seen_by(g) > 0) f(first_of(g, out_), rows_of(g), seen_by(g));
   }
+  /// See for_each_group.
   Tensor<Scalar> center_weight() const { return center(weight.value); }
   /// The weight with zeros wherever the mask covers it.
   Tensor<Scalar> masked_weight() const {

@@ -8,11 +8,12 @@
 
 namespace lamina::inline LAMINA_ABI {
 
+/// Options of MaxPool2d.
 struct MaxPool2dOptions {
-  Size2 stride = kernel_sized;
-  Size2 padding = 0;       ///< places around the image that never win; at most half of the kernel
-  Size2 dilation = 1;      ///< distance between the taps of the window
-  bool ceil_mode = false;  ///< also keep a last window that hangs over the edge
+  Size2 stride = kernel_sized;  ///< of the window, by height and width
+  Size2 padding = 0;            ///< places around the image that never win; at most half of the kernel
+  Size2 dilation = 1;           ///< distance between the taps of the window
+  bool ceil_mode = false;       ///< also keep a last window that hangs over the edge
 };
 
 /// y[n, c, i, j] = max over a, b of x[n, c, i SH - PH + a DH, j SW - PW + b DW], in every window of kernel size KH, KW.
@@ -24,23 +25,29 @@ struct MaxPool2dOptions {
 template <class Scalar = float>
 class MaxPool2d : public Layer<MaxPool2d<Scalar>, Scalar> {
  public:
+  /// Shapes, defaults and errors are said at the class.
   explicit MaxPool2d(Size2 kernel_size, const MaxPool2dOptions& options = {})
       : window_{kernel_size, options.stride == kernel_sized ? kernel_size : options.stride, options.padding,
                 options.dilation, options.ceil_mode} {
     window_.validate(*this);
   }
 
+  Saved saved() const override { return Saved::nothing; }
   Shape output_shape(const Shape& input) const override { return window_.output_shape(*this, input); }
   Members<Scalar> members() override { return {}; }
   Fields fields() const override { return window_.fields("MaxPool2d"); }
   Index multiply_adds(const Shape&) const override { return 0; }
 
+  /// What it was made with.
   const Size2& kernel_size() const { return window_.kernel; }
+  /// With the stride that was chosen.
   MaxPool2dOptions options() const { return {window_.stride, window_.padding, window_.dilation, window_.ceil_mode}; }
 
   /// The window along each axis of an image of such a height and width.
+  /// @{
   kernels::WindowAxis rows(Index h) const { return window_.rows(h); }
   kernels::WindowAxis columns(Index w) const { return window_.columns(w); }
+  /// @}
 
  private:
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override { return pool<std::uint8_t>(x, nullptr); }

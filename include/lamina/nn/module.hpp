@@ -16,11 +16,12 @@ namespace lamina::inline LAMINA_ABI {
 /// A tensor that is learned.
 template <class Scalar = float>
 struct Parameter {
-  Tensor<Scalar> value;
+  Tensor<Scalar> value;       ///< what is learned
   Tensor<Scalar> grad;        ///< d(loss)/d(value), summed over backwards; empty before the first
   bool requires_grad = true;  ///< false: its gradient is not computed and optimisers leave it alone
 
   Parameter() = default;
+  /// With its first value; learned unless requires_grad is taken away.
   Parameter(Tensor<Scalar> initial) : value(std::move(initial)) {}
 
   /// The gradient to add to, zeros at first.
@@ -48,14 +49,18 @@ class Module;
 /// One named part of a module: a learned tensor, a buffer (saved, not learned), a counter buffer, or a child.
 template <class Scalar>
 struct Member {
-  std::string name;
-  std::variant<Parameter<Scalar>*, Tensor<Scalar>*, Tensor<std::int64_t>*, Module<Scalar>*> part;
+  std::string name;  ///< its part of the key in state_dict
+  std::variant<Parameter<Scalar>*, Tensor<Scalar>*, Tensor<std::int64_t>*, Module<Scalar>*> part;  ///< where it is
 
+  /// A part by its address, or as it is.
+  /// @{
   template <class Part>
   Member(std::string member_name, Part* member) : name(std::move(member_name)), part(member) {}
   template <class Part>
   Member(std::string member_name, Part& member) : Member(std::move(member_name), &member) {}
+  /// @}
 };
+/// All parts of a module, in order.
 template <class Scalar>
 using Members = std::vector<Member<Scalar>>;
 
@@ -76,6 +81,7 @@ class Module : public ModuleBase {
  public:
   /// The (first) result. A Value is made of a Tensor, of token ids, or of packed tokens.
   Tensor<Scalar> operator()(Value<Scalar> x) const { return infer(std::move(x)); }
+  /// The (first) result, as operator().
   Tensor<Scalar> infer(Value<Scalar> x) const;
   /// Of several values, all results.
   Few<Tensor<Scalar>> infer(Values<Scalar> inputs) const;
@@ -83,7 +89,9 @@ class Module : public ModuleBase {
   /// If it throws, the tape is as it was before. With InputGrad::skip, which backward must then be given too, nothing
   /// is saved below the lowest trainable layer.
   Tensor<Scalar> forward(Value<Scalar> x, Tape& tape, InputGrad input_grad = InputGrad::compute);
+  /// Of two values, the first result.
   Tensor<Scalar> forward(Value<Scalar> x1, Value<Scalar> x2, Tape& tape, InputGrad input_grad = InputGrad::compute);
+  /// Of several values, all results.
   Few<Tensor<Scalar>> forward(Values<Scalar> inputs, Tape& tape, InputGrad input_grad = InputGrad::compute);
 
   /// dy is d(loss)/d(y) for the y of the last forward on the tape that has not been taken back yet; the result is
@@ -117,6 +125,7 @@ class Module : public ModuleBase {
   [[gnu::noinline]] M* as() {  // inlined, g++ 12 warns of array bounds in the branch that is never taken
     return typeid(*this) == typeid(M) ? static_cast<M*>(this) : nullptr;
   }
+  /// The same to read.
   template <class M>
   [[gnu::noinline]] const M* as() const {
     return typeid(*this) == typeid(M) ? static_cast<const M*>(this) : nullptr;
@@ -150,6 +159,7 @@ bool trainable(const Module<Scalar>& module) {
 template <class Scalar>
 Scalar scalar_of(const Module<Scalar>&);
 
+/// The scalar type of a module, say float of Conv2d<float>.
 template <class M>
 using ScalarOf = decltype(scalar_of(std::declval<const M&>()));
 
@@ -186,9 +196,14 @@ class Flow {
   template <class, class>
   friend class Block;
 
+  /// The results of a layer.
   virtual Values<Scalar> layer(const Primitive<Scalar>& layer, Values<Scalar> inputs) = 0;
+  /// Before and after what flows through a block.
+  /// @{
   virtual void enter(const Module<Scalar>&, const Values<Scalar>&) {}
   virtual void leave(const Module<Scalar>&, const Values<Scalar>&) {}
+  /// @}
+  /// Notes a module that an error comes through.
   void failed_at(const Module<Scalar>& module) { failed_.push_back(&module); }
 
  private:
@@ -215,6 +230,10 @@ enum class Locality {
   image     ///< anything
 };
 
+/// What forward keeps for backward, in the size of values: less (the moments of a norm, a maximum's places) counts as
+/// nothing. See training_memory.
+enum class Saved { nothing, input, output, both };
+
 /// A module that computes, of any number of values. To write a layer of one value, derive from Layer.
 template <class Scalar>
 class Primitive : public Module<Scalar> {
@@ -225,23 +244,32 @@ class Primitive : public Module<Scalar> {
   /// The same for the inputs of a flow.
   virtual Index multiply_adds_of(const Values<Scalar>& inputs) const { return this->multiply_adds(inputs[0].shape()); }
 
+  /// @{
   /// What this layer is, if another can apply it; and whether this one can apply another.
   virtual Activation activation() const { return Activation::none; }
   virtual bool applies(Activation) const { return false; }
+  /// @}
+  /// See Joins.
   virtual Joins joins() const { return Joins::no; }
 
   /// y[i] = f(y[i]) for i < n, in place and on this thread, if this layer is an elementwise function: a Plan applies it
   /// to what it has just stored. False, and nothing done, if it is not one; n may be 0 to ask.
   virtual bool apply(Scalar*, Index) const { return false; }
 
+  /// Estimates of memory are told by these: what is saved, and how many values a forward or backward needs on the way.
+  virtual Saved saved() const { return Saved::input; }
+  virtual Index scratch(const Shape&) const { return 0; }
+
   /// Causal models are told by it, and what can be computed pixel by pixel (incremental/).
   virtual Locality locality() const { return Locality::image; }
 
-  // As Module's, of this layer alone; run by a Flow. `activation` is one that the layer applies, or none. dx is empty
+  /// As Module's, of this layer alone; run by a Flow. `activation` is one that the layer applies, or none. dx is empty
   // where it is not needed.
+  /// @{
   virtual Values<Scalar> infer_values(Values<Scalar> x, Activation activation) const = 0;
   virtual Values<Scalar> forward_values(Values<Scalar> x, Tape& tape, Activation activation) = 0;
   virtual Few<Tensor<Scalar>> backward_values(Few<Tensor<Scalar>> dy, Tape& tape, const Few<InputGrad>& needs) = 0;
+  /// @}
 
  protected:
   Values<Scalar> run(Flow<Scalar>& flow, Values<Scalar> inputs) const override {
@@ -267,28 +295,35 @@ class Cloned : public Base {
 ///   members()                      if it has parameters or buffers
 ///   fields() const                 if it has options
 ///   multiply_adds(input) const     if there are any
+///   saved() const                  if do_forward pushes something else than x
 ///
 /// do_backward pops what do_forward pushed, adds to the gradient() of every parameter that requires_grad, and returns
 /// dx, which it need not compute with InputGrad::skip.
 template <class Derived, class Scalar>
 class Layer : public detail::Cloned<Derived, Scalar, Primitive<Scalar>> {
  public:
+  /// The input's.
   Shape output_shape(const Shape& input) const override { return input; }
+  /// None.
   Members<Scalar> members() override { return {}; }
 
+  /// By output_shape.
   Few<Shape> output_shapes(const Values<Scalar>& inputs) const override {
     return this->output_shape(only(inputs).shape());
   }
+  /// By do_infer.
   Values<Scalar> infer_values(Values<Scalar> x, Activation activation) const final {
     only(x);
     x[0].tensor = do_infer_with(std::move(x[0].tensor), activation);
     return x;
   }
+  /// By do_forward.
   Values<Scalar> forward_values(Values<Scalar> x, Tape& tape, Activation activation) final {
     only(x);
     x[0].tensor = do_forward_with(std::move(x[0].tensor), tape, activation);
     return x;
   }
+  /// By do_backward.
   Few<Tensor<Scalar>> backward_values(Few<Tensor<Scalar>> dy, Tape& tape, const Few<InputGrad>& needs) final {
     return do_backward(std::move(dy[0]), tape, needs[0]);
   }
@@ -323,12 +358,16 @@ class JointLayer : public detail::Cloned<Derived, Scalar, Primitive<Scalar>> {
   Shape output_shape(const Shape& input) const override {
     return this->output_shapes(Value<Scalar>::of_shape(input))[0];
   }
+  /// None.
   Members<Scalar> members() override { return {}; }
 
+  /// By do_infer.
   Values<Scalar> infer_values(Values<Scalar> x, Activation) const final { return do_infer(std::move(x)); }
+  /// By do_forward.
   Values<Scalar> forward_values(Values<Scalar> x, Tape& tape, Activation) final {
     return do_forward(std::move(x), tape);
   }
+  /// By do_backward.
   Few<Tensor<Scalar>> backward_values(Few<Tensor<Scalar>> dy, Tape& tape, const Few<InputGrad>& needs) final {
     return do_backward(std::move(dy[0]), tape, needs);
   }

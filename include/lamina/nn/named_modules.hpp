@@ -12,8 +12,8 @@ namespace lamina::inline LAMINA_ABI {
 /// A module with its path, as in state_dict keys.
 template <class Scalar>
 struct NamedModule {
-  std::string path;
-  Module<Scalar>* module;
+  std::string path;        ///< "" for the model itself
+  Module<Scalar>* module;  ///< in the model
 };
 
 namespace detail {

@@ -16,11 +16,13 @@ namespace lamina::inline LAMINA_ABI {
 template <class Scalar = float>
 class Narrow : public Layer<Narrow<Scalar>, Scalar> {
  public:
+  /// Entries start to start + length - 1 along axis dim. Throws ValueError for negative numbers.
   Narrow(int dim, Index start, Index length) : dim_(dim), start_(start), length_(length) {
     require(start >= 0 && length >= 0, *this, ": start and length must not be negative");
     require(start <= std::numeric_limits<Index>::max() - length, *this, ": no axis is that long");
   }
 
+  Saved saved() const override { return Saved::nothing; }
   Shape output_shape(const Shape& input) const override {
     const int axis = detail::axis_position(dim_, input, *this);
     require<ShapeError>(start_ + length_ <= input[axis], *this, ": expected at least ", start_ + length_,
@@ -33,9 +35,12 @@ class Narrow : public Layer<Narrow<Scalar>, Scalar> {
   }
   Index multiply_adds(const Shape&) const override { return 0; }
 
+  /// What it was made with.
+  /// @{
   int dim() const { return dim_; }
   Index start() const { return start_; }
   Index length() const { return length_; }
+  /// @}
 
  private:
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {

@@ -9,6 +9,7 @@
 
 namespace lamina::inline LAMINA_ABI {
 
+/// Options of NegativeLogLikelihood.
 struct NegativeLogLikelihoodOptions {
   Reduction reduction = Reduction::mean;  ///< mean: by the sum of the weights
   std::int32_t ignore_index = -100;       ///< of labels that have no loss
@@ -21,6 +22,7 @@ struct NegativeLogLikelihoodOptions {
 template <class Scalar = float>
 class NegativeLogLikelihood : public JointLayer<NegativeLogLikelihood<Scalar>, Scalar> {
  public:
+  /// Shapes, defaults and errors are said at the class.
   explicit NegativeLogLikelihood(const NegativeLogLikelihoodOptions& options = {}) : options_(options) {}
 
   Few<Shape> output_shapes(const Values<Scalar>& x) const override {
@@ -41,6 +43,7 @@ class NegativeLogLikelihood : public JointLayer<NegativeLogLikelihood<Scalar>, S
         .option("reduce", options_.reduce, usual.reduce);
   }
 
+  /// What it was made with.
   const NegativeLogLikelihoodOptions& options() const { return options_; }
 
  private:

@@ -19,9 +19,14 @@ inline constexpr Index largest_window = std::numeric_limits<std::int32_t>::max()
 /// PyTorch). Throws ValueError for another word, a negative number or one above
 /// 2^31 - 1.
 struct Padding {
-  Index top = 0, bottom = 0, left = 0, right = 0;
-  bool same = false;
+  Index top = 0;      ///< rows above the image
+  Index bottom = 0;   ///< rows below
+  Index left = 0;     ///< columns to the left
+  Index right = 0;    ///< columns to the right
+  bool same = false;  ///< as many as keep the image's size
 
+  /// Zeros on all sides, by direction or by side, or "same" or "valid" (none).
+  /// @{
   template <std::integral I>
   Padding(I all) : Padding(static_cast<Index>(all), static_cast<Index>(all)) {}
   Padding(Index vertical, Index horizontal) : Padding(vertical, vertical, horizontal, horizontal) {}
@@ -35,7 +40,9 @@ struct Padding {
     require(same || std::string_view(word) == "valid", "padding: expected numbers, \"same\" or \"valid\", got \"", word,
             "\"");
   }
+  /// @}
 
+  /// The same on all sides.
   friend bool operator==(const Padding&, const Padding&) = default;
   /// "2", "(1, 2)", "(1, 2, 1, 2)" or "same".
   std::string to_string() const {

@@ -9,8 +9,9 @@
 
 namespace lamina::inline LAMINA_ABI::detail {
 
-/// A layer's weight as the kernel of the last inference read it, kept for the next. It is told by the storage of the
-/// weight from which it was made: the copy held here makes every writer to the weight take new storage.
+/// A layer's weight as the kernel of the last inference read it, kept for the next: packing takes as long as the
+/// inference of an image. It is told by the storage of the weight from which it was made: the copy held here makes
+/// every writer to the weight take new storage. Of weights in wrapped memory nothing is kept, nor in training.
 template <class Scalar, class Packed>
 class PackedCache {
  public:
@@ -37,7 +38,7 @@ class PackedCache {
         return *packed_;
     }
     Packed packed = make();
-    if (weight.copies_are_stable()) {
+    if (weight.owns_data()) {
       const std::lock_guard lock(mutex());
       weight_ = weight;
       packed_ = packed;

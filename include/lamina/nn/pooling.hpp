@@ -91,6 +91,7 @@ struct PoolWindow {
 template <class Derived, class Scalar>
 class AveragePool : public Layer<Derived, Scalar> {
  public:
+  Saved saved() const override { return Saved::nothing; }
   Members<Scalar> members() override { return {}; }
   Index multiply_adds(const Shape&) const override { return 0; }
 

@@ -20,13 +20,15 @@ namespace lamina::inline LAMINA_ABI {
 template <class Scalar = float>
 class LearnedPositions : public JointLayer<LearnedPositions<Scalar>, Scalar> {
  public:
-  Parameter<Scalar> weight;
+  Parameter<Scalar> weight;  ///< [positions, features]
 
+  /// Shapes, defaults and errors are said at the class.
   LearnedPositions(Index positions, Index features) : positions_(positions), features_(features) {
     require(positions_ >= 1 && features_ >= 1, *this, ": sizes must be at least 1");
     weight = default_random().normal<Scalar>({positions_, features_});
   }
 
+  Saved saved() const override { return Saved::nothing; }
   Few<Shape> output_shapes(const Values<Scalar>& x) const override {
     sequences(x);
     return x[0].shape();

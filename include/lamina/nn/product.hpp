@@ -14,9 +14,10 @@ namespace lamina::inline LAMINA_ABI {
 template <class Scalar = float>
 class Product : public Branches<Product<Scalar>, Scalar> {
  public:
-  static constexpr const char* type_name = "Product";
+  static constexpr const char* type_name = "Product";  ///< its name in messages
   using Branches<Product<Scalar>, Scalar>::Branches;
 
+  /// What flows through it, see Block.
   Value<Scalar> flow(Flow<Scalar>& run, Value<Scalar> x) const {
     typename Product::Results results(*this, run, std::move(x));
     Value<Scalar> y = results.take();
@@ -35,6 +36,7 @@ class Product : public Branches<Product<Scalar>, Scalar> {
   Multiply<Scalar> multiply_;
 };
 
+/// Takes the scalar type of the first child.
 template <class M, class... Rest>
 Product(M, Rest...) -> Product<ScalarOf<M>>;
 

@@ -13,9 +13,10 @@ namespace lamina::inline LAMINA_ABI {
 
 /// What one step of an inference took.
 struct ProfileRow {
-  double seconds;
-  Index multiply_adds, bytes;  ///< bytes of the values that it reads and writes
-  std::string what;
+  double seconds;       ///< the smallest of the runs
+  Index multiply_adds;  ///< of the step
+  Index bytes;          ///< of the values that it reads and writes
+  std::string what;     ///< the layers, with their path
 };
 
 /// A table: milliseconds, share of the whole, GFLOP/s (two for each multiply-add), megabytes of 10^6 bytes, what; and
@@ -91,6 +92,7 @@ std::string profile(const Module<Scalar>& net, Values<Scalar> inputs, int runs =
   }
   return profile_table(best);
 }
+/// Of one input.
 template <class Scalar>
 std::string profile(const Module<Scalar>& net, const Tensor<Scalar>& x, int runs = 10) {
   return profile(net, Values<Scalar>(Value<Scalar>(x)), runs);

@@ -13,14 +13,16 @@ namespace lamina::inline LAMINA_ABI {
 template <class Scalar = float>
 class Scale : public Layer<Scale<Scalar>, Scalar> {
  public:
-  Parameter<Scalar> coefficient;
+  Parameter<Scalar> coefficient;  ///< [1]
 
+  /// Starts from `initial`; the parameter's name is `key`.
   explicit Scale(double initial = 1, std::string key = "coefficient")
       : coefficient(Tensor<Scalar>::full({1}, static_cast<Scalar>(initial))), key_(std::move(key)) {}
 
   Shape output_shape(const Shape& input) const override { return input; }
   Members<Scalar> members() override { return {{key_, &coefficient}}; }
   Fields fields() const override { return Fields("Scale").argument("key", key_); }
+  /// What it was made with.
   const std::string& key() const { return key_; }
   Index multiply_adds(const Shape&) const override { return 0; }
   Locality locality() const override { return Locality::element; }

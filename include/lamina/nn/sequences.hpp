@@ -26,11 +26,15 @@ class Sequences {
   /// `count` sequences of the same length.
   Sequences(Index count, Index length) : Sequences(std::vector<Index>(static_cast<std::size_t>(count), length)) {}
 
+  /// The number of sequences.
   Index size() const { return static_cast<Index>(offsets_.size()) - 1; }
+  /// The tokens of all sequences together.
   Index tokens() const { return offsets_.back(); }
   /// The first row of sequence i; begin(size()) is tokens().
   Index begin(Index i) const { return offsets_[static_cast<std::size_t>(i)]; }
+  /// The tokens of sequence i.
   Index length(Index i) const { return begin(i + 1) - begin(i); }
+  /// begin(0) to begin(size()).
   std::span<const Index> offsets() const { return offsets_; }
 
  private:
@@ -62,8 +66,8 @@ Sequences sequences_of(const Caller& caller, const V& value, Index features) {
 
 /// Token ids of several sequences, one behind the other.
 struct PackedTokens {
-  Labels ids;  ///< [sequences.tokens()]
-  Sequences sequences;
+  Labels ids;           ///< [sequences.tokens()]
+  Sequences sequences;  ///< how the ids are divided
 };
 
 /// The first lengths[i] ids of every row of ids [N, L]. Throws ShapeError for another rank or number of lengths,

@@ -8,11 +8,14 @@ namespace lamina::inline LAMINA_ABI {
 template <class Scalar = float>
 class Sigmoid : public Elementwise<Sigmoid<Scalar>, Scalar> {
  public:
-  using Pack = simd::Pack<Scalar>;
+  using Pack = simd::Pack<Scalar>;  ///< a few elements at once
 
-  static constexpr Saved saved() { return Saved::output; }
+  /// What Elementwise asks for.
+  /// @{
+  Saved saved() const override { return Saved::output; }
   static Pack value(Pack x) { return simd::sigmoid(x); }
   static Pack gradient(Pack y, Pack dy) { return dy * (Pack(1) - y) * y; }
+  /// @}
 };
 
 }  // namespace lamina::inline LAMINA_ABI

@@ -9,14 +9,17 @@ namespace lamina::inline LAMINA_ABI {
 template <class Scalar = float>
 class SiLU : public Elementwise<SiLU<Scalar>, Scalar> {
  public:
-  using Pack = simd::Pack<Scalar>;
+  using Pack = simd::Pack<Scalar>;  ///< a few elements at once
 
-  static constexpr Saved saved() { return Saved::input; }
+  /// What Elementwise asks for.
+  /// @{
+  Saved saved() const override { return Saved::input; }
   static Pack value(Pack x) { return x * simd::sigmoid(x); }
   static Pack gradient(Pack x, Pack dy) {
     const Pack s = simd::sigmoid(x);
     return dy * s * (Pack(1) + x * (Pack(1) - s));
   }
+  /// @}
 };
 
 }  // namespace lamina::inline LAMINA_ABI

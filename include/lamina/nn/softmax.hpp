@@ -26,6 +26,7 @@ class SoftmaxLayer : public Layer<Derived, Scalar> {
  public:
   explicit SoftmaxLayer(int dim) : dim_(dim) {}
 
+  Saved saved() const override { return Saved::output; }
   Shape output_shape(const Shape& input) const override {
     AroundAxis(input, dim_, *this);
     return input;
@@ -73,7 +74,8 @@ Tensor<Scalar> log_softmax(Tensor<Scalar> x, int dim = -1) {
 template <class Scalar = float>
 class Softmax : public detail::SoftmaxLayer<Softmax<Scalar>, Scalar, false> {
  public:
-  static constexpr const char* type_name = "Softmax";
+  static constexpr const char* type_name = "Softmax";  ///< its name in messages
+  /// Along an axis; negative ones count from the end.
   explicit Softmax(int dim = 1) : detail::SoftmaxLayer<Softmax<Scalar>, Scalar, false>(dim) {}
 };
 
@@ -81,7 +83,8 @@ class Softmax : public detail::SoftmaxLayer<Softmax<Scalar>, Scalar, false> {
 template <class Scalar = float>
 class LogSoftmax : public detail::SoftmaxLayer<LogSoftmax<Scalar>, Scalar, true> {
  public:
-  static constexpr const char* type_name = "LogSoftmax";
+  static constexpr const char* type_name = "LogSoftmax";  ///< its name in messages
+  /// Along an axis; negative ones count from the end.
   explicit LogSoftmax(int dim = 1) : detail::SoftmaxLayer<LogSoftmax<Scalar>, Scalar, true>(dim) {}
 };
 

@@ -34,9 +34,9 @@ void for_each_member(M& module, const std::string& prefix, F& f) {
 /// A parameter, its state_dict key, and the layer that holds it.
 template <class Scalar>
 struct NamedParameter {
-  std::string name;
-  Parameter<Scalar>* parameter;
-  Module<Scalar>* owner;
+  std::string name;              ///< the key in state_dict
+  Parameter<Scalar>* parameter;  ///< in the model
+  Module<Scalar>* owner;         ///< the layer that holds it
 };
 
 /// All parameters of a model, frozen ones included, in the order of enumeration. The pointers stay valid as long as
@@ -128,6 +128,7 @@ StateDict<Scalar> state_dict(const Module<Scalar>& module) {
   return result;
 }
 
+/// Options of load_state_dict.
 struct LoadOptions {
   bool strict = true;  ///< entries that are missing or unexpected are an error, as mis-shaped ones always are
 };

@@ -12,9 +12,10 @@ namespace lamina::inline LAMINA_ABI {
 template <class Scalar = float>
 class Sum : public Branches<Sum<Scalar>, Scalar> {
  public:
-  static constexpr const char* type_name = "Sum";
+  static constexpr const char* type_name = "Sum";  ///< its name in messages
   using Branches<Sum<Scalar>, Scalar>::Branches;
 
+  /// What flows through it, see Block.
   Value<Scalar> flow(Flow<Scalar>& run, Value<Scalar> x) const {
     typename Sum::Results results(*this, run, std::move(x));
     Value<Scalar> y = results.take();
@@ -31,6 +32,7 @@ class Sum : public Branches<Sum<Scalar>, Scalar> {
   Add<Scalar> add_;
 };
 
+/// Takes the scalar type of the first child.
 template <class M, class... Rest>
 Sum(M, Rest...) -> Sum<ScalarOf<M>>;
 

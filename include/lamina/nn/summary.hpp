@@ -13,9 +13,10 @@ namespace lamina::inline LAMINA_ABI {
 
 /// Numbers of learned values of a model.
 struct ParameterCount {
-  Index total = 0;
-  Index trainable = 0;
+  Index total = 0;      ///< with those that are frozen
+  Index trainable = 0;  ///< without them
 };
+/// Of a module and all below it.
 template <class Scalar>
 ParameterCount count_parameters(const Module<Scalar>& module) {
   ParameterCount count;

@@ -33,13 +33,18 @@ class ModuleBase {
 
   /// Whether forward computes as infer does: statistics stand still, nothing is dropped. See freeze(), which sets it
   /// for a module and all below it; layers that differ in training ask for it.
+  /// @{
   bool frozen() const { return frozen_; }
   void set_frozen(bool frozen) { frozen_ = frozen; }
+  /// @}
 
  protected:
   ModuleBase() = default;
+  /// A copy is frozen if the original is.
+  /// @{
   ModuleBase(const ModuleBase&) = default;
   ModuleBase& operator=(const ModuleBase&) = default;
+  /// @}
 
  private:
   bool frozen_ = false;
@@ -55,9 +60,12 @@ class ModuleBase {
 class Tape {
  public:
   /// The seed of random(). Two runs of the same model over tapes of the same seed drop the same units.
+  /// @{
   explicit Tape(std::uint64_t seed = 0) : random_(seed) {}
   explicit Tape(const Random& random) : random_(random) {}
+  /// @}
 
+  /// What layers draw from in training, such as dropout.
   Random& random() { return random_; }
 
   /// True while a Checkpoint runs a forward again: statistics have been counted the first time.
@@ -86,6 +94,7 @@ class Tape {
     return result;
   }
 
+  /// Whether nothing waits for its backward.
   bool empty() const { return entries_.empty() && frames_.empty(); }
 
   /// How many forwards of one module may wait for their backwards, 1000 at first; the next throws StateError. Throws

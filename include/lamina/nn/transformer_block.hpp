@@ -16,11 +16,12 @@ namespace lamina::inline LAMINA_ABI {
 /// et al. 2020).
 enum class NormPosition { post, pre };
 
+/// Options of TransformerBlock.
 struct TransformerBlockOptions {
-  NormPosition norm = NormPosition::post;
-  double eps = 1e-5;   ///< of the layer normalisations
-  double dropout = 0;  ///< behind the feed-forward branch, in training
-  MultiHeadAttentionOptions attention = {};
+  NormPosition norm = NormPosition::post;    ///< where it normalises
+  double eps = 1e-5;                         ///< of the layer normalisations
+  double dropout = 0;                        ///< behind the feed-forward branch, in training
+  MultiHeadAttentionOptions attention = {};  ///< of the attention
   /// Names of the attention, the first norm, the two linear maps of the feed-forward branch and the second norm.
   std::array<const char*, 5> keys{"self_attn", "layer_norm1", "mlp.fc1", "mlp.fc2", "layer_norm2"};
 };
@@ -35,11 +36,12 @@ struct TransformerBlockOptions {
 template <class Scalar = float>
 class TransformerBlock : public Block<TransformerBlock<Scalar>, Scalar> {
  public:
-  MultiHeadAttention<Scalar> attention;
-  LayerNorm<Scalar> norm1;
-  Sequential<Scalar> feed_forward;
-  LayerNorm<Scalar> norm2;
+  MultiHeadAttention<Scalar> attention;  ///< of the tokens of a sequence to each other
+  LayerNorm<Scalar> norm1;               ///< of the attention's branch
+  Sequential<Scalar> feed_forward;       ///< linear, GELU, linear, dropout
+  LayerNorm<Scalar> norm2;               ///< of the feed-forward branch
 
+  /// Shapes, defaults and errors are said at the class.
   TransformerBlock(Index features, Index heads, Index hidden, const TransformerBlockOptions& options = {})
       : attention(features, heads, options.attention),
         norm1(features, {.eps = options.eps}),
@@ -50,6 +52,7 @@ class TransformerBlock : public Block<TransformerBlock<Scalar>, Scalar> {
         norm2(features, {.eps = options.eps}),
         options_(options) {}
 
+  /// What flows through it, see Block.
   Value<Scalar> flow(Flow<Scalar>& run, Value<Scalar> x) const {
     if (options_.norm == NormPosition::post) {
       x = run(norm1, run(add_, run(attention, x), x));

@@ -18,17 +18,24 @@ template <class T>
 class Few {
  public:
   Few() = default;
+  /// One or more.
   template <std::convertible_to<T>... U>
   Few(T first, U&&... rest) : size_(1 + sizeof...(rest)), first_(std::move(first)) {
     rest_.reserve(sizeof...(rest));
     (rest_.push_back(std::forward<U>(rest)), ...);
   }
 
+  /// How many there are.
   std::size_t size() const { return size_; }
+  /// Whether there are none.
   bool empty() const { return size_ == 0; }
+  /// Element i, which must be below size().
+  /// @{
   T& operator[](std::size_t i) { return i == 0 ? first_ : rest_[i - 1]; }
   const T& operator[](std::size_t i) const { return i == 0 ? first_ : rest_[i - 1]; }
+  /// @}
 
+  /// Appends one.
   void push_back(T value) {
     if (size_++ == 0)
       first_ = std::move(value);
@@ -69,13 +76,17 @@ template <class Scalar = float>
 class Value {
  public:
   Value() = default;
+  /// A tensor.
   template <std::convertible_to<Tensor<Scalar>> T>
   Value(T&& values) : tensor(std::forward<T>(values)) {}
+  /// Rows [tokens, features] of sequences, one behind the other.
   Value(Tensor<Scalar> rows, Sequences division)
       : tensor(std::move(rows)), sequences(std::make_shared<const Sequences>(std::move(division))) {}
   /// Ids, as numbers.
+  /// @{
   Value(const Labels& ids) : tensor(ids.cast<Scalar>()) {}
   Value(const PackedTokens& tokens) : Value(tokens.ids.template cast<Scalar>(), tokens.sequences) {}
+  /// @}
 
   /// A value of which only the shape is known.
   static Value of_shape(const Shape& shape, std::shared_ptr<const Sequences> division = nullptr) {
@@ -86,6 +97,7 @@ class Value {
     return value;
   }
 
+  /// Of the tensor, or what it is known to be where values are shapes.
   const Shape& shape() const { return abstract_ ? shape_ : tensor.shape(); }
 
   /// Of a layer's input: the values of which it is the join, if that has not been computed (see Joins); else null.
@@ -108,6 +120,7 @@ class Value {
   detail::Again again_;  // if it need not be saved
 };
 
+/// The inputs, or results, of a module.
 template <class Scalar = float>
 using Values = Few<Value<Scalar>>;
 

@@ -4,20 +4,22 @@
 
 namespace lamina::inline LAMINA_ABI {
 
+/// Options of Adam; the defaults are the paper's.
 struct AdamOptions {
-  double lr = 1e-3;
-  std::array<double, 2> betas = {0.9, 0.999};
-  double eps = 1e-8;
-  double weight_decay = 0;
-  bool amsgrad = false;
+  double lr = 1e-3;                            ///< the learning rate
+  std::array<double, 2> betas = {0.9, 0.999};  ///< decay of the running means of g and g², each in [0, 1)
+  double eps = 1e-8;                           ///< added to the root of the second moment
+  double weight_decay = 0;                     ///< added to the gradient: g + weight_decay w
+  bool amsgrad = false;                        ///< divide by the largest second moment so far (Reddi et al. 2018)
 };
 
+/// Options of AdamW; the defaults are PyTorch's.
 struct AdamWOptions {
-  double lr = 1e-3;
-  std::array<double, 2> betas = {0.9, 0.999};
-  double eps = 1e-8;
-  double weight_decay = 1e-2;
-  bool amsgrad = false;
+  double lr = 1e-3;                            ///< the learning rate
+  std::array<double, 2> betas = {0.9, 0.999};  ///< decay of the running means of g and g², each in [0, 1)
+  double eps = 1e-8;                           ///< added to the root of the second moment
+  double weight_decay = 1e-2;                  ///< takes lr weight_decay w off each weight, beside the gradient's step
+  bool amsgrad = false;                        ///< divide by the largest second moment so far (Reddi et al. 2018)
 };
 
 namespace detail {
@@ -94,10 +96,14 @@ class AdamBase : public Optimizer<Scalar> {
 template <class Scalar = float>
 class Adam : public detail::AdamBase<Scalar> {
  public:
+  /// Of all parameters by the same settings, or of groups with their own. Throws ValueError for no parameters or an
+  /// option out of its range.
+  /// @{
   explicit Adam(std::vector<NamedParameter<Scalar>> parameters, const AdamOptions& options = {})
       : Adam(Adam::one_group(std::move(parameters)), options) {}
   explicit Adam(std::vector<ParameterGroup<Scalar>> groups, const AdamOptions& options = {})
       : detail::AdamBase<Scalar>("Adam", std::move(groups), options, false) {}
+  /// @}
 
   std::string name() const override { return "Adam"; }
 };
@@ -107,12 +113,16 @@ class Adam : public detail::AdamBase<Scalar> {
 template <class Scalar = float>
 class AdamW : public detail::AdamBase<Scalar> {
  public:
+  /// Of all parameters by the same settings, or of groups with their own. Throws ValueError for no parameters or an
+  /// option out of its range.
+  /// @{
   explicit AdamW(std::vector<NamedParameter<Scalar>> parameters, const AdamWOptions& options = {})
       : AdamW(AdamW::one_group(std::move(parameters)), options) {}
   explicit AdamW(std::vector<ParameterGroup<Scalar>> groups, const AdamWOptions& options = {})
       : detail::AdamBase<Scalar>("AdamW", std::move(groups),
                                  {options.lr, options.betas, options.eps, options.weight_decay, options.amsgrad},
                                  true) {}
+  /// @}
 
   std::string name() const override { return "AdamW"; }
 };

@@ -22,9 +22,9 @@ namespace lamina::inline LAMINA_ABI {
 ///                        {.lr = 0.01});
 template <class Scalar = float>
 struct ParameterGroup {
-  std::vector<NamedParameter<Scalar>> parameters;
-  std::optional<double> lr = {};
-  std::optional<double> weight_decay = {};
+  std::vector<NamedParameter<Scalar>> parameters;  ///< what it learns
+  std::optional<double> lr = {};                   ///< the group's learning rate, by default the optimiser's
+  std::optional<double> weight_decay = {};         ///< the group's weight decay, by default the optimiser's
 };
 
 /// The usual two groups: weights of rank 2 and more, which decay as the optimiser's options say; and vectors and
@@ -71,32 +71,41 @@ class OptimizerBase {
   void set_lr(double lr) {
     for (Index group = 0; group < groups(); ++group) set_lr(lr, group);
   }
+  /// Of one group. Throws ValueError for a group that there is not, or a rate that is negative or not finite.
   void set_lr(double lr, Index group) {
     check(name(), "lr", lr);
     settings_[position(group)].lr = lr;
   }
 
  protected:
+  /// What a group has of its own.
   struct Settings {
-    double lr, weight_decay;
+    double lr;            ///< the learning rate
+    double weight_decay;  ///< the weight decay
   };
 
   OptimizerBase() = default;
+  /// Copies go on from the same state.
+  /// @{
   OptimizerBase(const OptimizerBase&) = default;
   OptimizerBase& operator=(const OptimizerBase&) = default;
+  /// @}
 
+  /// Throws ValueError unless an option's value is finite and not negative.
   static void check(const std::string& who, const char* option, double value) {
     require(is_finite(value) && value >= 0, who, ": ", option, " must be finite and not negative, got ", value);
   }
+  /// Throws ValueError unless an option's value is in [0, 1).
   static void check_fraction(const std::string& who, const char* option, double value) {
     require(value >= 0 && value < 1, who, ": ", option, " must be in [0, 1), got ", value);
   }
+  /// The place of a group in settings_. Throws ValueError if there is none.
   std::size_t position(Index group) const {
     require(group >= 0 && group < groups(), name(), ": no parameter group ", group, ", there are ", groups());
     return static_cast<std::size_t>(group);
   }
 
-  std::vector<Settings> settings_;
+  std::vector<Settings> settings_;  ///< of each group
 };
 
 /// Base of the optimisers. It refers to the parameters of a model, which must outlive it and stay where it is.
@@ -172,11 +181,12 @@ class Optimizer : public OptimizerBase {
   }
 
  protected:
-  static constexpr std::size_t max_slots = 3;
-  /// One update: its number, counted from 1 for each parameter, and the group's settings.
+  static constexpr std::size_t max_slots = 3;  ///< tensors of state for each parameter, at most
+  /// One update.
   struct Step {
-    std::int64_t number;
-    double lr, weight_decay;
+    std::int64_t number;  ///< counted from 1 for each parameter
+    double lr;            ///< the group's learning rate
+    double weight_decay;  ///< the group's weight decay
   };
 
   /// `slots` names the tensors that the optimiser keeps for each parameter, zeros at first. Throws ValueError for a
@@ -206,6 +216,7 @@ class Optimizer : public OptimizerBase {
     require(!entries_.empty(), who, ": there are no parameters");
   }
 
+  /// All parameters as one group with the optimiser's settings.
   static std::vector<ParameterGroup<Scalar>> one_group(std::vector<NamedParameter<Scalar>> parameters) {
     std::vector<ParameterGroup<Scalar>> groups(1);
     groups[0].parameters = std::move(parameters);

@@ -7,13 +7,14 @@
 
 namespace lamina::inline LAMINA_ABI {
 
+/// Options of RMSprop; the defaults are PyTorch's.
 struct RMSpropOptions {
-  double lr = 1e-2;
-  double alpha = 0.99;
-  double eps = 1e-8;
-  double weight_decay = 0;
-  double momentum = 0;
-  bool centered = false;
+  double lr = 1e-2;         ///< the learning rate
+  double alpha = 0.99;      ///< decay of the running mean of g², in [0, 1)
+  double eps = 1e-8;        ///< added to the root of the mean
+  double weight_decay = 0;  ///< added to the gradient: g + weight_decay w
+  double momentum = 0;      ///< of the steps, 0 for none
+  bool centered = false;    ///< divide by the variance of the gradient in place of its mean square
 };
 
 /// RMSprop (Hinton 2012, lecture 6e of "Neural networks for machine learning"; centered: Graves 2013, equations 38-45):
@@ -26,6 +27,9 @@ struct RMSpropOptions {
 template <class Scalar = float>
 class RMSprop : public Optimizer<Scalar> {
  public:
+  /// Of all parameters by the same settings, or of groups with their own. Throws ValueError for no parameters or an
+  /// option out of its range.
+  /// @{
   explicit RMSprop(std::vector<NamedParameter<Scalar>> parameters, const RMSpropOptions& options = {})
       : RMSprop(RMSprop::one_group(std::move(parameters)), options) {}
   explicit RMSprop(std::vector<ParameterGroup<Scalar>> groups, const RMSpropOptions& options = {})
@@ -35,6 +39,7 @@ class RMSprop : public Optimizer<Scalar> {
     RMSprop::check("RMSprop", "eps", options.eps);
     RMSprop::check("RMSprop", "momentum", options.momentum);
   }
+  /// @}
 
   std::string name() const override { return "RMSprop"; }
 

@@ -29,6 +29,7 @@ class Schedule {
  public:
   virtual ~Schedule() = default;
 
+  /// The name in messages and checkpoints.
   virtual std::string name() const = 0;
 
   /// Sets the rates of the next epoch (or batch). Throws StateError if the schedule needs a metric.
@@ -39,6 +40,7 @@ class Schedule {
   /// The same, with the metric that ReduceLROnPlateau watches; the others ignore it.
   void step(double metric) { advance(metric); }
 
+  /// Whether step needs a metric.
   virtual bool needs_metric() const { return false; }
   /// Steps so far.
   Index steps() const { return steps_; }
@@ -67,14 +69,19 @@ class Schedule {
   }
 
  protected:
+  /// Takes the optimiser's rates of now as the base rates; the optimiser must outlive the schedule.
   explicit Schedule(OptimizerBase& optimizer) : optimizer_(&optimizer) {
     for (Index group = 0; group < optimizer.groups(); ++group) base_.push_back(optimizer.lr(group));
   }
+  /// A copy steers the same optimiser.
+  /// @{
   Schedule(const Schedule&) = default;
   Schedule(Schedule&&) = default;
   Schedule& operator=(const Schedule&) = default;
   Schedule& operator=(Schedule&&) = default;
+  /// @}
 
+  /// The optimiser that it steers.
   OptimizerBase& optimizer() const { return *optimizer_; }
 
   /// f(lr(0)) for every group.
@@ -102,9 +109,10 @@ class Schedule {
   Index steps_ = 0;
 };
 
+/// Options of StepLR.
 struct StepLROptions {
-  Index step_size;
-  double gamma = 0.1;
+  Index step_size;     ///< steps between two falls, at least 1
+  double gamma = 0.1;  ///< factor of a fall
 };
 
 /// lr(t) = lr(0) gamma^floor(t / step_size).
@@ -125,9 +133,10 @@ class StepLR : public Schedule {
   StepLROptions options_;
 };
 
+/// Options of MultiStepLR.
 struct MultiStepLROptions {
-  std::vector<Index> milestones;
-  double gamma = 0.1;
+  std::vector<Index> milestones;  ///< the steps after which the rate falls, rising
+  double gamma = 0.1;             ///< factor of a fall
 };
 
 /// lr(t) = lr(0) gamma^(number of milestones <= t).
@@ -154,8 +163,9 @@ class MultiStepLR : public Schedule {
   MultiStepLROptions options_;
 };
 
+/// Options of ExponentialLR.
 struct ExponentialLROptions {
-  double gamma;
+  double gamma;  ///< factor of each step
 };
 
 /// lr(t) = lr(0) gamma^t.
@@ -175,9 +185,10 @@ class ExponentialLR : public Schedule {
   ExponentialLROptions options_;
 };
 
+/// Options of CosineAnnealingLR.
 struct CosineAnnealingLROptions {
-  Index T_max;  ///< steps from the first rate to eta_min; then it rises again, with period 2 T_max
-  double eta_min = 0;
+  Index T_max;         ///< steps from the first rate to eta_min; then it rises again, with period 2 T_max
+  double eta_min = 0;  ///< the lowest rate
 };
 
 /// lr(t) = eta_min + (lr(0) - eta_min) (1 + cos(pi t / T_max)) / 2 (Loshchilov and Hutter 2017, equation 5, without
@@ -200,9 +211,10 @@ class CosineAnnealingLR : public Schedule {
   CosineAnnealingLROptions options_;
 };
 
+/// Options of PolynomialLR.
 struct PolynomialLROptions {
-  Index total_iters = 5;
-  double power = 1;
+  Index total_iters = 5;  ///< steps until the rate is 0
+  double power = 1;       ///< exponent of the fall, 1 for a straight line
 };
 
 /// lr(t) = lr(0) (1 - min(t, total_iters) / total_iters)^power.
@@ -225,9 +237,10 @@ class PolynomialLR : public Schedule {
   PolynomialLROptions options_;
 };
 
+/// Options of LinearWarmup.
 struct LinearWarmupOptions {
-  Index total_iters = 5;
-  double start_factor = 1.0 / 3;
+  Index total_iters = 5;          ///< steps of the warm-up
+  double start_factor = 1.0 / 3;  ///< share of the rate that it starts from
 };
 
 /// lr(t) = lr(0) (start_factor + (1 - start_factor) t / total_iters) up to total_iters (Goyal et al. 2017,
@@ -242,6 +255,8 @@ class LinearWarmup : public Schedule {
             options.start_factor);
     warm(0);
   }
+  /// With the schedule that takes over when the warm-up has ended.
+  /// @{
   template <std::derived_from<Schedule> S>
   LinearWarmup(OptimizerBase& optimizer, const LinearWarmupOptions& options, S then)
       : LinearWarmup(optimizer, options, std::make_unique<S>(std::move(then))) {}
@@ -249,9 +264,13 @@ class LinearWarmup : public Schedule {
       : LinearWarmup(optimizer, options) {
     then_ = std::move(then);
   }
+  /// @}
 
+  /// With those of the schedule that follows.
+  /// @{
   std::string name() const override { return then_ ? "LinearWarmup, then " + then_->name() : "LinearWarmup"; }
   bool needs_metric() const override { return then_ && then_->needs_metric(); }
+  /// @}
 
  private:
   void warm(Index t) {
@@ -280,15 +299,16 @@ class LinearWarmup : public Schedule {
   std::unique_ptr<Schedule> then_;
 };
 
+/// Options of ReduceLROnPlateau.
 struct ReduceLROnPlateauOptions {
-  std::string mode = "min";  ///< "min": the metric should fall; "max": it should rise
-  double factor = 0.1;
+  std::string mode = "min";            ///< "min": the metric should fall; "max": it should rise
+  double factor = 0.1;                 ///< factor of a fall, below 1
   Index patience = 10;                 ///< steps without improvement that are let pass
   double threshold = 1e-4;             ///< smallest change that is an improvement
   std::string threshold_mode = "rel";  ///< "rel": as a share of the best value; "abs": absolute
   Index cooldown = 0;                  ///< steps after a reduction that do not count
-  double min_lr = 0;
-  double eps = 1e-8;  ///< smaller changes of the rate are not made
+  double min_lr = 0;                   ///< the rate does not fall below it
+  double eps = 1e-8;                   ///< smaller changes of the rate are not made
 };
 
 /// Multiplies the rates by `factor` when the metric has not improved for more than `patience` steps. What improves:

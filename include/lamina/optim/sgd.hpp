@@ -5,12 +5,13 @@
 
 namespace lamina::inline LAMINA_ABI {
 
+/// Options of SGD; the defaults are PyTorch's.
 struct SGDOptions {
-  double lr = 1e-3;
-  double momentum = 0;
-  double dampening = 0;
-  double weight_decay = 0;
-  bool nesterov = false;
+  double lr = 1e-3;         ///< the learning rate
+  double momentum = 0;      ///< share of the last step that is kept, 0 for none
+  double dampening = 0;     ///< share of the gradient that momentum leaves out
+  double weight_decay = 0;  ///< added to the gradient: g + weight_decay w
+  bool nesterov = false;    ///< Nesterov's momentum, which needs momentum > 0 and no dampening
 };
 
 /// Stochastic gradient descent with momentum (Sutskever et al. 2013; PyTorch's form, where lr scales the momentum too):
@@ -22,6 +23,9 @@ struct SGDOptions {
 template <class Scalar = float>
 class SGD : public Optimizer<Scalar> {
  public:
+  /// Of all parameters by the same settings, or of groups with their own. Throws ValueError for no parameters or an
+  /// option out of its range.
+  /// @{
   explicit SGD(std::vector<NamedParameter<Scalar>> parameters, const SGDOptions& options = {})
       : SGD(SGD::one_group(std::move(parameters)), options) {}
   explicit SGD(std::vector<ParameterGroup<Scalar>> groups, const SGDOptions& options = {})
@@ -35,6 +39,7 @@ class SGD : public Optimizer<Scalar> {
             "SGD: nesterov needs momentum > 0 and dampening 0, got momentum ", options.momentum, ", dampening ",
             options.dampening);
   }
+  /// @}
 
   std::string name() const override { return "SGD"; }
 

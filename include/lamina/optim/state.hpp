@@ -16,7 +16,7 @@ namespace lamina::inline LAMINA_ABI {
 /// What an optimiser or a schedule has gathered so far, as named tensors, for checkpoints. Learning rates are doubles
 /// whatever the parameters are, so that a run resumes with the same bits.
 using TrainingValue = std::variant<Tensor<float>, Tensor<double>, Tensor<std::int64_t>>;
-using TrainingState = std::vector<std::pair<std::string, TrainingValue>>;
+using TrainingState = std::vector<std::pair<std::string, TrainingValue>>;  ///< by name
 
 namespace detail {
 

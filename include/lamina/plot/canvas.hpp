@@ -16,12 +16,15 @@ namespace lamina::inline LAMINA_ABI {
 
 /// Red, green and blue, 0 to 255.
 struct Color {
-  std::uint8_t r, g, b;
+  std::uint8_t r;  ///< red
+  std::uint8_t g;  ///< green
+  std::uint8_t b;  ///< blue
 };
 
 /// A place on a Canvas, in pixels: x to the right, y down. The middle of the first pixel is at (0.5, 0.5).
 struct CanvasPoint {
-  double x, y;
+  double x;  ///< to the right
+  double y;  ///< down
 };
 
 namespace detail {
@@ -169,14 +172,16 @@ inline double add_glyph(unsigned char c, double x, std::vector<std::vector<Canva
 
 }  // namespace detail
 
+/// Which point of a text its place is.
 enum class TextAlign { left, center, right };
 
+/// Options of a text on a Canvas.
 struct TextOptions {
-  double size = 20;  ///< height of a capital, pixels
-  Color color = {40, 44, 52};
-  TextAlign align = TextAlign::left;
-  bool bold = false;
-  bool upwards = false;  ///< turned by a quarter, to be read from below
+  double size = 20;                   ///< height of a capital, pixels
+  Color color = {40, 44, 52};         ///< of the strokes
+  TextAlign align = TextAlign::left;  ///< of a line of text
+  bool bold = false;                  ///< thicker strokes
+  bool upwards = false;               ///< turned by a quarter, to be read from below
 };
 
 /// An RGB picture to draw on: filled rectangles, anti-aliased lines, text in a stroke font (ASCII) and other pictures.
@@ -191,8 +196,11 @@ class Canvas {
     rectangle(0, 0, static_cast<double>(width), static_cast<double>(height), background);
   }
 
+  /// In pixels.
+  /// @{
   Index width() const { return width_; }
   Index height() const { return height_; }
+  /// @}
   /// [3, height, width].
   const Tensor<std::uint8_t>& image() const { return pixels_; }
 
@@ -208,6 +216,7 @@ class Canvas {
   void polyline(std::span<const CanvasPoint> points, double width, Color color, double opacity = 1) {
     strokes({std::vector<CanvasPoint>(points.begin(), points.end())}, width, color, opacity);
   }
+  /// A line between two points, with round ends.
   void line(double x0, double y0, double x1, double y1, double width, Color color) {
     strokes({{{x0, y0}, {x1, y1}}}, width, color, 1);
   }

@@ -18,17 +18,18 @@ namespace lamina::inline LAMINA_ABI {
 
 /// A curve through (x[i], y[i]); where x is empty, 1, 2, ... A NaN interrupts it.
 struct Series {
-  std::string label;
-  std::vector<double> y;
-  std::vector<double> x = {};
+  std::string label;           ///< in the legend
+  std::vector<double> y;       ///< the values
+  std::vector<double> x = {};  ///< where they are; empty: 1, 2, ...
 };
 
+/// Options of a chart.
 struct PlotOptions {
-  std::string title = {};
-  std::string x_label = {};
-  std::string y_label = {};
-  Index width = 900;
-  Index height = 640;
+  std::string title = {};    ///< above the chart
+  std::string x_label = {};  ///< below the horizontal axis
+  std::string y_label = {};  ///< beside the vertical axis
+  Index width = 900;         ///< of the picture, pixels
+  Index height = 640;        ///< of the picture, pixels
 };
 
 /// Of the curves of a chart, in order.
@@ -49,7 +50,9 @@ inline constexpr Color plot_ink{40, 44, 52}, plot_faint{110, 116, 125}, plot_gri
 
 /// An axis with ticks at multiples of 1, 2 or 5 times a power of ten.
 struct PlotAxis {
-  double low, high, step;
+  double low;   ///< the least value
+  double high;  ///< the greatest value
+  double step;  ///< from tick to tick
 
   /// Covers the values, with ticks about `ticks` in number. `whole`: at integers only.
   PlotAxis(double first, double last, int ticks, bool whole) : low(first), high(last), step(1) {
@@ -62,15 +65,18 @@ struct PlotAxis {
     step = power * (rough / power <= 1.5 ? 1 : rough / power <= 3 ? 2 : rough / power <= 7 ? 5 : 10);
     if (whole) step = std::max(1.0, step);
   }
+  /// To whole steps at both ends.
   void widen_to_ticks() {
     low = std::floor(low / step + 1e-9) * step;
     high = std::ceil(high / step - 1e-9) * step;
   }
+  /// The values at which there are ticks.
   std::vector<double> ticks() const {
     std::vector<double> result;
     for (double i = std::ceil(low / step - 1e-9); i * step <= high + 1e-9 * step; ++i) result.push_back(i * step);
     return result;
   }
+  /// A tick's value, with as many decimals as the steps need.
   std::string label(double value) const {
     char buffer[32];
     const int decimals = std::max(0, static_cast<int>(std::ceil(-std::log10(step) - 1e-9)));
@@ -187,9 +193,10 @@ inline Tensor<std::uint8_t> plot_lines(const std::vector<Series>& series, const 
   return canvas.image();
 }
 
+/// Options of plot_images.
 struct ImageGridOptions {
-  std::string title = {};
-  Index columns = 10;
+  std::string title = {};         ///< above the images
+  Index columns = 10;             ///< images in a row
   Index cell = 120;               ///< side of an image, pixels
   std::vector<bool> marked = {};  ///< drawn in red, for mistakes; empty: none
 };

@@ -24,10 +24,11 @@
 /// 7. the recorded graph, run layer by layer, gives infer's bits, and its shapes are true.
 namespace lamina::inline LAMINA_ABI::testing {
 
+/// What is known of a layer that is checked.
 struct ConformanceOptions {
-  std::uint64_t seed = 1;
-  double tolerance = 1e-6;
-  double step = 1e-5;
+  std::uint64_t seed = 1;         ///< of the input, the gradients and the layer's draws
+  double tolerance = 1e-6;        ///< largest error of a gradient, relative where it is above 1
+  double step = 1e-5;             ///< of the central differences
   bool training_differs = false;  ///< dropout, batch normalisation
   bool batched = true;            ///< of two axes or more, the first is that of the samples
   double scale = 1;               ///< standard deviation of the input
@@ -36,8 +37,10 @@ struct ConformanceOptions {
 
 /// Converts to true if the layer conforms, and prints why it does not.
 struct Conformance {
-  std::string failure;
+  std::string failure;  ///< why it does not conform; empty if it does
+  /// Whether it conforms.
   explicit operator bool() const { return failure.empty(); }
+  /// "conforms", or why it does not.
   friend std::ostream& operator<<(std::ostream& out, const Conformance& c) {
     return out << (c.failure.empty() ? "conforms" : c.failure);
   }
@@ -45,9 +48,10 @@ struct Conformance {
 
 /// The largest entry of |a - b| / (1 + |b|), and where.
 struct Worst {
-  double error = 0;
-  Index at = 0;
+  double error = 0;  ///< its size
+  Index at = 0;      ///< its position, row-major
 };
+/// Of tensors of the same shape.
 template <class Scalar>
 Worst worst_difference(const Tensor<Scalar>& a, const Tensor<Scalar>& b) {
   Worst worst;
@@ -160,6 +164,7 @@ inline Tensor<double> gradient_of(const Parameter<double>& parameter) {
   return parameter.grad.empty() ? Tensor<double>::zeros(parameter.value.shape()) : parameter.grad;
 }
 
+/// See conforms.
 template <std::same_as<double> Scalar>
 Conformance check_layer(const Module<Scalar>& original, const Shape& shape, const ConformanceOptions& options) {
   const auto fail = [&](const std::string& reason) {

@@ -46,36 +46,46 @@ Metric<Scalar> default_metric() {
 
 /// The average loss over the samples of batches that are added one by one; `count` is the metric's sum.
 struct LossAverage {
-  double loss_sum = 0;
-  Index samples = 0;
-  Count count;
+  double loss_sum = 0;  ///< the sum over the samples
+  Index samples = 0;    ///< so far
+  Count count;          ///< of the metric
 
+  /// Adds the average loss of a batch.
   void add(double loss, Index batch) {
-    loss_sum += loss * static_cast<double>(batch);
+    loss_sum = std::fma(loss, static_cast<double>(batch), loss_sum);  // the same bits wherever this is compiled
     samples += batch;
   }
+  /// The average loss; NaN without samples.
   double loss() const { return loss_sum / static_cast<double>(samples); }
 };
 
+/// Options of evaluate.
 template <class Scalar = float>
 struct EvaluateOptions {
-  LossFunction<Scalar> loss = detail::default_loss<Scalar>();
-  Metric<Scalar> metric = detail::default_metric<Scalar>();  ///< nullptr: none
+  LossFunction<Scalar> loss = detail::default_loss<Scalar>();  ///< of the results and the targets
+  Metric<Scalar> metric = detail::default_metric<Scalar>();    ///< nullptr: none
 };
 
+/// What evaluate measured.
 struct Evaluation {
   double loss;      ///< averaged over samples
   double accuracy;  ///< the metric's share; NaN without one
 };
 
-/// Runs a model over all batches by infer, and averages loss and accuracy.
-template <class Scalar>
-Evaluation evaluate(const Module<Scalar>& net, DataLoader<Scalar>& loader,
+/// What gives a tensor for a tensor: a Module, which infers, a Plan, or any other function.
+template <class Model, class Scalar>
+concept TensorFunction = requires(const Model& model, Tensor<Scalar> x) {
+  Tensor<Scalar>(model(std::move(x)));
+};
+
+/// Runs a model over all batches, and averages loss and accuracy. A Plan must take the loader's batches.
+template <class Scalar, TensorFunction<Scalar> Model>
+Evaluation evaluate(const Model& model, DataLoader<Scalar>& loader,
                     const std::type_identity_t<EvaluateOptions<Scalar>>& options = {}) {
   LossAverage average;
   for (auto& [inputs, targets] : loader) {
     const Index batch = inputs.dim(0);
-    Tensor<Scalar> output = net.infer(std::move(inputs));
+    Tensor<Scalar> output = model(std::move(inputs));
     if (options.metric) average.count += options.metric(output, targets);
     average.add(options.loss(std::move(output), targets).value, batch);
   }
@@ -88,8 +98,8 @@ enum class Monitor { loss, accuracy };
 
 /// Stops training when the monitored number has not improved, by more than min_delta, for `patience` epochs.
 struct EarlyStopping {
-  Index patience = 5;
-  double min_delta = 0;
+  Index patience = 5;    ///< epochs
+  double min_delta = 0;  ///< a smaller change is no improvement
 };
 
 /// Everything about a run that is not in the model, the optimiser or the schedule. fit continues from it; a checkpoint
@@ -99,20 +109,22 @@ struct FitState {
   Index epoch = 0;  ///< epochs done
   std::optional<Random> random =
       {};  ///< what the tape draws from next; empty: FitOptions::seed, before the first epoch
-  std::optional<std::uint64_t> loader_seed = {};  ///< of the training data; checked when a run continues
-  History history = {};
+  std::optional<std::uint64_t> loader_seed = {};           ///< of the training data; checked when a run continues
+  History history = {};                                    ///< of the epochs done
   double best = std::numeric_limits<double>::quiet_NaN();  ///< the monitored number of history.best_epoch
   StateDict<Scalar> best_weights = {};                     ///< of that epoch, with FitOptions::keep_best
 };
 
 /// What on_batch is told, after the optimiser's step.
 struct BatchRecord {
-  Index epoch, batch;  ///< from 1
-  Index batches;       ///< in the epoch
-  double loss;
+  Index epoch;       ///< from 1
+  Index batch;       ///< from 1
+  Index batches;     ///< in the epoch
+  double loss;       ///< of the batch
   double grad_norm;  ///< before clipping; NaN without clip_grad_norm
 };
 
+/// Options of fit.
 template <class Scalar = float>
 struct FitOptions {
   Index epochs = 10;                                           ///< in all, those of a continued run included
@@ -121,15 +133,15 @@ struct FitOptions {
   Metric<Scalar> metric = detail::default_metric<Scalar>();    ///< count_correct; nullptr: none
   Schedule* schedule = nullptr;                                ///< of the learning rate; made on the same optimiser
   bool schedule_per_batch = false;                             ///< step the schedule after each batch, not each epoch
-  std::optional<double> clip_grad_norm = {};
+  std::optional<double> clip_grad_norm = {};  ///< largest norm of all gradients together; none: they are not clipped
   /// Of the losses of the results behind the first that forward may have, as GoogLeNet's with auxiliary heads.
   double auxiliary_weight = 0.3;
-  Monitor monitor = Monitor::loss;  ///< what early stopping, keep_best and ReduceLROnPlateau look at
-  std::optional<EarlyStopping> early_stopping = {};
-  bool keep_best = false;  ///< at the end, give the model the weights of its best epoch
-  std::uint64_t seed = 0;  ///< of the training's random numbers (dropout)
-  bool progress = true;    ///< a bar and a table, on stderr
-  std::function<void(const BatchRecord&)> on_batch = {};
+  Monitor monitor = Monitor::loss;                   ///< what early stopping, keep_best and ReduceLROnPlateau look at
+  std::optional<EarlyStopping> early_stopping = {};  ///< by default training runs to its end
+  bool keep_best = false;                            ///< at the end, give the model the weights of its best epoch
+  std::uint64_t seed = 0;                            ///< of the training's random numbers (dropout)
+  bool progress = true;                              ///< a bar and a table, on stderr
+  std::function<void(const BatchRecord&)> on_batch = {};  ///< called after each step
   std::function<void(const FitState<Scalar>&)> on_epoch =
       {};  ///< everything of the epoch is done; save checkpoints here
 };

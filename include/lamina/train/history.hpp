@@ -15,21 +15,21 @@ namespace lamina::inline LAMINA_ABI {
 
 /// What one epoch of training came to; NaN where something was not measured.
 struct EpochRecord {
-  Index epoch = 0;  ///< from 1
-  double train_loss = std::numeric_limits<double>::quiet_NaN();
-  double train_accuracy = std::numeric_limits<double>::quiet_NaN();
-  double test_loss = std::numeric_limits<double>::quiet_NaN();
-  double test_accuracy = std::numeric_limits<double>::quiet_NaN();
-  double seconds = 0;              ///< of training, without the evaluation
-  double examples_per_second = 0;  ///< in training
-  double lr = 0;                   ///< of the first parameter group, at the end of the epoch
+  Index epoch = 0;                                               ///< from 1
+  double train_loss = std::numeric_limits<double>::quiet_NaN();  ///< averaged over the samples, while the weights moved
+  double train_accuracy = std::numeric_limits<double>::quiet_NaN();  ///< the metric's share, likewise
+  double test_loss = std::numeric_limits<double>::quiet_NaN();       ///< averaged over the test samples
+  double test_accuracy = std::numeric_limits<double>::quiet_NaN();   ///< the metric's share
+  double seconds = 0;                                                ///< of training, without the evaluation
+  double examples_per_second = 0;                                    ///< in training
+  double lr = 0;  ///< of the first parameter group, at the end of the epoch
 };
 
 /// A training run, epoch by epoch.
 struct History {
-  std::vector<EpochRecord> epochs;
-  Index best_epoch = 0;        ///< the epoch, from 1, with the best monitored value; 0: none
-  bool stopped_early = false;  ///< before the last epoch, because the monitored value did not improve
+  std::vector<EpochRecord> epochs;  ///< in order
+  Index best_epoch = 0;             ///< the epoch, from 1, with the best monitored value; 0: none
+  bool stopped_early = false;       ///< before the last epoch, because the monitored value did not improve
 };
 
 namespace detail {

@@ -42,14 +42,15 @@ Labels predicted_classes(const Tensor<Scalar>& logits) {
 
 /// How many of how many.
 struct Count {
-  Index correct = 0;
-  Index total = 0;
+  Index correct = 0;  ///< how many
+  Index total = 0;    ///< of how many
 
   /// correct / total; NaN if there is nothing.
   double fraction() const {
     return total > 0 ? static_cast<double>(correct) / static_cast<double>(total)
                      : std::numeric_limits<double>::quiet_NaN();
   }
+  /// Adds both numbers.
   Count& operator+=(const Count& other) {
     correct += other.correct;
     total += other.total;
@@ -57,6 +58,7 @@ struct Count {
   }
 };
 
+/// Options of accuracy and count_correct.
 struct AccuracyOptions {
   std::int32_t ignore_index = -100;  ///< labels that do not count
 };
@@ -107,6 +109,7 @@ class ConfusionMatrix {
     for (Index i = 0; i < labels.numel(); ++i) ++counts_(labels.data()[i], predicted.data()[i]);
   }
 
+  /// The number of classes.
   Index classes() const { return counts_.dim(0); }
   /// [K, K]: how often class `row` was taken for class `column`.
   const Tensor<std::int64_t>& counts() const { return counts_; }

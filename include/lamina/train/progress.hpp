@@ -18,7 +18,7 @@
 
 namespace lamina::inline LAMINA_ABI {
 
-/// Seconds of a clock that only goes forward. (POSIX's: <chrono> is a tenth of what including Lamina costs.)
+/// Seconds of a clock that only goes forward. (POSIX's: the header chrono is a tenth of what including Lamina costs.)
 inline double seconds_now() {
   timespec now{};
   clock_gettime(CLOCK_MONOTONIC, &now);
@@ -47,8 +47,9 @@ inline bool locale_is_utf8() {
 
 }  // namespace detail
 
+/// Options of Progress.
 struct ProgressOptions {
-  std::FILE* stream = stderr;
+  std::FILE* stream = stderr;         ///< where it is shown
   std::optional<bool> terminal = {};  ///< whether to draw a bar; if not given, whether the stream is a terminal
   double interval = 10;               ///< elsewhere, seconds between lines
 };

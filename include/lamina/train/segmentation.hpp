@@ -19,10 +19,11 @@ enum class MultiScaleAverage {
   probabilities  ///< their softmax
 };
 
+/// Options of multi_scale_probabilities.
 struct MultiScaleOptions {
-  std::vector<double> scales = {0.5, 0.75, 1, 1.25, 1.5, 1.75};
-  bool flip = true;  ///< left and right, too
-  MultiScaleAverage average = MultiScaleAverage::logits;
+  std::vector<double> scales = {0.5, 0.75, 1, 1.25, 1.5, 1.75};  ///< factors of the images' sides
+  bool flip = true;                                              ///< left and right, too
+  MultiScaleAverage average = MultiScaleAverage::logits;         ///< of logits or of probabilities
 };
 
 /// The probabilities of the classes from sizes of the images and their mirror images: images [N, C, H, W] are resized

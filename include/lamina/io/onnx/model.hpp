@@ -37,6 +37,7 @@ enum class ElementType : int {
   bfloat16
 };
 
+/// The name of a type, as in ONNX.
 inline std::string to_text(ElementType type) {
   static constexpr std::array<const char*, 17> names{
       "undefined", "float32", "uint8",   "int8",   "uint16", "int16",     "int32",      "int64",   "string",
@@ -45,6 +46,7 @@ inline std::string to_text(ElementType type) {
   return i < names.size() ? names[i] : text("type ", static_cast<int>(type));
 }
 
+/// Whether it has fractions.
 inline bool is_floating(ElementType type) {
   return type == ElementType::float32 || type == ElementType::float64 || type == ElementType::float16 ||
          type == ElementType::bfloat16;
@@ -57,23 +59,26 @@ inline bool is_integral(ElementType type) {
 
 /// A tensor with its elements as they lie in the file.
 struct TensorMessage {
-  std::string name = {};
-  std::vector<std::int64_t> dims = {};
-  ElementType type = ElementType::undefined;
-  std::span<const std::uint8_t> raw = {};  ///< little-endian elements, if they are given so
-  bool has_raw = false;
-  std::vector<float> floats = {};           ///< or in the list that belongs to the type
-  std::vector<std::int64_t> integers = {};  ///< of all types of whole numbers, halves as their bits
-  std::vector<double> doubles = {};
-  std::optional<std::string> external = {};  ///< the file that holds them
+  std::string name = {};                      ///< of the initialiser
+  std::vector<std::int64_t> dims = {};        ///< extents, outermost first
+  ElementType type = ElementType::undefined;  ///< of its elements
+  std::span<const std::uint8_t> raw = {};     ///< little-endian elements, if they are given so
+  bool has_raw = false;                       ///< whether `raw` is given
+  std::vector<float> floats = {};             ///< or in the list that belongs to the type
+  std::vector<std::int64_t> integers = {};    ///< of all types of whole numbers, halves as their bits
+  std::vector<double> doubles = {};           ///< of doubles
+  std::optional<std::string> external = {};   ///< the file that holds them
 };
 
 struct Node;
 struct GraphMessage;
 
+/// An attribute of a node: one of these values, by its type.
 struct Attribute {
-  std::string name = {};
-  int type = 0;  ///< ONNX's AttributeProto.AttributeType
+  std::string name = {};  ///< as in the operator's description
+  int type = 0;           ///< ONNX's AttributeProto.AttributeType
+  /// The value.
+  /// @{
   float f = 0;
   std::int64_t i = 0;
   std::string s = {};
@@ -81,46 +86,66 @@ struct Attribute {
   std::vector<float> floats = {};
   std::vector<std::int64_t> ints = {};
   std::vector<std::string> strings = {};
+  /// @}
 
+  /// The values of `type`.
+  /// @{
   static constexpr int float_type = 1, int_type = 2, string_type = 3, tensor_type = 4, floats_type = 6, ints_type = 7,
                        strings_type = 8;
+  /// @}
 };
 
+/// A node of a graph.
 struct Node {
+  /// Its own name, the operator's, and that of the operator's set ("" for ONNX's own).
+  /// @{
   std::string name = {}, op = {}, domain = {};
+  /// @}
+  /// Names of values; "" for one that is left out.
+  /// @{
   std::vector<std::string> inputs = {}, outputs = {};
-  std::vector<Attribute> attributes = {};
+  /// @}
+  std::vector<Attribute> attributes = {};  ///< in the file's order
 };
 
 /// The name and type of an input or output of a graph.
 struct ValueInfo {
-  std::string name = {};
-  ElementType type = ElementType::undefined;
-  bool has_shape = false;
-  std::vector<std::int64_t> dims = {};      ///< -1: unknown
-  std::vector<std::string> dim_names = {};  ///< of those that are unknown, "" of others
+  std::string name = {};                      ///< of the value
+  ElementType type = ElementType::undefined;  ///< of its elements
+  bool has_shape = false;                     ///< whether a shape is given
+  std::vector<std::int64_t> dims = {};        ///< -1: unknown
+  std::vector<std::string> dim_names = {};    ///< of those that are unknown, "" of others
 };
 
+/// A graph: nodes in an order in which they can run.
 struct GraphMessage {
-  std::string name = {};
-  std::vector<Node> nodes = {};
-  std::vector<TensorMessage> initializers = {};
+  std::string name = {};                         ///< of the graph
+  std::vector<Node> nodes = {};                  ///< in order
+  std::vector<TensorMessage> initializers = {};  ///< constants by name
+  /// Of the graph.
+  /// @{
   std::vector<ValueInfo> inputs = {}, outputs = {};
+  /// @}
   bool sparse = false;  ///< whether there are sparse initialisers
 };
 
+/// The version of a set of operators.
 struct OperatorSet {
-  std::string domain = {};
-  std::int64_t version = 0;
+  std::string domain = {};   ///< "" for ONNX's own
+  std::int64_t version = 0;  ///< of the set
 };
 
+/// A model's file.
 struct ModelMessage {
-  std::int64_t ir_version = 0;
-  std::vector<OperatorSet> opsets = {};
+  std::int64_t ir_version = 0;           ///< of the format
+  std::vector<OperatorSet> opsets = {};  ///< that its nodes are of
+  /// The program that wrote it.
+  /// @{
   std::string producer = {}, producer_version = {};
-  GraphMessage graph = {};
-  bool has_graph = false;
-  bool has_functions = false;
+  /// @}
+  GraphMessage graph = {};     ///< the model's graph
+  bool has_graph = false;      ///< whether there is one
+  bool has_functions = false;  ///< whether it defines operators of its own
 };
 
 namespace detail {

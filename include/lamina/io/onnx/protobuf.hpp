@@ -15,12 +15,13 @@
 /// numbers, texts and messages need: a message is a row of fields, each a number and a value of one of four kinds.
 namespace lamina::inline LAMINA_ABI::protobuf {
 
+/// The kinds of values.
 enum class Wire : std::uint8_t { varint = 0, fixed64 = 1, bytes = 2, fixed32 = 5 };
 
 /// One field as it lies in a message.
 struct Field {
-  std::uint32_t number;
-  Wire wire;
+  std::uint32_t number;                      ///< by which a message knows its fields
+  Wire wire;                                 ///< what its value is
   std::uint64_t value = 0;                   ///< of a varint or a fixed number
   std::span<const std::uint8_t> bytes = {};  ///< of a text, a message or packed numbers
 };
@@ -32,8 +33,10 @@ class Reader {
   /// `file` is the whole file, `message` lies in it.
   Reader(const std::string& source, std::span<const std::uint8_t> file, std::span<const std::uint8_t> message)
       : source_(&source), file_(file), rest_(message) {}
+  /// The message is the whole file.
   Reader(const std::string& source, std::span<const std::uint8_t> file) : Reader(source, file, file) {}
 
+  /// Whether all fields are read.
   bool done() const { return rest_.empty(); }
 
   /// The next field. Groups, which nobody writes any more, are errors.
@@ -62,6 +65,7 @@ class Reader {
   }
 
   /// What a field is read as; an error if it is of another kind.
+  /// @{
   std::int64_t integer(const Field& field) const { return static_cast<std::int64_t>(number(field, Wire::varint)); }
   float float32(const Field& field) const {
     return std::bit_cast<float>(static_cast<std::uint32_t>(number(field, Wire::fixed32)));
@@ -75,6 +79,7 @@ class Reader {
     return {reinterpret_cast<const char*>(view.data()), view.size()};
   }
   Reader message(const Field& field) const { return {*source_, file_, bytes(field)}; }
+  /// @}
 
   /// Appends the numbers of a repeated field, which come one by one or packed.
   template <class T>
@@ -96,6 +101,7 @@ class Reader {
   [[noreturn]] void damaged(const Parts&... parts) const {
     fail<FileError>(*source_, ": ", lamina::text(parts...), ", at offset ", offset());
   }
+  /// The place in the file.
   std::size_t offset() const { return static_cast<std::size_t>(rest_.data() - file_.data()); }
 
  private:
@@ -149,6 +155,8 @@ class Reader {
 /// Writes a message. Large bytes are not copied: they are noted, and must live until the pieces are taken.
 class Writer {
  public:
+  /// Appends a field.
+  /// @{
   void integer(std::uint32_t number, std::int64_t value) {
     key(number, Wire::varint);
     varint(static_cast<std::uint64_t>(value));
@@ -176,18 +184,21 @@ class Writer {
     own_ += message.own_;
     foreign_ += message.foreign_;
   }
+  /// @}
   /// Packed, as readers of all ages take them.
   void integers(std::uint32_t number, std::span<const std::int64_t> values) {
     Writer packed;
     for (const std::int64_t value : values) packed.varint(static_cast<std::uint64_t>(value));
     message(number, packed);
   }
+  /// Packed.
   void floats(std::uint32_t number, std::span<const float> values) {
     Writer packed;
     for (const float value : values) packed.raw(value);
     message(number, packed);
   }
 
+  /// Bytes of the message.
   std::size_t size() const { return own_.size() + foreign_; }
 
   /// put(bytes) for all pieces in order.

@@ -101,13 +101,17 @@ class ContextAttention : public Layer<Derived, Scalar> {
 template <class Scalar = float>
 class PixelAttention : public detail::ContextAttention<PixelAttention<Scalar>, Scalar> {
  public:
+  /// Of queries and keys with `keys` channels; the products are multiplied by scale.
   explicit PixelAttention(Index keys, double scale = 1) : keys_(keys), scale_(scale) {
     require(keys >= 1, "PixelAttention: keys must be at least 1, got ", keys);
   }
   Fields fields() const override { return Fields("PixelAttention").argument("keys", keys_).field("scale", scale_, ""); }
 
+  /// What it was made with.
+  /// @{
   Index keys() const { return keys_; }
   double scale() const { return scale_; }
+  /// @}
 
  private:
   using Base = detail::ContextAttention<PixelAttention, Scalar>;
@@ -202,11 +206,13 @@ class ChannelAttention : public detail::ContextAttention<ChannelAttention<Scalar
 template <class Scalar = float>
 class GatherDistribute : public detail::ContextAttention<GatherDistribute<Scalar>, Scalar> {
  public:
+  /// With `gathered` features that are taken from the whole image.
   explicit GatherDistribute(Index gathered) : gathered_(gathered) {
     require(gathered >= 1, "GatherDistribute: gathered must be at least 1, got ", gathered);
   }
   Fields fields() const override { return Fields("GatherDistribute").argument("gathered", gathered_); }
 
+  /// What it was made with.
   Index gathered() const { return gathered_; }
 
  private:

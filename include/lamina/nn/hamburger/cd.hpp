@@ -18,7 +18,8 @@ class CD : public detail::Ham<CD<Scalar>, Scalar> {
   using Base = detail::Ham<CD, Scalar>;
 
  public:
-  static constexpr const char* type_name = "CD";
+  static constexpr const char* type_name = "CD";  ///< its name in messages
+  /// Shapes, defaults and errors are said at the class.
   explicit CD(const HamOptions& options = {}) : Base(options) {}
 
  private:

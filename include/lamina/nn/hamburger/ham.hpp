@@ -34,15 +34,15 @@ struct HamOptions {
   Index eval_steps = 7;              ///< [EVAL_STEPS] and in infer
   double inverse_temperature = 100;  ///< [INV_T] of the soft assignment; NMF has 1
   double beta = 0.1;                 ///< [BETA] CD only: ridge added to DᵀD
-  HamGradient gradient = HamGradient::one_step;
-  std::uint64_t seed = 0;  ///< of infer's random bases, and of the kept ones
+  HamGradient gradient = HamGradient::one_step;  ///< what of the iterations backward goes through
+  std::uint64_t seed = 0;                        ///< of infer's random bases, and of the kept ones
   /// [RAND_INIT] Draw new bases at every call: forward from the tape's generator, others for every sample; infer the
   /// same ones every time and for all samples, so that a result does not depend on the place in the batch. Otherwise
   /// the ham keeps bases [heads, dimension, rank], a buffer, and moves them by `eta` towards what it finds.
   bool random_bases = true;
   Index dimension = 0;  ///< D, entries of a basis vector: C / S, or H * W if not spatial; 0: any, with random bases
   double eta = 0.9;     ///< [ETA]
-  OnlineUpdate online_update = OnlineUpdate::training;
+  OnlineUpdate online_update = OnlineUpdate::training;  ///< when the kept bases move
 };
 
 namespace detail {

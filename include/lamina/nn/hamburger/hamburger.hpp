@@ -18,6 +18,7 @@
 
 namespace lamina::inline LAMINA_ABI {
 
+/// The matrix decomposition of a Hamburger: NMF, VQ or CD.
 enum class HamKind { nmf, vq, cd };
 
 /// Options of the Hamburgers; the listing's names in brackets.

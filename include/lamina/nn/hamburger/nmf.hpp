@@ -97,7 +97,8 @@ class NMF : public detail::Ham<NMF<Scalar>, Scalar> {
   using Base = detail::Ham<NMF, Scalar>;
 
  public:
-  static constexpr const char* type_name = "NMF";
+  static constexpr const char* type_name = "NMF";  ///< its name in messages
+  /// Shapes, defaults and errors are said at the class.
   explicit NMF(const HamOptions& options = {}) : Base(options) {}
 
  private:

@@ -18,7 +18,8 @@ class VQ : public detail::Ham<VQ<Scalar>, Scalar> {
   using Base = detail::Ham<VQ, Scalar>;
 
  public:
-  static constexpr const char* type_name = "VQ";
+  static constexpr const char* type_name = "VQ";  ///< its name in messages
+  /// Shapes, defaults and errors are said at the class.
   explicit VQ(const HamOptions& options = {}) : Base(options) {}
 
  private:

@@ -139,6 +139,7 @@ void for_each_offset(const Shape& shape, const std::array<std::vector<Index>, K>
 template <class Scalar = float>
 class Combine : public JointLayer<Combine<Scalar>, Scalar> {
  public:
+  /// See Operation.
   explicit Combine(Operation operation) : operation_(operation) {}
 
   Few<Shape> output_shapes(const Values<Scalar>& x) const override {
@@ -147,6 +148,7 @@ class Combine : public JointLayer<Combine<Scalar>, Scalar> {
   }
   Fields fields() const override { return Fields("Combine").argument("operation", row().name); }
 
+  /// What it was made with.
   Operation operation() const { return operation_; }
 
  private:

@@ -131,6 +131,7 @@ const FunctionRow<Scalar>& row_of(Function function) {
 template <class Scalar = float>
 class Map : public Layer<Map<Scalar>, Scalar> {
  public:
+  /// a and b are the function's own numbers, where it has any.
   explicit Map(Function function, double a = 0, double b = 0)
       : function_(function), a_(static_cast<Scalar>(a)), b_(static_cast<Scalar>(b)) {}
 
@@ -139,9 +140,12 @@ class Map : public Layer<Map<Scalar>, Scalar> {
   }
   Locality locality() const override { return Locality::element; }
 
+  /// What it was made with.
+  /// @{
   Function function() const { return function_; }
   Scalar a() const { return a_; }
   Scalar b() const { return b_; }
+  /// @}
 
  private:
   const detail::FunctionRow<Scalar>& row() const { return detail::row_of<Scalar>(function_); }

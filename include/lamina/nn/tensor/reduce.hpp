@@ -18,6 +18,7 @@ namespace lamina::inline LAMINA_ABI {
 /// |x|, the root of the sum of x², that sum, the logarithm of the sum of x, or of e^x.
 enum class Aggregate { sum, mean, max, min, product, l1, l2, sum_of_squares, log_sum, log_sum_exp };
 
+/// Options of Reduce.
 struct ReduceOptions {
   std::vector<Index> axes = {};  ///< none: all; negative ones count from the end
   bool keep = true;              ///< the axes stay, with extent 1
@@ -28,8 +29,10 @@ struct ReduceOptions {
 template <class Scalar = float>
 class Reduce : public Layer<Reduce<Scalar>, Scalar> {
  public:
+  /// Shapes, defaults and errors are said at the class.
   explicit Reduce(Aggregate aggregate, const ReduceOptions& options = {}) : aggregate_(aggregate), options_(options) {}
 
+  Saved saved() const override { return Saved::both; }
   Shape output_shape(const Shape& input) const override {
     const std::vector<bool> reduced = reduced_axes(input);
     std::vector<Index> extents;
@@ -53,8 +56,11 @@ class Reduce : public Layer<Reduce<Scalar>, Scalar> {
         .option("keep", options_.keep, true);
   }
 
+  /// What it was made with.
+  /// @{
   Aggregate aggregate() const { return aggregate_; }
   const ReduceOptions& options() const { return options_; }
+  /// @}
 
  private:
   std::vector<bool> reduced_axes(const Shape& input) const {

@@ -23,6 +23,9 @@ inline std::string list(const std::vector<Index>& numbers) {
 /// Base of layers that give the same elements in the same order another shape: Derived gives output_shape.
 template <class Derived, class Scalar>
 class Reshaping : public Layer<Derived, Scalar> {
+ public:
+  Saved saved() const override { return Saved::nothing; }
+
  private:
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
     const Shape shape = this->output_shape(x.shape());
@@ -45,6 +48,7 @@ class Reshaping : public Layer<Derived, Scalar> {
 template <class Scalar = float>
 class Reshape : public detail::Reshaping<Reshape<Scalar>, Scalar> {
  public:
+  /// The extents of the result; 0 and -1 are said above.
   explicit Reshape(std::vector<Index> extents) : extents_(std::move(extents)) {}
 
   Shape output_shape(const Shape& input) const override {
@@ -64,6 +68,7 @@ class Reshape : public detail::Reshaping<Reshape<Scalar>, Scalar> {
   }
   Fields fields() const override { return Fields("Reshape").argument("extents", detail::list(extents_)); }
 
+  /// What it was made with.
   const std::vector<Index>& extents() const { return extents_; }
 
  private:
@@ -74,6 +79,7 @@ class Reshape : public detail::Reshaping<Reshape<Scalar>, Scalar> {
 template <class Scalar = float>
 class Unsqueeze : public detail::Reshaping<Unsqueeze<Scalar>, Scalar> {
  public:
+  /// The places of the new axes in the result.
   explicit Unsqueeze(std::vector<Index> axes) : axes_(std::move(axes)) {}
 
   Shape output_shape(const Shape& input) const override {
@@ -93,6 +99,7 @@ class Unsqueeze : public detail::Reshaping<Unsqueeze<Scalar>, Scalar> {
   }
   Fields fields() const override { return Fields("Unsqueeze").argument("axes", detail::list(axes_)); }
 
+  /// What it was made with.
   const std::vector<Index>& axes() const { return axes_; }
 
  private:
@@ -103,6 +110,7 @@ class Unsqueeze : public detail::Reshaping<Unsqueeze<Scalar>, Scalar> {
 template <class Scalar = float>
 class Squeeze : public detail::Reshaping<Squeeze<Scalar>, Scalar> {
  public:
+  /// The axes to take away; none: all of extent 1.
   explicit Squeeze(std::vector<Index> axes = {}) : axes_(std::move(axes)) {}
 
   Shape output_shape(const Shape& input) const override {
@@ -119,6 +127,7 @@ class Squeeze : public detail::Reshaping<Squeeze<Scalar>, Scalar> {
   }
   Fields fields() const override { return Fields("Squeeze").argument("axes", detail::list(axes_)); }
 
+  /// What it was made with.
   const std::vector<Index>& axes() const { return axes_; }
 
  private:
@@ -130,8 +139,10 @@ class Squeeze : public detail::Reshaping<Squeeze<Scalar>, Scalar> {
 template <class Scalar = float>
 class Permute : public Layer<Permute<Scalar>, Scalar> {
  public:
+  /// Axis i of the result is axis axes[i] of x; none: reversed.
   explicit Permute(std::vector<Index> axes = {}) : axes_(std::move(axes)) {}
 
+  Saved saved() const override { return Saved::nothing; }
   Shape output_shape(const Shape& input) const override {
     std::vector<Index> result;
     for (const Index axis : axes_of(input)) result.push_back(input[static_cast<int>(axis)]);
@@ -139,6 +150,7 @@ class Permute : public Layer<Permute<Scalar>, Scalar> {
   }
   Fields fields() const override { return Fields("Permute").argument("axes", detail::list(axes_)); }
 
+  /// What it was made with.
   const std::vector<Index>& axes() const { return axes_; }
 
  private:

@@ -29,6 +29,7 @@ using Entries = std::optional<std::vector<Index>>;
 template <class Derived, class Scalar>
 class Selecting : public Layer<Derived, Scalar> {
  public:
+  Saved saved() const override { return Saved::nothing; }
   Shape output_shape(const Shape& input) const override {
     const std::vector<Entries> entries = self().entries(input);
     Shape result = input;
@@ -101,7 +102,10 @@ class Selecting : public Layer<Derived, Scalar> {
 /// Part of a Slice: entries first, first + step, ... before last, along an axis. Negative numbers count from the end,
 /// and what lies outside is not there, as in Python.
 struct SliceRange {
-  Index axis, first, last, step = 1;
+  Index axis;      ///< along which
+  Index first;     ///< the first entry
+  Index last;      ///< where it ends
+  Index step = 1;  ///< distance of entries; negative: backwards
 };
 
 /// Python's x[first:last:step] along some axes. Throws ShapeError for an axis that x does not have, ValueError for a
@@ -109,10 +113,12 @@ struct SliceRange {
 template <class Scalar = float>
 class Slice : public detail::Selecting<Slice<Scalar>, Scalar> {
  public:
+  /// Throws ValueError for a step of 0.
   explicit Slice(std::vector<SliceRange> ranges) : ranges_(std::move(ranges)) {
     for (const SliceRange& range : ranges_) require(range.step != 0, *this, ": a step must not be 0");
   }
 
+  /// Which entries of each axis are taken.
   std::vector<detail::Entries> entries(const Shape& input) const {
     std::vector<detail::Entries> result(static_cast<std::size_t>(input.rank()));
     for (const SliceRange& range : ranges_) {
@@ -132,12 +138,14 @@ class Slice : public detail::Selecting<Slice<Scalar>, Scalar> {
     return Fields("Slice").argument("ranges", ranges);
   }
 
+  /// What it was made with.
   const std::vector<SliceRange>& ranges() const { return ranges_; }
 
  private:
   std::vector<SliceRange> ranges_;
 };
 
+/// What stands in the border: one value, the image mirrored at its edge, or its edge.
 enum class PadMode { constant, reflect, edge };
 
 /// Entries before and behind each axis, negative ones cut off: `value`, or the input mirrored at its first and last
@@ -146,11 +154,13 @@ enum class PadMode { constant, reflect, edge };
 template <class Scalar = float>
 class Pad : public detail::Selecting<Pad<Scalar>, Scalar> {
  public:
+  /// Entries to add before and behind each axis.
   Pad(std::vector<Index> before, std::vector<Index> behind, PadMode mode = PadMode::constant, double value = 0)
       : before_(std::move(before)), behind_(std::move(behind)), mode_(mode), value_(static_cast<Scalar>(value)) {
     require(before_.size() == behind_.size(), *this, ": expected as many entries before as behind");
   }
 
+  /// Which entries of each axis are taken.
   std::vector<detail::Entries> entries(const Shape& input) const {
     require<ShapeError>(input.rank() == static_cast<int>(before_.size()), *this, ": got shape ", input);
     std::vector<detail::Entries> result(before_.size());
@@ -168,6 +178,7 @@ class Pad : public detail::Selecting<Pad<Scalar>, Scalar> {
     }
     return result;
   }
+  /// What it was made with.
   Scalar fill() const { return value_; }
   Fields fields() const override {
     static constexpr const char* modes[] = {"constant", "reflect", "edge"};
@@ -178,10 +189,13 @@ class Pad : public detail::Selecting<Pad<Scalar>, Scalar> {
         .option("value", static_cast<double>(value_), 0);
   }
 
+  /// What it was made with.
+  /// @{
   const std::vector<Index>& before() const { return before_; }
   const std::vector<Index>& behind() const { return behind_; }
   PadMode mode() const { return mode_; }
   Scalar value() const { return value_; }
+  /// @}
 
  private:
   Index place(Index i, Index n) const {
@@ -201,8 +215,10 @@ class Pad : public detail::Selecting<Pad<Scalar>, Scalar> {
 template <class Scalar = float>
 class IndexSelect : public detail::Selecting<IndexSelect<Scalar>, Scalar> {
  public:
+  /// Entries `indices` along axis dim.
   IndexSelect(int dim, std::vector<Index> indices) : dim_(dim), indices_(std::move(indices)) {}
 
+  /// Which entries of each axis are taken.
   std::vector<detail::Entries> entries(const Shape& input) const {
     std::vector<detail::Entries> result(static_cast<std::size_t>(input.rank()));
     const int axis = detail::axis_position(dim_, input, *this);
@@ -221,8 +237,11 @@ class IndexSelect : public detail::Selecting<IndexSelect<Scalar>, Scalar> {
         .field("indices", all, indices_.size() > 8 ? text(indices_.size(), " indices") : all);
   }
 
+  /// What it was made with.
+  /// @{
   int dim() const { return dim_; }
   const std::vector<Index>& indices() const { return indices_; }
+  /// @}
 
  private:
   int dim_;
@@ -233,10 +252,12 @@ class IndexSelect : public detail::Selecting<IndexSelect<Scalar>, Scalar> {
 template <class Scalar = float>
 class Tile : public detail::Selecting<Tile<Scalar>, Scalar> {
  public:
+  /// How often each axis is repeated. Throws ValueError for a negative number.
   explicit Tile(std::vector<Index> repeats) : repeats_(std::move(repeats)) {
     for (const Index count : repeats_) require(count >= 0, *this, ": a number of repeats must not be negative");
   }
 
+  /// Which entries of each axis are taken.
   std::vector<detail::Entries> entries(const Shape& input) const {
     require<ShapeError>(input.rank() == static_cast<int>(repeats_.size()), *this, ": got shape ", input);
     std::vector<detail::Entries> result(repeats_.size());
@@ -252,6 +273,7 @@ class Tile : public detail::Selecting<Tile<Scalar>, Scalar> {
   }
   Fields fields() const override { return Fields("Tile").argument("repeats", detail::list(repeats_)); }
 
+  /// What it was made with.
   const std::vector<Index>& repeats() const { return repeats_; }
 
  private:
@@ -264,6 +286,7 @@ class Tile : public detail::Selecting<Tile<Scalar>, Scalar> {
 template <class Scalar = float>
 class Gather : public JointLayer<Gather<Scalar>, Scalar> {
  public:
+  /// Along axis dim.
   explicit Gather(int dim = 0) : dim_(dim) {}
 
   Few<Shape> output_shapes(const Values<Scalar>& x) const override {
@@ -277,6 +300,7 @@ class Gather : public JointLayer<Gather<Scalar>, Scalar> {
   }
   Fields fields() const override { return Fields("Gather").argument("dim", dim_); }
 
+  /// What it was made with.
   int dim() const { return dim_; }
 
  private:
@@ -325,8 +349,8 @@ class Gather : public JointLayer<Gather<Scalar>, Scalar> {
 /// A term of a Mix: the entry of the input, and its weight.
 template <class Scalar>
 struct MixTerm {
-  Index entry;
-  Scalar weight;
+  Index entry;    ///< of the axis
+  Scalar weight;  ///< its factor
 };
 
 /// Weighted sums of entries along an axis of n: y[..., o, ...] = the sum over the terms of o of weight x[..., entry,
@@ -335,12 +359,14 @@ struct MixTerm {
 template <class Scalar = float>
 class Mix : public Layer<Mix<Scalar>, Scalar> {
  public:
+  /// `terms` has those of each entry of the result; n is the extent of the input's axis.
   Mix(int dim, Index n, std::vector<std::vector<MixTerm<Scalar>>> terms) : dim_(dim), n_(n), terms_(std::move(terms)) {
     for (const auto& row : terms_)
       for (const auto& term : row)
         require(term.entry >= 0 && term.entry < n_, *this, ": there is no entry ", term.entry);
   }
 
+  Saved saved() const override { return Saved::nothing; }
   Shape output_shape(const Shape& input) const override {
     const int axis = detail::axis_position(dim_, input, *this);
     require<ShapeError>(input[axis] == n_, *this, ": expected ", n_, " entries in axis ", axis, ", got shape ", input);
@@ -350,8 +376,11 @@ class Mix : public Layer<Mix<Scalar>, Scalar> {
     return Fields("Mix").argument("dim", dim_).argument("entries", n_).argument("results", terms_.size());
   }
 
+  /// What it was made with.
+  /// @{
   int dim() const { return dim_; }
   const std::vector<std::vector<MixTerm<Scalar>>>& terms() const { return terms_; }
+  /// @}
 
  private:
   /// f(place in x, place in y, weight, length) for all terms of all rows.

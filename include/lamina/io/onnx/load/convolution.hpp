@@ -11,10 +11,15 @@ namespace lamina::inline LAMINA_ABI::onnx {
 
 /// The attributes of windows that slide over images, for each axis of an image.
 struct Window {
+  /// The attributes of these names; `before` and `behind` are the pads.
+  /// @{
   std::vector<Index> kernel, stride, dilation, before, behind;
+  /// @}
   std::string automatic;  ///< auto_pad
 
+  /// How many axes.
   std::size_t axes() const { return kernel.size(); }
+  /// Places that the kernel spans along axis i.
   Index reach(std::size_t i) const { return (kernel[i] - 1) * dilation[i] + 1; }
   /// Padding for a result of ceil(n / stride).
   void pad_same(std::size_t i, Index n) {
@@ -23,13 +28,16 @@ struct Window {
     (automatic == "SAME_UPPER" ? before : behind)[i] = total / 2;
     (automatic == "SAME_UPPER" ? behind : before)[i] = total - total / 2;
   }
+  /// Whether pads are to keep the size.
   bool same() const { return automatic.starts_with("SAME"); }
   /// One axis as the second of two.
   void unsqueeze() {
     for (auto* list : {&kernel, &stride, &dilation}) list->insert(list->begin(), 1);
     for (auto* list : {&before, &behind}) list->insert(list->begin(), 0);
   }
+  /// Of two axes: rows, columns.
   Size2 pair(const std::vector<Index>& list) const { return {list[0], list[1]}; }
+  /// Of two axes.
   Padding padding() const { return {before[0], behind[0], before[1], behind[1]}; }
 };
 
@@ -72,11 +80,14 @@ template <class Scalar>
 Term<Scalar> as_images(Importer<Scalar>& op, const Term<Scalar>& x, std::size_t axes) {
   return axes == 1 ? op.apply(Unsqueeze<Scalar>({2}), {x}) : x;
 }
+/// See as_images.
 template <class Scalar>
 Term<Scalar> from_images(Importer<Scalar>& op, const Term<Scalar>& x, std::size_t axes) {
   return axes == 1 ? op.apply(Squeeze<Scalar>({2}), {x}) : x;
 }
 
+/// An operator of ONNX, or a part of it, as layers; add_... puts all of them into the table.
+/// @{
 template <class Scalar>
 Term<Scalar> conv2d(Importer<Scalar>& op, const Term<Scalar>& x, const Tensor<Scalar>& weight, const Window& w,
                     Index groups, bool bias) {
@@ -233,5 +244,6 @@ void add_convolutions(Operators<Scalar>& table) {
   table["Gemm"] = {&gemm<Scalar>};
   table["MatMul"] = {&matmul<Scalar>};
 }
+/// @}
 
 }  // namespace lamina::inline LAMINA_ABI::onnx

@@ -19,6 +19,8 @@
 /// Operators of elements: functions of one number, arithmetic with broadcasting, comparisons.
 namespace lamina::inline LAMINA_ABI::onnx {
 
+/// An operator of ONNX, or a part of it, as layers; add_... puts all of them into the table.
+/// @{
 template <Function function, class Scalar>
 void map_operator(Importer<Scalar>& op) {
   op.find("consumed_inputs");
@@ -246,5 +248,6 @@ void add_elementwise(Operators<Scalar>& table) {
   table["Where"] = {&where<Scalar>, true};
   table["Cast"] = {&cast<Scalar>, true};
 }
+/// @}
 
 }  // namespace lamina::inline LAMINA_ABI::onnx

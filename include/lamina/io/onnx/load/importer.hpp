@@ -19,12 +19,13 @@ namespace lamina::inline LAMINA_ABI::onnx {
 /// A value while a file is read, as layers take it: a constant, or what the model computes.
 template <class Scalar>
 struct Term {
-  Index slot = -1;  ///< among the model's values; -1: a constant
-  std::optional<Tensor<Scalar>> constant = {};
-  std::optional<Shape> shape = {};  ///< if it is known
-  std::string key = {};             ///< of an initialiser that is in the state under this name
-  std::string transposed = {};      ///< or the name of one whose transpose this is
+  Index slot = -1;                              ///< among the model's values; -1: a constant
+  std::optional<Tensor<Scalar>> constant = {};  ///< its value, if it is one
+  std::optional<Shape> shape = {};              ///< if it is known
+  std::string key = {};                         ///< of an initialiser that is in the state under this name
+  std::string transposed = {};                  ///< or the name of one whose transpose this is
 
+  /// A constant, under a name if it has one in the file.
   static Term of(Tensor<Scalar> value, std::string name = "") {
     const Shape shape = value.shape();
     return {-1, std::move(value), shape, std::move(name), {}};
@@ -34,31 +35,35 @@ struct Term {
 /// An input of a node.
 template <class Scalar>
 struct Operand {
-  bool given = false;
-  std::string name = {};
-  ElementType type = ElementType::float32;
-  Term<Scalar> term = {};
+  bool given = false;                              ///< whether the node has it
+  std::string name = {};                           ///< in the file
+  ElementType type = ElementType::float32;         ///< in the file
+  Term<Scalar> term = {};                          ///< what it is here
   std::optional<Tensor<std::int64_t>> whole = {};  ///< a constant of whole numbers or booleans
 
+  /// Whether its value is known.
   bool constant() const { return term.constant || whole; }
 };
 
 /// A layer of a model that was read, with the values that it takes and gives.
 template <class Scalar>
 struct Step {
-  Child<Scalar> layer;
-  std::vector<Index> inputs;
-  Index output;
+  Child<Scalar> layer;          ///< with its name
+  std::vector<Index> inputs;    ///< slots that it reads
+  Index output;                 ///< the slot that it makes
   std::vector<bool> last = {};  ///< whether nobody needs the input after this step
 };
 
 /// The steps of a model while it is made.
 template <class Scalar>
 struct Program {
-  std::vector<Step<Scalar>> steps;
-  Index slots = 0;
+  std::vector<Step<Scalar>> steps;  ///< in order
+  Index slots = 0;                  ///< values so far
+  /// Of layers, and of the state.
+  /// @{
   std::set<std::string> names, keys;
-  std::unordered_map<std::string, Index> numbers;
+  /// @}
+  std::unordered_map<std::string, Index> numbers;  ///< behind names that came more than once
 
   /// The name, or with a number behind it if it is taken.
   std::string unique(const std::string& name) {
@@ -66,6 +71,7 @@ struct Program {
     for (Index& i = numbers[name]; !names.insert(result).second;) result = text(name, "_", ++i);
     return result;
   }
+  /// Appends a layer; the slot of its result.
   Index add(Child<Scalar> layer, std::vector<Index> inputs) {
     steps.push_back({std::move(layer), std::move(inputs), slots, {}});
     return slots++;
@@ -81,15 +87,18 @@ struct Program {
 template <class Scalar>
 class Importer {
  public:
+  /// An output of a node.
   struct Result {
-    Term<Scalar> term;
-    ElementType type;
-    std::optional<Tensor<std::int64_t>> whole = {};
+    Term<Scalar> term;                               ///< what it is here
+    ElementType type;                                ///< in the file
+    std::optional<Tensor<std::int64_t>> whole = {};  ///< a constant of whole numbers
   };
 
+  /// Of a node of a model with this opset.
   Importer(const Node& node, std::int64_t opset, std::vector<Operand<Scalar>> operands, Program<Scalar>& program)
       : node_(&node), opset_(opset), operands_(std::move(operands)), program_(&program) {}
 
+  /// The version of ONNX's operators.
   std::int64_t opset() const { return opset_; }
   /// How many outputs the node has; those at the end that nobody has named do not count.
   std::size_t outputs() const {
@@ -97,15 +106,20 @@ class Importer {
     while (count > 0 && node_->outputs[count - 1].empty()) --count;
     return count;
   }
+  /// Throws unless nobody names an output behind the first `most`.
   void only_outputs(std::size_t most) const {
     require(outputs() <= most, "its output ", most, " ('", node_->outputs[outputs() - 1], "') is not computed");
   }
 
   // Inputs.
 
+  /// The number of inputs.
   std::size_t inputs() const { return operands_.size(); }
+  /// Whether input i is given.
   bool has(std::size_t i) const { return i < operands_.size() && operands_[i].given; }
+  /// The type of input i in the file.
   ElementType type(std::size_t i) const { return operand(i).type; }
+  /// Input i; whole numbers as the scalar type, which must hold them.
   Term<Scalar> in(std::size_t i) const {
     const Operand<Scalar>& one = operand(i);
     if (!one.whole) return one.term;
@@ -114,12 +128,16 @@ class Importer {
             "' has whole numbers beyond those that a float holds");
     return Term<Scalar>::of(numbers);
   }
+  /// Throws where the shape is not known.
+  /// @{
   const Shape& shape(const Term<Scalar>& term) const {
     require(term.shape.has_value(),
             "the shapes of its inputs must be known: give those of the model's inputs (LoadOnnxOptions::shapes)");
     return *term.shape;
   }
   const Shape& shape(std::size_t i) const { return shape(operand(i).term); }
+  /// @}
+  /// The rank of input i.
   Index rank(std::size_t i) const { return shape(i).rank(); }
 
   /// The constant that an input must be.
@@ -150,12 +168,15 @@ class Importer {
 
   // Attributes. Those that nobody asks for are errors.
 
+  /// The attribute of this name, or null.
   const Attribute* find(const std::string& name) {
     read_.insert(name);
     for (const Attribute& attribute : node_->attributes)
       if (attribute.name == name) return &attribute;
     return nullptr;
   }
+  /// The attribute of this name, or what it is without one.
+  /// @{
   Index integer(const std::string& name, Index otherwise) {
     const Attribute* const found = find(name);
     return found ? static_cast<Index>(found->i) : otherwise;
@@ -173,6 +194,8 @@ class Importer {
     if (!found) return std::nullopt;
     return std::vector<Index>(found->ints.begin(), found->ints.end());
   }
+  /// @}
+  /// Throws for an attribute that nobody has asked for.
   void check_attributes() const {
     for (const Attribute& attribute : node_->attributes)
       require(read_.contains(attribute.name), "attribute '", attribute.name, "' is not known");
@@ -216,11 +239,15 @@ class Importer {
     return program_->add({name, Constant<Scalar>(*term.constant, learned ? term.key : "")}, {});
   }
 
+  /// Gives the next output.
+  /// @{
   void result(Term<Scalar> term) { result(std::move(term), type(0)); }
   void result(Term<Scalar> term, ElementType type) { results_.push_back({std::move(term), type}); }
   void result(Tensor<std::int64_t> whole, ElementType type = ElementType::int64) {
     results_.push_back({{}, type, std::move(whole)});
   }
+  /// @}
+  /// The outputs so far.
   const std::vector<Result>& results() const { return results_; }
 
  private:
@@ -250,9 +277,10 @@ class Importer {
 /// An operator: its function, and whether it takes whole numbers that the model computes, as well as it takes floats.
 template <class Scalar>
 struct Operator {
-  void (*function)(Importer<Scalar>&);
-  bool whole = false;
+  void (*function)(Importer<Scalar>&);  ///< what reads the node
+  bool whole = false;                   ///< see above
 };
+/// By their names.
 template <class Scalar>
 using Operators = std::unordered_map<std::string, Operator<Scalar>>;
 

@@ -27,12 +27,13 @@ class OnnxModel : public Block<OnnxModel<Scalar>, Scalar> {
  public:
   /// An input or output: its name, type, and shape, whose open extents are -1.
   struct Port {
-    std::string name;
-    onnx::ElementType type;
-    bool has_shape;
-    std::vector<Index> extents;
+    std::string name;            ///< as in the file
+    onnx::ElementType type;      ///< as in the file
+    bool has_shape;              ///< whether the file gives a shape
+    std::vector<Index> extents;  ///< -1 where the file leaves one open
   };
 
+  /// Made by load_onnx.
   OnnxModel(std::string name, onnx::Program<Scalar> program, std::vector<Port> inputs, std::vector<Port> outputs,
             std::vector<Index> results)
       : name_(std::move(name)),
@@ -44,10 +45,14 @@ class OnnxModel : public Block<OnnxModel<Scalar>, Scalar> {
     drop_unused();
   }
 
+  /// Of the file's graph, in the file's order.
+  /// @{
   const std::vector<Port>& inputs() const { return inputs_; }
   const std::vector<Port>& outputs() const { return outputs_; }
+  /// @}
   /// The layers in order.
   Index size() const { return static_cast<Index>(steps_.size()); }
+  /// A layer by its position. Throws ValueError if there is none.
   const Module<Scalar>& operator[](Index i) const {
     require(i >= 0 && i < size(), *this, ": no layer ", i, ", there are ", size());
     return *steps_[static_cast<std::size_t>(i)].layer.module;
@@ -60,6 +65,7 @@ class OnnxModel : public Block<OnnxModel<Scalar>, Scalar> {
   }
   Fields fields() const override { return Fields("OnnxModel").argument("name", name_); }
 
+  /// The layers in order, see Block.
   Values<Scalar> flow(Flow<Scalar>& run, Values<Scalar> in) const {
     require(in.size() == inputs_.size(), *this, ": takes ", inputs_.size(), " values, got ", in.size());
     std::vector<Value<Scalar>> values(static_cast<std::size_t>(slots_));
@@ -118,6 +124,7 @@ class OnnxModel : public Block<OnnxModel<Scalar>, Scalar> {
   std::vector<Index> results_;
 };
 
+/// Options of load_onnx.
 struct LoadOnnxOptions {
   /// Shapes of inputs, by name, in place of the file's: where a node needs an extent that the file leaves open.
   std::vector<std::pair<std::string, Shape>> shapes = {};
@@ -127,7 +134,10 @@ struct LoadOnnxOptions {
 
 namespace onnx {
 
+/// Versions of ONNX's operators that are read.
+/// @{
 inline constexpr std::int64_t oldest_opset = 1, newest_opset = 17;
+/// @}
 
 namespace detail {
 

@@ -10,6 +10,8 @@
 /// Norms, softmax, losses, dropout.
 namespace lamina::inline LAMINA_ABI::onnx {
 
+/// An operator of ONNX, or a part of it, as layers.
+/// @{
 template <class Norm, class Scalar>
 Term<Scalar> batch_norm(Importer<Scalar>& op, const Term<Scalar>& x, double eps, double momentum) {
   const Tensor<Scalar> weight = op.constant(1);
@@ -40,12 +42,17 @@ void batch_normalization(Importer<Scalar>& op) {
   const Term<Scalar> y = batch_norm<BatchNorm1d<Scalar>>(op, rows, eps, momentum);
   op.result(op.apply(Reshape<Scalar>({shape.begin(), shape.end()}), {y}));
 }
+/// @}
 
 /// The mean, and 1 / sqrt(variance + eps), along axes, which stay with extent 1; and x without the mean.
 template <class Scalar>
 struct Moments {
+  /// The mean, x without it, and one over the standard deviation.
+  /// @{
   Term<Scalar> mean, centered, inverse;
+  /// @}
 
+  /// Over these axes of the node's first input.
   Moments(Importer<Scalar>& op, const std::vector<Index>& axes, double eps) {
     const Reduce<Scalar> average(Aggregate::mean, {axes, true});
     mean = op.apply(average, {op.in(0)});
@@ -85,6 +92,8 @@ void layer_normalization(Importer<Scalar>& op) {
   op.result(moments.inverse);
 }
 
+/// An operator of ONNX, or a part of it, as layers; add_... puts all of them into the table.
+/// @{
 template <class Scalar>
 void instance_normalization(Importer<Scalar>& op) {
   op.find("consumed_inputs");
@@ -176,5 +185,6 @@ void add_norms(Operators<Scalar>& table) {
   table["NegativeLogLikelihoodLoss"] = {[](Importer<Scalar>& op) { loss_of(op, op.in(0)); }, true};
   table["SoftmaxCrossEntropyLoss"] = {&softmax_cross_entropy<Scalar>, true};
 }
+/// @}
 
 }  // namespace lamina::inline LAMINA_ABI::onnx

@@ -46,6 +46,8 @@ Term<Scalar> max_pool_images(Importer<Scalar>& op, Term<Scalar> x, const Window&
   return op.apply(MaxPool2d<Scalar>(w.pair(w.kernel), {w.pair(w.stride), 0, w.pair(w.dilation)}), {x});
 }
 
+/// An operator of ONNX, or a part of it, as layers; add_... puts all of them into the table.
+/// @{
 template <class Scalar>
 void max_pool(Importer<Scalar>& op) {
   op.only_outputs(1);
@@ -140,5 +142,6 @@ void add_pooling(Operators<Scalar>& table) {
   table["GlobalAveragePool"] = {[](Importer<Scalar>& op) { global_pool(op, Aggregate::mean); }};
   table["GlobalMaxPool"] = {[](Importer<Scalar>& op) { global_pool(op, Aggregate::max); }};
 }
+/// @}
 
 }  // namespace lamina::inline LAMINA_ABI::onnx

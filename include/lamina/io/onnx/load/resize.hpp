@@ -102,6 +102,7 @@ void resample(Importer<Scalar>& op, const detail::Resampling& how, const std::ve
   op.result(std::move(x));
 }
 
+/// As doubles.
 template <class Scalar>
 std::vector<double> doubles(const Tensor<Scalar>& values) {
   std::vector<double> result;
@@ -131,6 +132,8 @@ void resize(Importer<Scalar>& op) {
   require(scales.empty() != sizes.empty(), "expected either scales or sizes");
   resample(op, how, scales, sizes);
 }
+/// An operator of ONNX, or a part of it, as layers; add_... puts all of them into the table.
+/// @{
 template <class Scalar>
 void upsample(Importer<Scalar>& op) {
   detail::Resampling how{.mode = op.word("mode", "nearest"), .coordinates = "asymmetric", .nearest = "floor"};
@@ -148,5 +151,6 @@ void add_resize(Operators<Scalar>& table) {
   table["Resize"] = {&resize<Scalar>};
   table["Upsample"] = {&upsample<Scalar>};
 }
+/// @}
 
 }  // namespace lamina::inline LAMINA_ABI::onnx

@@ -20,6 +20,8 @@ std::optional<std::vector<Index>> listed(Importer<Scalar>& op, const char* attri
   return op.whole(input);
 }
 
+/// An operator of ONNX, or a part of it, as layers; add_... puts all of them into the table.
+/// @{
 template <class Scalar>
 void reshape(Importer<Scalar>& op) {
   op.find("consumed_inputs");
@@ -283,5 +285,6 @@ void add_shapes(Operators<Scalar>& table) {
   table["ReduceLogSum"] = {&reduce<Aggregate::log_sum, Scalar>};
   table["ReduceLogSumExp"] = {&reduce<Aggregate::log_sum_exp, Scalar>};
 }
+/// @}
 
 }  // namespace lamina::inline LAMINA_ABI::onnx

@@ -16,6 +16,8 @@
 
 namespace lamina::inline LAMINA_ABI::onnx {
 
+/// A layer as nodes of ONNX; the name of its result.
+/// @{
 template <class Scalar>
 std::string exported(Exporter<Scalar>& to, const ReLU<Scalar>&) {
   return to.add("Relu", {to.in()});
@@ -73,5 +75,6 @@ template <class Scalar>
 std::string exported(Exporter<Scalar>& to, const LogSoftmax<Scalar>& layer) {
   return to.add("LogSoftmax", {to.in()}, {attribute("axis", layer.dim())});
 }
+/// @}
 
 }  // namespace lamina::inline LAMINA_ABI::onnx

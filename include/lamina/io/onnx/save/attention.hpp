@@ -28,6 +28,8 @@ std::string exported(Exporter<Scalar>& to, const ScaledDotProductAttention<Scala
   return to.reshape(y, extents(shape));
 }
 
+/// A layer as nodes of ONNX; the name of its result.
+/// @{
 template <class Scalar>
 std::string exported(Exporter<Scalar>& to, const LearnedPositions<Scalar>& layer) {
   return to.add("Add", {to.in(), to.slice(to.parameter("weight", layer.weight.value), 0, 0, to.shape()[-2])});
@@ -37,6 +39,7 @@ template <class Scalar>
 std::string exported(Exporter<Scalar>& to, const FirstToken<Scalar>&) {
   return to.reshape(to.slice(to.in(), 1, 0, 1), extents(to.output_shape()));
 }
+/// @}
 
 namespace detail {
 

@@ -10,6 +10,8 @@
 /// Layers with weights: convolutions, linear maps, embeddings.
 namespace lamina::inline LAMINA_ABI::onnx {
 
+/// A layer as nodes of ONNX; the name of its result.
+/// @{
 template <class Scalar>
 std::string exported(Exporter<Scalar>& to, const Conv2d<Scalar>& layer) {
   const Conv2dOptions& o = layer.options();
@@ -82,5 +84,6 @@ template <class Scalar>
 std::string exported(Exporter<Scalar>& to, const Embedding<Scalar>& layer) {
   return to.add("Gather", {to.parameter("weight", layer.weight.value), to.ids()}, {attribute("axis", 0)});
 }
+/// @}
 
 }  // namespace lamina::inline LAMINA_ABI::onnx

@@ -15,10 +15,12 @@
 
 namespace lamina::inline LAMINA_ABI::onnx {
 
+/// A constant list, such as axes.
 using Integers = std::vector<std::int64_t>;
 
 /// An attribute of a node: attribute("axis", 1), attribute("pads", {1, 1, 1, 1}), attribute("alpha", 0.01f),
 /// attribute("mode", "linear").
+/// @{
 inline Attribute attribute(std::string name, std::int64_t value) {
   Attribute result{.name = std::move(name), .type = Attribute::int_type};
   result.i = value;
@@ -40,8 +42,11 @@ inline Attribute attribute(std::string name, Integers values) {
   result.ints = std::move(values);
   return result;
 }
+/// @}
 
+/// Height and width.
 inline Integers pair(const Size2& size) { return {size.h, size.w}; }
+/// A shape's extents.
 inline Integers extents(const Shape& shape) { return {shape.begin(), shape.end()}; }
 
 /// Turns a recorded graph into an ONNX graph. A layer's function sees through it the layer's inputs and writes nodes:
@@ -55,20 +60,23 @@ inline Integers extents(const Shape& shape) { return {shape.begin(), shape.end()
 template <class Scalar>
 class Exporter {
  public:
-  using Value = std::string;
-  using Emit = Value (*)(Exporter&, const Primitive<Scalar>&);
+  using Value = std::string;                                    ///< the name of one
+  using Emit = Value (*)(Exporter&, const Primitive<Scalar>&);  ///< a layer's function
   /// The function of a layer, or null.
   using Find = Emit (*)(const Primitive<Scalar>&);
 
+  /// With the function that finds those of layers.
   explicit Exporter(Find find) : find_(find) {}
 
   // What a layer's function asks.
 
   /// Its inputs, and the shapes of those and of its result.
+  /// @{
   const Value& in(std::size_t i = 0) const { return values_->at(node_->inputs.at(i)); }
   std::size_t inputs() const { return node_->inputs.size(); }
   const Shape& shape(std::size_t i = 0) const { return graph_->shape(node_->inputs.at(i)); }
   const Shape& output_shape() const { return graph_->shape(node_->outputs[0]); }
+  /// @}
   /// Its path, as in state_dict keys.
   const std::string& path() const { return path_; }
 
@@ -81,12 +89,14 @@ class Exporter {
     return key;
   }
   /// A tensor that is none.
+  /// @{
   Value constant(const Tensor<float>& value) { return initializer(unique(place("constant")), value); }
   Value constant(double value) { return constant(Tensor<float>::full({}, static_cast<float>(value))); }
   Value constant(const Integers& values) {
     return initializer(unique(place("constant")), Tensor<std::int64_t>({static_cast<Index>(values.size())}, values));
   }
   Value constant(const Tensor<double>& value) { return initializer(unique(place("constant")), value); }
+  /// @}
 
   /// A node of one result.
   Value add(const char* op, std::vector<Value> inputs, std::vector<Attribute> attributes = {}) {
@@ -102,8 +112,11 @@ class Exporter {
 
   // Nodes that many functions need.
 
+  /// Nodes of these names.
+  /// @{
   Value reshape(const Value& x, const Integers& shape) { return add("Reshape", {x, constant(shape)}); }
   Value transpose(const Value& x, const Integers& axes) { return add("Transpose", {x}, {attribute("perm", axes)}); }
+  /// @}
   /// Entries first .. last - 1 along an axis.
   Value slice(const Value& x, Index axis, Index first, Index last, Index step = 1) {
     return add("Slice", {x, constant(Integers{first}), constant(Integers{last}), constant(Integers{axis}),
@@ -113,6 +126,7 @@ class Exporter {
   Value pad(const Value& x, const Padding& p, double value = 0) {
     return add("Pad", {x, constant(Integers{0, 0, p.top, p.left, 0, 0, p.bottom, p.right}), constant(value)});
   }
+  /// The sum along axes.
   Value sum(const Value& x, const Integers& axes, bool keep = true) {
     return add("ReduceSum", {x, constant(axes)}, {attribute("keepdims", keep ? 1 : 0)});
   }

@@ -108,6 +108,8 @@ std::string ridge_inverse(HamNodes<Scalar>& ham, const std::string& unit) {
 
 }  // namespace detail
 
+/// A layer as nodes of ONNX; the name of its result.
+/// @{
 template <class Scalar>
 std::string exported(Exporter<Scalar>& to, const NMF<Scalar>& layer) {
   detail::HamNodes<Scalar> ham(to, layer);
@@ -139,5 +141,6 @@ std::string exported(Exporter<Scalar>& to, const CD<Scalar>& layer) {
   const std::string products = ham.product(ham.transposed, unit);
   return ham.images(unit, ham.product(products, detail::ridge_inverse(ham, unit)));
 }
+/// @}
 
 }  // namespace lamina::inline LAMINA_ABI::onnx

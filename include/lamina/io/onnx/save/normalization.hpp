@@ -48,6 +48,8 @@ std::string batch_norm(Exporter<Scalar>& to, const Norm& layer) {
 
 }  // namespace detail
 
+/// A layer as nodes of ONNX; the name of its result.
+/// @{
 template <class Scalar>
 std::string exported(Exporter<Scalar>& to, const BatchNorm1d<Scalar>& layer) {
   return detail::batch_norm(to, layer);
@@ -67,6 +69,7 @@ std::string exported(Exporter<Scalar>& to, const LayerNorm<Scalar>& layer) {
   return to.add("LayerNormalization", std::move(inputs),
                 {attribute("axis", -normalized.rank()), attribute("epsilon", layer.options().eps)});
 }
+/// @}
 
 /// LRN, which knows odd sizes and images alone; otherwise the squares are averaged over the channels as an image.
 template <class Scalar>

@@ -16,6 +16,7 @@
 
 namespace lamina::inline LAMINA_ABI {
 
+/// Options of save_onnx.
 struct SaveOnnxOptions {
   std::vector<std::string> inputs = {};   ///< names; empty: "x", or "x0", "x1", ...
   std::vector<std::string> outputs = {};  ///< names; empty: "y", or "y0", "y1", ...
@@ -24,7 +25,10 @@ struct SaveOnnxOptions {
 
 namespace onnx {
 
+/// Versions of ONNX's operators and of its format that are written.
+/// @{
 inline constexpr std::int64_t written_opset = 17, written_ir_version = 8;
+/// @}
 
 namespace detail {
 
@@ -88,6 +92,7 @@ void save_onnx(const std::string& path, const Module<Scalar>& net, Values<Scalar
                       onnx::detail::names("outputs", options.outputs, "y", graph.outputs.size()));
   onnx::write_model(path, model);
 }
+/// For one input of this shape.
 template <class Scalar>
 void save_onnx(const std::string& path, const Module<Scalar>& net, const Shape& input,
                const SaveOnnxOptions& options = {}) {

@@ -18,6 +18,8 @@
 /// Layers that join, cut, and arrange values, and those that do nothing in inference.
 namespace lamina::inline LAMINA_ABI::onnx {
 
+/// A layer as nodes of ONNX; the name of its result.
+/// @{
 template <class Scalar>
 std::string exported(Exporter<Scalar>& to, const Identity<Scalar>&) {
   return to.in();
@@ -120,5 +122,6 @@ std::string exported(Exporter<Scalar>& to, const BackToImages<Scalar>& layer) {
   if (aligned.w != out[3]) y = to.slice(y, 3, 0, out[3]);
   return y;
 }
+/// @}
 
 }  // namespace lamina::inline LAMINA_ABI::onnx

@@ -18,6 +18,8 @@
 /// The layers that models read from files are made of, beside those of networks.
 namespace lamina::inline LAMINA_ABI::onnx {
 
+/// A layer as nodes of ONNX; the name of its result.
+/// @{
 template <class Scalar>
 std::string exported(Exporter<Scalar>& to, const Constant<Scalar>& layer) {
   if (!layer.key().empty()) return to.parameter(layer.key(), layer.value.value);
@@ -214,5 +216,6 @@ std::string exported(Exporter<Scalar>& to, const NegativeLogLikelihood<Scalar>& 
   return to.add("NegativeLogLikelihoodLoss", std::move(inputs),
                 {attribute("reduction", reduction), attribute("ignore_index", std::int64_t{o.ignore_index})});
 }
+/// @}
 
 }  // namespace lamina::inline LAMINA_ABI::onnx

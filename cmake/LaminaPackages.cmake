@@ -1,0 +1,32 @@
+# cpack -G DEB: Debian's packages lamina-dev (headers) and, with LAMINA_COMPILED, lamina-compiled-dev (the library).
+set(CPACK_PACKAGE_CONTACT "The Lamina authors")
+set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
+set(CPACK_INSTALL_DEFAULT_DIRECTORY_PERMISSIONS OWNER_READ OWNER_WRITE OWNER_EXECUTE GROUP_READ GROUP_EXECUTE
+                                                WORLD_READ WORLD_EXECUTE)
+set(CPACK_DEB_COMPONENT_INSTALL ON)
+set(CPACK_DEBIAN_PACKAGE_SECTION libdevel)
+set(CPACK_COMPONENTS_ALL lamina_headers)
+
+# Headers need nothing built before they are packed. The library does: build first, then pack.
+set(CMAKE_SKIP_INSTALL_ALL_DEPENDENCY ON)
+
+set(CPACK_COMPONENT_LAMINA_HEADERS_DESCRIPTION "${PROJECT_DESCRIPTION}")
+set(CPACK_DEBIAN_LAMINA_HEADERS_PACKAGE_NAME lamina-dev)
+set(CPACK_DEBIAN_LAMINA_HEADERS_FILE_NAME DEB-DEFAULT)
+set(CPACK_DEBIAN_LAMINA_HEADERS_PACKAGE_ARCHITECTURE all)
+set(CPACK_DEBIAN_LAMINA_HEADERS_PACKAGE_DEPENDS "libeigen3-dev (>= 3.4)")
+set(CPACK_DEBIAN_LAMINA_HEADERS_PACKAGE_RECOMMENDS "nlohmann-json3-dev (>= 3.10), zlib1g-dev, libstb-dev")
+install(FILES "${PROJECT_SOURCE_DIR}/LICENSE" DESTINATION "${CMAKE_INSTALL_DATADIR}/doc/lamina-dev" RENAME copyright
+        COMPONENT lamina_headers EXCLUDE_FROM_ALL)
+
+if(LAMINA_COMPILED)
+  list(APPEND CPACK_COMPONENTS_ALL lamina_compiled)
+  set(CPACK_COMPONENT_LAMINA_COMPILED_DESCRIPTION "Lamina's templates, instantiated once for float and double")
+  set(CPACK_DEBIAN_LAMINA_COMPILED_PACKAGE_NAME lamina-compiled-dev)
+  set(CPACK_DEBIAN_LAMINA_COMPILED_FILE_NAME DEB-DEFAULT)
+  set(CPACK_DEBIAN_LAMINA_COMPILED_PACKAGE_DEPENDS "lamina-dev (= ${PROJECT_VERSION})")
+  install(FILES "${PROJECT_SOURCE_DIR}/LICENSE" DESTINATION "${CMAKE_INSTALL_DATADIR}/doc/lamina-compiled-dev"
+          RENAME copyright COMPONENT lamina_compiled EXCLUDE_FROM_ALL)
+endif()
+
+include(CPack)

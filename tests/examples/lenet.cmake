@@ -1,0 +1,13 @@
+# It learns, writes what it names, and fails with one message.
+include("${CMAKE_CURRENT_LIST_DIR}/common.cmake")
+run(results)
+if(NOT output MATCHES "\n9[0-9]\\.[0-9] % of the test images are right\n")
+  message(FATAL_ERROR "lenet should be right on nine of ten test images:\n${output}")
+endif()
+foreach(file curves.png predictions.png model.safetensors)
+  if(NOT output MATCHES "results/${file}" OR NOT EXISTS "${DIR}/results/${file}")
+    message(FATAL_ERROR "lenet should name and write ${file}:\n${output}")
+  endif()
+endforeach()
+file(WRITE "${DIR}/file" "")
+expect_failure("file/folder" file/folder)
