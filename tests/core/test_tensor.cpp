@@ -252,3 +252,20 @@ TEST_CASE("storage beyond the limit is refused with the sizes, and nothing leaks
   CHECK(storage_statistics().bytes_in_use == in_use);
   CHECK_NOTHROW(Tensor<float>({1 << 20}));
 }
+
+TEST_CASE_TEMPLATE("elementwise operations reach every element, whatever the number of them", T, float, double, int) {
+  for (Index n = 0; n < 20; ++n) {
+    CAPTURE(n);
+    Tensor<T> a({n}), b({n});
+    for (Index i = 0; i < n; ++i) a(i) = static_cast<T>(i + 2), b(i) = static_cast<T>(3 * i + 1);
+    const Tensor<T> sum = a + b, difference = a - b, product = a * b;
+    Tensor<T> scaled = a;
+    scaled *= T(5);
+    for (Index i = 0; i < n; ++i) {
+      CHECK(sum(i) == static_cast<T>(4 * i + 3));
+      CHECK(difference(i) == static_cast<T>(1 - 2 * i));
+      CHECK(product(i) == static_cast<T>((i + 2) * (3 * i + 1)));
+      CHECK(scaled(i) == static_cast<T>(5 * (i + 2)));
+    }
+  }
+}

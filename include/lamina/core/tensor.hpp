@@ -306,16 +306,16 @@ class Tensor {
     typedef Scalar Vector __attribute__((vector_size(block * sizeof(Scalar))));
     const Index n = numel();
     Scalar* const to = data();
-    const auto at = [&]<class Part>(std::type_identity<Part>, Index i) {
-      Part y, x;
+    const auto at = [&](Index i, auto y) {
+      auto x = y;
       std::memcpy(&y, to + i, sizeof y);
       std::memcpy(&x, from(i), sizeof x);
       f(y, x);
       std::memcpy(to + i, &y, sizeof y);
     };
     Index i = 0;
-    for (; i + block <= n; i += block) at(std::type_identity<Vector>(), i);
-    for (; i < n; ++i) at(std::type_identity<Scalar>(), i);
+    for (; i + block <= n; i += block) at(i, Vector{});
+    for (; i < n; ++i) at(i, Scalar{});
     return *this;
   }
 
