@@ -137,6 +137,7 @@ TrainingMemory training_memory(const Module<Scalar>& module, Values<Scalar> inpu
   return {count.total * bytes, count.trainable * bytes, count.trainable * moments * bytes, estimate.activations(),
           estimate.peak()};
 }
+/// For one input.
 template <class Scalar>
 TrainingMemory training_memory(const Module<Scalar>& module, const Shape& input, Index moments = 2) {
   return training_memory(module, Values<Scalar>(Value<Scalar>::of_shape(input)), moments);
