@@ -13,11 +13,12 @@ namespace lamina {
 
 /// Bytes that a step of training needs at its fullest moment.
 struct TrainingMemory {
-  Index parameters = 0;
+  Index parameters = 0;   ///< of all of them
   Index gradients = 0;    ///< of the trainable parameters
   Index optimizer = 0;    ///< what the optimiser keeps for them
   Index activations = 0;  ///< what forward leaves on the tape, the input included
   Index peak = 0;         ///< the most at once of activations and of gradients on their way back
+  /// All but the activations, which are in the peak.
   Index total() const { return parameters + gradients + optimizer + peak; }
 };
 
