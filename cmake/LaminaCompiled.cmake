@@ -69,6 +69,5 @@ namespace lamina {
   add_library(lamina_compiled_onnx STATIC EXCLUDE_FROM_ALL "${PROJECT_BINARY_DIR}/compiled/onnx.cpp")
   add_library(lamina::compiled_onnx ALIAS lamina_compiled_onnx)
   target_link_libraries(lamina_compiled_onnx PUBLIC lamina::compiled lamina::io PRIVATE $<TARGET_NAME_IF_EXISTS:lamina_build>)
-  target_compile_definitions(lamina_compiled_onnx INTERFACE LAMINA_COMPILED_ONNX)
   target_compile_options(lamina_compiled_onnx PRIVATE $<$<CONFIG:Release>:-O1>) # it reads and writes
 endif()
