@@ -1,7 +1,7 @@
 #pragma once
 
-// lamina/io/onnx.hpp for programs that link lamina::compiled_onnx: load_onnx and save_onnx of float are not instantiated
-// again.
+// lamina/io/onnx.hpp for programs that link lamina::compiled_onnx: load_onnx and save_onnx of float are not
+// instantiated again.
 
 #include "lamina/io/onnx.hpp"
 
