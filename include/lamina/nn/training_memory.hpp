@@ -95,9 +95,10 @@ class TrainingEstimate {
             live[static_cast<std::size_t>(edge)] = false, flowing -= bytes(edge);
       };
       const bool in_place = node(i).layer->locality() == Locality::element;
-      in_place ? (end(), begin()) : begin();
+      if (in_place) end();
+      begin();
       peak_ = std::max(peak_, held + flowing + again(node(i)));
-      if (!in_place) end();
+      end();
       for (Index edge : kept_[static_cast<std::size_t>(i)]) held -= bytes(edge);
     }
   }
