@@ -5,7 +5,7 @@
 #include <exception>
 
 #include "exported.hpp"
-#include "lamina/io/onnx.hpp"
+#include "lamina/compiled/onnx.hpp"
 
 int main(int argc, char** argv) {
   if (argc != 2) {

@@ -55,3 +55,19 @@ bool lamina::core_detail::require_compiled_version(int major, int minor, int pat
 }
 " @ONLY)
 target_sources(lamina_compiled PRIVATE "${PROJECT_BINARY_DIR}/compiled/version.cpp")
+
+# lamina::compiled_onnx: load_onnx and save_onnx for float, for this project's own programs.
+if(TARGET lamina_io)
+  file(CONFIGURE OUTPUT "${PROJECT_BINARY_DIR}/compiled/onnx.cpp" CONTENT "#include <lamina/io/onnx.hpp>
+#include <lamina/lamina.hpp>
+
+namespace lamina {
+#define LAMINA_TEMPLATE template
+#include <lamina/compiled/onnx.inc>
+}  // namespace lamina
+" @ONLY)
+  add_library(lamina_compiled_onnx STATIC EXCLUDE_FROM_ALL "${PROJECT_BINARY_DIR}/compiled/onnx.cpp")
+  add_library(lamina::compiled_onnx ALIAS lamina_compiled_onnx)
+  target_link_libraries(lamina_compiled_onnx PUBLIC lamina::compiled lamina::io PRIVATE $<TARGET_NAME_IF_EXISTS:lamina_build>)
+  target_compile_options(lamina_compiled_onnx PRIVATE $<$<CONFIG:Release>:-O1>) # it reads and writes
+endif()

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <exception>
 #include <filesystem>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -49,18 +50,17 @@ Sequential<float> make_lenet() {
 
 /// The first 40 of a dataset, with what the network says.
 Tensor<std::uint8_t> draw_predictions(const Sequential<float>& lenet, const TensorDataset<float>& data) {
-  DataLoader loader(data, {.batch_size = 40});
-  for (auto& [images, labels] : loader) {
-    const Labels predicted = predicted_classes(lenet(images));
-    std::vector<std::string> captions;
-    ImageGridOptions options{.title = "Test images and what LeNet says they are"};
-    for (Index i = 0; i < labels.numel(); ++i) {
-      captions.push_back(text(predicted(i)));
-      options.marked.push_back(predicted(i) != labels(i));
-    }
-    return plot_images(images, captions, options);
+  std::vector<Index> shown(40);
+  std::iota(shown.begin(), shown.end(), Index{0});
+  const auto [images, labels] = data.batch(shown);
+  const Labels predicted = predicted_classes(lenet(images));
+  std::vector<std::string> captions;
+  ImageGridOptions options{.title = "Test images and what LeNet says they are"};
+  for (Index i = 0; i < labels.numel(); ++i) {
+    captions.push_back(text(predicted(i)));
+    options.marked.push_back(predicted(i) != labels(i));
   }
-  return {};
+  return plot_images(images, captions, options);
 }
 
 void run(const std::string& folder) {

@@ -88,13 +88,15 @@ class Pixels : public Dataset<float> {
   Index size() const override { return size_; }
   /// Of an image.
   Shape shape() const { return images_.input_shape(); }
+  /// Of what the network sees: the image, and a plane for each class that it is told.
+  Shape input_shape() const { return shape().with(0, shape()[0] + classes_); }
   Labels classes() const { return images_.targets(); }
 
   Example<float> get(Index i) const override {
     const Tensor<float> levels = image(i);
     const Labels targets = pixel_levels(levels, levels_);
     if (classes_ == 0) return {levels, targets};
-    Tensor<float> input = Tensor<float>::zeros(shape().with(0, shape()[0] + classes_));
+    Tensor<float> input = Tensor<float>::zeros(input_shape());
     std::copy_n(levels.data(), levels.numel(), input.data());
     const Index plane = shape()[1] * shape()[2];
     std::fill_n(input.data() + levels.numel() + images_.targets().data()[i] * plane, plane, 1.0f);
@@ -295,7 +297,7 @@ void run_evaluation(Settings s) {
   require<ShapeError>(test.shape() == image, "evaluate: the model is of images ", image, ", ", s.dataset, " has ",
                       test.shape());
   DataLoader<float> loader(test, {.batch_size = s.batch_size});
-  const Plan plan = compile(net, image.batch(loader.batch_size()));
+  const Plan plan = compile(net, test.input_shape().batch(loader.batch_size()));
   const double nats = evaluate(plan, loader, {.loss = pixel_loss<float>, .metric = nullptr}).loss;
   std::printf("%s test images: %.3f nats, %.4f bits per dimension\n", with_commas(test.size()).c_str(), nats,
               bits_per_dimension(nats, image.numel()));

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <exception>
 #include <functional>
+#include <lamina/compiled/onnx.hpp>
 #include <lamina/io.hpp>
 #include <lamina/lamina.hpp>
 #include <string>

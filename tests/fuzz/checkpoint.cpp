@@ -1,5 +1,6 @@
 #include "lamina/io/checkpoint.hpp"
 
+#include "lamina/lamina.hpp"  // layers are lamina::compiled's
 #include "lamina/nn/linear.hpp"
 #include "lamina/optim/adam.hpp"
 #include "safetensors.hpp"

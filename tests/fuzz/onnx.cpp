@@ -1,6 +1,7 @@
 #include "lamina/io/onnx.hpp"
 
 #include "fuzz.hpp"
+#include "lamina/lamina.hpp"  // layers are lamina::compiled's
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   static fuzz::InputFile file;

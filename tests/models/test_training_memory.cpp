@@ -52,7 +52,7 @@ TEST_CASE("training_memory estimates what a step takes") {
   };
   for (const std::string name : {"alexnet", "vgg_a_bn", "nin_imagenet", "googlenet", "resnet18", "resnet50",
                                  "densenet121", "mobilenet", "mobilenet_v2", "mobilenet_v3_large"})
-    check(name, *testing::network<float>(name), {4, 3, 224, 224});
+    check(name, *testing::network<float>(name), {4, 3, 128, 128});
   auto digits = lenet<float>();
   check("lenet", digits, {64, 1, 28, 28});
   auto pixels = pixelcnn<float>({.blocks = 3});

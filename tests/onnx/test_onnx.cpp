@@ -2,7 +2,7 @@
 #include <map>
 
 #include "../io/files.hpp"
-#include "lamina/io/onnx.hpp"
+#include "lamina/compiled/onnx.hpp"
 #include "lamina/nn/container.hpp"
 #include "lamina/nn/max_pool2d.hpp"
 #include "lamina/nn/sum.hpp"

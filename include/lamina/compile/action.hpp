@@ -11,6 +11,7 @@
 #include "lamina/kernels/blocked_depthwise.hpp"
 #include "lamina/kernels/blocked_passes.hpp"
 #include "lamina/kernels/blocked_winograd.hpp"
+#include "lamina/kernels/convolution.hpp"
 #include "lamina/kernels/finished_linear.hpp"
 #include "lamina/nn/options.hpp"
 
@@ -157,16 +158,6 @@ struct ConvolutionCall {
   }
 };
 
-/// All groups' filters, as the kernel of one reads them.
-template <class T, class Kernel>
-Tensor<T> filters_of(const Kernel& kernel, const Step<T>& step) {
-  const kernels::ConvolutionShape& s = step.shape;
-  Tensor<T> filters({s.groups, kernel.filters_size()});
-  for (Index g = 0; g < s.groups; ++g)
-    kernel.pack_filters(step.weight.data() + g * s.group_weight(), filters.data() + g * kernel.filters_size());
-  return filters;
-}
-
 template <class T>
 class DirectAction final : public Action<T> {
  public:
@@ -177,7 +168,7 @@ class DirectAction final : public Action<T> {
         y_(place_of(program, step.outputs[0])),
         finish_(program, step, true),
         intake_(program, step),
-        filters_(filters_of(kernel_, step)) {}
+        filters_(kernels::pack_groups(kernel_, s_, step.weight.data())) {}
   Index units(Index n, Index) const override { return s_.groups * kernel_.units(n); }
   Index scratch() const override { return kernel_.scratch(); }
   void run(const Call<T>& call, Index n, Index, Index unit, T*, T* scratch) const override {
@@ -208,7 +199,7 @@ class WinogradAction final : public Action<T> {
         x_(place_of(program, step.inputs[0])),
         y_(place_of(program, step.outputs[0])),
         finish_(program, step, true),
-        filters_(filters_of(kernel_, step)) {}
+        filters_(kernels::pack_groups(kernel_, s_, step.weight.data())) {}
   Index phases() const override { return kernel_.phases(); }
   Index units(Index n, Index phase) const override { return s_.groups * kernel_.units(n, phase); }
   Index scratch() const override { return kernel_.scratch(); }

@@ -109,18 +109,15 @@ class Lowering {
   /// A convolution with zeros where the mask covers the kernel: all of the kernel where Winograd's method takes it,
   /// which does that in fewer operations than the open taps need; else the rows of it that see something.
   static void set_masked(const MaskedConv2d<Scalar>& conv, const Shape& x, Step<Scalar>& step) {
-    const Size2& kernel = conv.kernel_size();
-    const Index m = conv.out_channels(), top = kernel.h / 2, left = kernel.w / 2;
     kernels::ConvolutionShape& s = step.shape;
-    s = {.n = x[0], .c = x[1], .h = x[2], .w = x[3], .m = m, .kh = kernel.h, .kw = kernel.w};
-    s.top = s.bottom = top, s.left = s.right = left;
-    const auto method = kernels::forward_method<Scalar>(s);
-    if (method != kernels::ConvolutionMethod::winograd_4 && method != kernels::ConvolutionMethod::winograd_5)
-      s.kh = top + 1, s.bottom = 0;
-    step.weight = Tensor<Scalar>({m, x[1], s.kh, s.kw});
-    kernels::copy_rows(m * x[1], s.taps(), conv.masked_weight().data(), kernel.h * kernel.w, step.weight.data(),
-                       s.taps());
-    step.bias = conv.options().bias ? conv.bias.value : Tensor<Scalar>::zeros({m});
+    s = conv.sizes(x);
+    kernels::ConvolutionShape whole = s;
+    whole.kh = conv.kernel_size().h, whole.bottom = s.top;
+    const auto method = kernels::forward_method<Scalar>(whole);
+    if (method == kernels::ConvolutionMethod::winograd_4 || method == kernels::ConvolutionMethod::winograd_5) s = whole;
+    step.weight = Tensor<Scalar>({s.m, s.c, s.kh, s.kw});
+    kernels::copy_rows(s.m * s.c, s.taps(), conv.masked_weight().data(), whole.taps(), step.weight.data(), s.taps());
+    step.bias = conv.options().bias ? conv.bias.value : Tensor<Scalar>::zeros({s.m});
   }
 
   template <class Norm>

@@ -5,7 +5,8 @@
 #include "lamina/compiled/version.hpp"
 #include "lamina/lamina.hpp"
 
-// clang-format off: nn before what is made of it
+// nn before what is made of it.
+// clang-format off
 namespace lamina {
 #define LAMINA_TEMPLATE extern template
 #define LAMINA_SCALAR float

@@ -137,6 +137,15 @@ Index packed_filters_size(const ConvolutionShape& s, ConvolutionMethod method) {
   return size;
 }
 
+/// The weight [M, C / groups, KH, KW] as a kernel for one group reads it, one group after the other.
+template <class Kernel, class T>
+Tensor<T> pack_groups(const Kernel& kernel, const ConvolutionShape& s, const T* weight) {
+  Tensor<T> packed({s.groups, kernel.filters_size()});
+  for (Index g = 0; g < s.groups; ++g)
+    kernel.pack_filters(weight + g * s.group_weight(), packed.data() + g * kernel.filters_size());
+  return packed;
+}
+
 /// The weight [M, C / groups, KH, KW] for convolution_forward.
 template <class T>
 PackedFilters<T> pack_filters(const ConvolutionShape& s, const T* weight, ConvolutionMethod method) {
@@ -144,11 +153,7 @@ PackedFilters<T> pack_filters(const ConvolutionShape& s, const T* weight, Convol
   if (method == ConvolutionMethod::depthwise)
     return {method, Tensor<T>({s.m, s.taps()}, std::span(weight, static_cast<std::size_t>(s.m * s.taps())))};
   Tensor<T> packed;
-  detail::with_forward<T>(method, s, [&](const auto& kernel) {
-    packed = Tensor<T>({s.groups, kernel.filters_size()});
-    for (Index g = 0; g < s.groups; ++g)
-      kernel.pack_filters(weight + g * s.group_weight(), packed.data() + g * kernel.filters_size());
-  });
+  detail::with_forward<T>(method, s, [&](const auto& kernel) { packed = pack_groups(kernel, s, weight); });
   return {method, std::move(packed)};
 }
 

@@ -141,7 +141,7 @@ void finished_tiles(const TileShape& s, Index tiles, const Index* rows, const T*
 }
 
 /// One row for Streams pairs of vectors of outputs, whose weights lie `apart` from each other: it is memory that takes
-/// the time, and several places are read faster together than one after the other (27 against 17 GB/s on a Zen 3). The
+/// the time, and several places are read faster together than one after the other (27 against 17 GB/s on one core). The
 /// sums are those of finished_tiles, in its order.
 template <class T, class Weight, int Streams>
 void finished_row(Index depth, const T* a, const Weight* weights, Index apart, T* c, const TileEnds<T>& ends) {

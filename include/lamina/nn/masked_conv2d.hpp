@@ -139,18 +139,8 @@ class MaskedConv2d : public Layer<MaskedConv2d<Scalar>, Scalar> {
     return result;
   }
 
- private:
-  Index taps() const { return static_cast<Index>(taps_.size()); }
-  bool grouped() const { return options_.groups > 1; }
-  Index center_tap() const { return kernel_.h / 2 * kernel_.w + kernel_.w / 2; }
-
-  /// The first of the channels of group g.
-  Index first_of(Index g, Index channels) const { return parts_of(g * channels, options_.groups); }
-  Index rows_of(Index g) const { return first_of(g + 1, out_) - first_of(g, out_); }
-  /// How many input channels group g sees at the pixel itself.
-  Index seen_by(Index g) const { return first_of(mask_ == Mask::A ? g : g + 1, in_); }
-
-  /// The rows of the kernel below its center see nothing, so they are left away.
+  /// The sizes of the convolution of an input of this shape, for the kernels. The rows of the kernel below its center
+  /// see nothing, so they are left away.
   kernels::ConvolutionShape sizes(const Shape& input) const {
     return {.n = input[0],
             .c = in_,
@@ -163,6 +153,17 @@ class MaskedConv2d : public Layer<MaskedConv2d<Scalar>, Scalar> {
             .left = kernel_.w / 2,
             .right = kernel_.w / 2};
   }
+
+ private:
+  Index taps() const { return static_cast<Index>(taps_.size()); }
+  bool grouped() const { return options_.groups > 1; }
+  Index center_tap() const { return kernel_.h / 2 * kernel_.w + kernel_.w / 2; }
+
+  /// The first of the channels of group g.
+  Index first_of(Index g, Index channels) const { return parts_of(g * channels, options_.groups); }
+  Index rows_of(Index g) const { return first_of(g + 1, out_) - first_of(g, out_); }
+  /// How many input channels group g sees at the pixel itself.
+  Index seen_by(Index g) const { return first_of(mask_ == Mask::A ? g : g + 1, in_); }
 
   /// The weight [M, C, taps] without the masked ones; the center [M, C], where groups see different channels.
   Tensor<Scalar> compact(const Tensor<Scalar>& full) const {

@@ -256,9 +256,9 @@ class Primitive : public Module<Scalar> {
   /// to what it has just stored. False, and nothing done, if it is not one; n may be 0 to ask.
   virtual bool apply(Scalar*, Index) const { return false; }
 
-  /// Estimates of memory are told by these: what is saved, and how many values a forward or backward needs on the way.
+  /// What forward saves: estimates of memory are told by it,
   virtual Saved saved() const { return Saved::input; }
-  virtual Index scratch(const Shape&) const { return 0; }
+  virtual Index scratch(const Shape&) const { return 0; }  ///< and how many values a pass needs on the way
 
   /// Causal models are told by it, and what can be computed pixel by pixel (incremental/).
   virtual Locality locality() const { return Locality::image; }

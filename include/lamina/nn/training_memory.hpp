@@ -13,11 +13,12 @@ namespace lamina::inline LAMINA_ABI {
 
 /// Bytes that a step of training needs at its fullest moment.
 struct TrainingMemory {
-  Index parameters = 0;
+  Index parameters = 0;   ///< of all of them
   Index gradients = 0;    ///< of the trainable parameters
   Index optimizer = 0;    ///< what the optimiser keeps for them
   Index activations = 0;  ///< what forward leaves on the tape, the input included
   Index peak = 0;         ///< the most at once of activations and of gradients on their way back
+  /// All but the activations, which are in the peak.
   Index total() const { return parameters + gradients + optimizer + peak; }
 };
 
@@ -94,9 +95,10 @@ class TrainingEstimate {
             live[static_cast<std::size_t>(edge)] = false, flowing -= bytes(edge);
       };
       const bool in_place = node(i).layer->locality() == Locality::element;
-      in_place ? (end(), begin()) : begin();
+      if (in_place) end();
+      begin();
       peak_ = std::max(peak_, held + flowing + again(node(i)));
-      if (!in_place) end();
+      end();
       for (Index edge : kept_[static_cast<std::size_t>(i)]) held -= bytes(edge);
     }
   }
@@ -137,6 +139,7 @@ TrainingMemory training_memory(const Module<Scalar>& module, Values<Scalar> inpu
   return {count.total * bytes, count.trainable * bytes, count.trainable * moments * bytes, estimate.activations(),
           estimate.peak()};
 }
+/// For one input.
 template <class Scalar>
 TrainingMemory training_memory(const Module<Scalar>& module, const Shape& input, Index moments = 2) {
   return training_memory(module, Values<Scalar>(Value<Scalar>::of_shape(input)), moments);

@@ -14,7 +14,7 @@
 #include <string>
 #include <vector>
 
-#include "lamina/io/onnx/load/load.hpp"
+#include "lamina/compiled/onnx.hpp"
 
 using namespace lamina;
 namespace fs = std::filesystem;

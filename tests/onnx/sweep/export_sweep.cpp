@@ -14,7 +14,7 @@
 #include <string>
 
 #include "cases.hpp"
-#include "lamina/io/onnx.hpp"
+#include "lamina/compiled/onnx.hpp"
 #include "lamina/io/safetensors.hpp"
 
 using namespace lamina;
