@@ -45,6 +45,7 @@ isa::Results isa::ISA_UNIT(const Tensor<float>& images, const Labels& labels) {
     optimizer.step();
     results.push_back(gradient);
   }
+  results.push_back(images * images - images);
   results.push_back(net(images));
   results.push_back(compile(net, images.shape())(images));
   for (const auto& [name, parameter, owner] : parameters(net)) results.push_back(parameter->value);

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <Eigen/Core>
-#include <array>
 #include <cmath>
 #include <concepts>
 #include <cstdint>
@@ -236,43 +235,6 @@ class Tensor {
   /// may then put its result there.
   bool exclusive() const { return storage_.exclusive(); }
 
-  /// Elementwise, in place; throws ShapeError unless the shapes are equal.
-  /// @{
-  Tensor& operator+=(const Tensor& other) {
-    check_same(other, "+=");
-    return change([&](Index i) { return other.data_ + i; }, [](auto& y, const auto& x) { y += x; });
-  }
-  Tensor& operator-=(const Tensor& other) {
-    check_same(other, "-=");
-    return change([&](Index i) { return other.data_ + i; }, [](auto& y, const auto& x) { y -= x; });
-  }
-  Tensor& operator*=(const Tensor& other) {
-    check_same(other, "*=");
-    return change([&](Index i) { return other.data_ + i; }, [](auto& y, const auto& x) { y *= x; });
-  }
-  Tensor& operator*=(Scalar factor) {
-    std::array<Scalar, block> factors;
-    factors.fill(factor);
-    return change([&](Index) { return factors.data(); }, [](auto& y, const auto& x) { y *= x; });
-  }
-  /// @}
-
-  /// Elementwise, in a's storage if nobody else holds it; throws ShapeError unless the shapes are equal.
-  /// @{
-  friend Tensor operator+(Tensor a, const Tensor& b) {
-    Tensor result = std::move(a);
-    return std::move(result += b);
-  }
-  friend Tensor operator-(Tensor a, const Tensor& b) {
-    Tensor result = std::move(a);
-    return std::move(result -= b);
-  }
-  friend Tensor operator*(Tensor a, const Tensor& b) {
-    Tensor result = std::move(a);
-    return std::move(result *= b);
-  }
-  /// @}
-
   /// Same shape and the same bits.
   friend bool operator==(const Tensor& a, const Tensor& b) {
     return a.shape_ == b.shape_ &&
@@ -294,29 +256,6 @@ class Tensor {
       if (value <= least) return Limits::min();
     }
     return static_cast<Other>(value);
-  }
-
-  /// Elements that change() takes at once: a vector of the shortest that any processor has, so that core/ is the same
-  /// code in units of all instruction sets.
-  static constexpr Index block = 16 / static_cast<Index>(sizeof(Scalar));
-
-  /// f(y, x) for every element y of this, x from the memory at from(i): in vectors, what is left one by one.
-  template <class From, class F>
-  Tensor& change(From from, F f) {
-    typedef Scalar Vector __attribute__((vector_size(block * sizeof(Scalar))));
-    const Index n = numel();
-    Scalar* const to = data();
-    const auto at = [&](Index i, auto y) {
-      auto x = y;
-      std::memcpy(&y, to + i, sizeof y);
-      std::memcpy(&x, from(i), sizeof x);
-      f(y, x);
-      std::memcpy(to + i, &y, sizeof y);
-    };
-    Index i = 0;
-    for (; i + block <= n; i += block) at(i, Vector{});
-    for (; i < n; ++i) at(i, Scalar{});
-    return *this;
   }
 
   void detach() {
@@ -346,10 +285,6 @@ class Tensor {
         rows >= 0 && cols >= 0 && (cols == 0 ? numel() == 0 : numel() % cols == 0 && rows == numel() / cols),
         "Tensor::matrix: cannot view ", shape_, " as ", rows, " x ", cols);
   }
-  void check_same(const Tensor& other, const char* operation) const {
-    require<ShapeError>(shape_ == other.shape_, "Tensor ", operation, ": shapes ", shape_, " and ", other.shape_,
-                        " differ");
-  }
 
   Shape shape_;
   core_detail::Storage storage_;
@@ -364,3 +299,79 @@ Tensor(const Eigen::DenseBase<Derived>&) -> Tensor<typename Derived::Scalar>;
 using Labels = Tensor<std::int32_t>;
 
 }  // namespace lamina
+
+// Arithmetic, which is computed in vectors of the instruction set: of all that is in core/, only this is another
+// function in each of its units.
+namespace lamina::core_detail::inline LAMINA_ISA {
+
+/// y = f(y, x...) for every element y of a tensor: in vectors, what is left one by one.
+template <class Scalar, class F, class... X>
+Tensor<Scalar>& change(Tensor<Scalar>& tensor, F f, const X*... x) {
+  typedef Scalar Vector __attribute__((vector_size(LAMINA_VECTOR_BYTES)));
+  constexpr Index width = LAMINA_VECTOR_BYTES / static_cast<Index>(sizeof(Scalar));
+  const Index n = tensor.numel();
+  Scalar* const to = tensor.data();
+  const auto at = [&](Index i, auto y) {
+    const auto load = [&](const Scalar* from) {
+      auto elements = y;
+      std::memcpy(&elements, from + i, sizeof y);
+      return elements;
+    };
+    y = load(to);
+    f(y, load(x)...);
+    std::memcpy(to + i, &y, sizeof y);
+  };
+  Index i = 0;
+  for (; i + width <= n; i += width) at(i, Vector{});
+  for (; i < n; ++i) at(i, Scalar{});
+  return tensor;
+}
+
+template <class Scalar, class F>
+Tensor<Scalar>& change(const char* operation, Tensor<Scalar>& a, const Tensor<Scalar>& b, F f) {
+  require<ShapeError>(a.shape() == b.shape(), "Tensor ", operation, ": shapes ", a.shape(), " and ", b.shape(),
+                      " differ");
+  return change(a, f, b.data());
+}
+
+}  // namespace lamina::core_detail::inline LAMINA_ISA
+
+namespace lamina::inline LAMINA_ISA {
+
+/// Elementwise, in place; throws ShapeError unless the shapes are equal.
+/// @{
+template <class Scalar>
+Tensor<Scalar>& operator+=(Tensor<Scalar>& a, const std::type_identity_t<Tensor<Scalar>>& b) {
+  return core_detail::change("+=", a, b, [](auto& y, const auto& x) { y += x; });
+}
+template <class Scalar>
+Tensor<Scalar>& operator-=(Tensor<Scalar>& a, const std::type_identity_t<Tensor<Scalar>>& b) {
+  return core_detail::change("-=", a, b, [](auto& y, const auto& x) { y -= x; });
+}
+template <class Scalar>
+Tensor<Scalar>& operator*=(Tensor<Scalar>& a, const std::type_identity_t<Tensor<Scalar>>& b) {
+  return core_detail::change("*=", a, b, [](auto& y, const auto& x) { y *= x; });
+}
+template <class Scalar>
+Tensor<Scalar>& operator*=(Tensor<Scalar>& a, std::type_identity_t<Scalar> factor) {
+  return core_detail::change(a, [factor](auto& y) { y *= factor; });
+}
+/// @}
+
+/// Elementwise, in a's storage if nobody else holds it; throws ShapeError unless the shapes are equal.
+/// @{
+template <class Scalar>
+Tensor<Scalar> operator+(Tensor<Scalar> a, const std::type_identity_t<Tensor<Scalar>>& b) {
+  return std::move(a += b);
+}
+template <class Scalar>
+Tensor<Scalar> operator-(Tensor<Scalar> a, const std::type_identity_t<Tensor<Scalar>>& b) {
+  return std::move(a -= b);
+}
+template <class Scalar>
+Tensor<Scalar> operator*(Tensor<Scalar> a, const std::type_identity_t<Tensor<Scalar>>& b) {
+  return std::move(a *= b);
+}
+/// @}
+
+}  // namespace lamina::inline LAMINA_ISA

@@ -28,13 +28,7 @@
 namespace lamina::simd::inline LAMINA_ISA {
 
 /// Bytes of a vector.
-#if defined(__AVX512F__)
-inline constexpr Index vector_bytes = 64;
-#elif defined(__AVX__)
-inline constexpr Index vector_bytes = 32;
-#else
-inline constexpr Index vector_bytes = 16;
-#endif
+inline constexpr Index vector_bytes = LAMINA_VECTOR_BYTES;
 
 /// How many vector registers there are.
 #if defined(__AVX512F__) || defined(__aarch64__)
