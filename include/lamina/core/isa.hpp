@@ -1,8 +1,8 @@
 #pragma once
 
 /// What depends on the instruction set that a unit is compiled for is in an inline namespace named after it, so that a
-/// program can have units for several: kernels, and everything that is made of them. core/ is the same in all units (but
-/// for the arithmetic of tensors), and tensors pass from one to another; a layer is another type in each.
+/// program can have units for several: kernels, and everything that is made of them. core/ is the same in all units
+/// (but for the arithmetic of tensors), and tensors pass from one to another; a layer is another type in each.
 ///
 /// A program of such units keeps to three rules. Its own classes and templates that use layers or vectors, in headers
 /// that several of the units include, are in such a namespace too: `namespace program::inline LAMINA_ISA { ... }`. Only
