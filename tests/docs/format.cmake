@@ -23,7 +23,7 @@ if(count LESS 100)
   message(FATAL_ERROR "style/format: only ${count} sources in ${SOURCE}")
 endif()
 execute_process(COMMAND "${CLANG_FORMAT}" --dry-run --Werror ${files} RESULT_VARIABLE result ERROR_VARIABLE problems)
-# A closing comment of an inline namespace it replaces by the same.
+# Of an inline namespace it replaces the closing comment by the same.
 string(REGEX REPLACE "[^\n]*error: code should be clang-formatted[^\n]*\n}  // namespace [^\n]*inline LAMINA_(ABI|ISA)[^\n]*\n *\\^\n"
                      "" problems "${problems}")
 if(problems OR NOT result MATCHES "^[01]$")
