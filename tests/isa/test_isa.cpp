@@ -18,18 +18,17 @@ TEST_CASE("units of one program that are compiled for different instruction sets
     bool supported;
     isa::Results (*unit)(const Tensor<float>&, const Labels&);
   };
-  for (const auto& [name, supported, unit] :
-       {Case{"avx2", __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"), &isa::avx2},
-        Case{"avx512",
-             __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-                 __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"),
-             &isa::avx512}}) {
-    CAPTURE(name);
-    if (!supported) {
-      MESSAGE("this processor has no ", name);
+  for (const Case& other : {Case{"avx2", __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"), &isa::avx2},
+                            Case{"avx512",
+                                 __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+                                     __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"),
+                                 &isa::avx512}}) {
+    CAPTURE(other.name);
+    if (!other.supported) {
+      MESSAGE("this processor has no ", other.name);
       continue;
     }
-    const isa::Results results = unit(images, labels);
+    const isa::Results results = other.unit(images, labels);
     REQUIRE(results.size() == expected.size());
     for (std::size_t i = 0; i < results.size(); ++i) {
       CAPTURE(i);
