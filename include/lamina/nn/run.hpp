@@ -97,7 +97,7 @@ class Computing : public Flow<Scalar> {
     if (!layer.applies(Activation::relu) && !joins) return run(layer, std::move(inputs), Activation::none);
     Value<Scalar> waiting = Value<Scalar>::of_shape(layer.output_shapes(inputs)[0], inputs[0].sequences);
     if (joins) inputs = flat(std::move(inputs));
-    waiting.pending_ = std::make_shared<Pending<Scalar>>(&layer, std::move(inputs));
+    waiting.pending_ = std::make_shared<Pending<Scalar>>(Pending<Scalar>{&layer, std::move(inputs)});
     return waiting;
   }
 
