@@ -157,6 +157,15 @@ template <int N, class F>
   detail::unroll(f, std::make_integer_sequence<int, N>{});
 }
 
+/// N vectors of one value, for sums: the compiler holds each in a register. (Of std::array::fill GCC makes a loop over
+/// memory, and may leave the sums there.)
+template <int N, class T>
+[[gnu::always_inline]] inline std::array<Pack<T>, N> filled(Pack<T> value) {
+  std::array<Pack<T>, N> result;
+  unroll<N>([&](auto i) { result[i] = value; });
+  return result;
+}
+
 /// a * b + c, fused where the target can. By instruction where there is one: left to themselves compilers fuse in some
 /// loops and not in others, so that an element's bits would depend on the kernel, and with it on the sizes of a batch.
 /// Else as one expression, since Clang does not fuse across functions.
