@@ -10,7 +10,7 @@ namespace lamina::kernels {
 
 /// y[i] = f(load)[i] for i < n, where load(p) is the vector of p at the present position; y may be what is loaded.
 template <class T, class F>
-void map_run(Index n, T* y, F f) {
+[[gnu::flatten]] void map_run(Index n, T* y, F f) {
   using Pack = simd::Pack<T>;
   constexpr Index width = simd::width<T>;
   if (n < width) {
@@ -26,14 +26,14 @@ void map_run(Index n, T* y, F f) {
 namespace detail {
 /// A vector from p, where only memory below end may be read; zeros behind.
 template <class T>
-simd::Pack<T> load_within(const T* p, const T* end) {
+[[gnu::always_inline]] inline simd::Pack<T> load_within(const T* p, const T* end) {
   using Pack = simd::Pack<T>;
   if (p + simd::width<T> <= end) return Pack::load(p);
   return p < end ? Pack::load(p, end - p) : Pack(T(0));
 }
 /// Stores a vector at p, but nothing from end on.
 template <class T>
-void store_within(simd::Pack<T> v, T* p, const T* end) {
+[[gnu::always_inline]] inline void store_within(simd::Pack<T> v, T* p, const T* end) {
   if (p + simd::width<T> <= end)
     v.store(p);
   else if (p < end)
@@ -58,7 +58,7 @@ std::array<simd::Pack<T>, N> keep(std::array<simd::Pack<T>, N> terms, Index firs
 /// The sums over i < n of f(load), an array of vectors, lane by lane; load(p) as in map_run. Summed in blocks, so that
 /// the rounding error does not grow with n.
 template <std::size_t N, class T, class F>
-std::array<simd::Pack<T>, N> sum_run(Index n, F f) {
+[[gnu::flatten]] std::array<simd::Pack<T>, N> sum_run(Index n, F f) {
   using Pack = simd::Pack<T>;
   using Sums = std::array<Pack, N>;
   constexpr Index width = simd::width<T>;

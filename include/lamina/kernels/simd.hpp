@@ -353,7 +353,7 @@ Pack<T> polynomial(Pack<T> x, First first, Rest... rest) {
 /// e^x, within 1.02 ulp: e^x = 2^n e^r, |r| <= log(2) / 2, and e^r by its Taylor series, in single precision by the
 /// minimax polynomial of Cephes' expf (Moshier).
 template <class T>
-Pack<T> exp(Pack<T> x) {
+[[gnu::always_inline]] inline Pack<T> exp(Pack<T> x) {
   using Limits = std::numeric_limits<T>;
   constexpr bool single = sizeof(T) == 4;
   // Beyond, the result is 0 or infinity.
@@ -384,7 +384,7 @@ Pack<T> exp(Pack<T> x) {
 /// The natural logarithm, within 0.84 ulp; NaN for x < 0. After fdlibm's log (Sun Microsystems 1993): x = 2^k (1 + f),
 /// sqrt(1/2) <= 1 + f < sqrt(2), s = f / (2 + f), log(1 + f) = 2 artanh(s).
 template <class T>
-Pack<T> log(Pack<T> x) {
+[[gnu::always_inline]] inline Pack<T> log(Pack<T> x) {
   using Limits = std::numeric_limits<T>;
   using Int = typename Pack<T>::Mask;
   using Bits = detail::IntegerOf<T>;
@@ -421,14 +421,14 @@ Pack<T> log(Pack<T> x) {
 
 /// 1 / (1 + e^-x), within 2.41 ulp, also where it is nearly 0.
 template <class T>
-Pack<T> sigmoid(Pack<T> x) {
+[[gnu::always_inline]] inline Pack<T> sigmoid(Pack<T> x) {
   const Pack<T> e = exp(-abs(x));
   return select(x < Pack<T>(T(0)), e, T(1)) / (e + T(1));
 }
 
 /// Hyperbolic tangent, within 1.33 ulp. After Cephes' tanhf and tanh.
 template <class T>
-Pack<T> tanh(Pack<T> x) {
+[[gnu::always_inline]] inline Pack<T> tanh(Pack<T> x) {
   const Pack<T> a = abs(x), z = x * x;
   Pack<T> small;
   if constexpr (sizeof(T) == 4)
