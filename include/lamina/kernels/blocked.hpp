@@ -207,8 +207,7 @@ void block_outer(Index lines, Index count, const BlockLines<T>& a, const BlockLi
   using Pack = simd::Pack<T>;
   constexpr int rows = outer_rows<T>;
   constexpr Index width = simd::width<T>;
-  std::array<Pack, rows * Columns> sums;
-  sums.fill(Pack(T(0)));
+  auto sums = simd::filled<rows * Columns>(Pack(T(0)));
   const Index a_step = a.step, b_step = b.step, b_block = b.block;
   for (Index line = 0; line < lines; ++line) {
     const T* left = a.data + line * a.line;

@@ -39,8 +39,7 @@ void depthwise_row(const DepthwiseRow<T>& row, const Finish<T>& finish, const T*
   const Pack bias = row.bias, lowest(finish.lowest), highest(finish.highest);
   T* const y = row.y;
   const Index w = row.w, left = row.left;
-  std::array<Pack, waiting> sums;
-  sums.fill(bias);
+  auto sums = simd::filled<waiting>(bias);
   const auto step = [&](Index q, auto checked) __attribute__((always_inline)) {
     simd::unroll<S>([&](auto r) {
       const Index j = q * S + r - left;
@@ -85,8 +84,7 @@ void depthwise_padded_row(const DepthwiseRow<T>& row, const Finish<T>& finish, c
   constexpr int together = 4;
   const Pack lowest(finish.lowest), highest(finish.highest);
   for (Index o = 0; o < row.ow; o += together) {
-    std::array<Pack, together> sums;
-    sums.fill(row.bias);
+    auto sums = simd::filled<together>(row.bias);
     for (int a = 0; a < K; ++a) {
       const T* const from = row.rows[a] + o * width;
       const T* const weight = row.weight + a * K * width;
@@ -172,8 +170,7 @@ class BlockedDepthwise {
     using Pack = simd::Pack<T>;
     const Index pixels = s_.oh() * s_.ow();
     const T* const made = y.data + n * y.sample + block * pixels * width;
-    std::array<Pack, 4> sums;
-    sums.fill(Pack(T(0)));
+    auto sums = simd::filled<4>(Pack(T(0)));
     Index p = 0;
     for (; p + 4 <= pixels; p += 4) simd::unroll<4>([&](auto i) { sums[i] += Pack::load(made + (p + i) * width); });
     for (; p < pixels; ++p) sums[0] += Pack::load(made + p * width);

@@ -12,14 +12,16 @@ namespace lamina::kernels::inline LAMINA_ISA {
 inline constexpr Index stream_grain = 1 << 15;
 
 /// y[i] = f(x[i]...) for i < n, where f maps packs to a pack; y may be one of the x. Every element is computed by the
-/// same instructions wherever it lies, so results do not depend on the number of threads.
+/// same instructions wherever it lies, so results do not depend on the number of threads. (flatten, here and in the
+/// passes like this one: f becomes a part of the loop, however large the unit is that instantiates it.)
 template <class Scalar, class F, class... In>
 void map(Index n, Scalar* y, F f, const In*... x) {
-  parallel_for(0, n, stream_grain, [&](Index first, Index last) {
-    simd::for_each_vector<Scalar>(first, last, [&](Index i, auto... partial) {
-      f(simd::Pack<In>::load(x + i, partial...)...).store(y + i, partial...);
-    });
-  });
+  parallel_for(
+      0, n, stream_grain, [&](Index first, Index last) __attribute__((flatten)) {
+        simd::for_each_vector<Scalar>(first, last, [&](Index i, auto... partial) {
+          f(simd::Pack<In>::load(x + i, partial...)...).store(y + i, partial...);
+        });
+      });
 }
 
 /// f(x[i], others[i]...) for every i, all of x's size; in x's storage if nobody else holds it.

@@ -10,7 +10,7 @@ namespace lamina::kernels::inline LAMINA_ISA {
 
 /// y[i] = f(load)[i] for i < n, where load(p) is the vector of p at the present position; y may be what is loaded.
 template <class T, class F>
-void map_run(Index n, T* y, F f) {
+[[gnu::flatten]] void map_run(Index n, T* y, F f) {
   using Pack = simd::Pack<T>;
   constexpr Index width = simd::width<T>;
   if (n < width) {
@@ -26,14 +26,14 @@ void map_run(Index n, T* y, F f) {
 namespace detail {
 /// A vector from p, where only memory below end may be read; zeros behind.
 template <class T>
-simd::Pack<T> load_within(const T* p, const T* end) {
+[[gnu::always_inline]] inline simd::Pack<T> load_within(const T* p, const T* end) {
   using Pack = simd::Pack<T>;
   if (p + simd::width<T> <= end) return Pack::load(p);
   return p < end ? Pack::load(p, end - p) : Pack(T(0));
 }
 /// Stores a vector at p, but nothing from end on.
 template <class T>
-void store_within(simd::Pack<T> v, T* p, const T* end) {
+[[gnu::always_inline]] inline void store_within(simd::Pack<T> v, T* p, const T* end) {
   if (p + simd::width<T> <= end)
     v.store(p);
   else if (p < end)
@@ -58,19 +58,18 @@ std::array<simd::Pack<T>, N> keep(std::array<simd::Pack<T>, N> terms, Index firs
 /// The sums over i < n of f(load), an array of vectors, lane by lane; load(p) as in map_run. Summed in blocks, so that
 /// the rounding error does not grow with n.
 template <std::size_t N, class T, class F>
-std::array<simd::Pack<T>, N> sum_run(Index n, F f) {
+[[gnu::flatten]] std::array<simd::Pack<T>, N> sum_run(Index n, F f) {
   using Pack = simd::Pack<T>;
   using Sums = std::array<Pack, N>;
   constexpr Index width = simd::width<T>;
   if (n < width) return detail::keep<T, N>(f([n](const T* p) { return Pack::load(p, n); }), 0, n);
   const auto at = [&f](Index i) -> Sums { return f([i](const T* p) { return Pack::load(p + i); }); };
-  Sums total, even, odd;  // even and odd: two chains of additions run at once
-  total.fill(Pack(T(0)));
+  constexpr auto zeros = [] { return simd::filled<static_cast<int>(N)>(Pack(T(0))); };
+  Sums total = zeros();
   Index i = 0;
   while (i + width <= n) {
     const Index end = std::min(n, i + 256 * width);
-    even = at(i);
-    odd.fill(Pack(T(0)));
+    Sums even = at(i), odd = zeros();  // two chains of additions run at once
     for (i += width; i + 2 * width <= end; i += 2 * width) {
       detail::add<T, N>(odd, at(i));
       detail::add<T, N>(even, at(i + width));

@@ -151,6 +151,15 @@ template <int N, class F>
   detail::unroll(f, std::make_integer_sequence<int, N>{});
 }
 
+/// N vectors of one value, for sums: the compiler holds each in a register. (Of std::array::fill GCC makes a loop over
+/// memory, and may leave the sums there.)
+template <int N, class T>
+[[gnu::always_inline]] inline std::array<Pack<T>, N> filled(Pack<T> value) {
+  std::array<Pack<T>, N> result;
+  unroll<N>([&](auto i) { result[i] = value; });
+  return result;
+}
+
 /// a * b + c, fused where the target can. By instruction where there is one: left to themselves compilers fuse in some
 /// loops and not in others, so that an element's bits would depend on the kernel, and with it on the sizes of a batch.
 /// Else as one expression, since Clang does not fuse across functions.
@@ -338,7 +347,7 @@ Pack<T> polynomial(Pack<T> x, First first, Rest... rest) {
 /// e^x, within 1.02 ulp: e^x = 2^n e^r, |r| <= log(2) / 2, and e^r by its Taylor series, in single precision by the
 /// minimax polynomial of Cephes' expf (Moshier).
 template <class T>
-Pack<T> exp(Pack<T> x) {
+[[gnu::always_inline]] inline Pack<T> exp(Pack<T> x) {
   using Limits = std::numeric_limits<T>;
   constexpr bool single = sizeof(T) == 4;
   // Beyond, the result is 0 or infinity.
@@ -369,7 +378,7 @@ Pack<T> exp(Pack<T> x) {
 /// The natural logarithm, within 0.84 ulp; NaN for x < 0. After fdlibm's log (Sun Microsystems 1993): x = 2^k (1 + f),
 /// sqrt(1/2) <= 1 + f < sqrt(2), s = f / (2 + f), log(1 + f) = 2 artanh(s).
 template <class T>
-Pack<T> log(Pack<T> x) {
+[[gnu::always_inline]] inline Pack<T> log(Pack<T> x) {
   using Limits = std::numeric_limits<T>;
   using Int = typename Pack<T>::Mask;
   using Bits = detail::IntegerOf<T>;
@@ -406,14 +415,14 @@ Pack<T> log(Pack<T> x) {
 
 /// 1 / (1 + e^-x), within 2.41 ulp, also where it is nearly 0.
 template <class T>
-Pack<T> sigmoid(Pack<T> x) {
+[[gnu::always_inline]] inline Pack<T> sigmoid(Pack<T> x) {
   const Pack<T> e = exp(-abs(x));
   return select(x < Pack<T>(T(0)), e, T(1)) / (e + T(1));
 }
 
 /// Hyperbolic tangent, within 1.33 ulp. After Cephes' tanhf and tanh.
 template <class T>
-Pack<T> tanh(Pack<T> x) {
+[[gnu::always_inline]] inline Pack<T> tanh(Pack<T> x) {
   const Pack<T> a = abs(x), z = x * x;
   Pack<T> small;
   if constexpr (sizeof(T) == 4)

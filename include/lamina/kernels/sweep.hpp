@@ -408,8 +408,7 @@ __attribute__((always_inline)) inline void accumulate_products(Index samples, In
                                                                std::array<const T*, Columns> b, Index b_stride, T* out,
                                                                Index out_stride, Index rows, Index columns) {
   using Pack = simd::Pack<T>;
-  std::array<Pack, Rows * Columns> sums;
-  sums.fill(Pack(T(0)));
+  auto sums = simd::filled<Rows * Columns>(Pack(T(0)));
   for (Index n = 0; n < samples; ++n) {
     for (Index l = 0; l < length; l += simd::width<T>) {
       std::array<Pack, Columns> right;

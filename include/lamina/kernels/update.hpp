@@ -14,14 +14,15 @@ void update(Index n, F f, T*... x) {
   const auto store = []<class To>(simd::Pack<Scalar> pack, To* to, auto... count) {
     if constexpr (!std::is_const_v<To>) pack.store(to, count...);
   };
-  parallel_for(0, n, stream_grain, [&](Index first, Index last) {
-    simd::for_each_vector<Scalar>(first, last, [&](Index i, auto... count) {
-      [&](auto... packs) {
-        f(packs...);
-        (store(packs, x + i, count...), ...);
-      }(simd::Pack<Scalar>::load(x + i, count...)...);
-    });
-  });
+  parallel_for(
+      0, n, stream_grain, [&](Index first, Index last) __attribute__((flatten)) {
+        simd::for_each_vector<Scalar>(first, last, [&](Index i, auto... count) {
+          [&](auto... packs) {
+            f(packs...);
+            (store(packs, x + i, count...), ...);
+          }(simd::Pack<Scalar>::load(x + i, count...)...);
+        });
+      });
 }
 
 }  // namespace lamina::kernels::inline LAMINA_ISA
