@@ -115,6 +115,30 @@ TEST_CASE("every other model compiles: involution, hams, masks, transformers") {
   }
 }
 
+TEST_CASE("dilated convolutions: Winograd's tiles of the phases, with everything that is done in the store") {
+  for (const Size2 dilation : {Size2{2, 2}, Size2{3, 3}, Size2{1, 2}, Size2{4, 2}})
+    for (const Index size : {11, 16}) {
+      const Size2 padding = size == 11 ? dilation : Size2{1, 3};
+      const Conv2dOptions options{.padding = {padding.h, padding.w}, .dilation = dilation};
+      Sequential<float> net{Conv2d(8, 24, 3),
+                            BatchNorm2d(24),
+                            GELU(),
+                            Conv2d(24, 40, 3, options),
+                            BatchNorm2d(40),
+                            GELU(),
+                            Sum{Conv2d(40, 40, 3, {.padding = 2, .dilation = 2}), Identity()},
+                            ReLU(),
+                            Conv2d(40, 16, 3, options),
+                            BatchNorm2d(16),
+                            ReLU6()};
+      draw_statistics(net);
+      CAPTURE(dilation.h);
+      CAPTURE(dilation.w);
+      CAPTURE(size);
+      CHECK(error_of(net, {3, 8, size + 6, size + 9}) < 1e-5);
+    }
+}
+
 TEST_CASE("a plan of token ids, dense and packed: fewer tokens and other lengths than compiled for") {
   manual_seed(2);
   const DistilBert<float> net(bert);

@@ -24,8 +24,8 @@ Method method_for(const kernels::ConvolutionShape& s) {
     case kernels::ConvolutionMethod::winograd_5:
       return Method::winograd_5;
     case kernels::ConvolutionMethod::winograd_4: {
-      const Index tiles = s.n * parts_of(s.oh(), 4) * parts_of(s.ow(), 4);
-      return tiles <= 4 && s.group_c() * s.group_m() > Index{1} << 16 ? Method::winograd_2 : Method::winograd_4;
+      return kernels::winograd_tiles(s, 4) <= 4 && s.group_c() * s.group_m() > Index{1} << 16 ? Method::winograd_2
+                                                                                              : Method::winograd_4;
     }
     default:
       return Method::direct;

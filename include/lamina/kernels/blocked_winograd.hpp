@@ -3,6 +3,7 @@
 #include <array>
 #include <vector>
 
+#include "lamina/kernels/dilation.hpp"
 #include "lamina/kernels/finished_product.hpp"
 #include "lamina/kernels/gemm.hpp"
 #include "lamina/kernels/winograd.hpp"
@@ -11,30 +12,31 @@
 namespace lamina::kernels::inline LAMINA_ISA {
 
 /// A' m A of one tile of a block of channels with everything that a Finish does in registers; rows and columns of the
-/// M x M outputs lie within the image.
+/// M x M outputs lie within the image, `pitch` values from row to row and `step` from column to column.
 template <class T, int M, int R>
-void finished_winograd_output(const T* products, Index stride, T* pixels, Index pitch, Index rows, Index columns,
-                              const T* bias, const T* residual, const Finish<T>& finish) {
+void finished_winograd_output(const T* products, Index stride, T* pixels, Index pitch, Index step, Index rows,
+                              Index columns, const T* bias, const T* residual, const Finish<T>& finish) {
   using Pack = simd::Pack<T>;
   constexpr int N = M + R - 1;
-  constexpr Index width = simd::width<T>;
   const Pack term = bias ? Pack::load(bias) : Pack(T(0));
   transform_tile<T, N, M>(
       WinogradTransform<T, M, R>::output, [&](int i, int j) { return Pack::load(products + (i * N + j) * stride); },
       [&](int i, int j, Pack v) {
         if (i >= rows || j >= columns) return;
-        const Index at = i * pitch + j * width;
+        const Index at = i * pitch + j * step;
         v += term;
         if (residual) v += Pack::load(residual + at);
         finish.clamp(v).store(pixels + at);
       });
 }
 
-/// F(M x M, R x R), stride and dilation 1, cut into units. Tiles are done in groups: their inputs are transformed, then
-/// each of the N^2 products is made for all output channels at once, so that its inputs stay in the second-level cache
-/// and its filters are read once, then the results are transformed back. Where there are many groups, a unit is one.
-/// Where there are few, each has three phases, of units that are a block of input channels, a product, and a block of
-/// output channels; between them the transforms lie in memory of `shared()` values.
+/// F(M x M, R x R), stride 1, cut into units. With a dilation the tiles are those of its phases (dilation.hpp), their
+/// pixels as far apart as the taps: a row of tiles is one of a phase by rows, and has all phases by columns. Tiles are
+/// done in groups: their inputs are transformed, then each of the N^2 products is made for all output channels at once,
+/// so that its inputs stay in the second-level cache and its filters are read once, then the results are transformed
+/// back. Where there are many groups, a unit is one. Where there are few, each has three phases, of units that are a
+/// block of input channels, a product, and a block of output channels; between them the transforms lie in memory of
+/// `shared()` values.
 template <class T>
 class BlockedWinograd {
   static constexpr Index width = simd::width<T>;
@@ -49,8 +51,8 @@ class BlockedWinograd {
         s_(s),
         inputs_(blocks_of<T>(s.c)),
         outputs_(blocks_of<T>(s.m)),
-        tiles_h_(parts_of(s.oh(), tile.outputs)),
-        tiles_w_(parts_of(s.ow(), tile.outputs)) {
+        tiles_h_(s.dh * parts_of(parts_of(s.oh(), s.dh), tile.outputs)),
+        tiles_w_(s.dw * parts_of(parts_of(s.ow(), s.dw), tile.outputs)) {
     // What a group's transforms take in memory should fit the second-level cache, or be no more than the filters, which
     // every group reads once; but the inputs of one product must fit in any case.
     const Index values = cache_values(), together = (inputs_ + outputs_) * width, filter = s.c * s.m;
@@ -124,24 +126,43 @@ class BlockedWinograd {
   Index out_stride() const { return (outputs_ * group_ * tiles_w_ + 1) * width; }
   Index group_size() const { return products_ * (in_stride() + out_stride()); }
 
+  /// The first row of y that row `row` of the tiles makes, and likewise the first column.
+  /// @{
+  Index row_of(Index row) const { return row % s_.dh + row / s_.dh * M_ * s_.dh; }
+  Index column_of(Index column) const { return column % s_.dw + column / s_.dw * M_ * s_.dw; }
+  /// @}
+
   /// B' x B of a block of channels for rows first..last-1 of tiles.
   void transform_input(const T* image, Index block, Index first, Index last, T* prepared, T* scratch) const {
     T* to = prepared + block * group_ * tiles_w_ * width;
     image += block * s_.h * s_.w * width;
     for (Index row = first; row < last; ++row)
       for (Index column = 0; column < tiles_w_; ++column, to += width) {
-        const Index i = row * M_ - s_.top, j = column * M_ - s_.left;
-        if (i >= 0 && j >= 0 && i + N_ <= s_.h && j + N_ <= s_.w) {
+        const Index i = row_of(row) - s_.top, j = column_of(column) - s_.left;
+        if (!dilated(s_) && i >= 0 && j >= 0 && i + N_ <= s_.h && j + N_ <= s_.w) {
           tile_.input(image + (i * s_.w + j) * width, s_.w * width, to, in_stride());
           continue;
         }
-        const Index j_begin = std::max<Index>(0, j), j_end = std::min(s_.w, j + N_);
-        std::fill_n(scratch, N_ * N_ * width, T(0));
-        for (Index r = std::max<Index>(0, i); r < std::min(s_.h, i + N_) && j_begin < j_end; ++r)
-          std::copy_n(image + (r * s_.w + j_begin) * width, (j_end - j_begin) * width,
-                      scratch + ((r - i) * N_ + j_begin - j) * width);
+        gather(image, i, j, scratch);
         tile_.input(scratch, N_ * width, to, in_stride());
       }
+  }
+
+  /// The N x N pixels from (i, j) on that a tile reads, zeros outside the image.
+  void gather(const T* image, Index i, Index j, T* to) const {
+    std::fill_n(to, N_ * N_ * width, T(0));
+    const Index begin = parts_of(std::max<Index>(0, -j), s_.dw);
+    const Index end = std::min(N_, parts_of(std::max<Index>(0, s_.w - j), s_.dw));
+    for (Index r = 0; r < N_ && begin < end; ++r) {
+      const Index row = i + r * s_.dh;
+      if (row < 0 || row >= s_.h) continue;
+      const T* const from = image + (row * s_.w + j) * width;
+      T* const line = to + r * N_ * width;
+      if (s_.dw == 1)
+        std::copy_n(from + begin * width, (end - begin) * width, line + begin * width);
+      else
+        for (Index c = begin; c < end; ++c) std::copy_n(from + c * s_.dw * width, width, line + c * width);
+    }
   }
 
   /// Product k for all output channels.
@@ -164,15 +185,17 @@ class BlockedWinograd {
     const T* const residual = finish.residual ? finish.residual + n * finish.residual_sample + place : nullptr;
     const T* const bias = finish.bias ? finish.bias + block * width : nullptr;
     const T* from = sums + block * group_ * tiles_w_ * width;
-    for (Index row = first; row < last; ++row)
+    const Index pitch = s_.dh * out_w * width, step = s_.dw * width;
+    for (Index row = first; row < last; ++row) {
+      const Index i = row_of(row), rows = std::min(M_, parts_of(out_h - i, s_.dh));
       for (Index column = 0; column < tiles_w_; ++column, from += width) {
-        const Index at = (row * out_w + column) * M_ * width;
-        output_(from, out_stride(), image + at, out_w * width, out_h - row * M_, out_w - column * M_, bias,
+        const Index j = column_of(column), at = (i * out_w + j) * width;
+        output_(from, out_stride(), image + at, pitch, step, rows, parts_of(out_w - j, s_.dw), bias,
                 residual ? residual + at : nullptr, finish);
       }
-    if (!finish.activation) return;
-    const Index begin = first * M_, end = std::min(out_h, last * M_);
-    finish.activation(image + begin * out_w * width, (end - begin) * out_w * width);
+      for (Index r = 0; finish.activation && r < rows; ++r)
+        finish.activation(image + i * out_w * width + r * pitch, out_w * width);
+    }
   }
 
   const WinogradTile<T>& tile_;
@@ -182,7 +205,7 @@ class BlockedWinograd {
   Index groups_ = 1, group_ = 1;  // of rows of tiles
   bool in_phases_ = false;
   std::vector<Index> offsets_, rows_;
-  void (*output_)(const T*, Index, T*, Index, Index, Index, const T*, const T*, const Finish<T>&);
+  void (*output_)(const T*, Index, T*, Index, Index, Index, Index, const T*, const T*, const Finish<T>&);
 };
 
 }  // namespace lamina::kernels::inline LAMINA_ISA

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "lamina/kernels/depthwise.hpp"
+#include "lamina/kernels/dilation.hpp"
 #include "lamina/kernels/direct.hpp"
 #include "lamina/kernels/sweep.hpp"
 #include "lamina/kernels/winograd.hpp"
@@ -27,18 +28,27 @@ bool fills_vectors(Index n) {
 }
 
 namespace detail {
-/// Whether a method of Winograd's exists and beats the direct sum, from so many channels of input and output on.
+/// Whether a method of Winograd's exists and beats the direct sum, from so many channels of input and output on. The
+/// tiles of a dilated convolution's phases hang over the ends of many small images: a third of what they make must be
+/// asked for.
 template <class T>
 bool suits_winograd(const ConvolutionShape& s, Index fewest_c, Index fewest_m) {
-  return s.kh == s.kw && (s.kh == 3 || s.kh == 5) && s.sh == 1 && s.sw == 1 && s.dh == 1 && s.dw == 1 &&
-         std::min({s.top, s.bottom, s.left, s.right}) >= 0 && s.group_c() >= fewest_c && s.group_m() >= fewest_m;
+  const bool exists = s.kh == s.kw && (s.kh == 3 || s.kh == 5) && s.sh == 1 && s.sw == 1 &&
+                      std::min({s.top, s.bottom, s.left, s.right}) >= 0 && s.group_c() >= fewest_c &&
+                      s.group_m() >= fewest_m;
+  const Index side = s.kh == 3 ? 4 : 2;
+  return exists && (!dilated(s) || 3 * s.n * s.oh() * s.ow() >= winograd_tiles(s, side) * side * side);
 }
 
 /// F(4x4, 3x3) or, for few tiles, F(2x2, 3x3), whose filters are less than half as large.
 inline ConvolutionMethod winograd_method(const ConvolutionShape& s, Index few_tiles) {
   if (s.kh == 5) return ConvolutionMethod::winograd_5;
-  const Index tiles = s.n * parts_of(s.oh(), 4) * parts_of(s.ow(), 4);
-  return tiles < few_tiles ? ConvolutionMethod::winograd_2 : ConvolutionMethod::winograd_4;
+  return winograd_tiles(s, 4) < few_tiles ? ConvolutionMethod::winograd_2 : ConvolutionMethod::winograd_4;
+}
+
+inline bool is_winograd(ConvolutionMethod method) {
+  return method == ConvolutionMethod::winograd_2 || method == ConvolutionMethod::winograd_4 ||
+         method == ConvolutionMethod::winograd_5;
 }
 }  // namespace detail
 
@@ -70,7 +80,7 @@ ConvolutionMethod forward_method(const ConvolutionShape& s) {
 template <class T>
 ConvolutionMethod backward_input_method(const ConvolutionShape& s) {
   if (s.depthwise()) return ConvolutionMethod::depthwise;
-  if (s.sh == 1 && s.sw == 1 && s.dh == 1 && s.dw == 1) return forward_method<T>(transposed(s));
+  if (s.sh == 1 && s.sw == 1) return forward_method<T>(transposed(s));
   return fills_vectors<T>(s.group_c()) ? ConvolutionMethod::direct : ConvolutionMethod::sweep;
 }
 
@@ -108,6 +118,25 @@ void with_backward_input(ConvolutionMethod method, const ConvolutionShape& s, F 
   else
     f(Winograd<T>::backward_input(tile_for<T>(method), s));
 }
+
+/// A dilated convolution in phases.
+template <class T>
+struct Phases {
+  explicit Phases(const ConvolutionShape& s) : whole(s), shape(phases_of(s)) {}
+
+  Tensor<T> split_x(const T* x) const {
+    Tensor<T> result({shape.n, shape.c, shape.h, shape.w});
+    split_phases(PhaseGrid::of_x(whole), whole.n, whole.c, x, result.data());
+    return result;
+  }
+  Tensor<T> split_y(const T* y) const {
+    Tensor<T> result({shape.n, shape.m, shape.oh(), shape.ow()});
+    split_phases(PhaseGrid::of_y(whole), whole.n, whole.m, y, result.data());
+    return result;
+  }
+
+  ConvolutionShape whole, shape;
+};
 
 }  // namespace detail
 
@@ -166,6 +195,13 @@ PackedFilters<T> pack_filters(const ConvolutionShape& s, const T* weight) {
 /// y = x * weight + bias (cross-correlation, as in every framework); bias may be null.
 template <class T>
 void convolution_forward(const ConvolutionShape& s, const T* x, const PackedFilters<T>& filters, const T* bias, T* y) {
+  if (dilated(s) && detail::is_winograd(filters.method)) {
+    const detail::Phases<T> phases(s);
+    const Tensor<T> in = phases.split_x(x);
+    Tensor<T> out({phases.shape.n, s.m, phases.shape.oh(), phases.shape.ow()});
+    convolution_forward(phases.shape, in.data(), filters, bias, out.data());
+    return join_phases(PhaseGrid::of_y(s), s.n, s.m, std::as_const(out).data(), y);
+  }
   const T* const packed = filters.values.data();
   if (filters.method == ConvolutionMethod::sweep) return sweep_forward(s, x, packed, bias, y);
   if (filters.method == ConvolutionMethod::depthwise) return depthwise_forward(s, x, packed, bias, y);
@@ -180,6 +216,13 @@ void convolution_forward(const ConvolutionShape& s, const T* x, const PackedFilt
 template <class T>
 void convolution_backward_input(const ConvolutionShape& s, const T* dy, const T* weight, T* dx,
                                 ConvolutionMethod method) {
+  if (dilated(s) && detail::is_winograd(method)) {
+    const detail::Phases<T> phases(s);
+    const Tensor<T> gradient = phases.split_y(dy);
+    Tensor<T> out({phases.shape.n, s.c, phases.shape.h, phases.shape.w});
+    convolution_backward_input(phases.shape, gradient.data(), weight, out.data(), method);
+    return join_phases(PhaseGrid::of_x(s), s.n, s.c, std::as_const(out).data(), dx);
+  }
   if (method == ConvolutionMethod::sweep) return sweep_backward_input(s, dy, weight, dx);
   if (method == ConvolutionMethod::depthwise) return depthwise_backward_input(s, dy, weight, dx);
   detail::with_backward_input<T>(method, s, [&](const auto& kernel) {
@@ -203,6 +246,11 @@ void convolution_backward_input(const ConvolutionShape& s, const T* dy, const T*
 template <class T>
 void convolution_backward_weight(const ConvolutionShape& s, const T* x, const T* dy, T* dweight, T* dbias,
                                  ConvolutionMethod method) {
+  if (dilated(s) && detail::is_winograd(method)) {
+    const detail::Phases<T> phases(s);
+    const Tensor<T> in = phases.split_x(x), gradient = phases.split_y(dy);
+    return convolution_backward_weight(phases.shape, in.data(), gradient.data(), dweight, dbias, method);
+  }
   if (method == ConvolutionMethod::sweep) return sweep_backward_weight(s, x, dy, dweight, dbias);
   if (method == ConvolutionMethod::depthwise) return depthwise_backward_weight(s, x, dy, dweight, dbias);
   detail::with_forward<T>(method, s, [&](const auto& kernel) {

@@ -59,17 +59,17 @@ inline ConvolutionShape bounded(ConvolutionShape s) {
   return s;
 }
 
-/// The convolution over dy that gives dx: C and M, input and output change places. For stride and dilation 1.
+/// The convolution over dy that gives dx: C and M, input and output change places. For stride 1.
 inline ConvolutionShape transposed(const ConvolutionShape& s) {
   ConvolutionShape t = s;
   t.c = s.m;
   t.m = s.c;
   t.h = s.oh();
   t.w = s.ow();
-  t.top = s.kh - 1 - s.top;
-  t.bottom = s.kh - 1 - s.bottom;
-  t.left = s.kw - 1 - s.left;
-  t.right = s.kw - 1 - s.right;
+  t.top = s.dh * (s.kh - 1) - s.top;
+  t.bottom = s.dh * (s.kh - 1) - s.bottom;
+  t.left = s.dw * (s.kw - 1) - s.left;
+  t.right = s.dw * (s.kw - 1) - s.right;
   return t;
 }
 
