@@ -8,7 +8,7 @@
 /// A dilated convolution of stride 1 as one without dilation. Output (i DH + p, j DW + q) of phase (p, q) reads only
 /// the padded pixels (i' DH + p, j' DW + q): each phase is an image of its own, with a kernel whose taps lie side by
 /// side. (TensorFlow's SpaceToBatchND and BatchToSpaceND do this to a dilated convolution.)
-namespace lamina::kernels {
+namespace lamina::kernels::inline LAMINA_ISA {
 
 /// Whether taps lie apart.
 inline bool dilated(const ConvolutionShape& s) { return s.dh > 1 || s.dw > 1; }
@@ -94,4 +94,4 @@ void join_phases(const PhaseGrid& grid, Index n, Index channels, const T* phases
   });
 }
 
-}  // namespace lamina::kernels
+}  // namespace lamina::kernels::inline LAMINA_ISA
