@@ -173,6 +173,7 @@ TEST_CASE("a plan outlives its net, is a value, and is used by many threads with
   net.reset();
   const Plan plan = first;  // NOLINT: a copy
   CHECK(plan(x) == y);
+  CHECK(plan.infer(x) == y);
   const int before = num_threads();
   for (const int threads : {1, 2, 3}) {
     set_num_threads(threads);

@@ -397,7 +397,9 @@ class Plan {
  public:
   /// The (first) result for an input of the compiled shape, or shorter along the first axis: fewer samples, or fewer
   /// tokens of a packed batch. Throws ShapeError for another shape.
-  Tensor<Scalar> operator()(Value<Scalar> x) const { return std::move(infer(Values<Scalar>(std::move(x)))[0]); }
+  Tensor<Scalar> operator()(Value<Scalar> x) const { return infer(std::move(x)); }
+  /// The same by the name that it has in the network.
+  Tensor<Scalar> infer(Value<Scalar> x) const { return std::move(infer(Values<Scalar>(std::move(x)))[0]); }
   /// All results, of several inputs.
   Few<Tensor<Scalar>> infer(Values<Scalar> inputs) const { return executable_->run(std::move(inputs)); }
 

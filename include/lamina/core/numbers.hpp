@@ -1,6 +1,5 @@
 #pragma once
 
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -9,13 +8,20 @@
 
 namespace lamina {
 
+/// std::bit_cast, for standard libraries that lack it (libc++ before 14, that of Emscripten 3.1.6).
+template <class To, class From>
+constexpr To bit_cast(const From& from) noexcept {
+  static_assert(sizeof(To) == sizeof(From) && std::is_trivially_copyable_v<To> && std::is_trivially_copyable_v<From>);
+  return __builtin_bit_cast(To, from);
+}
+
 namespace core_detail {
 /// x without its sign, as it is stored.
 template <class T>
 constexpr auto magnitude_bits(T x) {
   static_assert(std::numeric_limits<T>::is_iec559 && (sizeof(T) == 4 || sizeof(T) == 8));
   using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
-  return std::bit_cast<Bits>(x) & (~Bits(0) >> 1);
+  return bit_cast<Bits>(x) & (~Bits(0) >> 1);
 }
 }  // namespace core_detail
 

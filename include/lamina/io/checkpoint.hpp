@@ -1,12 +1,12 @@
 #pragma once
 
 #include <algorithm>
-#include <bit>
 #include <string>
 #include <utility>
 #include <variant>
 #include <vector>
 
+#include "lamina/core/numbers.hpp"
 #include "lamina/io/safetensors.hpp"
 #include "lamina/train/fit.hpp"
 
@@ -30,7 +30,7 @@ TrainingState fit_tensors(const FitState<Scalar>& state) {
   const auto integers = [](std::vector<std::int64_t> values) {
     return Tensor<std::int64_t>({static_cast<Index>(values.size())}, values);
   };
-  const auto bits = [](std::uint64_t value) { return std::bit_cast<std::int64_t>(value); };
+  const auto bits = [](std::uint64_t value) { return lamina::bit_cast<std::int64_t>(value); };
   const History& history = state.history;
   TrainingState result{{"epoch", integers({state.epoch})},
                        {"best_epoch", integers({history.best_epoch})},
@@ -51,7 +51,7 @@ TrainingState fit_tensors(const FitState<Scalar>& state) {
 template <class Scalar>
 FitState<Scalar> fit_state(const TrainingState& tensors) {
   StateReader reader("fit", tensors);
-  const auto bits = [](std::int64_t value) { return std::bit_cast<std::uint64_t>(value); };
+  const auto bits = [](std::int64_t value) { return lamina::bit_cast<std::uint64_t>(value); };
   FitState<Scalar> state;
   History& history = state.history;
   state.epoch = reader.take_count("epoch", {1});

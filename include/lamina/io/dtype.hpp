@@ -13,6 +13,7 @@
 #include <variant>
 #include <vector>
 
+#include "lamina/core/numbers.hpp"
 #include "lamina/core/tensor.hpp"
 
 namespace lamina::inline LAMINA_ABI {
@@ -86,12 +87,12 @@ constexpr DType dtype_of() {
 enum class Half : std::uint16_t {};
 enum class BFloat : std::uint16_t {};
 
-inline float to_number(BFloat x) { return std::bit_cast<float>(static_cast<std::uint32_t>(x) << 16); }
+inline float to_number(BFloat x) { return lamina::bit_cast<float>(static_cast<std::uint32_t>(x) << 16); }
 inline float to_number(Half x) {
   const auto bits = static_cast<std::uint32_t>(x);
   const std::uint32_t sign = (bits & 0x8000u) << 16, exponent = bits >> 10 & 31, fraction = bits & 0x3ffu;
-  if (exponent == 31) return std::bit_cast<float>(sign | 0x7f800000u | fraction << 13);
-  if (exponent > 0) return std::bit_cast<float>(sign | (exponent + 112) << 23 | fraction << 13);
+  if (exponent == 31) return lamina::bit_cast<float>(sign | 0x7f800000u | fraction << 13);
+  if (exponent > 0) return lamina::bit_cast<float>(sign | (exponent + 112) << 23 | fraction << 13);
   const float subnormal = static_cast<float>(fraction) * 0x1p-24f;
   return sign ? -subnormal : subnormal;
 }

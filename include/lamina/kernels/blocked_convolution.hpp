@@ -40,8 +40,9 @@ class BlockedConvolution {
     sums_stay_ = inputs_ > together_ && s.m * s.c * s.taps() * bytes > all && outputs_ <= inputs_ * s.sh * s.sw;
     if (pointwise_) {
       const Index pixels = oh * ow;
-      const Index most =
-          std::clamp<Index>(cache / ((sums_stay_ ? outputs_ : inputs_) * width * bytes), 9 * tallest_tile, 1024);
+      Index most = cache / ((sums_stay_ ? outputs_ : inputs_) * width * bytes);
+      if (prepares_) most = std::min(most, parts_of(pixels, 2));  // what is changed on the way is not cut by outputs
+      most = std::clamp<Index>(most, 9 * tallest_tile, 1024);
       band_ = parts_of(parts_of(pixels, parts_of(pixels, most)), tallest_tile) * tallest_tile;
       band_ = std::min(pixels, band_);
       bands_ = parts_of(pixels, band_);
@@ -57,8 +58,9 @@ class BlockedConvolution {
         for (Index j = 0; j < ow; ++j) rows_.push_back((i * s.sh * columns_ + j * s.sw) * pixel_);
     }
     const Index pairs = parts_of(outputs_, 2);
-    // Few bands are cut by output channels too, unless what each must prepare would outweigh it.
-    const Index work = parts_of(oh * ow, bands_) * inputs_ * s.taps() * 2 * width;
+    // Few bands are cut by output channels too, unless what each must prepare would outweigh it. A few pixels take as
+    // long as six: reading the filters does.
+    const Index work = std::max<Index>(6, parts_of(oh * ow, bands_)) * inputs_ * s.taps() * 2 * width;
     Index chunks = bands_ >= 8 ? 1 : std::min(pairs, parts_of(8, bands_));
     chunks = std::min(chunks, std::max<Index>(1, pairs * work / (Index{1} << 14)));
     if (prepares_) chunks = std::min(chunks, parts_of(pairs * s.taps(), 4));

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -8,6 +7,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "lamina/core/numbers.hpp"
 #include "lamina/core/parallel.hpp"
 
 #if defined(__AVX__)
@@ -254,7 +254,7 @@ inline constexpr int exponent_bias = std::numeric_limits<T>::max_exponent - 1;
 template <class T>
 inline constexpr IntegerOf<T> sign_bit = std::numeric_limits<IntegerOf<T>>::min();
 template <class T>
-inline constexpr IntegerOf<T> infinity_bits = std::bit_cast<IntegerOf<T>>(std::numeric_limits<T>::infinity());
+inline constexpr IntegerOf<T> infinity_bits = lamina::bit_cast<IntegerOf<T>>(std::numeric_limits<T>::infinity());
 }  // namespace detail
 
 /// |a|.

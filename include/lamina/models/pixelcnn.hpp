@@ -49,8 +49,8 @@ Sequential<Scalar> pixelcnn(const PixelCNNOptions& options = {}) {
           " and ", h);
   require(levels >= 2, "pixelcnn: expected at least 2 levels, got ", levels);
   const MaskedConv2dOptions masked{.groups = colours};
-  const auto add_norm = [norm = norm](Sequential<Scalar>& net, const char* name, Index channels) {
-    if (norm) net.add(name, BatchNorm2d<Scalar>(channels));
+  const auto add_norm = [wanted = norm](Sequential<Scalar>& net, const char* name, Index channels) {
+    if (wanted) net.add(name, BatchNorm2d<Scalar>(channels));
   };
 
   Sequential<Scalar> net{{"conv1", MaskedConv2d<Scalar>(Mask::A, colours, 2 * h, 7, masked)}};

@@ -1,8 +1,10 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <cstdio>
 #include <limits>
 #include <string>
 #include <utility>
@@ -47,7 +49,13 @@ inline constexpr std::array<std::pair<const char*, double EpochRecord::*>, 7> ep
 inline std::string number(double value, const char* otherwise) {
   if (!is_finite(value)) return otherwise;
   std::array<char, 32> buffer;
+#if defined(_LIBCPP_VERSION) && _LIBCPP_VERSION < 14000  // Emscripten 3.1.6: all digits, by the locale's decimal point
+  std::string out(buffer.data(), static_cast<std::size_t>(std::snprintf(buffer.data(), buffer.size(), "%.17g", value)));
+  std::replace(out.begin(), out.end(), ',', '.');
+  return out;
+#else
   return std::string(buffer.data(), std::to_chars(buffer.data(), buffer.data() + buffer.size(), value).ptr);
+#endif
 }
 
 }  // namespace detail

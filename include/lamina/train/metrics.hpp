@@ -124,13 +124,13 @@ class ConfusionMatrix {
   }
   /// Of the samples of a class, the share that was recognised; NaN if there are none.
   double recall(Index label) const {
-    Count count{counts_(label, label), 0};
+    Count count{static_cast<Index>(counts_(label, label)), 0};
     for (Index j = 0; j < classes(); ++j) count.total += counts_(label, j);
     return count.fraction();
   }
   /// Of the samples that were taken for a class, the share that is of it; NaN if there are none.
   double precision(Index label) const {
-    Count count{counts_(label, label), 0};
+    Count count{static_cast<Index>(counts_(label, label)), 0};
     for (Index i = 0; i < classes(); ++i) count.total += counts_(i, label);
     return count.fraction();
   }

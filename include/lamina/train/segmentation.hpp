@@ -83,7 +83,8 @@ inline void add_pixels(ConfusionMatrix& confusion, const Labels& labels, const L
 /// Intersection over union of a class: the pixels rightly said to be of it over those that are, or are said to be. NaN
 /// if there are none.
 inline double intersection_over_union(const ConfusionMatrix& confusion, Index label) {
-  Count count{confusion.counts()(label, label), -confusion.counts()(label, label)};
+  const auto right = static_cast<Index>(confusion.counts()(label, label));
+  Count count{right, -right};
   for (Index j = 0; j < confusion.classes(); ++j)
     count.total += confusion.counts()(label, j) + confusion.counts()(j, label);
   return count.fraction();

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <bit>
 #include <cstdint>
 #include <cstring>
 #include <span>
@@ -9,6 +8,7 @@
 #include <vector>
 
 #include "lamina/core/error.hpp"
+#include "lamina/core/numbers.hpp"
 #include "lamina/core/shape.hpp"
 
 /// The wire format of protocol buffers (developers.google.com/protocol-buffers/docs/encoding), as much as messages of
@@ -68,7 +68,7 @@ class Reader {
   /// @{
   std::int64_t integer(const Field& field) const { return static_cast<std::int64_t>(number(field, Wire::varint)); }
   float float32(const Field& field) const {
-    return std::bit_cast<float>(static_cast<std::uint32_t>(number(field, Wire::fixed32)));
+    return lamina::bit_cast<float>(static_cast<std::uint32_t>(number(field, Wire::fixed32)));
   }
   std::span<const std::uint8_t> bytes(const Field& field) const {
     expect(field, Wire::bytes);
@@ -120,9 +120,9 @@ class Reader {
     if constexpr (std::is_integral_v<T>)
       return static_cast<T>(value);
     else if constexpr (sizeof(T) == 4)
-      return std::bit_cast<T>(static_cast<std::uint32_t>(value));
+      return lamina::bit_cast<T>(static_cast<std::uint32_t>(value));
     else
-      return std::bit_cast<T>(value);
+      return lamina::bit_cast<T>(value);
   }
 
   std::span<const std::uint8_t> take(std::uint64_t size) {

@@ -45,7 +45,8 @@ struct SoftAssignment {
   template <class Scale>
   static Tensor<Scalar> scales(const Tensor<Scalar>& norms, Scale scale) {
     Tensor<Scalar> result(norms.shape());
-    std::ranges::transform(norms.values(), result.data(), scale);
+    const auto values = norms.values();
+    std::transform(values.begin(), values.end(), result.data(), scale);
     return result;
   }
 
@@ -159,8 +160,9 @@ class SoftAssignmentGradient {
   /// dx_n -= part_n / |x_n| x_n, where that is finite.
   void add_along_x(const Tensor<Scalar>& parts) {
     Tensor<Scalar> factors(parts.shape());
-    std::ranges::transform(parts.values(), std::as_const(norms_).values(), factors.data(),
-                           [](Scalar part, Scalar norm) { return is_finite(part / norm) ? -part / norm : Scalar(0); });
+    const auto values = parts.values();
+    std::transform(values.begin(), values.end(), std::as_const(norms_).data(), factors.data(),
+                   [](Scalar part, Scalar norm) { return is_finite(part / norm) ? -part / norm : Scalar(0); });
     const Scalar* const factor = std::as_const(factors).data();
     Scalar* const to = dx_ + item_ * s_.size();
     const Scalar* const from = x_.x + item_ * s_.size();
