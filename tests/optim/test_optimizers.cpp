@@ -200,9 +200,9 @@ TEST_CASE("decay_groups spares vectors") {
   optimizer.step();
   const StateDict<float> after = state_dict(net);
   for (std::size_t i = 0; i < before.size(); ++i) {
-    auto expected = std::get<Tensor<float>>(before[i].second);
-    if (expected.rank() != 1) expected *= 0.5f;
-    CHECK(std::get<Tensor<float>>(after[i].second) == expected);
+    auto wanted = std::get<Tensor<float>>(before[i].second);
+    if (wanted.rank() != 1) wanted *= 0.5f;
+    CHECK(std::get<Tensor<float>>(after[i].second) == wanted);
   }
 }
 

@@ -358,19 +358,26 @@ Tensor<Scalar>& operator*=(Tensor<Scalar>& a, std::type_identity_t<Scalar> facto
 }
 /// @}
 
+// What is moved from a owns its memory: a itself may be a tensor that wraps somebody's.
 /// Elementwise, in a's storage if nobody else holds it; throws ShapeError unless the shapes are equal.
 /// @{
 template <class Scalar>
 Tensor<Scalar> operator+(Tensor<Scalar> a, const std::type_identity_t<Tensor<Scalar>>& b) {
-  return std::move(a += b);
+  Tensor<Scalar> result = std::move(a);
+  result += b;
+  return result;
 }
 template <class Scalar>
 Tensor<Scalar> operator-(Tensor<Scalar> a, const std::type_identity_t<Tensor<Scalar>>& b) {
-  return std::move(a -= b);
+  Tensor<Scalar> result = std::move(a);
+  result -= b;
+  return result;
 }
 template <class Scalar>
 Tensor<Scalar> operator*(Tensor<Scalar> a, const std::type_identity_t<Tensor<Scalar>>& b) {
-  return std::move(a *= b);
+  Tensor<Scalar> result = std::move(a);
+  result *= b;
+  return result;
 }
 /// @}
 
