@@ -91,6 +91,20 @@ void add_cases() {
       Kind::layer, "act/gelu", [] { return GELU(); }, activations);
   add_case(
       Kind::layer, "act/silu", [] { return SiLU(); }, activations);
+  add_case(
+      Kind::layer, "act/elu", [] { return ELU(); }, activations);
+  add_case(
+      Kind::layer, "act/selu", [] { return SELU(); }, activations);
+  add_case(
+      Kind::layer, "act/softplus", [] { return Softplus(); }, activations);
+  add_case(
+      Kind::layer, "act/mish", [] { return Mish(); }, activations);
+  add_case(
+      Kind::layer, "act/hardtanh", [] { return Hardtanh(); }, activations);
+  add_case(
+      Kind::layer, "act/prelu", [] { return PReLU<float>({.num_parameters = 64}); }, activations);
+  add_case(
+      Kind::layer, "act/glu", [] { return GLU(1); }, activations);
   add_case(Kind::layer, "act/softmax_1000_b256", [] { return Softmax(1); }, {256, 1000});
   add_case(Kind::layer, "norm/local_response_96_55",
            [] { return LocalResponseNorm<float>(5, {.alpha = 5e-4, .k = 2}); }, {8, 96, 55, 55});

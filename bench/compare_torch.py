@@ -237,6 +237,13 @@ def torch_case(name):
         "act/tanh": (nn.Tanh, (8, 64, 56, 56)),
         "act/gelu": (nn.GELU, (8, 64, 56, 56)),
         "act/silu": (nn.SiLU, (8, 64, 56, 56)),
+        "act/elu": (nn.ELU, (8, 64, 56, 56)),
+        "act/selu": (nn.SELU, (8, 64, 56, 56)),
+        "act/softplus": (nn.Softplus, (8, 64, 56, 56)),
+        "act/mish": (nn.Mish, (8, 64, 56, 56)),
+        "act/hardtanh": (nn.Hardtanh, (8, 64, 56, 56)),
+        "act/prelu": (lambda: nn.PReLU(64), (8, 64, 56, 56)),
+        "act/glu": (lambda: nn.GLU(1), (8, 64, 56, 56)),
         "act/softmax_1000_b256": (lambda: nn.Softmax(1), (256, 1000)),
     }
     if name in layers:

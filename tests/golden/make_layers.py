@@ -172,7 +172,10 @@ def activations(f):
     layers = {
         "sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "relu": nn.ReLU, "relu6": nn.ReLU6, "leaky_relu": nn.LeakyReLU,
         "leaky_relu_0.2": lambda: nn.LeakyReLU(0.2), "gelu": nn.GELU, "gelu_tanh": lambda: nn.GELU(approximate="tanh"),
-        "silu": nn.SiLU, "hardsigmoid": Hardsigmoid, "hardswish": nn.Hardswish,
+        "silu": nn.SiLU, "hardsigmoid": Hardsigmoid, "hardswish": nn.Hardswish, "elu": nn.ELU,
+        "elu_0.3": lambda: nn.ELU(0.3), "selu": nn.SELU, "softplus": nn.Softplus,
+        "softplus_2": lambda: nn.Softplus(beta=2, threshold=5), "mish": nn.Mish, "hardtanh": nn.Hardtanh,
+        "hardtanh_3": lambda: nn.Hardtanh(-3, 3.5), "prelu": nn.PReLU,
     }  # fmt: skip
     for name, make in layers.items():
         f.layer(f"{name}/random", make(), Draw(name).normal((2, 3, 3, 5), 3.0))
@@ -188,6 +191,11 @@ def activations(f):
         f.layer(f"{name}/one", make(dim=1), (3, 1, 2))
         f.layer(f"{name}/long", make(dim=-1), (2, 70))
         f.layer(f"{name}/large", make(dim=-1), torch.tensor([[1000, 999, 998.5, -1000], [-1e4, -1e4, -1e4 - 1, -1e30]]))
+    f.layer("prelu/channels", nn.PReLU(3), (2, 3, 4, 5))
+    f.layer("prelu/features", nn.PReLU(19), (7, 19))
+    f.layer("glu/last", nn.GLU(), (3, 4, 6))
+    f.layer("glu/channels", nn.GLU(1), (2, 6, 3, 5))
+    f.layer("glu/first", nn.GLU(0), (4, 3))
     f.layer("softmax/masked", nn.Softmax(dim=-1), torch.tensor([[0.5, -math.inf, 1.5], [-math.inf, -math.inf, 2]]))
 
 

@@ -176,6 +176,17 @@ inline void activations(Sweep& s) {
   s.add("hardswish", Hardswish<float>(), wide());
   s.add("silu", SiLU<float>(), wide());
   s.add("gelu", GELU<float>(), wide());
+  s.add("elu", ELU<float>(0.7), wide());
+  s.add("selu", SELU<float>(), wide());
+  s.add("softplus", Softplus<float>(), wide());
+  s.add("softplus", Softplus<float>({.beta = 0.5}), wide());
+  s.add("mish", Mish<float>(), wide());
+  s.add("hardtanh", Hardtanh<float>(-0.5, 2), wide());
+  s.add("prelu", PReLU<float>(), wide());
+  s.add("prelu", PReLU<float>({.num_parameters = 3, .init = 0.4}), wide());
+  s.add("prelu", PReLU<float>({.num_parameters = 4}), {3, 4});
+  s.add("glu", GLU<float>(), {3, 4});
+  s.add("glu", GLU<float>(1), {2, 6, 4, 5});
   s.add("gelu_tanh", GELU<float>({.approximate = "tanh"}), wide());
   for (const int dim : {0, 1, 2, -1, -2}) {
     s.add("softmax", Softmax<float>(dim), wide());

@@ -42,8 +42,8 @@ typename Exporter<Scalar>::Emit emitter(const Primitive<Scalar>& layer) {
                         return exported(to, static_cast<const Layers<Scalar>&>(one));
                       }}...};
       }.template
-      operator()<ReLU, ReLU6, LeakyReLU, Sigmoid, Tanh, Hardsigmoid, Hardswish, SiLU, GELU, Softmax,
-                 LogSoftmax,                                              // activation
+      operator()<ReLU, ReLU6, LeakyReLU, PReLU, ELU, SELU, Softplus, Mish, Hardtanh, Sigmoid, Tanh, Hardsigmoid,
+                 Hardswish, SiLU, GELU, GLU, Softmax, LogSoftmax,         // activation
                  Conv2d, MaskedConv2d, Involve, Linear, Embedding,        // convolution
                  MaxPool2d, AvgPool2d, AdaptiveAvgPool2d,                 // pooling
                  BatchNorm1d, BatchNorm2d, LayerNorm, LocalResponseNorm,  // normalization
