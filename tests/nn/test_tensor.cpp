@@ -179,6 +179,8 @@ TEST_CASE("Reduce conforms for every aggregate") {
 
 TEST_CASE("ConvTranspose2d conforms, and is the gradient of a convolution") {
   CHECK(conforms(ConvTranspose2d<double>(3, 4, 3), {2, 3, 4, 5}));
+  CHECK(conforms(ConvTranspose2d<double>(2, 3, 3, {.stride = {1, 2}, .output_padding = {2, 3}, .dilation = {3, 4}}),
+                 {2, 2, 4, 3}));
   CHECK(conforms(ConvTranspose2d<double>(4, 6, {3, 2},
                                          {.stride = {2, 3},
                                           .padding = {1, 0, 0, 1},
@@ -192,9 +194,10 @@ TEST_CASE("ConvTranspose2d conforms, and is the gradient of a convolution") {
   ConvTranspose2d<double> row(1, 1, {1, 3}, {.stride = {1, 2}, .bias = false});
   row.weight.value = numbers({1, 1, 1, 3}, {1, 10, 100});
   CHECK(row(numbers({1, 1, 1, 2}, {1, 2})) == numbers({1, 1, 1, 5}, {1, 10, 102, 20, 200}));
-  CHECK_THROWS_WITH_AS(ConvTranspose2d<double>(2, 2, 3, {.output_padding = 1}),
-                       "ConvTranspose2d(2, 2, 3, output_padding=1): output_padding must be below the stride, got 1",
-                       ValueError);
+  CHECK_THROWS_WITH_AS(
+      ConvTranspose2d<double>(2, 2, 3, {.output_padding = 1}),
+      "ConvTranspose2d(2, 2, 3, output_padding=1): output_padding must be below the stride or the dilation, got 1",
+      ValueError);
   CHECK_THROWS_AS(ConvTranspose2d<double>(2, 3, 3, {.groups = 2}), ValueError);
   CHECK_THROWS_AS(ConvTranspose2d<double>(2, 2, 3).output_shape({1, 3, 4, 4}), ShapeError);
 }

@@ -27,7 +27,8 @@ struct InstanceNormOptions {
 template <class Scalar = float>
 class InstanceNorm2d : public detail::GroupwiseNorm<InstanceNorm2d<Scalar>, Scalar> {
  public:
-  Tensor<Scalar> running_mean, running_var;  ///< [C], start as zeros and ones; empty without track_running_stats
+  Tensor<Scalar> running_mean;               ///< [C], starts as zeros; empty without track_running_stats
+  Tensor<Scalar> running_var;                ///< [C], starts as ones; likewise
   Tensor<std::int64_t> num_batches_tracked;  ///< rank 0; likewise. It stays 0, as in PyTorch
 
   /// Shapes, defaults and errors are said at the class.
