@@ -52,9 +52,10 @@ Right check_photographs(Net net, const std::string& dir, const Json& network, co
     Tensor<float> image = to_float(read_image(dir + "/photos/" + photo, {.channels = 3}));
     image = normalize(crop(resize(std::move(image)))).reshape({1, 3, side, side});
     const Tensor<float> by_plan = softmax(plan(image)), by_infer = softmax(net(image));
-    const auto any_right = [&, all = expected.at("right").get<std::vector<std::int32_t>>()](Index k) {
-      return std::any_of(all.begin(), all.end(), [&](std::int32_t label) {
-        return count_correct_top(k, by_infer, Labels({1}, {label})).correct == 1;
+    const auto any_right = [&](Index k) {
+      const Json& all = expected.at("right");
+      return std::any_of(all.begin(), all.end(), [&](const Json& label) {
+        return count_correct_top(k, by_infer, Labels({1}, {label.get<std::int32_t>()})).correct == 1;
       });
     };
     right.first += any_right(1);

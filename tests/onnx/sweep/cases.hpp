@@ -157,7 +157,8 @@ inline void convolutions(Sweep& s) {
 inline void pooling(Sweep& s) {
   for (int i = 0; i < 12; ++i) {
     const Size2 kernel(s.draw(1, 4), s.draw(1, 4));
-    const Size2 stride(s.draw(1, 3), s.draw(1, 3)), padding(s.draw(0, kernel.h / 2), s.draw(0, kernel.w / 2));
+    const Size2 stride(s.draw(1, 3), s.draw(1, 3));
+    const Padding padding(s.draw(0, kernel.h / 2), s.draw(0, kernel.w / 2));
     const Shape input{2, 2, s.draw(8, 12), s.draw(8, 12)};
     s.add("max_pool2d",
           MaxPool2d<float>(
