@@ -62,6 +62,18 @@ void add_cases() {
              },
              {s.n, s.c, s.h, s.w});
 
+  add_case(Kind::layer, "conv/1d_128_k3_1000_b8", [] { return Conv1d<float>(128, 128, 3, {.padding = 1}); },
+           {8, 128, 1000});
+  // As generators and segmentation networks double an image: DCGAN's, U-Net's, and depthwise.
+  add_case(Kind::layer, "conv/transpose_k4_s2_256_128_14_b8",
+           [] { return ConvTranspose2d<float>(256, 128, 4, {.stride = 2, .padding = 1}); }, {8, 256, 14, 14});
+  add_case(Kind::layer, "conv/transpose_k2_s2_128_64_56",
+           [] { return ConvTranspose2d<float>(128, 64, 2, {.stride = 2}); }, {1, 128, 56, 56});
+  add_case(Kind::layer, "conv/transpose_k3_128_28_b8",
+           [] { return ConvTranspose2d<float>(128, 128, 3, {.padding = 1}); }, {8, 128, 28, 28});
+  add_case(Kind::layer, "conv/same_s2_32_64_112",
+           [] { return Conv2d<float>(32, 64, 3, {.stride = 2, .padding = "same"}); }, {1, 32, 112, 112});
+
   // The Keras listing's layer on its test's pixels, and RedNet's first stage but with 256 channels.
   add_case(Kind::layer, "involution/32x16x64x64_k5",
            [] { return Involution<float>(16, 5, {.reduction = 2, .bias = true}); }, {32, 16, 64, 64});
@@ -77,9 +89,22 @@ void add_cases() {
   add_case(Kind::layer, "norm/batch_norm_relu_64_112_b8", batch_norm_relu(64), {8, 64, 112, 112});
   add_case(Kind::layer, "norm/batch_norm_relu_512_7_b8", batch_norm_relu(512), {8, 512, 7, 7});
   add_case(Kind::layer, "norm/batch_norm_1d_1024_b256", [] { return BatchNorm1d(1024); }, {256, 1024});
+  add_case(Kind::layer, "norm/layer_norm_512_b4096", [] { return LayerNorm(512); }, {4096, 512});
+  add_case(Kind::layer, "norm/rms_norm_512_b4096", [] { return RMSNorm(512); }, {4096, 512});
+  add_case(Kind::layer, "norm/group_norm_64_56_b8", [] { return GroupNorm(8, 64); }, {8, 64, 56, 56});
+  add_case(Kind::layer, "norm/instance_norm_64_56_b8", [] { return InstanceNorm2d<float>(64, {.affine = true}); },
+           {8, 64, 56, 56});
+  add_case(Kind::layer, "norm/drop_path_64_56_b8", [] { return DropPath(0.2); }, {8, 64, 56, 56});
+  add_case(Kind::layer, "shape/pixel_shuffle_2_64_56_b8", [] { return PixelShuffle(2); }, {8, 64, 56, 56});
+  add_case(Kind::layer, "shape/zero_pad_64_56_b8", [] { return ZeroPad2d(1); }, {8, 64, 56, 56});
+  add_case(Kind::layer, "shape/reflection_pad_64_56_b8", [] { return ReflectionPad2d(1); }, {8, 64, 56, 56});
+  add_case(Kind::layer, "shape/upsample_nearest_64_56_b8", [] { return Upsample(2); }, {8, 64, 56, 56});
+  add_case(Kind::layer, "shape/upsample_bilinear_64_56_b8",
+           [] { return Upsample<float>(2, {.mode = InterpolateMode::bilinear}); }, {8, 64, 56, 56});
   add_case(Kind::layer, "pool/max_2x2_64_112_b8", [] { return MaxPool2d(2); }, {8, 64, 112, 112});
   add_case(Kind::layer, "pool/max_3x3_s2_64_112_b8", [] { return MaxPool2d(3, {.stride = 2, .padding = 1}); },
            {8, 64, 112, 112});
+  add_case(Kind::layer, "pool/adaptive_max_7_512_14_b8", [] { return AdaptiveMaxPool2d(7); }, {8, 512, 14, 14});
   const Shape activations{8, 64, 56, 56};
   add_case(
       Kind::layer, "act/relu", [] { return ReLU(); }, activations);
@@ -91,6 +116,20 @@ void add_cases() {
       Kind::layer, "act/gelu", [] { return GELU(); }, activations);
   add_case(
       Kind::layer, "act/silu", [] { return SiLU(); }, activations);
+  add_case(
+      Kind::layer, "act/elu", [] { return ELU(); }, activations);
+  add_case(
+      Kind::layer, "act/selu", [] { return SELU(); }, activations);
+  add_case(
+      Kind::layer, "act/softplus", [] { return Softplus(); }, activations);
+  add_case(
+      Kind::layer, "act/mish", [] { return Mish(); }, activations);
+  add_case(
+      Kind::layer, "act/hardtanh", [] { return Hardtanh(); }, activations);
+  add_case(
+      Kind::layer, "act/prelu", [] { return PReLU<float>({.num_parameters = 64}); }, activations);
+  add_case(
+      Kind::layer, "act/glu", [] { return GLU(1); }, activations);
   add_case(Kind::layer, "act/softmax_1000_b256", [] { return Softmax(1); }, {256, 1000});
   add_case(Kind::layer, "norm/local_response_96_55",
            [] { return LocalResponseNorm<float>(5, {.alpha = 5e-4, .k = 2}); }, {8, 96, 55, 55});

@@ -108,6 +108,28 @@ HAMBURGERS = {"ham/512x128x128": ("nmf", 128), "ham/512x64x64": ("nmf", 64), "ha
               "ham/cd_512x128x128": ("cd", 128)}
 
 
+def rms_norm(features):
+    """As torch.nn.RMSNorm, which PyTorch 1.13 lacks."""
+    import torch
+    from torch import nn
+
+    class RMSNorm(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(features))
+
+        def forward(self, x):
+            return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-6) * self.weight
+
+    return RMSNorm()
+
+
+def stochastic_depth(p):
+    from torchvision.ops import StochasticDepth
+
+    return StochasticDepth(p, "row")
+
+
 def context(kind, c):
     """Self-attention, DANet's dual attention or A2-Net's double attention, as in lamina/nn/context/context.hpp."""
     import torch
@@ -230,6 +252,23 @@ def torch_case(name):
         "norm/batch_norm_relu_512_7_b8": (lambda: nn.Sequential(nn.BatchNorm2d(512), nn.ReLU()), (8, 512, 7, 7)),
         "norm/batch_norm_1d_1024_b256": (lambda: nn.BatchNorm1d(1024), (256, 1024)),
         "norm/local_response_96_55": (lambda: nn.LocalResponseNorm(5, 5e-4, 0.75, 2), (8, 96, 55, 55)),
+        "norm/layer_norm_512_b4096": (lambda: nn.LayerNorm(512), (4096, 512)),
+        "norm/rms_norm_512_b4096": (lambda: rms_norm(512), (4096, 512)),
+        "norm/group_norm_64_56_b8": (lambda: nn.GroupNorm(8, 64), (8, 64, 56, 56)),
+        "norm/instance_norm_64_56_b8": (lambda: nn.InstanceNorm2d(64, affine=True), (8, 64, 56, 56)),
+        "norm/drop_path_64_56_b8": (lambda: stochastic_depth(0.2), (8, 64, 56, 56)),
+        "shape/pixel_shuffle_2_64_56_b8": (lambda: nn.PixelShuffle(2), (8, 64, 56, 56)),
+        "shape/zero_pad_64_56_b8": (lambda: nn.ZeroPad2d(1), (8, 64, 56, 56)),
+        "shape/reflection_pad_64_56_b8": (lambda: nn.ReflectionPad2d(1), (8, 64, 56, 56)),
+        "shape/upsample_nearest_64_56_b8": (lambda: nn.Upsample(scale_factor=2), (8, 64, 56, 56)),
+        "shape/upsample_bilinear_64_56_b8": (lambda: nn.Upsample(scale_factor=2, mode="bilinear"), (8, 64, 56, 56)),
+        "conv/1d_128_k3_1000_b8": (lambda: nn.Conv1d(128, 128, 3, padding=1), (8, 128, 1000)),
+        "conv/transpose_k4_s2_256_128_14_b8": (lambda: nn.ConvTranspose2d(256, 128, 4, 2, 1), (8, 256, 14, 14)),
+        "conv/transpose_k2_s2_128_64_56": (lambda: nn.ConvTranspose2d(128, 64, 2, 2), (1, 128, 56, 56)),
+        "conv/transpose_k3_128_28_b8": (lambda: nn.ConvTranspose2d(128, 128, 3, padding=1), (8, 128, 28, 28)),
+        "conv/same_s2_32_64_112": (
+            lambda: nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(32, 64, 3, 2)), (1, 32, 112, 112)),
+        "pool/adaptive_max_7_512_14_b8": (lambda: nn.AdaptiveMaxPool2d(7), (8, 512, 14, 14)),
         "pool/max_2x2_64_112_b8": (lambda: nn.MaxPool2d(2), (8, 64, 112, 112)),
         "pool/max_3x3_s2_64_112_b8": (lambda: nn.MaxPool2d(3, 2, 1), (8, 64, 112, 112)),
         "act/relu": (nn.ReLU, (8, 64, 56, 56)),
@@ -237,6 +276,13 @@ def torch_case(name):
         "act/tanh": (nn.Tanh, (8, 64, 56, 56)),
         "act/gelu": (nn.GELU, (8, 64, 56, 56)),
         "act/silu": (nn.SiLU, (8, 64, 56, 56)),
+        "act/elu": (nn.ELU, (8, 64, 56, 56)),
+        "act/selu": (nn.SELU, (8, 64, 56, 56)),
+        "act/softplus": (nn.Softplus, (8, 64, 56, 56)),
+        "act/mish": (nn.Mish, (8, 64, 56, 56)),
+        "act/hardtanh": (nn.Hardtanh, (8, 64, 56, 56)),
+        "act/prelu": (lambda: nn.PReLU(64), (8, 64, 56, 56)),
+        "act/glu": (lambda: nn.GLU(1), (8, 64, 56, 56)),
         "act/softmax_1000_b256": (lambda: nn.Softmax(1), (256, 1000)),
     }
     if name in layers:

@@ -172,7 +172,10 @@ def activations(f):
     layers = {
         "sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "relu": nn.ReLU, "relu6": nn.ReLU6, "leaky_relu": nn.LeakyReLU,
         "leaky_relu_0.2": lambda: nn.LeakyReLU(0.2), "gelu": nn.GELU, "gelu_tanh": lambda: nn.GELU(approximate="tanh"),
-        "silu": nn.SiLU, "hardsigmoid": Hardsigmoid, "hardswish": nn.Hardswish,
+        "silu": nn.SiLU, "hardsigmoid": Hardsigmoid, "hardswish": nn.Hardswish, "elu": nn.ELU,
+        "elu_0.3": lambda: nn.ELU(0.3), "selu": nn.SELU, "softplus": nn.Softplus,
+        "softplus_2": lambda: nn.Softplus(beta=2, threshold=5), "mish": nn.Mish, "hardtanh": nn.Hardtanh,
+        "hardtanh_3": lambda: nn.Hardtanh(-3, 3.5), "prelu": nn.PReLU,
     }  # fmt: skip
     for name, make in layers.items():
         f.layer(f"{name}/random", make(), Draw(name).normal((2, 3, 3, 5), 3.0))
@@ -188,7 +191,28 @@ def activations(f):
         f.layer(f"{name}/one", make(dim=1), (3, 1, 2))
         f.layer(f"{name}/long", make(dim=-1), (2, 70))
         f.layer(f"{name}/large", make(dim=-1), torch.tensor([[1000, 999, 998.5, -1000], [-1e4, -1e4, -1e4 - 1, -1e30]]))
+    f.layer("prelu/channels", nn.PReLU(3), (2, 3, 4, 5))
+    f.layer("prelu/features", nn.PReLU(19), (7, 19))
+    f.layer("glu/last", nn.GLU(), (3, 4, 6))
+    f.layer("glu/channels", nn.GLU(1), (2, 6, 3, 5))
+    f.layer("glu/first", nn.GLU(0), (4, 3))
     f.layer("softmax/masked", nn.Softmax(dim=-1), torch.tensor([[0.5, -math.inf, 1.5], [-math.inf, -math.inf, 2]]))
+
+
+class DropPath(nn.Module):
+    """Stochastic depth as timm has it: each sample is kept with probability 1 - p, and then divided by that."""
+
+    def __init__(self, p):
+        super().__init__()
+        self.p = p
+
+    def extra_repr(self):
+        return f"p={self.p}"
+
+    def forward(self, x):
+        keep = 1 - self.p
+        noise = x.new_empty([len(x)] + [1] * (x.dim() - 1)).bernoulli_(keep)
+        return x if not self.training else x * (noise / keep if keep > 0 else noise)
 
 
 @area
@@ -203,6 +227,30 @@ def shapes(f):
         f.layer(f"{name}/p0", make(0.0), (2, 3, 2, 4))
         f.layer(f"{name}/p1", make(1.0), (2, 3, 2, 4))
     f.layer("identity/rank3", nn.Identity(), (2, 3, 4))
+    f.layer("drop_path/p0", DropPath(0.0), (2, 3, 4))
+    f.layer("drop_path/p1", DropPath(1.0), (2, 3, 4))
+    f.layer("unflatten/channels", nn.Unflatten(1, (2, 3)), (2, 6, 4))
+    f.layer("unflatten/rest", nn.Unflatten(-1, (3, -1)), (2, 6))
+    f.layer("pixel_shuffle/2", nn.PixelShuffle(2), (2, 8, 3, 5))
+    f.layer("pixel_shuffle/3", nn.PixelShuffle(3), (1, 9, 2, 19))
+    f.layer("pad2d/zero", nn.ZeroPad2d(2), (2, 3, 4, 5))
+    f.layer("pad2d/zero_sides", nn.ZeroPad2d((1, 2, 3, 0)), (2, 3, 4, 5))
+    f.layer("pad2d/constant", nn.ConstantPad2d((0, 3, 1, 2), -1.5), (2, 3, 4, 5))
+    f.layer("pad2d/reflection", nn.ReflectionPad2d(3), (2, 3, 4, 5))
+    f.layer("pad2d/reflection_sides", nn.ReflectionPad2d((4, 0, 1, 3)), (1, 2, 4, 5))
+    f.layer("pad2d/replication", nn.ReplicationPad2d((6, 1, 0, 7)), (2, 3, 4, 5))
+    for mode in ("nearest", "bilinear"):
+        for factor in (2, 3, 0.5, 0.6, (1.7, 0.4), 2.5):
+            f.layer(f"upsample/{mode}_{factor}", nn.Upsample(scale_factor=factor, mode=mode), (2, 2, 5, 7))
+    f.layer("upsample/corners", nn.Upsample(scale_factor=1.7, mode="bilinear", align_corners=True), (2, 2, 5, 7))
+    case, ids = "embedding/padding_idx", Draw("embedding").labels((3, 7), 5)
+    layer = nn.Embedding(5, 4, padding_idx=2)
+    Draw(case).fill(layer)
+    y = layer(ids)
+    dy = Draw(case).normal(tuple(y.shape))
+    y.backward(dy)
+    f.name(case, str(layer))
+    f.add(case, ids=ids, y=y, dy=dy, **{"state.weight": layer.weight, "grad.weight": layer.weight.grad})
 
 
 @area
@@ -273,6 +321,46 @@ def convolution(f):
     conv("same_4x5", (1, 2, 6, 7), 2, 3, (4, 5), padding="same")
     conv("same_4_dilation", (1, 2, 8, 7), 2, 3, 4, padding="same", dilation=(1, 3))
     conv("same_groups", (1, 4, 5, 5), 4, 4, 2, padding="same", groups=2)
+    def tensorflow(case, x, *args, **kwargs):
+        """The zeros of TensorFlow's SAME."""
+        layer = nn.Conv2d(*args, **kwargs)
+        sides = []
+        for n, k, s, d in zip(x[2:], layer.kernel_size, layer.stride, layer.dilation):
+            total = max((-(-n // s) - 1) * s + d * (k - 1) + 1 - n, 0)
+            sides += [total // 2, total - total // 2]
+        f.layer(f"conv2d/{case}", Padded(tuple(sides), layer), x)
+
+    tensorflow("tensorflow_same", (2, 3, 8, 7), 3, 4, 3, stride=2)
+    tensorflow("tensorflow_same_7", (1, 3, 14, 15), 3, 4, 7, stride=2)
+    tensorflow("tensorflow_same_rectangular", (2, 2, 9, 10), 2, 3, (2, 5), stride=(3, 2), dilation=(2, 1))
+    tensorflow("tensorflow_same_depthwise", (2, 4, 6, 6), 4, 4, 3, stride=2, groups=4)
+
+    def conv1d(case, x, *args, **kwargs):
+        f.layer(f"conv1d/{case}", nn.Conv1d(*args, **kwargs), x)
+
+    conv1d("plain", (2, 3, 9), 3, 4, 3)
+    conv1d("no_bias", (2, 2, 5), 2, 3, 5, bias=False)
+    conv1d("stride_padding", (2, 3, 10), 3, 4, 4, stride=3, padding=2)
+    conv1d("dilation", (1, 2, 19), 2, 3, 3, dilation=4, padding=4)
+    conv1d("same", (2, 2, 7), 2, 3, 4, padding="same")
+    conv1d("groups", (2, 6, 8), 6, 4, 3, groups=2)
+    conv1d("depthwise", (2, 5, 8), 5, 5, 3, groups=5, padding=1)
+    conv1d("blocks", (2, 17, 37), 17, 33, 3, padding=1)
+
+    def transposed(case, x, *args, **kwargs):
+        f.layer(f"conv_transpose2d/{case}", nn.ConvTranspose2d(*args, **kwargs), x)
+
+    transposed("plain", (2, 3, 4, 5), 3, 4, 3)
+    transposed("no_bias", (2, 3, 4, 5), 3, 2, 2, bias=False)
+    transposed("stride", (2, 3, 4, 5), 3, 4, 2, stride=2)
+    transposed("stride_padding", (2, 4, 4, 3), 4, 3, 4, stride=2, padding=1)
+    transposed("output_padding", (1, 2, 4, 5), 2, 3, 3, stride=2, padding=1, output_padding=1)
+    transposed("output_padding_of_dilation", (1, 2, 4, 5), 2, 3, 3, dilation=2, output_padding=1)
+    transposed("rectangular", (2, 2, 3, 4), 2, 3, (2, 3), stride=(1, 3), padding=(0, 1), output_padding=(0, 2))
+    transposed("dilation", (2, 2, 4, 5), 2, 3, 3, stride=2, dilation=2, padding=2)
+    transposed("groups", (2, 6, 3, 4), 6, 4, 3, stride=2, groups=2)
+    transposed("depthwise", (1, 4, 3, 5), 4, 4, 4, stride=2, padding=1, groups=4)
+    transposed("blocks", (1, 17, 7, 9), 17, 19, 4, stride=2, padding=1)
     f.layer("conv2d/four_paddings", Padded((2, 0, 1, 3), nn.Conv2d(2, 3, 3, stride=2)), (2, 2, 5, 6))
     # groups and depthwise
     conv("groups", (2, 4, 5, 6), 4, 6, 3, groups=2, padding=1)
@@ -397,6 +485,21 @@ def involution(f):
     f.layer("inn/model", inn(8), (3, 3, 8, 8))
 
 
+class PaddedPool(nn.Module):
+    """A pooling with its own amount of a value on each side (top, bottom, left, right)."""
+
+    def __init__(self, padding, pool, value=0.0):
+        super().__init__()
+        self.padding, self.value, self.pool = padding, value, pool
+
+    def extra_repr(self):
+        return f"padding={self.padding}, value={self.value}"
+
+    def forward(self, x):
+        top, bottom, left, right = self.padding
+        return self.pool(F.pad(x, (left, right, top, bottom), value=self.value))
+
+
 @area
 def pooling(f):
     def pool(case, make, x, *args, **kwargs):
@@ -426,6 +529,12 @@ def pooling(f):
     pool("avg_pool2d/exclude_padding_ceil", nn.AvgPool2d, (2, 2, 6, 8), 3, stride=2, padding=1, ceil_mode=True,
          count_include_pad=False)  # fmt: skip
     pool("avg_pool2d/divisor", nn.AvgPool2d, (1, 2, 5, 5), 3, stride=2, padding=1, divisor_override=5)
+    f.layer("max_pool2d/sides", PaddedPool((0, 1, 1, 0), nn.MaxPool2d(3, 2), -math.inf), (2, 2, 8, 7))
+    f.layer("max_pool2d/tensorflow_same", PaddedPool((0, 1, 1, 1), nn.MaxPool2d(3, 2), -math.inf), (2, 2, 8, 7))
+    f.layer("avg_pool2d/sides", PaddedPool((0, 1, 1, 0), nn.AvgPool2d(3, 2)), (2, 2, 8, 7))
+    for case, size in {"global": 1, "same_size": (4, 5), "even": (2, 5), "uneven": (3, 2), "larger": (5, 7),
+                       "keep_one": (None, 2)}.items():  # fmt: skip
+        pool(f"adaptive_max_pool2d/{case}", nn.AdaptiveMaxPool2d, (2, 2, 4, 5), size)
     pool("adaptive_avg_pool2d/global", nn.AdaptiveAvgPool2d, (2, 3, 4, 5), 1)
     pool("adaptive_avg_pool2d/same_size", nn.AdaptiveAvgPool2d, (1, 2, 3, 4), (3, 4))
     pool("adaptive_avg_pool2d/even", nn.AdaptiveAvgPool2d, (2, 2, 6, 8), (3, 4))
@@ -433,6 +542,22 @@ def pooling(f):
     pool("adaptive_avg_pool2d/larger_than_image", nn.AdaptiveAvgPool2d, (1, 2, 3, 2), (5, 7))
     pool("adaptive_avg_pool2d/rectangular", nn.AdaptiveAvgPool2d, (1, 2, 5, 9), (1, 4))
     pool("adaptive_avg_pool2d/keep_one", nn.AdaptiveAvgPool2d, (1, 2, 5, 6), (None, 2))
+
+
+class RMSNorm(nn.Module):
+    """torch.nn.RMSNorm, which PyTorch has from 2.4 on."""
+
+    def __init__(self, shape, eps=1e-6, elementwise_affine=True):
+        super().__init__()
+        self.shape, self.eps = (shape,) if isinstance(shape, int) else shape, eps
+        self.weight = nn.Parameter(torch.ones(self.shape)) if elementwise_affine else None
+
+    def extra_repr(self):
+        return f"{self.shape}, eps={self.eps}"
+
+    def forward(self, x):
+        y = x * torch.rsqrt(x.square().mean([-1 - i for i in range(len(self.shape))], keepdim=True) + self.eps)
+        return y if self.weight is None else y * self.weight
 
 
 @area
@@ -462,6 +587,21 @@ def normalisation(f):
     norm("layer_norm/one_row", nn.LayerNorm, (9,), 9)
     norm("layer_norm/long", nn.LayerNorm, (2, 71), 71)
 
+    norm("group_norm/default", nn.GroupNorm, (3, 6, 2, 4), 2, 6)
+    norm("group_norm/one", nn.GroupNorm, (2, 4, 3, 3), 1, 4)
+    norm("group_norm/each", nn.GroupNorm, (2, 4, 5), 4, 4)
+    norm("group_norm/features", nn.GroupNorm, (5, 38), 2, 38)
+    norm("group_norm/plain_eps", nn.GroupNorm, (2, 6, 3, 5), 3, 6, eps=0.1, affine=False)
+    norm("group_norm/wide", nn.GroupNorm, (1, 4, 3, 23), 2, 4)
+    norm("instance_norm2d/default", nn.InstanceNorm2d, (2, 3, 4, 5), 3)
+    norm("instance_norm2d/affine", nn.InstanceNorm2d, (2, 3, 4, 5), 3, affine=True, eps=0.01)
+    norm("instance_norm2d/tracked", nn.InstanceNorm2d, (2, 3, 4, 5), 3, track_running_stats=True)
+    norm("instance_norm2d/affine_tracked", nn.InstanceNorm2d, (3, 2, 3, 19), 2, affine=True, momentum=0.3,
+         track_running_stats=True)  # fmt: skip
+    norm("rms_norm/last", RMSNorm, (3, 7), 7)
+    norm("rms_norm/two_axes", RMSNorm, (3, 4, 5), (4, 5), eps=1e-3)
+    norm("rms_norm/plain", RMSNorm, (2, 3, 71), 71, elementwise_affine=False)
+
     def local(case, x, *args, **kwargs):
         f.layer(f"local_response_norm/{case}", nn.LocalResponseNorm(*args, **kwargs), x)
 
@@ -477,6 +617,27 @@ def normalisation(f):
 
 
 # --- losses -----------------------------------------------------------------------------------------------------------
+
+
+def sigmoid_focal_loss(x, target, alpha=0.25, gamma=2.0, reduction="mean"):
+    """torchvision.ops.sigmoid_focal_loss."""
+    p = x.sigmoid()
+    right = p * target + (1 - p) * (1 - target)
+    loss = F.binary_cross_entropy_with_logits(x, target, reduction="none") * (1 - right) ** gamma
+    if alpha >= 0:
+        loss = loss * (alpha * target + (1 - alpha) * (1 - target))
+    return loss.mean() if reduction == "mean" else loss.sum()
+
+
+def dice_loss(x, target, smooth=1e-5, ignore_index=-100, reduction="mean"):
+    """MONAI's DiceLoss(to_onehot_y=True, softmax=True), with places that do not count."""
+    counts = (target != ignore_index).unsqueeze(1)
+    hits = F.one_hot(target.clamp(min=0), x.shape[1]).movedim(-1, 1) * counts
+    p = x.softmax(1) * counts
+    axes = list(range(2, x.dim()))
+    both, total = (2 * p * hits, p + hits) if not axes else ((2 * p * hits).sum(axes), (p + hits).sum(axes))
+    loss = 1 - (both + smooth) / (total + smooth)
+    return loss.mean() if reduction == "mean" else loss.sum()
 
 
 @area
@@ -559,6 +720,72 @@ def losses(f):
     bce("weight_pos_weight_sum", (4, 5), draw.uniform((4, 5)), **weights, reduction="sum")
     tails = torch.tensor([-1000.0, -100, -30, 0, 30, 100, 1000, 1000], dtype=torch.float64)
     bce("tails", tails, torch.tensor([0.0, 1, 0, 1, 1, 0, 1, 0]).double())
+
+    # Differences on both sides of where the pieces meet, and there.
+    steps = torch.tensor([-3.0, -1, -0.75, -0.5, 0, 0.25, 0.5, 0.75, 1, 2]).double()
+    for name, function, option in (("smooth_l1", F.smooth_l1_loss, "beta"), ("huber", F.huber_loss, "delta")):
+        f.loss(f"{name}/images", function, (2, 3, 4, 5), draw.normal((2, 3, 4, 5)))
+        f.loss(f"{name}/sum", function, (4, 5), draw.normal((4, 5)), reduction="sum")
+        f.loss(f"{name}/half", function, steps, torch.zeros(10).double(), **{option: 0.5})
+        f.loss(f"{name}/wide", function, (4, 9), draw.normal((4, 9)), **{option: 2.5})
+    f.loss("smooth_l1/l1", F.l1_loss, steps, torch.zeros(10).double())
+
+    def kl(case, x, target, **options):
+        x = (draw.normal(x, 2.0) if isinstance(x, tuple) else x).log_softmax(1).float()
+        f.loss(f"kl_div/{case}", F.kl_div, x, target, **options)
+
+    some = draw.normal((4, 6)).softmax(1)
+    some[1, 2] = some[3, 0] = 0
+    kl("mean", (4, 6), some.float().double())
+    kl("sum", (4, 6), some.float().double(), reduction="sum")
+    kl("batchmean", (4, 6), some.float().double(), reduction="batchmean")
+    kl("log_target", (4, 6), draw.normal((4, 6)).log_softmax(1).float().double(), log_target=True)
+    kl("images", (2, 3, 2, 5), draw.normal((2, 3, 2, 5)).softmax(1).float().double(), reduction="batchmean")
+
+    def focal(case, x, target, **options):
+        f.loss(f"focal/{case}", sigmoid_focal_loss, x, target, **options)
+
+    focal("mean", (4, 5), zero_one)
+    focal("sum", (4, 5), zero_one, reduction="sum")
+    focal("soft", (4, 5), draw.uniform((4, 5)))
+    focal("gamma_0", (4, 5), zero_one, gamma=0.0)
+    focal("gamma_half", (4, 5), zero_one, gamma=0.5, alpha=0.6)
+    focal("no_alpha", (2, 1, 3, 7), draw.labels((2, 1, 3, 7), 2).double(), alpha=-1.0)
+    focal("tails", torch.tensor([-60.0, -30, 30, 60, 8, -8]), torch.tensor([0.0, 1, 0, 1, 1, 0]).double())
+
+    signs = draw.labels((4, 5), 2).double() * 2 - 1
+    f.loss("hinge_embedding/mean", F.hinge_embedding_loss, draw.uniform((4, 5), 0, 3), signs)
+    f.loss("hinge_embedding/sum", F.hinge_embedding_loss, draw.uniform((4, 5), 0, 3), signs, margin=2.0, reduction="sum")
+    f.loss("hinge_embedding/edge", F.hinge_embedding_loss, torch.tensor([1.0, 1, 0, 2]),
+           torch.tensor([-1.0, 1, -1, -1]).double())  # fmt: skip
+
+    def margin(case, x, target, **options):
+        f.loss(f"multi_margin/{case}", F.multi_margin_loss, x, target, **options)
+
+    margin("mean", (6, 5), labels)
+    margin("sum", (6, 5), labels, reduction="sum")
+    margin("square", (6, 5), labels, p=2, margin=0.5)
+    margin("weight", (6, 5), labels, weight=weight)
+    margin("rank1", (4,), torch.tensor(2))
+
+    def cosine(case, shape, target, **options):
+        def cosine_embedding_loss(x, target, **options):
+            return F.cosine_embedding_loss(x[0], x[1], target, **options)
+
+        f.loss(f"cosine_embedding/{case}", cosine_embedding_loss, shape, target, **options)
+
+    like = draw.labels((6,), 2) * 2 - 1
+    cosine("mean", (2, 6, 4), like)
+    cosine("sum_margin", (2, 6, 3), like, margin=0.4, reduction="sum")
+    cosine("unlike", (2, 3, 7), torch.tensor([-1, -1, -1]), margin=-0.5)
+
+    def dice(case, x, target, **options):
+        f.loss(f"dice/{case}", dice_loss, x, target, **options)
+
+    dice("images", (2, 5, 3, 4), draw.labels((2, 3, 4), 5))
+    dice("ignored", (2, 5, 3, 4), holes)
+    dice("sum", (2, 3, 7), draw.labels((2, 7), 3), smooth=1.0, reduction="sum")
+    dice("one_place", (3, 4), draw.labels((3,), 4))
 
 
 # --- branches and networks --------------------------------------------------------------------------------------------
@@ -741,6 +968,7 @@ def main():
 
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", message="Using padding='same' with even kernel lengths")
+    warnings.filterwarnings("ignore", message="reduction: 'mean' divides")
     cases, size, lines = 0, 0, []
     for name, make in AREAS.items():
         fixture = Fixture()

@@ -1,15 +1,22 @@
 #include <doctest/doctest.h>
 
 #include "golden/golden.hpp"
+#include "lamina/nn/elu.hpp"
 #include "lamina/nn/gelu.hpp"
+#include "lamina/nn/glu.hpp"
 #include "lamina/nn/hardsigmoid.hpp"
 #include "lamina/nn/hardswish.hpp"
+#include "lamina/nn/hardtanh.hpp"
 #include "lamina/nn/leaky_relu.hpp"
+#include "lamina/nn/mish.hpp"
+#include "lamina/nn/prelu.hpp"
 #include "lamina/nn/relu.hpp"
 #include "lamina/nn/relu6.hpp"
+#include "lamina/nn/selu.hpp"
 #include "lamina/nn/sigmoid.hpp"
 #include "lamina/nn/silu.hpp"
 #include "lamina/nn/softmax.hpp"
+#include "lamina/nn/softplus.hpp"
 #include "lamina/nn/tanh.hpp"
 
 using namespace lamina;
@@ -48,6 +55,20 @@ TEST_CASE_TEMPLATE("activations as in PyTorch", S, float, double) {
   check_activation(golden, "silu", SiLU<S>());
   check_activation(golden, "hardsigmoid", Hardsigmoid<S>());
   check_activation(golden, "hardswish", Hardswish<S>());
+  check_activation(golden, "elu", ELU<S>());
+  check_activation(golden, "elu_0.3", ELU<S>(0.3));
+  check_activation(golden, "selu", SELU<S>());
+  check_activation(golden, "softplus", Softplus<S>());
+  check_activation(golden, "softplus_2", Softplus<S>({.beta = 2, .threshold = 5}));
+  check_activation(golden, "mish", Mish<S>());
+  check_activation(golden, "hardtanh", Hardtanh<S>());
+  check_activation(golden, "hardtanh_3", Hardtanh<S>(-3, 3.5));
+  check_activation(golden, "prelu", PReLU<S>());
+  CHECK(golden.layer("prelu/channels", PReLU<S>({.num_parameters = 3})));
+  CHECK(golden.layer("prelu/features", PReLU<S>({.num_parameters = 19})));
+  CHECK(golden.layer("glu/last", GLU<S>()));
+  CHECK(golden.layer("glu/channels", GLU<S>(1)));
+  CHECK(golden.layer("glu/first", GLU<S>(0)));
   check_softmax<Softmax>(golden, "softmax");
   check_softmax<LogSoftmax>(golden, "log_softmax");
   CHECK(golden.layer("softmax/masked", Softmax<S>(-1)));

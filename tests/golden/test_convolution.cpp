@@ -1,7 +1,9 @@
 #include <doctest/doctest.h>
 
 #include "golden/golden.hpp"
+#include "lamina/nn/conv1d.hpp"
 #include "lamina/nn/conv2d.hpp"
+#include "lamina/nn/conv_transpose2d.hpp"
 
 using namespace lamina;
 using testing::Golden;
@@ -58,6 +60,38 @@ TEST_CASE_TEMPLATE("Conv2d as in PyTorch", S, float, double) {
   CHECK(golden.layer("conv2d/3x3_winograd", Conv(16, 17, 3, {.padding = 1})));
   CHECK(golden.layer("conv2d/5x5_winograd", Conv(16, 16, 5, {.padding = 2})));
   CHECK(golden.layer("conv2d/3x3_stride_blocks", Conv(16, 17, 3, {.stride = 2, .padding = 1})));
+
+  CHECK(golden.layer("conv2d/tensorflow_same", Conv2d<S>(3, 4, 3, {.stride = 2, .padding = "same"})));
+  CHECK(golden.layer("conv2d/tensorflow_same_7", Conv2d<S>(3, 4, 7, {.stride = 2, .padding = "same"})));
+  CHECK(golden.layer("conv2d/tensorflow_same_rectangular",
+                     Conv2d<S>(2, 3, {2, 5}, {.stride = {3, 2}, .padding = "same", .dilation = {2, 1}})));
+  CHECK(golden.layer("conv2d/tensorflow_same_depthwise",
+                     Conv2d<S>(4, 4, 3, {.stride = 2, .padding = "same", .groups = 4})));
+
+  CHECK(golden.layer("conv1d/plain", Conv1d<S>(3, 4, 3)));
+  CHECK(golden.layer("conv1d/no_bias", Conv1d<S>(2, 3, 5, {.bias = false})));
+  CHECK(golden.layer("conv1d/stride_padding", Conv1d<S>(3, 4, 4, {.stride = 3, .padding = 2})));
+  CHECK(golden.layer("conv1d/dilation", Conv1d<S>(2, 3, 3, {.padding = 4, .dilation = 4})));
+  CHECK(golden.layer("conv1d/same", Conv1d<S>(2, 3, 4, {.padding = "same"})));
+  CHECK(golden.layer("conv1d/groups", Conv1d<S>(6, 4, 3, {.groups = 2})));
+  CHECK(golden.layer("conv1d/depthwise", Conv1d<S>(5, 5, 3, {.padding = 1, .groups = 5})));
+  CHECK(golden.layer("conv1d/blocks", Conv1d<S>(17, 33, 3, {.padding = 1})));
+
+  using Transposed = ConvTranspose2d<S>;
+  CHECK(golden.layer("conv_transpose2d/plain", Transposed(3, 4, 3)));
+  CHECK(golden.layer("conv_transpose2d/no_bias", Transposed(3, 2, 2, {.bias = false})));
+  CHECK(golden.layer("conv_transpose2d/stride", Transposed(3, 4, 2, {.stride = 2})));
+  CHECK(golden.layer("conv_transpose2d/stride_padding", Transposed(4, 3, 4, {.stride = 2, .padding = 1})));
+  CHECK(golden.layer("conv_transpose2d/output_padding",
+                     Transposed(2, 3, 3, {.stride = 2, .padding = 1, .output_padding = 1})));
+  CHECK(golden.layer("conv_transpose2d/output_padding_of_dilation",
+                     Transposed(2, 3, 3, {.output_padding = 1, .dilation = 2})));
+  CHECK(golden.layer("conv_transpose2d/rectangular",
+                     Transposed(2, 3, {2, 3}, {.stride = {1, 3}, .padding = {0, 1}, .output_padding = {0, 2}})));
+  CHECK(golden.layer("conv_transpose2d/dilation", Transposed(2, 3, 3, {.stride = 2, .padding = 2, .dilation = 2})));
+  CHECK(golden.layer("conv_transpose2d/groups", Transposed(6, 4, 3, {.stride = 2, .groups = 2})));
+  CHECK(golden.layer("conv_transpose2d/depthwise", Transposed(4, 4, 4, {.stride = 2, .padding = 1, .groups = 4})));
+  CHECK(golden.layer("conv_transpose2d/blocks", Transposed(17, 19, 4, {.stride = 2, .padding = 1})));
 
   CHECK(golden.untested() == "");
 }

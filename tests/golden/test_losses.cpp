@@ -1,7 +1,12 @@
 #include <doctest/doctest.h>
 
 #include "golden/golden.hpp"
+#include "lamina/nn/dice_loss.hpp"
+#include "lamina/nn/focal_loss.hpp"
+#include "lamina/nn/kl_div.hpp"
 #include "lamina/nn/losses.hpp"
+#include "lamina/nn/margin_loss.hpp"
+#include "lamina/nn/smooth_l1_loss.hpp"
 
 using namespace lamina;
 using testing::Golden;
@@ -94,6 +99,80 @@ TEST_CASE_TEMPLATE("losses as in PyTorch", S, float, double) {
                                           .weight = tensor("weight_pos_weight_sum/weight"),
                                           .pos_weight = tensor("weight_pos_weight_sum/pos_weight")}));
   CHECK(bce("bce/tails", {}));
+
+  const auto elements = [&](const std::string& name, auto loss) {
+    return golden.loss(name, [&](const Tensor<S>& x) { return loss(x, golden.tensor(name + "/target")); });
+  };
+  const auto smooth = [&](const std::string& name, const SmoothL1LossOptions& options) {
+    return elements(name, [&](const auto& x, const auto& target) { return smooth_l1_loss(x, target, options); });
+  };
+  CHECK(smooth("smooth_l1/images", {}));
+  CHECK(smooth("smooth_l1/sum", {.reduction = sum}));
+  CHECK(smooth("smooth_l1/half", {.beta = 0.5}));
+  CHECK(smooth("smooth_l1/wide", {.beta = 2.5}));
+  CHECK(smooth("smooth_l1/l1", {.beta = 0}));
+  const auto huber = [&](const std::string& name, const HuberLossOptions& options) {
+    return elements(name, [&](const auto& x, const auto& target) { return huber_loss(x, target, options); });
+  };
+  CHECK(huber("huber/images", {}));
+  CHECK(huber("huber/sum", {.reduction = sum}));
+  CHECK(huber("huber/half", {.delta = 0.5}));
+  CHECK(huber("huber/wide", {.delta = 2.5}));
+
+  const auto kl = [&](const std::string& name, const KlDivOptions& options) {
+    return elements(name, [&](const auto& x, const auto& target) { return kl_div(x, target, options); });
+  };
+  CHECK(kl("kl_div/mean", {}));
+  CHECK(kl("kl_div/sum", {.reduction = sum}));
+  CHECK(kl("kl_div/batchmean", {.batchmean = true}));
+  CHECK(kl("kl_div/log_target", {.log_target = true}));
+  CHECK(kl("kl_div/images", {.batchmean = true}));
+
+  const auto focal = [&](const std::string& name, const FocalLossOptions& options) {
+    return elements(name, [&](const auto& x, const auto& target) { return sigmoid_focal_loss(x, target, options); });
+  };
+  CHECK(focal("focal/mean", {}));
+  CHECK(focal("focal/sum", {.reduction = sum}));
+  CHECK(focal("focal/soft", {}));
+  CHECK(focal("focal/gamma_0", {.gamma = 0}));
+  CHECK(focal("focal/gamma_half", {.alpha = 0.6, .gamma = 0.5}));
+  CHECK(focal("focal/no_alpha", {.alpha = -1}));
+  CHECK(focal("focal/tails", {}));
+
+  const auto hinge = [&](const std::string& name, const HingeEmbeddingLossOptions& options) {
+    return elements(name, [&](const auto& x, const auto& target) { return hinge_embedding_loss(x, target, options); });
+  };
+  CHECK(hinge("hinge_embedding/mean", {}));
+  CHECK(hinge("hinge_embedding/sum", {.reduction = sum, .margin = 2}));
+  CHECK(hinge("hinge_embedding/edge", {}));
+
+  const auto by_labels = [&](const std::string& name, auto loss) {
+    return golden.loss(name, [&](const Tensor<S>& x) { return loss(x, golden.labels(name + "/target")); });
+  };
+  const auto margin = [&](const std::string& name, const MultiMarginLossOptions<S>& options) {
+    return by_labels(name, [&](const auto& x, const auto& labels) { return multi_margin_loss(x, labels, options); });
+  };
+  CHECK(margin("multi_margin/mean", {}));
+  CHECK(margin("multi_margin/sum", {.reduction = sum}));
+  CHECK(margin("multi_margin/square", {.p = 2, .margin = 0.5}));
+  CHECK(margin("multi_margin/weight", {.weight = weight}));
+  CHECK(margin("multi_margin/rank1", {}));
+
+  const auto cosine = [&](const std::string& name, const CosineEmbeddingLossOptions& options) {
+    return by_labels(name,
+                     [&](const auto& x, const auto& target) { return cosine_embedding_loss(x, target, options); });
+  };
+  CHECK(cosine("cosine_embedding/mean", {}));
+  CHECK(cosine("cosine_embedding/sum_margin", {.reduction = sum, .margin = 0.4}));
+  CHECK(cosine("cosine_embedding/unlike", {.margin = -0.5}));
+
+  const auto dice = [&](const std::string& name, const DiceLossOptions& options) {
+    return by_labels(name, [&](const auto& x, const auto& labels) { return dice_loss(x, labels, options); });
+  };
+  CHECK(dice("dice/images", {}));
+  CHECK(dice("dice/ignored", {}));
+  CHECK(dice("dice/sum", {.reduction = sum, .smooth = 1}));
+  CHECK(dice("dice/one_place", {}));
 
   CHECK(golden.untested() == "");
 }

@@ -2,8 +2,11 @@
 
 #include "golden/golden.hpp"
 #include "lamina/nn/batch_norm.hpp"
+#include "lamina/nn/group_norm.hpp"
+#include "lamina/nn/instance_norm.hpp"
 #include "lamina/nn/layer_norm.hpp"
 #include "lamina/nn/local_response_norm.hpp"
+#include "lamina/nn/rms_norm.hpp"
 
 using namespace lamina;
 using testing::Golden;
@@ -40,6 +43,23 @@ TEST_CASE_TEMPLATE("normalisation as in PyTorch", S, float, double) {
   CHECK(golden.layer("layer_norm/plain", LayerNorm<S>(7, {.elementwise_affine = false})));
   CHECK(golden.layer("layer_norm/one_row", LayerNorm<S>(9)));
   CHECK(golden.layer("layer_norm/long", LayerNorm<S>(71)));
+
+  CHECK(golden.layer("group_norm/default", GroupNorm<S>(2, 6)));
+  CHECK(golden.layer("group_norm/one", GroupNorm<S>(1, 4)));
+  CHECK(golden.layer("group_norm/each", GroupNorm<S>(4, 4)));
+  CHECK(golden.layer("group_norm/features", GroupNorm<S>(2, 38)));
+  CHECK(golden.layer("group_norm/plain_eps", GroupNorm<S>(3, 6, {.eps = 0.1, .affine = false})));
+  CHECK(golden.layer("group_norm/wide", GroupNorm<S>(2, 4)));
+
+  CHECK(golden.layer("instance_norm2d/default", InstanceNorm2d<S>(3)));
+  CHECK(golden.layer("instance_norm2d/affine", InstanceNorm2d<S>(3, {.eps = 0.01, .affine = true})));
+  CHECK(golden.layer("instance_norm2d/tracked", InstanceNorm2d<S>(3, {.track_running_stats = true})));
+  CHECK(golden.layer("instance_norm2d/affine_tracked",
+                     InstanceNorm2d<S>(2, {.momentum = 0.3, .affine = true, .track_running_stats = true})));
+
+  CHECK(golden.layer("rms_norm/last", RMSNorm<S>(7, {.eps = 1e-6})));
+  CHECK(golden.layer("rms_norm/two_axes", RMSNorm<S>({4, 5}, {.eps = 1e-3})));
+  CHECK(golden.layer("rms_norm/plain", RMSNorm<S>(71, {.eps = 1e-6, .elementwise_affine = false})));
 
   using Local = LocalResponseNorm<S>;
   CHECK(golden.layer("local_response_norm/default", Local(5)));

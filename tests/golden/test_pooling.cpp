@@ -2,6 +2,7 @@
 
 #include "golden/golden.hpp"
 #include "lamina/nn/adaptive_avg_pool2d.hpp"
+#include "lamina/nn/adaptive_max_pool2d.hpp"
 #include "lamina/nn/avg_pool2d.hpp"
 #include "lamina/nn/max_pool2d.hpp"
 
@@ -56,6 +57,17 @@ TEST_CASE_TEMPLATE("pooling as in PyTorch", S, float, double) {
   CHECK(golden.layer("adaptive_avg_pool2d/larger_than_image", Adaptive({5, 7})));
   CHECK(golden.layer("adaptive_avg_pool2d/rectangular", Adaptive({1, 4})));
   CHECK(golden.layer("adaptive_avg_pool2d/keep_one", Adaptive({-1, 2})));
+
+  CHECK(golden.layer("max_pool2d/sides", Max(3, {.stride = 2, .padding = {0, 1, 1, 0}})));
+  CHECK(golden.layer("max_pool2d/tensorflow_same", Max(3, {.stride = 2, .padding = "same"})));
+  CHECK(golden.layer("avg_pool2d/sides", Avg(3, {.stride = 2, .padding = {0, 1, 1, 0}})));
+  using AdaptiveMax = AdaptiveMaxPool2d<S>;
+  CHECK(golden.layer("adaptive_max_pool2d/global", AdaptiveMax(1)));
+  CHECK(golden.layer("adaptive_max_pool2d/same_size", AdaptiveMax({4, 5})));
+  CHECK(golden.layer("adaptive_max_pool2d/even", AdaptiveMax({2, 5})));
+  CHECK(golden.layer("adaptive_max_pool2d/uneven", AdaptiveMax({3, 2})));
+  CHECK(golden.layer("adaptive_max_pool2d/larger", AdaptiveMax({5, 7})));
+  CHECK(golden.layer("adaptive_max_pool2d/keep_one", AdaptiveMax({-1, 2})));
 
   CHECK(golden.untested() == "");
 }

@@ -86,6 +86,7 @@ T at(F f, T x) {
 }
 
 const auto pack_exp = [](auto x) { return simd::exp(x); };
+const auto pack_expm1 = [](auto x) { return simd::expm1(x); };
 const auto pack_sigmoid = [](auto x) { return simd::sigmoid(x); };
 const auto pack_tanh = [](auto x) { return simd::tanh(x); };
 const auto pack_erf = [](auto x) { return simd::erf(x); };
@@ -161,10 +162,11 @@ TEST_CASE_TEMPLATE("a NaN stays in the first operand of max and min", T, float, 
   CHECK(simd::max(Pack(not_a_number<T>)) == -infinity<T>);
 }
 
-TEST_CASE_TEMPLATE("exp, log, sigmoid, tanh and erf are as accurate as they say, on numbers of all kinds", T, float,
-                   double) {
+TEST_CASE_TEMPLATE("exp, expm1, log, sigmoid, tanh and erf are as accurate as they say, on numbers of all kinds", T,
+                   float, double) {
   using W = Wider<T>;
   CHECK(worst_ulps<T>(pack_exp, [](W x) { return std::exp(x); }) < 1.1);
+  CHECK(worst_ulps<T>(pack_expm1, [](W x) { return std::expm1(x); }) < 1.8);
   CHECK(worst_ulps<T>(pack_log, [](W x) { return std::log(x); }) < 0.9);
   CHECK(worst_ulps<T>(pack_sigmoid, exact_sigmoid<W>) < 2.5);
   CHECK(worst_ulps<T>(pack_tanh, [](W x) { return std::tanh(x); }) < 1.4);
@@ -205,6 +207,8 @@ TEST_CASE_TEMPLATE("special values", T, float, double) {
   CHECK(at<T>(pack_exp, infinity<T>) == infinity<T>);
   CHECK(at<T>(pack_exp, largest) == infinity<T>);
   CHECK(at<T>(pack_exp, -infinity<T>) == 0);
+  CHECK(at<T>(pack_expm1, infinity<T>) == infinity<T>);
+  CHECK(at<T>(pack_expm1, -infinity<T>) == -1);
   CHECK(at<T>(pack_exp, -largest) == 0);
   CHECK(at<T>(pack_sigmoid, 0) == T(0.5));
   CHECK(at<T>(pack_sigmoid, infinity<T>) == 1);
@@ -217,6 +221,7 @@ TEST_CASE_TEMPLATE("special values", T, float, double) {
     CHECK(at<T>(pack_erf, zero) == 0);
     CHECK(std::signbit(at<T>(pack_erf, zero)) == std::signbit(zero));
     CHECK(at<T>(pack_exp, zero) == 1);
+    CHECK(at<T>(pack_expm1, zero) == 0);
     CHECK(at<T>(pack_sigmoid, zero) == T(0.5));
     CHECK(at<T>(pack_log, zero) == -infinity<T>);
   }
@@ -233,6 +238,7 @@ TEST_CASE_TEMPLATE("special values", T, float, double) {
     CHECK(at<T>(pack_tanh, sign * T(1e-30)) == sign * T(1e-30));
   }
   CHECK(std::isnan(at<T>(pack_exp, not_a_number<T>)));
+  CHECK(std::isnan(at<T>(pack_expm1, not_a_number<T>)));
   CHECK(std::isnan(at<T>(pack_sigmoid, not_a_number<T>)));
   CHECK(std::isnan(at<T>(pack_tanh, not_a_number<T>)));
   CHECK(std::isnan(at<T>(pack_erf, not_a_number<T>)));

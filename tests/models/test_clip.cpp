@@ -213,7 +213,7 @@ TEST_CASE("CLIP names what does not fit") {
   CHECK(message([&] {
           bert.infer(pack(Labels::full({1, 2}, 20)));
         }) ==
-        "embeddings.word_embeddings: Embedding(20, 8, padding_index=0): id 20 at position 0 is not one of the 20 "
+        "embeddings.word_embeddings: Embedding(20, 8, padding_idx=0): id 20 at position 0 is not one of the 20 "
         "entries 0 to 19");
   CHECK(message([&] {
           bert.infer(pack(Labels::full({1, 7}, 1)));

@@ -9,14 +9,21 @@
 #include <vector>
 
 #include "lamina/nn/container.hpp"
+#include "lamina/nn/elu.hpp"
 #include "lamina/nn/gelu.hpp"
+#include "lamina/nn/glu.hpp"
 #include "lamina/nn/hardsigmoid.hpp"
 #include "lamina/nn/hardswish.hpp"
+#include "lamina/nn/hardtanh.hpp"
 #include "lamina/nn/leaky_relu.hpp"
+#include "lamina/nn/mish.hpp"
+#include "lamina/nn/prelu.hpp"
 #include "lamina/nn/relu.hpp"
 #include "lamina/nn/relu6.hpp"
+#include "lamina/nn/selu.hpp"
 #include "lamina/nn/sigmoid.hpp"
 #include "lamina/nn/silu.hpp"
+#include "lamina/nn/softplus.hpp"
 #include "lamina/nn/tanh.hpp"
 #include "lamina/testing/conformance.hpp"
 
@@ -77,6 +84,7 @@ double sigma(double x) { return 1 / (1 + std::exp(-x)); }
 double normal_cdf(double x) { return std::erfc(-x / std::sqrt(2.0)) / 2; }
 double normal_pdf(double x) { return std::exp(-x * x / 2) / std::sqrt(2 * std::numbers::pi); }
 double gelu_angle(double x) { return 2 * std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x); }
+double softplus(double x) { return std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x))); }
 double clamp6(double x) { return std::min(std::max(x, 0.0), 6.0); }
 
 /// y and, for dy = 1, dx.
@@ -113,9 +121,38 @@ TEST_CASE("activations agree with their formulas and conform") {
                                          : x > 3 ? 1.0
                                                  : x / 3 + 0.5; });
   check<GELU>([](double x) { return x * normal_cdf(x); }, [](double x) { return normal_cdf(x) + x * normal_pdf(x); });
+  check<ELU>([](double x) { return x > 0 ? x : std::expm1(x); }, [](double x) { return x > 0 ? 1 : std::exp(x); });
+  check<SELU>([](double x) { return SELU<double>::scale * (x > 0 ? x : SELU<double>::alpha * std::expm1(x)); },
+              [](double x) { return SELU<double>::scale * (x > 0 ? 1 : SELU<double>::alpha * std::exp(x)); });
+  check<Softplus>([](double x) { return x > 20 ? x : softplus(x); }, [](double x) { return x > 20 ? 1 : sigma(x); });
+  check<Mish>([](double x) { return x * std::tanh(softplus(x)); },
+              [](double x) {
+                return std::tanh(softplus(x)) + x * sigma(x) / std::pow(std::cosh(std::min(softplus(x), 300.0)), 2);
+              });
+  check<Hardtanh>([](double x) { return std::min(std::max(x, -1.0), 1.0); },
+                  [](double x) { return x > -1 && x < 1 ? 1.0 : 0.0; });
+  check<PReLU>([](double x) { return x > 0 ? x : 0.25 * x; }, [](double x) { return x > 0 ? 1.0 : 0.25; });
+}
+
+TEST_CASE("activations with slopes for channels, or halves along an axis, conform") {
+  for (const Shape& shape : {Shape{3, 4}, Shape{2, 4, 3, 5}, Shape{2, 4, 17}, Shape{0, 4}, Shape{1, 4, 40}}) {
+    CHECK(conforms(PReLU<double>({.num_parameters = 4}), shape));
+    CHECK(conforms(GLU<double>(1), shape));
+  }
+  CHECK(conforms(PReLU<double>({.num_parameters = 37, .init = -0.3}), {5, 37}));
+  CHECK(conforms(GLU<double>(), {3, 4}));
+  CHECK(conforms(GLU<double>(-2), {2, 3, 4, 19}));
 }
 
 TEST_CASE("activations with options") {
+  check<ELU>([](double x) { return x > 0 ? x : 0.3 * std::expm1(x); },
+             [](double x) { return x > 0 ? 1 : 0.3 * std::exp(x); }, 0.3);
+  check<ELU>([](double x) { return x > 0 ? x : -0.3 * std::expm1(x); },
+             [](double x) { return x > 0 ? 1 : -0.3 * std::exp(x); }, -0.3);
+  check<Softplus>([](double x) { return softplus(3 * x) / 3; }, [](double x) { return sigma(3 * x); },
+                  SoftplusOptions{.beta = 3, .threshold = 1e30});
+  check<Hardtanh>([](double x) { return std::min(std::max(x, -2.5), 0.5); },
+                  [](double x) { return x > -2.5 && x < 0.5 ? 1.0 : 0.0; }, -2.5, 0.5);
   check<LeakyReLU>([](double x) { return x > 0 ? x : 0.2 * x; }, [](double x) { return x > 0 ? 1.0 : 0.2; }, 0.2);
   check<LeakyReLU>([](double x) { return x > 0 ? x : -0.5 * x; }, [](double x) { return x > 0 ? 1.0 : -0.5; }, -0.5);
   check<LeakyReLU>([](double x) { return std::max(x, 0.0); }, [](double x) { return x > 0 ? 1.0 : 0.0; }, 0.0);
@@ -133,6 +170,10 @@ TEST_CASE("where the pieces meet, values and derivatives are PyTorch's") {
   CHECK(run(ReLU6(), x).second == Inputs{0, 0, 1, 0});
   CHECK(run(LeakyReLU(0.25), x) == std::pair(Inputs{-0.75, 0, 3, 6}, Inputs{0.25, 0.25, 1, 1}));
   CHECK(run(Hardsigmoid(), x) == std::pair(Inputs{0, 0.5, 1, 1}, Inputs{0, 1.0f / 6, 0, 0}));
+  CHECK(run(Hardtanh(-3, 3), x) == std::pair(Inputs{-3, 0, 3, 3}, Inputs{0, 1, 0, 0}));
+  CHECK(run(ELU(0.5), {0, 3}) == std::pair(Inputs{0, 3}, Inputs{0.5, 1}));
+  CHECK(run(PReLU(), x) == std::pair(Inputs{-0.75, 0, 3, 6}, Inputs{0.25, 0.25, 1, 1}));
+  CHECK(run(Softplus({.threshold = 3}), {6}) == std::pair(Inputs{6}, Inputs{1}));
   CHECK(run(Hardswish(), x) == std::pair(Inputs{0, 0, 3, 6}, Inputs{-0.5, 0.5, 1.5, 1}));
 }
 
@@ -143,6 +184,9 @@ TEST_CASE("infinite inputs saturate") {
   CHECK(run(ReLU(), x) == std::pair(Inputs{0, infinity}, Inputs{0, 1}));
   CHECK(run(ReLU6(), x) == std::pair(Inputs{0, 6}, Inputs{0, 0}));
   CHECK(run(Hardsigmoid(), x) == std::pair(Inputs{0, 1}, Inputs{0, 0}));
+  CHECK(run(Hardtanh(), x) == std::pair(Inputs{-1, 1}, Inputs{0, 0}));
+  CHECK(run(ELU(), x) == std::pair(Inputs{-1, infinity}, Inputs{0, 1}));
+  CHECK(run(Softplus(), x) == std::pair(Inputs{0, infinity}, Inputs{0, 1}));
 }
 
 TEST_CASE("NaN comes through, and no gradient is made finite from it but where PyTorch does") {
@@ -156,6 +200,12 @@ TEST_CASE("NaN comes through, and no gradient is made finite from it but where P
   CHECK(nan_through(GELU({.approximate = "tanh"})) == Through(true, true));
   CHECK(nan_through(SiLU()) == Through(true, true));
   CHECK(nan_through(Hardsigmoid()) == Through(true, false));
+  CHECK(nan_through(ELU()) == Through(true, true));
+  CHECK(nan_through(SELU()) == Through(true, true));
+  CHECK(nan_through(Softplus()) == Through(true, true));
+  CHECK(nan_through(Mish()) == Through(true, true));
+  CHECK(nan_through(Hardtanh()) == Through(true, false));
+  CHECK(nan_through(PReLU()) == Through(true, false));
   CHECK(nan_through(Hardswish()) == Through(true, true));
 }
 
@@ -208,6 +258,22 @@ TEST_CASE("names and errors of activations") {
   CHECK(SiLU().name() == "SiLU()");
   CHECK(Hardsigmoid().name() == "Hardsigmoid()");
   CHECK(Hardswish().name() == "Hardswish()");
+  CHECK(ELU().name() == "ELU(1)");
+  CHECK(SELU().name() == "SELU()");
+  CHECK(Softplus({.beta = 2}).name() == "Softplus(beta=2)");
+  CHECK(Mish().name() == "Mish()");
+  CHECK(Hardtanh().name() == "Hardtanh(-1, 1)");
+  CHECK(PReLU({.num_parameters = 3}).name() == "PReLU(num_parameters=3)");
+  CHECK(GLU().name() == "GLU()");
+  CHECK(GLU(1).name() == "GLU(1)");
+  CHECK_THROWS_WITH_AS(Softplus({.beta = 0}), "Softplus(beta=0): beta must not be 0", ValueError);
+  CHECK_THROWS_WITH_AS(Hardtanh(1, 1), "Hardtanh(1, 1): min_val must be below max_val", ValueError);
+  CHECK_THROWS_WITH_AS(PReLU({.num_parameters = 0}), "PReLU(num_parameters=0): num_parameters must be at least 1",
+                       ValueError);
+  CHECK_THROWS_WITH_AS(PReLU({.num_parameters = 3})(Tensor<float>({2, 4})),
+                       "PReLU(num_parameters=3): expected [N, 3, ...], got shape [2, 4]", ShapeError);
+  CHECK_THROWS_WITH_AS(GLU(1)(Tensor<float>({2, 3})), "GLU(1): expected an even extent in axis 1, got shape [2, 3]",
+                       ShapeError);
   CHECK_THROWS_WITH_AS(GELU({.approximate = "erf"}), "GELU: approximate must be \"none\" or \"tanh\", got \"erf\"",
                        ValueError);
 }

@@ -123,7 +123,7 @@ TEST_CASE("attention gives the same bits for any number of threads, with dropout
 }
 
 TEST_CASE("Embedding looks up, and adds gradients to the rows that occur") {
-  Embedding<double> layer(5, 3, {.padding_index = 2});
+  Embedding<double> layer(5, 3, {.padding_idx = 2});
   CHECK((layer.weight.value[2].array() == 0).all());
   const Labels ids({2, 3}, {4, 2, 4, 0, 4, 1});
   Tape tape;
@@ -160,8 +160,8 @@ TEST_CASE("pack leaves the padding out") {
 
 TEST_CASE("sequence layers name what does not fit") {
   CHECK(message([] { Embedding<float>(0, 3); }) == "Embedding(0, 3): sizes must be at least 1");
-  CHECK(message([] { Embedding<float>(4, 3, {.padding_index = 4}); }) ==
-        "Embedding(4, 3, padding_index=4): padding_index must be below 4");
+  CHECK(message([] { Embedding<float>(4, 3, {.padding_idx = 4}); }) ==
+        "Embedding(4, 3, padding_idx=4): padding_idx must be below 4");
   CHECK(message([] {
           Embedding<float>(4, 3).infer(Labels({3}, {0, 4, 1}));
         }) == "Embedding(4, 3): id 4 at position 1 is not one of the 4 entries 0 to 3");

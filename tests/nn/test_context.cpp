@@ -57,7 +57,7 @@ TEST_CASE("Interpolate and the attentions name themselves and what is wrong") {
   CHECK(Interpolate({4, 8}).name() == "Interpolate((4, 8), nearest)");
   CHECK(Interpolate(4, {.mode = InterpolateMode::bilinear, .align_corners = true}).name() ==
         "Interpolate(4, bilinear, align_corners)");
-  CHECK_THROWS_WITH_AS(Interpolate(0), "Interpolate(0, nearest): the size must be at least 1", ValueError);
+  CHECK_THROWS_WITH_AS(Interpolate(0), "Interpolate(0, nearest): the size must be at least 1, got 0", ValueError);
   CHECK_THROWS_WITH_AS(Interpolate(4, {.align_corners = true}),
                        "Interpolate(4, nearest, align_corners): align_corners is for bilinear interpolation",
                        ValueError);

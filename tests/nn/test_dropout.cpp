@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "lamina/nn/container.hpp"
+#include "lamina/nn/drop_path.hpp"
 #include "lamina/nn/dropout.hpp"
 #include "lamina/nn/dropout2d.hpp"
 #include "lamina/testing/conformance.hpp"
@@ -58,6 +59,21 @@ TEST_CASE("Dropout2d drops whole channels") {
   }
   CHECK(whole);
   CHECK(std::abs(static_cast<double>(dropped) / 10000 - 0.3) < 4 * std::sqrt(0.3 * 0.7 / 10000));
+}
+
+TEST_CASE("DropPath drops whole samples, as many as it should, and the same ones backward") {
+  const Tensor<float> x = Random(1).normal<float>({10000, 3, 5});
+  const auto [y, dx] = run(DropPath(0.3), x, 7);
+  Index dropped = 0;
+  for (Index i = 0; i < 10000; ++i) {
+    const bool gone = y[i].data()[0] == 0;
+    dropped += gone;
+    const float scale = gone ? 0 : static_cast<float>(1 / 0.7);
+    const bool whole = (y[i].array() == x[i].array() * scale).all() && (dx[i].array() == scale).all();
+    if (!whole) CHECK(whole);
+  }
+  CHECK(std::abs(static_cast<double>(dropped) / 10000 - 0.3) < 4 * std::sqrt(0.3 * 0.7 / 10000));
+  CHECK(DropPath(0.3)(x).shares_storage(x));
 }
 
 TEST_CASE("the seed and the position of the draw decide what is dropped") {
@@ -126,6 +142,8 @@ TEST_CASE("dropout conforms") {
   CHECK(conforms(Dropout<double>(0.5), {0, 3}));
   CHECK(conforms(Dropout2d<double>(0.4), {2, 5, 3, 3}, {.training_differs = true}));
   CHECK(conforms(Dropout2d<double>(0.4), {1, 7, 1, 1}, {.training_differs = true}));
+  CHECK(conforms(DropPath<double>(0.4), {5, 3, 3}, {.training_differs = true}));
+  CHECK(conforms(DropPath<double>(0.4), {7}, {.training_differs = true}));
   CHECK(conforms(Sequential<double>{Dropout<double>(0.2), Dropout2d<double>(0.4)}, {2, 3, 2, 3},
                  {.training_differs = true}));
 }
@@ -133,6 +151,10 @@ TEST_CASE("dropout conforms") {
 TEST_CASE("names and errors of dropout") {
   CHECK(Dropout().name() == "Dropout(0.5)");
   CHECK(Dropout2d(0.1).name() == "Dropout2d(0.1)");
+  CHECK(DropPath(0.1).name() == "DropPath(0.1)");
+  CHECK_THROWS_WITH_AS(DropPath(-1), "DropPath(-1): p must be in [0, 1], got -1", ValueError);
+  CHECK_THROWS_WITH_AS(DropPath(0.5)(Tensor<float>(Shape{})), "DropPath(0.5): expected [N, ...], got shape []",
+                       ShapeError);
   CHECK_THROWS_WITH_AS(Dropout(1.5), "Dropout(1.5): p must be in [0, 1], got 1.5", ValueError);
   CHECK_THROWS_WITH_AS(Dropout2d(-0.1), "Dropout2d(-0.1): p must be in [0, 1], got -0.1", ValueError);
   CHECK_THROWS_AS(Dropout{std::numeric_limits<double>::quiet_NaN()}, ValueError);

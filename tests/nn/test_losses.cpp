@@ -5,7 +5,12 @@
 #include <limits>
 #include <vector>
 
+#include "lamina/nn/dice_loss.hpp"
+#include "lamina/nn/focal_loss.hpp"
+#include "lamina/nn/kl_div.hpp"
 #include "lamina/nn/losses.hpp"
+#include "lamina/nn/margin_loss.hpp"
+#include "lamina/nn/smooth_l1_loss.hpp"
 #include "lamina/testing/conformance.hpp"
 
 using namespace lamina;
@@ -354,4 +359,66 @@ TEST_CASE("losses say what is wrong") {
   CHECK_THROWS_WITH_AS(binary_cross_entropy_with_logits(logits, logits, {.pos_weight = Tensor<float>::ones({2})}),
                        "binary_cross_entropy_with_logits: cannot broadcast pos_weight of shape [2] to [2, 3]",
                        ShapeError);
+}
+
+TEST_CASE("gradients of the losses by central differences") {
+  Random random(seed);
+  const auto check = [&](const char* name, Tensor<double> x, auto loss) {
+    CAPTURE(name);
+    const Tensor<double> grad = loss(x).grad;
+    for (Index i = 0; i < x.numel(); ++i) {
+      constexpr double step = 1e-6;
+      const double at = x.data()[i];
+      x.data()[i] = at + step;
+      const double above = loss(x).value;
+      x.data()[i] = at - step;
+      const double below = loss(x).value;
+      x.data()[i] = at;
+      CHECK(std::abs((above - below) / (2 * step) - grad.data()[i]) < 1e-8);
+    }
+  };
+  const Tensor<double> target = normal(random, {4, 5}), shares = random.uniform<double>({4, 5});
+  const Labels labels({4}, {0, 4, 2, 2}), like({4}, {1, -1, -1, 1});
+  Tensor<double> signs = target;
+  for (double& value : signs.values()) value = value > 0 ? 1 : -1;
+  check("smooth_l1", normal(random, {4, 5}), [&](const auto& x) { return smooth_l1_loss(x, target, {.beta = 0.7}); });
+  check("huber", normal(random, {4, 5}), [&](const auto& x) { return huber_loss(x, target, {.delta = 0.7}); });
+  check("kl_div", normal(random, {4, 5}), [&](const auto& x) { return kl_div(x, shares, {.batchmean = true}); });
+  check("focal", normal(random, {4, 5}, 2),
+        [&](const auto& x) { return sigmoid_focal_loss(x, shares, {.gamma = 1.5}); });
+  check("hinge", normal(random, {4, 5}), [&](const auto& x) { return hinge_embedding_loss(x, signs); });
+  check("multi_margin", normal(random, {4, 5}), [&](const auto& x) { return multi_margin_loss(x, labels, {.p = 2}); });
+  check("cosine", normal(random, {2, 4, 3}), [&](const auto& x) { return cosine_embedding_loss(x, like); });
+  check("dice", normal(random, {2, 5, 4}), [&](const auto& x) {
+    return dice_loss(x, Labels({2, 4}, {0, 1, 4, 4, 2, 2, -100, 3}));
+  });
+}
+
+TEST_CASE("the losses of margins, differences and overlaps say what is wrong") {
+  const Tensor<float> x({2, 3});
+  const Labels labels({2}, {0, 1});
+  CHECK_THROWS_WITH_AS(smooth_l1_loss(x, x, {.beta = -1}), "smooth_l1_loss: beta must not be negative, got -1",
+                       ValueError);
+  CHECK_THROWS_WITH_AS(huber_loss(x, x, {.delta = 0}), "huber_loss: delta must be positive, got 0", ValueError);
+  CHECK_THROWS_WITH_AS(huber_loss(x, Tensor<float>({3, 2})),
+                       "huber_loss: expected a target of shape [2, 3], got shape [3, 2]", ShapeError);
+  CHECK_THROWS_WITH_AS(kl_div(Tensor<float>({0, 3}), Tensor<float>({0, 3})),
+                       "kl_div: expected at least one element, got shape [0, 3]", ShapeError);
+  CHECK_THROWS_WITH_AS(sigmoid_focal_loss(x, x, {.gamma = -1}),
+                       "sigmoid_focal_loss: gamma must not be negative, got -1", ValueError);
+  CHECK_THROWS_WITH_AS(hinge_embedding_loss(x, Tensor<float>::zeros({2, 3})),
+                       "hinge_embedding_loss: targets must be 1 or -1, got 0 at position 0", ValueError);
+  CHECK_THROWS_WITH_AS(multi_margin_loss(x, labels, {.p = 3}), "multi_margin_loss: p must be 1 or 2, got 3",
+                       ValueError);
+  CHECK_THROWS_WITH_AS(multi_margin_loss(x, Labels({2}, {0, -1})),
+                       "multi_margin_loss: label -1 at position [1] is not one of the 3 classes 0 to 2", ValueError);
+  CHECK_THROWS_WITH_AS(multi_margin_loss(x, Labels({2}, {3, 0})),
+                       "multi_margin_loss: label 3 at position [0] is not one of the 3 classes 0 to 2", ValueError);
+  CHECK_THROWS_WITH_AS(cosine_embedding_loss(x, labels),
+                       "cosine_embedding_loss: expected embeddings [2, N, D], got shape [2, 3]", ShapeError);
+  CHECK_THROWS_WITH_AS(cosine_embedding_loss(Tensor<float>::ones({2, 2, 3}), labels),
+                       "cosine_embedding_loss: targets must be 1 or -1, got 0 at position 0", ValueError);
+  CHECK_THROWS_WITH_AS(dice_loss(x, labels, {.smooth = 0}), "dice_loss: smooth must be positive, got 0", ValueError);
+  CHECK_THROWS_WITH_AS(dice_loss(x, Labels({2}, {0, 3})),
+                       "dice_loss: label 3 at position [1] is not one of the 3 classes 0 to 2", ValueError);
 }

@@ -7,8 +7,11 @@
 
 #include "lamina/nn/batch_norm.hpp"
 #include "lamina/nn/container.hpp"
+#include "lamina/nn/group_norm.hpp"
+#include "lamina/nn/instance_norm.hpp"
 #include "lamina/nn/layer_norm.hpp"
 #include "lamina/nn/local_response_norm.hpp"
+#include "lamina/nn/rms_norm.hpp"
 #include "lamina/nn/summary.hpp"
 #include "lamina/nn/tanh.hpp"
 #include "lamina/testing/conformance.hpp"
@@ -228,6 +231,41 @@ TEST_CASE("layer norm equals its naive twin") {
                         1e-12);
 }
 
+TEST_CASE("group norm equals its naive twin, and layer norm or instance norm where they are one") {
+  Random random(seed);
+  for (int i = 0; i < 60; ++i) {
+    const Index groups = 1 + random.below(4), channels = groups * (1 + random.below(4));
+    const Shape shape{1 + random.below(4), channels, 1 + random.below(9), 2 + random.below(20)};
+    const Tensor<double> x = normal(random, shape, 3, 2), dy = normal(random, shape);
+    const Tensor<double> weight = normal(random, {channels}), bias = normal(random, {channels});
+    const Index pixels = shape[2] * shape[3], n = channels / groups * pixels;
+    const Normalized expected = naive(
+        x, dy, shape[0] * groups, weight, bias, 0.01, [=](Index at) { return at / n; },
+        [=](Index at) { return at / pixels % channels; });
+    check_against<double>(GroupNorm<double>(groups, channels, {.eps = 0.01}), x, dy, weight, bias, expected, 1e-11);
+    check_against<float>(GroupNorm<float>(groups, channels, {.eps = 0.01}), x, dy, weight, bias, expected, 3e-5);
+    if (groups == channels)
+      check_against<float>(InstanceNorm2d<float>(channels, {.eps = 0.01, .affine = true}), x, dy, weight, bias,
+                           expected, 3e-5);
+  }
+}
+
+TEST_CASE("frozen instance norm takes its running statistics, and backward through them") {
+  InstanceNorm2d<double> layer(3, {.affine = true, .track_running_stats = true});
+  Random random(seed);
+  const Tensor<double> x = random.normal<double>({2, 3, 4, 5});
+  Tape tape;
+  layer.forward(x, tape);
+  layer.backward(x, tape);
+  freeze(layer);
+  const Tensor<double> mean = layer.running_mean, y = layer.infer(x);
+  CHECK(layer.forward(x, tape) == y);
+  CHECK(layer.running_mean == mean);
+  const Tensor<double> dx = layer.backward(Tensor<double>::ones(x.shape()), tape);
+  const double slope = 1 / std::sqrt(layer.running_var(1) + 1e-5);
+  CHECK(dx(0, 1, 2, 3) == doctest::Approx(slope).epsilon(1e-12));
+}
+
 TEST_CASE("normalisation layers conform") {
   const ConformanceOptions training_differs{.training_differs = true};
   CHECK(conforms(BatchNorm2d<double>(3), {3, 3, 4, 5}, training_differs));
@@ -244,6 +282,17 @@ TEST_CASE("normalisation layers conform") {
   CHECK(conforms(LayerNorm<double>(5, {.elementwise_affine = false}), {4, 5}));
   CHECK(conforms(LayerNorm<double>(9), {9}));
   CHECK(conforms(LayerNorm<double>(4), {0, 4}));
+  CHECK(conforms(GroupNorm<double>(2, 4), {3, 4, 3, 5}));
+  CHECK(conforms(GroupNorm<double>(4, 4, {.affine = false}), {3, 4, 7}));
+  CHECK(conforms(GroupNorm<double>(1, 4, {.eps = 0.1}), {3, 4}));
+  CHECK(conforms(GroupNorm<double>(1, 2), {0, 2, 3}));
+  CHECK(conforms(InstanceNorm2d<double>(4), {3, 4, 3, 5}));
+  CHECK(conforms(InstanceNorm2d<double>(2, {.eps = 0.1, .affine = true}), {1, 2, 1, 19}));
+  CHECK(conforms(InstanceNorm2d<double>(4, {.affine = true, .track_running_stats = true}), {3, 4, 3, 5},
+                 training_differs));
+  CHECK(conforms(RMSNorm<double>(7), {3, 7}));
+  CHECK(conforms(RMSNorm<double>({3, 5}, {.eps = 0.1, .elementwise_affine = false}), {2, 3, 5}));
+  CHECK(conforms(RMSNorm<double>(4), {0, 4}));
   CHECK(conforms(LocalResponseNorm<double>(5, {.alpha = 1}), {2, 8, 3, 4}));
   CHECK(conforms(LocalResponseNorm<double>(4, {.alpha = 2, .beta = 0.4, .k = 0.3}), {1, 5, 2, 9}));
   CHECK(conforms(LocalResponseNorm<double>(3, {.alpha = 1}), {2, 3, 0}));
@@ -351,6 +400,8 @@ TEST_CASE("normalisation gives the same bits for any number of threads") {
   CHECK(run(BatchNorm2d(30), images, 1) == run(BatchNorm2d(30), images, 4));
   CHECK(run(BatchNorm1d(300), features, 1) == run(BatchNorm1d(300), features, 4));
   CHECK(run(LayerNorm(300), features, 1) == run(LayerNorm(300), features, 4));
+  CHECK(run(GroupNorm(5, 30), images, 1) == run(GroupNorm(5, 30), images, 4));
+  CHECK(run(InstanceNorm2d(30, {.affine = true}), images, 1) == run(InstanceNorm2d(30, {.affine = true}), images, 4));
 }
 
 TEST_CASE("frozen affine parameters get no gradient") {
@@ -382,6 +433,23 @@ TEST_CASE("normalisation layers name themselves and what is wrong") {
                        "LocalResponseNorm(3): expected an input [N, C, ...] of rank 3 or more, got shape [3, 4]",
                        ShapeError);
 
+  CHECK(GroupNorm(2, 6, {.affine = false}).name() == "GroupNorm(2, 6, affine=false)");
+  CHECK(InstanceNorm2d(6, {.affine = true}).name() == "InstanceNorm2d(6, affine=true)");
+  CHECK(RMSNorm(6).name() == "RMSNorm(6)");
+  CHECK(RMSNorm({2, 6}, {.eps = 0.1}).name() == "RMSNorm([2, 6], eps=0.1)");
+  CHECK_THROWS_WITH_AS(GroupNorm(4, 6), "GroupNorm(4, 6): the groups do not divide the channels", ValueError);
+  CHECK_THROWS_WITH_AS(GroupNorm(0, 6), "GroupNorm(0, 6): groups and channels must be at least 1", ValueError);
+  CHECK_THROWS_WITH_AS(GroupNorm(2, 6)(Tensor<float>({2, 4, 3})),
+                       "GroupNorm(2, 6): expected [N, 6, ...], got shape [2, 4, 3]", ShapeError);
+  CHECK_THROWS_WITH_AS(InstanceNorm2d(2, {.momentum = 2}),
+                       "InstanceNorm2d(2, momentum=2): momentum must be in [0, 1], got 2", ValueError);
+  CHECK_THROWS_WITH_AS(InstanceNorm2d(2)(Tensor<float>({3, 2, 1, 1})),
+                       "InstanceNorm2d(2): expected more than 1 pixel, got shape [3, 2, 1, 1]", ShapeError);
+  CHECK_THROWS_WITH_AS(InstanceNorm2d(2)(Tensor<float>({3, 2, 4})),
+                       "InstanceNorm2d(2): expected [N, 2, H, W], got shape [3, 2, 4]", ShapeError);
+  CHECK_THROWS_WITH_AS(RMSNorm(2, {.eps = -1}), "RMSNorm(2, eps=-1): eps must not be negative, got -1", ValueError);
+  CHECK_THROWS_WITH_AS(RMSNorm(5)(Tensor<float>({3, 4})), "RMSNorm(5): expected last axes [5], got shape [3, 4]",
+                       ShapeError);
   CHECK_THROWS_WITH_AS(BatchNorm2d(0), "BatchNorm2d(0): num_features must be at least 1, got 0", ValueError);
   CHECK_THROWS_WITH_AS(BatchNorm2d(2, {.eps = -1}), "BatchNorm2d(2, eps=-1): eps must not be negative, got -1",
                        ValueError);

@@ -5,7 +5,9 @@
 #include <vector>
 
 #include "lamina/nn/adaptive_avg_pool2d.hpp"
+#include "lamina/nn/adaptive_max_pool2d.hpp"
 #include "lamina/nn/avg_pool2d.hpp"
+#include "lamina/nn/conv2d.hpp"
 #include "lamina/nn/max_pool2d.hpp"
 #include "lamina/testing/conformance.hpp"
 
@@ -22,10 +24,11 @@ struct Pooled {
 };
 
 /// PyTorch's rule, spelled out for one axis.
-Index pooled(Index in, Index kernel, Index stride, Index padding, Index dilation, bool ceil_mode) {
-  const double room = static_cast<double>(in + 2 * padding - dilation * (kernel - 1) - 1) / static_cast<double>(stride);
+Index pooled(Index in, Index kernel, Index stride, Index before, Index behind, Index dilation, bool ceil_mode) {
+  const double room =
+      static_cast<double>(in + before + behind - dilation * (kernel - 1) - 1) / static_cast<double>(stride);
   Index out = static_cast<Index>(ceil_mode ? std::ceil(room) : std::floor(room)) + 1;
-  if (ceil_mode && (out - 1) * stride >= in + padding) --out;
+  if (ceil_mode && (out - 1) * stride >= in + before) --out;
   return out;
 }
 
@@ -35,8 +38,8 @@ double slope(Index i) { return static_cast<double>((i * 37) % 11) - 4.5; }
 Pooled naive_max(const Tensor<double>& x, Size2 k, const MaxPool2dOptions& o) {
   const Size2 s = o.stride == kernel_sized ? k : o.stride;
   const Index h = x.dim(2), w = x.dim(3);
-  const Index oh = pooled(h, k.h, s.h, o.padding.h, o.dilation.h, o.ceil_mode);
-  const Index ow = pooled(w, k.w, s.w, o.padding.w, o.dilation.w, o.ceil_mode);
+  const Index oh = pooled(h, k.h, s.h, o.padding.top, o.padding.bottom, o.dilation.h, o.ceil_mode);
+  const Index ow = pooled(w, k.w, s.w, o.padding.left, o.padding.right, o.dilation.w, o.ceil_mode);
   Pooled result{Tensor<double>({x.dim(0), x.dim(1), oh, ow}), Tensor<double>::zeros(x.shape())};
   double* y = result.y.data();
   double* dx = result.dx.data();
@@ -47,8 +50,8 @@ Pooled naive_max(const Tensor<double>& x, Size2 k, const MaxPool2dOptions& o) {
         Index at = -1;
         for (Index a = 0; a < k.h; ++a)
           for (Index b = 0; b < k.w; ++b) {
-            const Index row = i * s.h - o.padding.h + a * o.dilation.h,
-                        column = j * s.w - o.padding.w + b * o.dilation.w;
+            const Index row = i * s.h - o.padding.top + a * o.dilation.h,
+                        column = j * s.w - o.padding.left + b * o.dilation.w;
             if (row < 0 || row >= h || column < 0 || column >= w) continue;
             const Index here = (plane * h + row) * w + column;
             const double v = x.data()[here];
@@ -66,8 +69,8 @@ Pooled naive_max(const Tensor<double>& x, Size2 k, const MaxPool2dOptions& o) {
 Pooled naive_avg(const Tensor<double>& x, Size2 k, const AvgPool2dOptions& o) {
   const Size2 s = o.stride == kernel_sized ? k : o.stride;
   const Index h = x.dim(2), w = x.dim(3);
-  const Index oh = pooled(h, k.h, s.h, o.padding.h, 1, o.ceil_mode);
-  const Index ow = pooled(w, k.w, s.w, o.padding.w, 1, o.ceil_mode);
+  const Index oh = pooled(h, k.h, s.h, o.padding.top, o.padding.bottom, 1, o.ceil_mode);
+  const Index ow = pooled(w, k.w, s.w, o.padding.left, o.padding.right, 1, o.ceil_mode);
   Pooled result{Tensor<double>({x.dim(0), x.dim(1), oh, ow}), Tensor<double>::zeros(x.shape())};
   for (Index plane = 0, out = 0; plane < x.dim(0) * x.dim(1); ++plane)
     for (Index i = 0; i < oh; ++i)
@@ -77,8 +80,8 @@ Pooled naive_avg(const Tensor<double>& x, Size2 k, const AvgPool2dOptions& o) {
         std::vector<Index> seen;
         for (Index a = 0; a < k.h; ++a)
           for (Index b = 0; b < k.w; ++b) {
-            const Index row = i * s.h - o.padding.h + a, column = j * s.w - o.padding.w + b;
-            if (row < h + o.padding.h && column < w + o.padding.w) ++padded;
+            const Index row = i * s.h - o.padding.top + a, column = j * s.w - o.padding.left + b;
+            if (row < h + o.padding.bottom && column < w + o.padding.right) ++padded;
             if (row < 0 || row >= h || column < 0 || column >= w) continue;
             ++inside;
             seen.push_back((plane * h + row) * w + column);
@@ -145,6 +148,15 @@ Tensor<double> image(Random& random, const Shape& shape) {
 
 Index between(Random& random, Index low, Index high) { return low + random.below(high - low + 1); }
 
+/// The same on opposite sides, or on each side its own.
+Padding drawn_padding(Random& random, const Size2& kernel) {
+  const auto rows = [&] { return random.below(kernel.h / 2 + 1); };
+  const auto columns = [&] { return random.below(kernel.w / 2 + 1); };
+  if (random.below(2) == 0) return {rows(), columns()};
+  const Index top = rows(), bottom = rows(), left = columns();
+  return {top, bottom, left, columns()};
+}
+
 }  // namespace
 
 TEST_CASE("MaxPool2d equals its naive twin") {
@@ -153,7 +165,7 @@ TEST_CASE("MaxPool2d equals its naive twin") {
   while (tried < 400) {
     const Size2 kernel{between(random, 1, 5), between(random, 1, 5)};
     MaxPool2dOptions o{.stride = {between(random, 1, 4), between(random, 1, 4)},
-                       .padding = {random.below(kernel.h / 2 + 1), random.below(kernel.w / 2 + 1)},
+                       .padding = drawn_padding(random, kernel),
                        .dilation = {between(random, 1, 3), between(random, 1, 3)},
                        .ceil_mode = random.below(2) == 1};
     if (random.below(4) == 0) o.stride = kernel_sized;
@@ -216,7 +228,7 @@ TEST_CASE("AvgPool2d equals its naive twin") {
   while (tried < 400) {
     const Size2 kernel{between(random, 1, 5), between(random, 1, 5)};
     AvgPool2dOptions o{.stride = {between(random, 1, 4), between(random, 1, 4)},
-                       .padding = {random.below(kernel.h / 2 + 1), random.below(kernel.w / 2 + 1)},
+                       .padding = drawn_padding(random, kernel),
                        .ceil_mode = random.below(2) == 1,
                        .count_include_pad = random.below(2) == 1};
     if (random.below(3) == 0) o.stride = kernel_sized;
@@ -263,7 +275,56 @@ TEST_CASE("AdaptiveAvgPool2d equals its naive twin") {
   check_against<float>(AdaptiveAvgPool2d<float>({-1, 3}), x, naive_adaptive(x, 5, 3), 1e-6);
 }
 
+TEST_CASE("padding \"same\" gives ceil(n / stride) windows, the odd zero behind, as TensorFlow's SAME") {
+  // By TensorFlow's documentation of tf.nn: its total padding, and half of it, rounded down, before.
+  const auto zeros = [](Index n, Index kernel, Index stride) {
+    const Index total = n % stride == 0 ? std::max<Index>(kernel - stride, 0) : std::max<Index>(kernel - n % stride, 0);
+    return std::pair(total / 2, total - total / 2);
+  };
+  Random random(seed);
+  for (int i = 0; i < 200; ++i) {
+    const Size2 kernel{between(random, 1, 5), between(random, 1, 5)},
+        stride{between(random, 1, 4), between(random, 1, 4)};
+    const Tensor<double> x = image(random, {2, 2, between(random, 1, 20), between(random, 1, 20)});
+    const auto [top, bottom] = zeros(x.dim(2), kernel.h, stride.h);
+    const auto [left, right] = zeros(x.dim(3), kernel.w, stride.w);
+    const Padding sides(top, bottom, left, right);
+    const MaxPool2d<double> max(kernel, {.stride = stride, .padding = "same"});
+    CHECK(max.padding({x.dim(2), x.dim(3)}) == sides);
+    CHECK(max(x).shape() == Shape{2, 2, parts_of(x.dim(2), stride.h), parts_of(x.dim(3), stride.w)});
+    CHECK(max(x) == MaxPool2d<double>(kernel, {.stride = stride, .padding = sides})(x));
+    for (const bool counts : {true, false})
+      CHECK(AvgPool2d<double>(kernel, {.stride = stride, .padding = "same", .count_include_pad = counts})(x) ==
+            AvgPool2d<double>(kernel, {.stride = stride, .padding = sides, .count_include_pad = counts})(x));
+    const Conv2d<double> same(2, 3, kernel, {.stride = stride, .padding = "same"});
+    Conv2d<double> plain(2, 3, kernel, {.stride = stride, .padding = sides});
+    plain.weight = same.weight;
+    plain.bias = same.bias;
+    CHECK(same(x) == plain(x));
+    CHECK(same.output_shape(x.shape()) == plain.output_shape(x.shape()));
+  }
+}
+
+TEST_CASE("AdaptiveMaxPool2d: of equal values the first takes the gradient, a NaN is the maximum") {
+  AdaptiveMaxPool2d<double> pool({1, 2});
+  Tape tape;
+  const Tensor<double> x({1, 1, 2, 3}, {1, 4, not_a_number, 4, 2, 0});
+  const Tensor<double> y = pool.forward(x, tape);
+  CHECK(y(0, 0, 0, 0) == 4);
+  CHECK(std::isnan(y(0, 0, 0, 1)));
+  CHECK(pool.backward(Tensor<double>({1, 1, 1, 2}, {2, 3}), tape) == Tensor<double>({1, 1, 2, 3}, {0, 2, 3, 0, 0, 0}));
+}
+
 TEST_CASE("pooling layers conform") {
+  CHECK(conforms(MaxPool2d<double>(3, {.stride = 2, .padding = "same"}), {2, 2, 8, 7}));
+  CHECK(conforms(MaxPool2d<double>(3, {.stride = 2, .padding = {0, 1, 1, 0}}), {2, 2, 8, 7}));
+  CHECK(
+      conforms(AvgPool2d<double>({3, 2}, {.stride = 2, .padding = "same", .count_include_pad = false}), {2, 2, 8, 7}));
+  CHECK(conforms(AvgPool2d<double>(3, {.stride = 2, .padding = {0, 1, 1, 0}, .ceil_mode = true}), {2, 2, 8, 7}));
+  CHECK(conforms(AdaptiveMaxPool2d<double>(1), {2, 3, 4, 5}));
+  CHECK(conforms(AdaptiveMaxPool2d<double>({3, 2}), {1, 2, 7, 5}));
+  CHECK(conforms(AdaptiveMaxPool2d<double>({-1, 7}), {1, 2, 7, 5}));
+  CHECK(conforms(AdaptiveMaxPool2d<double>(1), {0, 3, 4, 4}));
   CHECK(conforms(MaxPool2d<double>(2), {2, 3, 6, 8}));
   CHECK(conforms(MaxPool2d<double>(3, {.stride = 2, .padding = 1}), {2, 2, 7, 6}));
   CHECK(conforms(MaxPool2d<double>({2, 3}, {.stride = {2, 1}, .dilation = 2, .ceil_mode = true}), {1, 2, 7, 9}));
@@ -294,8 +355,9 @@ TEST_CASE("pooling gives the same bits for any number of threads") {
   MaxPool2d<float> max_pool(3, {.stride = 2, .padding = 1});
   AvgPool2d<float> halving(2), overlapping(3, {.stride = 1, .padding = 1});
   AdaptiveAvgPool2d<float> global(1), adaptive(6);
+  AdaptiveMaxPool2d<float> largest(6);
   for (Module<float>* layer :
-       std::initializer_list<Module<float>*>{&max_pool, &halving, &overlapping, &global, &adaptive})
+       std::initializer_list<Module<float>*>{&max_pool, &halving, &overlapping, &global, &adaptive, &largest})
     CHECK(run(*layer, 1) == run(*layer, 4));
 }
 
@@ -312,8 +374,15 @@ TEST_CASE("pooling layers name themselves and what is wrong") {
                        ValueError);
   CHECK_THROWS_WITH_AS(MaxPool2d(2, {.dilation = 0}), "MaxPool2d(2, dilation=0): dilation must be at least 1, got 0",
                        ValueError);
-  CHECK_THROWS_WITH_AS(AvgPool2d(3, {.padding = {-1, 0}}),
-                       "AvgPool2d(3, padding=(-1, 0)): padding must be at least 0, got (-1, 0)", ValueError);
+  CHECK_THROWS_WITH_AS(AvgPool2d(3, {.padding = {-1, 0}}), "padding must not be negative, got (-1, 0)", ValueError);
+  CHECK_THROWS_WITH_AS(MaxPool2d(3, {.padding = "same", .ceil_mode = true}),
+                       "MaxPool2d(3, padding=same, ceil_mode=true): with padding \"same\" no window hangs over for "
+                       "ceil_mode",
+                       ValueError);
+  CHECK_THROWS_WITH_AS(AdaptiveMaxPool2d({3, -2}),
+                       "AdaptiveMaxPool2d((3, -2)): output_size must be at least 1, or -1 to keep the input's, got "
+                       "(3, -2)",
+                       ValueError);
   CHECK_THROWS_WITH_AS(AvgPool2d(3, {.padding = 2}),
                        "AvgPool2d(3, padding=2): padding must be at most half of kernel_size 3, got 2", ValueError);
   CHECK_THROWS_WITH_AS(AvgPool2d(3, {.divisor_override = 0}),

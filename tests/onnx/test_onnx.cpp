@@ -167,7 +167,7 @@ TEST_CASE("save_onnx: what ONNX cannot say is an error that names the path, and 
       save_onnx(path, bert,
                 Values<float>(Value<float>::of_shape(
                     {5}, std::make_shared<const Sequences>(Sequences(std::vector<Index>{2, 3}))))),
-      "embeddings.word_embeddings: Embedding(9, 4, padding_index=0): packed sequences cannot be said in ONNX: give ids "
+      "embeddings.word_embeddings: Embedding(9, 4, padding_idx=0): packed sequences cannot be said in ONNX: give ids "
       "of shape [N, L]",
       ValueError);
   CHECK_THROWS_WITH_AS(

@@ -12,6 +12,7 @@
 #include "lamina/nn/batch_norm.hpp"
 #include "lamina/nn/cat.hpp"
 #include "lamina/nn/conv2d.hpp"
+#include "lamina/nn/drop_path.hpp"
 #include "lamina/nn/dropout.hpp"
 #include "lamina/nn/dropout2d.hpp"
 #include "lamina/nn/flatten.hpp"
@@ -58,7 +59,7 @@ class Lowering {
   /// What inference hands on as it is.
   static bool passes_on(const Node<Scalar>& node) {
     return node.template as<Identity<Scalar>>() || node.template as<Dropout<Scalar>>() ||
-           node.template as<Dropout2d<Scalar>>();
+           node.template as<Dropout2d<Scalar>>() || node.template as<DropPath<Scalar>>();
   }
 
   static Step<Scalar> step_of(const Node<Scalar>& node, const Graph<Scalar>& graph) {

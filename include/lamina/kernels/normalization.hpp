@@ -259,6 +259,33 @@ auto normalizations(const ChannelBlock<T>& block, const ChannelMap<T, Activation
 
 }  // namespace detail
 
+/// y = f(p, x...) for vectors of values, with p the channel's of `parameter` [channels]; y may be one of the x.
+template <class T, class F, class... In>
+void map_channels(const ChannelShape& s, T* y, const T* parameter, F f, const In*... x) {
+  detail::ChannelBlock<T>::for_each(s, {{s.channels, y}}, [&](const detail::ChannelBlock<T>& block) {
+    block.map(block.of(y), [&, p = block.parameters(parameter)](std::size_t k) {
+      return [&, own = p[k]](auto load) { return f(own, load(block.of(x))...); };
+    });
+  });
+}
+
+/// add(c, sum) for every channel c: the sum of f(x, dy) over its values.
+template <class T, class F, class Add>
+void channel_sums(const ChannelShape& s, const T* x, const T* dy, F f, Add add) {
+  if (s.count() == 0) return;
+  detail::ChannelBlock<T>::for_each(s, {{s.channels, x}}, [&](const detail::ChannelBlock<T>& block) {
+    typename detail::ChannelBlock<T>::Values totals;
+    std::fill_n(totals.begin(), block.channels(), 0.0);
+    block.for_each_piece([&](const auto& piece) {
+      const auto part = block.template sums<1>(piece, [&](std::size_t) {
+        return [&](auto load) { return std::array{f(load(block.of(x)), load(block.of(dy)))}; };
+      });
+      for (std::size_t c = 0; c < block.channels(); ++c) totals[c] += part[0][c];
+    });
+    for (std::size_t c = 0; c < block.channels(); ++c) add(block.first() + static_cast<Index>(c), totals[c]);
+  });
+}
+
 /// y = map(x), sample by sample; the samples of y lie y_stride apart. y may be x.
 template <class T, class Activation>
 void normalize_channels(const ChannelShape& s, const T* x, const ChannelMap<T, Activation>& map, T* y, Index y_stride) {
@@ -330,24 +357,46 @@ void batch_norm_backward(const ChannelShape& s, const ChannelParts<T>& parts, co
   });
 }
 
-/// Every row of x [rows, n] to mean 0 and variance 1, then weight * . + bias (each [n], or null for 1 and 0); y may
-/// be x. With `mean` and `inverse_deviation` [rows], they get each row's moments.
+namespace detail {
+
+/// The mean of some values, as rounded and what that misses, and their biased variance.
 template <class T>
+struct RowMoments {
+  T center, rest, variance;
+};
+template <class T>
+RowMoments<T> row_moments(Index n, const T* row) {
+  const auto count = static_cast<T>(n);
+  const T center = simd::sum(sum_run<1, T>(n, [=](auto load) { return std::array{load(row)}; })[0]) / count;
+  const auto sums = sum_run<2, T>(n, [=](auto load) {
+    const auto d = load(row) - simd::Pack<T>(center);
+    return std::array{d, d * d};
+  });
+  const T rest = simd::sum(sums[0]) / count;
+  const T variance = simd::sum(sums[1]) / count - rest * rest;
+  return {center, rest, variance < T(0) ? T(0) : variance};
+}
+/// As if their mean were 0.
+template <class T>
+RowMoments<T> row_square(Index n, const T* row) {
+  const auto square = [=](auto load) { return std::array{load(row) * load(row)}; };
+  return {T(0), T(0), simd::sum(sum_run<1, T>(n, square)[0]) / static_cast<T>(n)};
+}
+
+}  // namespace detail
+
+/// Every row of x [rows, n] to mean 0 and variance 1, then weight * . + bias (each [n], or null for 1 and 0); y may
+/// be x. With `mean` and `inverse_deviation` [rows], they get each row's moments. Not `centered`: the mean is taken for
+/// 0.
+template <bool centered = true, class T>
 void normalize_rows(Index rows, Index n, T epsilon, const T* x, const T* weight, const T* bias, T* y, T* mean,
                     T* inverse_deviation) {
   parallel_for(0, rows, std::max<Index>(1, (1 << 14) / n), [&](Index first, Index last) {
     for (Index r = first; r < last; ++r) {
       const T* const row = x + r * n;
-      const auto count = static_cast<T>(n);
-      const T center = simd::sum(sum_run<1, T>(n, [=](auto load) { return std::array{load(row)}; })[0]) / count;
-      const auto sums = sum_run<2, T>(n, [=](auto load) {
-        const auto d = load(row) - simd::Pack<T>(center);
-        return std::array{d, d * d};
-      });
-      const T rest = simd::sum(sums[0]) / count;  // what the rounded mean misses
-      const T variance = simd::sum(sums[1]) / count - rest * rest;
-      const T factor = T(1) / std::sqrt((variance < T(0) ? T(0) : variance) + epsilon);
-      map_run(n, y + r * n, [=](auto load) {
+      const auto [center, rest, variance] = centered ? detail::row_moments(n, row) : detail::row_square(n, row);
+      const T factor = T(1) / std::sqrt(variance + epsilon);
+      map_run(n, y + r * n, [=, center = center, rest = rest](auto load) {
         auto v = (load(row) - simd::Pack<T>(center) - simd::Pack<T>(rest)) * simd::Pack<T>(factor);
         if (weight) v *= load(weight);
         if (bias) v += load(bias);
@@ -362,7 +411,7 @@ void normalize_rows(Index rows, Index n, T epsilon, const T* x, const T* weight,
 }
 
 /// The backward of normalize_rows: dx (unless null; may be dy) and, added, weight_grad and bias_grad (unless null).
-template <class T>
+template <bool centered = true, class T>
 void normalize_rows_backward(Index rows, Index n, const T* x, const T* dy, const T* weight, const T* mean,
                              const T* inverse_deviation, T* dx, T* weight_grad, T* bias_grad) {
   // Parameter gradients are summed in pieces of rows, and the pieces in order.
@@ -388,7 +437,8 @@ void normalize_rows_backward(Index rows, Index n, const T* x, const T* dy, const
         const auto g = scaled(load);
         return std::array{g, g * normalized(load)};
       });
-      const simd::Pack<T> offset(simd::sum(sums[0]) / static_cast<T>(n)), slope(simd::sum(sums[1]) / static_cast<T>(n));
+      const simd::Pack<T> offset(centered ? simd::sum(sums[0]) / static_cast<T>(n) : T(0));
+      const simd::Pack<T> slope(simd::sum(sums[1]) / static_cast<T>(n));
       map_run(n, dx + r * n, [&](auto load) { return (scaled(load) - offset - normalized(load) * slope) * factor; });
     }
   });
@@ -397,6 +447,80 @@ void normalize_rows_backward(Index rows, Index n, const T* x, const T* dy, const
     if (weight_grad) map_run(n, weight_grad, [&](auto load) { return load(weight_grad) + load(part); });
     if (bias_grad) map_run(n, bias_grad, [&](auto load) { return load(bias_grad) + load(part + n); });
   }
+}
+
+/// The same over groups of neighbouring channels of x [samples, channels, length], each group of a sample for itself:
+/// to mean 0 and variance 1, then weight * . + bias, which have a value for each channel or are null. With `mean` and
+/// `inverse_deviation` [samples, groups], they get the groups' moments.
+template <class T>
+void normalize_groups(const ChannelShape& s, Index groups, T epsilon, const T* x, const T* weight, const T* bias, T* y,
+                      T* mean, T* inverse_deviation) {
+  const Index channels = s.channels / groups, n = channels * s.length;
+  if (s.samples * n == 0) return;
+  const Index runs = weight || bias ? channels : 1, length = n / runs;
+  parallel_for(0, s.samples * groups, std::max<Index>(1, (1 << 14) / n), [&](Index first, Index last) {
+    for (Index r = first; r < last; ++r) {
+      const auto [center, rest, variance] = detail::row_moments(n, x + r * n);
+      const T factor = T(1) / std::sqrt(variance + epsilon);
+      for (Index k = 0; k < runs; ++k) {
+        const Index c = r % groups * channels + k;
+        const simd::Pack<T> scale(weight ? weight[c] * factor : factor), shift(bias ? bias[c] : T(0));
+        const simd::Pack<T> high(center), low(rest);
+        map_run(length, y + r * n + k * length, [=, in = x + r * n + k * length](auto load) {
+          return multiply_add(load(in) - high - low, scale, shift);
+        });
+      }
+      if (mean) {
+        mean[r] = center + rest;
+        inverse_deviation[r] = factor;
+      }
+    }
+  });
+}
+
+/// The backward of normalize_groups: dx (unless null; may be dy) and, added, weight_grad and bias_grad (unless null).
+/// `own`: the moments are those of x, and not numbers that came from elsewhere.
+template <class T>
+void normalize_groups_backward(const ChannelShape& s, Index groups, const T* x, const T* dy, const T* weight,
+                               const T* mean, const T* inverse_deviation, bool own, T* dx, T* weight_grad,
+                               T* bias_grad) {
+  const Index channels = s.channels / groups, n = channels * s.length;
+  if (s.samples * n == 0) return;
+  Tensor<T> parts(Shape{s.samples, s.channels, 2});  // of every sample's channel: the sums of dy, and of dy normalized
+  T* const all_parts = parts.data();
+  parallel_for(0, s.samples * groups, std::max<Index>(1, (1 << 14) / n), [&](Index first, Index last) {
+    for (Index r = first; r < last; ++r) {
+      const simd::Pack<T> center(mean[r]), factor(inverse_deviation[r]);
+      const auto scale_of = [&](Index k) { return weight ? weight[r % groups * channels + k] : T(1); };
+      double offset = 0, slope = 0;
+      for (Index k = 0; k < channels; ++k) {
+        const T *const in = x + r * n + k * s.length, *const gradient = dy + r * n + k * s.length;
+        const auto sums = sum_run<2, T>(s.length, [=](auto load) {
+          const auto g = load(gradient);
+          return std::array{g, g * ((load(in) - center) * factor)};
+        });
+        T* const part = all_parts + (r * channels + k) * 2;
+        for (std::size_t i = 0; i < 2; ++i) part[i] = simd::sum(sums[i]);
+        offset += static_cast<double>(scale_of(k)) * static_cast<double>(part[0]);
+        slope += static_cast<double>(scale_of(k)) * static_cast<double>(part[1]);
+      }
+      if (!dx) continue;
+      const double share = own ? 1 / static_cast<double>(n) : 0;
+      const simd::Pack<T> shift(static_cast<T>(offset * share)), tilt(static_cast<T>(slope * share));
+      for (Index k = 0; k < channels; ++k) {
+        const T *const in = x + r * n + k * s.length, *const gradient = dy + r * n + k * s.length;
+        map_run(s.length, dx + r * n + k * s.length, [=, scale = simd::Pack<T>(scale_of(k))](auto load) {
+          return (load(gradient) * scale - shift - (load(in) - center) * factor * tilt) * factor;
+        });
+      }
+    }
+  });
+  for (Index i = 0; i < s.samples; ++i)
+    for (Index c = 0; c < s.channels; ++c) {
+      const T* const part = all_parts + (i * s.channels + c) * 2;
+      if (bias_grad) bias_grad[c] += part[0];
+      if (weight_grad) weight_grad[c] += part[1];
+    }
 }
 
 }  // namespace lamina::kernels::inline LAMINA_ISA

@@ -1,9 +1,11 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdint>
 #include <limits>
 #include <vector>
 
+#include "lamina/core/numbers.hpp"
 #include "lamina/core/tensor.hpp"
 #include "lamina/kernels/run.hpp"
 
@@ -319,6 +321,30 @@ void avg_pool_backward(Index planes, Index h, Index w, const std::vector<Span>& 
         for (Index i = row.first; i < row.last; ++i)
           map_run(w, image + i * w, [&](auto load) { return load(image + i * w) + load(sums); });
       }
+    }
+  });
+}
+
+/// y = the largest of what the spans see together, the first of equal ones, a NaN if there is one; its place in the
+/// plane goes to `places`, unless that is null.
+template <class T>
+void max_of_spans(Index planes, Index h, Index w, const std::vector<Span>& rows, const std::vector<Span>& columns,
+                  const T* x, T* y, std::int32_t* places) {
+  const Index outputs = static_cast<Index>(rows.size() * columns.size());
+  parallel_for(0, planes, std::max<Index>(1, (1 << 14) / std::max<Index>(1, h * w)), [&](Index first, Index last) {
+    for (Index plane = first; plane < last; ++plane) {
+      const T* const image = x + plane * h * w;
+      Index out = plane * outputs;
+      for (const Span& row : rows)
+        for (const Span& column : columns) {
+          Index best = row.first * w + column.first;
+          for (Index i = row.first; i < row.last; ++i)
+            for (Index at = i * w + column.first; at < i * w + column.last; ++at)
+              if (!(image[at] <= image[best]) && !is_nan(image[best])) best = at;
+          y[out] = image[best];
+          if (places) places[out] = static_cast<std::int32_t>(best);
+          ++out;
+        }
     }
   });
 }

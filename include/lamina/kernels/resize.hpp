@@ -20,26 +20,37 @@ struct ResizeTap {
   T weight;  ///< of the higher one
 };
 
+/// How far positions of the source and of the result lie apart: as the sizes of the axis, or as 1 and a factor.
+struct ResizeRatio {
+  double from;  ///< positions of the source
+  double to;    ///< so many of the result
+};
+
 /// PyTorch's bilinear sampling without antialiasing. With align_corners the outermost positions coincide, position i
-/// lying at i (in - 1) / (out - 1); else the outermost edges do, and i lies at (i + 1/2) in / out - 1/2, at least 0.
+/// lying at i (in - 1) / (out - 1); else the outermost edges do, and i lies at (i + 1/2) from / to - 1/2, at least 0.
 template <class T>
-std::vector<ResizeTap<T>> bilinear_taps(Index in, Index out, bool align_corners) {
+std::vector<ResizeTap<T>> bilinear_taps(Index in, Index out, const ResizeRatio& ratio, bool align_corners) {
   std::vector<ResizeTap<T>> taps;
   const double a = static_cast<double>(in), b = static_cast<double>(out);
   for (Index i = 0; i < out; ++i) {
     const double k = static_cast<double>(i);
-    const double at = align_corners ? (out > 1 ? k * (a - 1) / (b - 1) : 0) : std::max(0.0, (k + 0.5) * a / b - 0.5);
-    const Index low = std::min(static_cast<Index>(at), in - 1);
-    taps.push_back({low, std::min(low + 1, in - 1), static_cast<T>(at - static_cast<double>(low))});
+    const double at =
+        align_corners ? (out > 1 ? k * (a - 1) / (b - 1) : 0) : std::max(0.0, (k + 0.5) * ratio.from / ratio.to - 0.5);
+    const Index low = std::min(static_cast<Index>(std::min(at, a)), in - 1), high = std::min(low + 1, in - 1);
+    taps.push_back({low, high, high == low ? T(0) : static_cast<T>(at - static_cast<double>(low))});
   }
   return taps;
 }
 
-/// Position i takes that of floor(i in / out).
+/// Position i takes that of floor(i from / to), or the last one.
 template <class T>
-std::vector<ResizeTap<T>> nearest_taps(Index in, Index out) {
+std::vector<ResizeTap<T>> nearest_taps(Index in, Index out, const ResizeRatio& ratio) {
   std::vector<ResizeTap<T>> taps;
-  for (Index i = 0; i < out; ++i) taps.push_back({i * in / out, i * in / out, T(0)});
+  for (Index i = 0; i < out; ++i) {
+    const double at = static_cast<double>(i) * ratio.from / ratio.to;
+    const Index place = std::min(static_cast<Index>(std::min(at, static_cast<double>(in))), in - 1);
+    taps.push_back({place, place, T(0)});
+  }
   return taps;
 }
 

@@ -344,35 +344,56 @@ Pack<T> polynomial(Pack<T> x, First first, Rest... rest) {
 // units in the last place (ulp), were measured in the next wider type on every eighth single-precision number and on a
 // hundred million of double precision; tests/kernels/test_simd.cpp repeats it on fewer.
 
-/// e^x, within 1.02 ulp: e^x = 2^n e^r, |r| <= log(2) / 2, and e^r by its Taylor series, in single precision by the
-/// minimax polynomial of Cephes' expf (Moshier).
+namespace detail {
+/// e^x = 2^k (p + 1), |p| < 0.42, the power as a product of two, since it may overflow or vanish where e^x does not.
+template <class T>
+struct Exponential {
+  Pack<T> p, first, second, inverse;  // 1 / second
+
+  /// 2^k, for k that is stored as a number's exponent.
+  static Pack<T> power(typename Pack<T>::Mask k) { return from_bits<T>((k + exponent_bias<T>) << fraction_bits<T>); }
+
+  /// By e^x = 2^k e^r, |r| <= log(2) / 2, and e^r by its Taylor series, in single precision by the minimax polynomial
+  /// of Cephes' expf (Moshier).
+  [[gnu::always_inline]] explicit Exponential(Pack<T> x) {
+    using Limits = std::numeric_limits<T>;
+    constexpr bool single = sizeof(T) == 4;
+    // Beyond, the result is 0 or infinity.
+    x = min(max(x, T(single ? -104 : -746)), T(single ? 89 : 710));
+    // Adding 1.5 * 2^23 (2^52) rounds to an integer, and leaves it in the low bits.
+    constexpr T shift = T(3) / Limits::epsilon() / 2;
+    const Pack<T> shifted = rounded(multiply_add(x, T(1.44269504088896340736), shift)), n = shifted - shift;
+    constexpr T log2_high = single ? T(0.693359375) : T(6.93145751953125e-1);  // few bits, so that n times it is exact
+    constexpr T log2_low = single ? T(-2.12194440e-4) : T(1.42860682030941723212e-6);
+    const Pack<T> r = multiply_add(n, -log2_low, rounded(multiply_add(n, -log2_high, x)));
+    if constexpr (single)
+      p = polynomial(r, 1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1,
+                     5.0000001201e-1);
+    else
+      p = polynomial(r, 1.0 / 6227020800, 1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800, 1.0 / 362880, 1.0 / 40320,
+                     1.0 / 5040, 1.0 / 720, 1.0 / 120, 1.0 / 24, 1.0 / 6, 0.5);
+    p = multiply_add(p * r, r, r);
+    using Int = typename Pack<T>::Mask;
+    const Int k = bits(shifted) - bits(Pack<T>(shift)), half = k >> 1;
+    first = power(half);
+    second = power(k - half);
+    inverse = power(half - k);
+  }
+};
+}  // namespace detail
+
+/// e^x, within 1.02 ulp.
 template <class T>
 [[gnu::always_inline]] inline Pack<T> exp(Pack<T> x) {
-  using Limits = std::numeric_limits<T>;
-  constexpr bool single = sizeof(T) == 4;
-  // Beyond, the result is 0 or infinity.
-  x = min(max(x, T(single ? -104 : -746)), T(single ? 89 : 710));
-  // Adding 1.5 * 2^23 (2^52) rounds to an integer, and leaves it in the low bits.
-  constexpr T shift = T(3) / Limits::epsilon() / 2;
-  const Pack<T> shifted = rounded(multiply_add(x, T(1.44269504088896340736), shift)), n = shifted - shift;
-  constexpr T log2_high = single ? T(0.693359375) : T(6.93145751953125e-1);  // few bits, so that n times it is exact
-  constexpr T log2_low = single ? T(-2.12194440e-4) : T(1.42860682030941723212e-6);
-  const Pack<T> r = multiply_add(n, -log2_low, rounded(multiply_add(n, -log2_high, x)));
-  Pack<T> p;
-  if constexpr (single)
-    p = polynomial(r, 1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1,
-                   5.0000001201e-1);
-  else
-    p = polynomial(r, 1.0 / 6227020800, 1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800, 1.0 / 362880, 1.0 / 40320,
-                   1.0 / 5040, 1.0 / 720, 1.0 / 120, 1.0 / 24, 1.0 / 6, 0.5);
-  p = multiply_add(p * r, r, r) + T(1);
-  // 2^n in two steps, since it may overflow or vanish where the result does not.
-  using Int = typename Pack<T>::Mask;
-  const auto power = [](Int k) {
-    return detail::from_bits<T>((k + detail::exponent_bias<T>) << detail::fraction_bits<T>);
-  };
-  const Int k = detail::bits(shifted) - detail::bits(Pack<T>(shift)), half = k >> 1;
-  return rounded(p * power(half)) * power(k - half);
+  const detail::Exponential<T> e(x);
+  return rounded((e.p + T(1)) * e.first) * e.second;
+}
+
+/// e^x - 1, within 1.7 ulp, also where it is nearly 0.
+template <class T>
+[[gnu::always_inline]] inline Pack<T> expm1(Pack<T> x) {
+  const detail::Exponential<T> e(x);
+  return rounded(multiply_add(e.p, e.first, rounded(e.first - e.inverse))) * e.second;
 }
 
 /// The natural logarithm, within 0.84 ulp; NaN for x < 0. After fdlibm's log (Sun Microsystems 1993): x = 2^k (1 + f),

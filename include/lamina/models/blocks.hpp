@@ -43,18 +43,24 @@ inline Index multiple_of_8(const char* network, Index channels, double width) {
   return static_cast<double>(nearest) < 0.9 * product ? nearest + 8 : nearest;
 }
 
+/// Zeros around an image: TensorFlow's SAME, or so many on each side.
+inline Padding zeros_around(bool same, Index each) { return same ? Padding("same") : Padding(each); }
+
 /// Convolution without bias, batch normalisation, activation if there is one: torchvision's Conv2dNormActivation. The
 /// padding keeps the image's size at stride 1.
 struct ConvNormOptions {
   Index stride = 1;
   Index groups = 1;
   BatchNormOptions norm = {};
+  bool same_padding = false;                          ///< TensorFlow's, where the stride is not 1
   std::array<const char*, 3> keys = {"0", "1", "2"};  ///< of the children
 };
 template <class Scalar>
 Sequential<Scalar> conv_norm(Index in, Index out, Index kernel, const ConvNormOptions& options) {
-  const Conv2dOptions convolution{
-      .stride = options.stride, .padding = kernel / 2, .groups = options.groups, .bias = false};
+  const Conv2dOptions convolution{.stride = options.stride,
+                                  .padding = zeros_around(options.same_padding, kernel / 2),
+                                  .groups = options.groups,
+                                  .bias = false};
   return {{options.keys[0], Conv2d<Scalar>(in, out, kernel, convolution)},
           {options.keys[1], BatchNorm2d<Scalar>(out, options.norm)}};
 }

@@ -18,6 +18,7 @@ struct DenseNetOptions {
   Form form = Form::published;  ///< torchvision's, or the listing of "Dive into Deep Learning"
   double width = 1;             ///< factor of the growth rate and of the first convolution's channels
   double dropout = 0;           ///< of what each layer adds
+  bool same_padding = false;    ///< TensorFlow's SAME zeros, for its weights: at stride 2 none above but one below
 };
 
 namespace detail {
@@ -66,10 +67,12 @@ Sequential<Scalar> densenet(Index depth, const DenseNetOptions& options = {}) {
                                 .dropout = options.dropout};
   Index channels = detail::scaled("densenet", table.stem, options.width);
   Sequential<Scalar> features{
-      {"conv0", Conv2d<Scalar>(options.in_channels, channels, 7, {.stride = 2, .padding = 3, .bias = listing})},
+      {"conv0",
+       Conv2d<Scalar>(options.in_channels, channels, 7,
+                      {.stride = 2, .padding = detail::zeros_around(options.same_padding, 3), .bias = listing})},
       {"norm0", BatchNorm2d<Scalar>(channels)},
       {"relu0", ReLU<Scalar>()},
-      {"pool0", MaxPool2d<Scalar>(3, {.stride = 2, .padding = 1})}};
+      {"pool0", MaxPool2d<Scalar>(3, {.stride = 2, .padding = detail::zeros_around(options.same_padding, 1)})}};
   for (std::size_t i = 0; i < 4; ++i) {
     const std::string number = std::to_string(i + 1);
     features.add("denseblock" + number, DenseBlock<Scalar>(channels, table.layers[i], block));

@@ -42,7 +42,7 @@ class DistilBert : public Block<DistilBert<Scalar>, Scalar> {
 
   /// Weights are drawn from default_random().
   explicit DistilBert(const DistilBertOptions& options = {})
-      : words(options.vocabulary, options.features, {.padding_index = options.padding_index}),
+      : words(options.vocabulary, options.features, {.padding_idx = options.padding_index}),
         positions(options.positions, options.features),
         norm(options.features, {.eps = eps}),
         options_(options),

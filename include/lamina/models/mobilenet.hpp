@@ -2,14 +2,17 @@
 
 #include "lamina/models/blocks.hpp"
 #include "lamina/nn/flatten.hpp"
+#include "lamina/nn/relu6.hpp"
 
 namespace lamina::inline LAMINA_ABI {
 
 /// Options of mobilenet.
 struct MobileNetOptions {
-  Index in_channels = 3;  ///< of the images
-  Index classes = 1000;   ///< K
-  double width = 1;       ///< alpha, the factor of all channels: 1, 0.75, 0.5, 0.25 in the paper
+  Index in_channels = 3;      ///< of the images
+  Index classes = 1000;       ///< K
+  double width = 1;           ///< alpha, the factor of all channels: 1, 0.75, 0.5, 0.25 in the paper
+  bool same_padding = false;  ///< TensorFlow's SAME zeros, for its weights: at stride 2 none above but one below
+  bool relu6 = false;         ///< ReLU6 in place of ReLU, as TensorFlow's weights were trained
 };
 
 /// MobileNet, "V1" (Howard et al. 2017, table 1): images [N, in_channels, H, W] of any size -> logits [N, classes].
@@ -25,14 +28,18 @@ struct MobileNetOptions {
 template <class Scalar = float>
 Sequential<Scalar> mobilenet(const MobileNetOptions& options = {}) {
   const auto maps = [&](Index channels) { return detail::scaled("mobilenet", channels, options.width); };
+  const Padding zeros = detail::zeros_around(options.same_padding, 1);
+  const auto activation = [&] {
+    return options.relu6 ? Child<Scalar>("", ReLU6<Scalar>()) : Child<Scalar>("", ReLU<Scalar>());
+  };
   const auto separable = [&](Index in, Index out, Index stride) {
     return Sequential<Scalar>{
-        {"depthwise", Conv2d<Scalar>(in, in, 3, {.stride = stride, .padding = 1, .groups = in, .bias = false})},
+        {"depthwise", Conv2d<Scalar>(in, in, 3, {.stride = stride, .padding = zeros, .groups = in, .bias = false})},
         {"bn1", BatchNorm2d<Scalar>(in)},
-        {"", ReLU<Scalar>()},
+        activation(),
         {"pointwise", Conv2d<Scalar>(in, out, 1, {.bias = false})},
         {"bn2", BatchNorm2d<Scalar>(out)},
-        {"", ReLU<Scalar>()}};
+        activation()};
   };
   struct Layer {
     Index out, stride;
@@ -46,9 +53,9 @@ Sequential<Scalar> mobilenet(const MobileNetOptions& options = {}) {
     in = maps(layer.out);
   }
   Sequential<Scalar> net{
-      {"conv1", Conv2d<Scalar>(options.in_channels, maps(32), 3, {.stride = 2, .padding = 1, .bias = false})},
+      {"conv1", Conv2d<Scalar>(options.in_channels, maps(32), 3, {.stride = 2, .padding = zeros, .bias = false})},
       {"bn1", BatchNorm2d<Scalar>(maps(32))},
-      {"", ReLU<Scalar>()},
+      activation(),
       {"layers", std::move(layers)},
       {"avgpool", AdaptiveAvgPool2d<Scalar>(1)},
       {"", Flatten<Scalar>()},

@@ -11,10 +11,11 @@ namespace lamina::inline LAMINA_ABI {
 
 /// Options of mobilenet_v2.
 struct MobileNetV2Options {
-  Index in_channels = 3;  ///< of the images
-  Index classes = 1000;   ///< K
-  double width = 1;       ///< factor of the channels, which are rounded to multiples of 8
-  double dropout = 0.2;   ///< before the classifier
+  Index in_channels = 3;      ///< of the images
+  Index classes = 1000;       ///< K
+  double width = 1;           ///< factor of the channels, which are rounded to multiples of 8
+  double dropout = 0.2;       ///< before the classifier
+  bool same_padding = false;  ///< TensorFlow's SAME zeros, for its weights: at stride 2 none above but one below
 };
 
 /// MobileNet V2 (Sandler et al. 2018, table 2): images [N, in_channels, H, W] of any size -> logits [N, classes].
@@ -37,11 +38,12 @@ template <class Scalar = float>
 Sequential<Scalar> mobilenet_v2(const MobileNetV2Options& options = {}) {
   using Relu6 = ReLU6<Scalar>;
   const auto maps = [](Index channels, double width) { return detail::multiple_of_8("mobilenet_v2", channels, width); };
-  const auto bottleneck = [](Index in, Index out, Index stride, Index expansion) {
+  const auto bottleneck = [&](Index in, Index out, Index stride, Index expansion) {
     const Index inside = in * expansion;
     Sequential<Scalar> conv;
     if (expansion != 1) conv.add(detail::conv_norm<Scalar>(in, inside, 1, {}, Relu6()));
-    conv.add(detail::conv_norm<Scalar>(inside, inside, 3, {.stride = stride, .groups = inside}, Relu6()));
+    conv.add(detail::conv_norm<Scalar>(
+        inside, inside, 3, {.stride = stride, .groups = inside, .same_padding = options.same_padding}, Relu6()));
     conv.add(Conv2d<Scalar>(inside, out, 1, {.bias = false}));
     conv.add(BatchNorm2d<Scalar>(out));
     return detail::residual_if<Scalar>(stride == 1 && in == out, "conv", std::move(conv));
@@ -52,7 +54,8 @@ Sequential<Scalar> mobilenet_v2(const MobileNetV2Options& options = {}) {
 
   Index in = maps(32, options.width);
   Sequential<Scalar> features;
-  features.add(detail::conv_norm<Scalar>(options.in_channels, in, 3, {.stride = 2}, Relu6()));
+  features.add(detail::conv_norm<Scalar>(options.in_channels, in, 3,
+                                         {.stride = 2, .same_padding = options.same_padding}, Relu6()));
   for (const Row& row : {Row{1, 16, 1, 1}, Row{6, 24, 2, 2}, Row{6, 32, 3, 2}, Row{6, 64, 4, 2}, Row{6, 96, 3, 1},
                          Row{6, 160, 3, 2}, Row{6, 320, 1, 1}}) {
     const Index out = maps(row.channels, options.width);

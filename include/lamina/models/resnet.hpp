@@ -19,6 +19,7 @@ struct ResNetOptions {
   std::array<Index, 3> multi_grid{1, 1, 1};  ///< factors of the dilations of the last stage's blocks (DeepLab v3)
   bool deep_stem = false;                    ///< three 3x3 convolutions in place of the 7x7 one, the last twice as wide
   BatchNormOptions norm = {};                ///< of all norms
+  bool same_padding = false;  ///< TensorFlow's SAME zeros, for its weights: at stride 2 none above but one below
 };
 
 namespace detail {
@@ -64,10 +65,12 @@ Sequential<Scalar> residual_block(const ResidualBlock& b, const ResNetOptions& o
   const auto convolution = [&](Index out, Index kernel, Index stride, Index dilation) {
     if (convolutions > 0) residual.add("", ReLU<Scalar>());
     const std::string number = std::to_string(++convolutions);
-    residual.add(
-        "conv" + number,
-        Conv2d<Scalar>(in, out, kernel,
-                       {.stride = stride, .padding = kernel / 2 * dilation, .dilation = dilation, .bias = bias}));
+    residual.add("conv" + number,
+                 Conv2d<Scalar>(in, out, kernel,
+                                {.stride = stride,
+                                 .padding = detail::zeros_around(options.same_padding, kernel / 2 * dilation),
+                                 .dilation = dilation,
+                                 .bias = bias}));
     residual.add("bn" + number, BatchNorm2d<Scalar>(out, options.norm));
     in = out;
   };
@@ -97,12 +100,14 @@ Index add_resnet_stem(Sequential<Scalar>& net, const ResNetOptions& options) {
   const Index channels = scaled("resnet", 64, options.width);
   if (!options.deep_stem) {
     const bool bias = options.form == Form::listing;
-    net.add("conv1", Conv2d<Scalar>(options.in_channels, channels, 7, {.stride = 2, .padding = 3, .bias = bias}));
+    net.add("conv1", Conv2d<Scalar>(options.in_channels, channels, 7,
+                                    {.stride = 2, .padding = zeros_around(options.same_padding, 3), .bias = bias}));
     net.add("bn1", BatchNorm2d<Scalar>(channels, options.norm));
     return channels;
   }
   net.add("conv1", Sequential<Scalar>{
-                       Conv2d<Scalar>(options.in_channels, channels, 3, {.stride = 2, .padding = 1, .bias = false}),
+                       Conv2d<Scalar>(options.in_channels, channels, 3,
+                                      {.stride = 2, .padding = zeros_around(options.same_padding, 1), .bias = false}),
                        BatchNorm2d<Scalar>(channels, options.norm), ReLU<Scalar>(),
                        Conv2d<Scalar>(channels, channels, 3, {.padding = 1, .bias = false}),
                        BatchNorm2d<Scalar>(channels, options.norm), ReLU<Scalar>(),
@@ -120,7 +125,7 @@ std::pair<Sequential<Scalar>, Index> resnet_features(Index depth, const ResNetOp
   Sequential<Scalar> net;
   Index in = add_resnet_stem(net, options);
   net.add("", ReLU<Scalar>());
-  net.add("maxpool", MaxPool2d<Scalar>(3, {.stride = 2, .padding = 1}));
+  net.add("maxpool", MaxPool2d<Scalar>(3, {.stride = 2, .padding = zeros_around(options.same_padding, 1)}));
 
   Index reduction = 4, dilation = 1;
   for (Index stage = 0; stage < 4; ++stage) {

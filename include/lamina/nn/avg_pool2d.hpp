@@ -13,7 +13,7 @@ namespace lamina::inline LAMINA_ABI {
 /// Options of AvgPool2d.
 struct AvgPool2dOptions {
   Size2 stride = kernel_sized;              ///< of the window, by height and width
-  Size2 padding = 0;                        ///< zeros around the image; at most half of the kernel
+  Padding padding = 0;                      ///< zeros around the image, at most half of the kernel; or "same"
   bool ceil_mode = false;                   ///< also keep a last window that hangs over the edge
   bool count_include_pad = true;            ///< whether the zeros of the padding count in the divisor
   std::optional<Index> divisor_override{};  ///< divide by this in place of the window's size
@@ -23,9 +23,9 @@ struct AvgPool2dOptions {
 /// KH, KW; zeros outside the image.
 ///
 /// D is KH KW, less what hangs over the padded image (ceil_mode) and, without count_include_pad, over the image itself;
-/// or divisor_override. Shapes: x [N, C, H, W], y [N, C, OH, OW] as for MaxPool2d. Throws ValueError for sizes below 1,
-/// a padding of more than half of the kernel or a divisor of 0, ShapeError for an input that is not [N, C, H, W] or too
-/// small.
+/// or divisor_override. TensorFlow's SAME is {.padding = "same", .count_include_pad = false}. Shapes: x [N, C, H, W], y
+/// [N, C, OH, OW] as for MaxPool2d. Throws ValueError for sizes below 1, a padding of more than half of the kernel or a
+/// divisor of 0, ShapeError for an input that is not [N, C, H, W] or too small.
 template <class Scalar = float>
 class AvgPool2d : public detail::AveragePool<AvgPool2d<Scalar>, Scalar> {
  public:
@@ -53,22 +53,24 @@ class AvgPool2d : public detail::AveragePool<AvgPool2d<Scalar>, Scalar> {
     return {window_.stride, window_.padding, window_.ceil_mode, count_include_pad_, divisor_override_};
   }
 
+  /// The padding of an image of this size, in numbers.
+  Padding padding(const Size2& image) const { return window_.around(image); }
   /// What each row, or column, of the result averages.
   /// @{
   std::vector<kernels::Span> row_spans(Index h) const override {
-    return spans(window_.rows(h), divisor_override_.value_or(0));
+    return spans(window_.rows(h), window_.around({h, 1}).bottom, divisor_override_.value_or(0));
   }
   std::vector<kernels::Span> column_spans(Index w) const override {
-    return spans(window_.columns(w), divisor_override_ ? 1 : 0);
+    return spans(window_.columns(w), window_.around({1, w}).right, divisor_override_ ? 1 : 0);
   }
   /// @}
 
  private:
-  /// The windows along one axis; their divisors are `divisor`, or what they see if that is 0.
-  std::vector<kernels::Span> spans(const kernels::WindowAxis& axis, Index divisor) const {
+  /// The windows along one axis with zeros behind it; their divisors are `divisor`, or what they see if that is 0.
+  std::vector<kernels::Span> spans(const kernels::WindowAxis& axis, Index behind, Index divisor) const {
     std::vector<kernels::Span> result;
     for (Index o = 0; o < axis.out; ++o) {
-      const Index first = axis.start(o), padded_last = std::min(first + axis.kernel, axis.in + axis.padding);
+      const Index first = axis.start(o), padded_last = std::min(first + axis.kernel, axis.in + behind);
       kernels::Span span{std::max<Index>(first, 0), std::min(padded_last, axis.in), divisor};
       if (divisor == 0) span.divisor = count_include_pad_ ? padded_last - first : span.last - span.first;
       result.push_back(span);

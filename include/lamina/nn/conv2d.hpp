@@ -21,10 +21,11 @@ struct Conv2dOptions {
 };
 
 namespace detail {
+
 /// The sizes of a convolution of x [N, C, H, W] to M channels, for the kernels.
 template <class Options>
-kernels::ConvolutionShape convolution_shape(const Shape& x, Index m, const Size2& kernel, const Options& options) {
-  const Padding& p = options.padding;
+kernels::ConvolutionShape convolution_shape(const Shape& x, Index m, const Size2& kernel, const Options& options,
+                                            const Padding& p) {
   return kernels::bounded({.n = x[0],
                            .c = x[1],
                            .h = x[2],
@@ -42,100 +43,41 @@ kernels::ConvolutionShape convolution_shape(const Shape& x, Index m, const Size2
                            .right = p.right,
                            .groups = options.groups});
 }
-}  // namespace detail
 
-/// Two-dimensional convolution (cross-correlation, as PyTorch's):
-///
-///   y[n, m, i, j] = bias[m] + sum over c, a, b of weight[m, c, a, b] x[n, c, i SH + a DH - top, j SW + b DW - left]
-///
-/// Shapes: x [N, C, H, W], weight [M, C / groups, KH, KW], bias [M],
-/// y [N, M, floor((H + top + bottom - DH (KH - 1) - 1) / SH) + 1, the same for W].
-/// Weight and bias start from U(-b, b), b = 1 / sqrt(C / groups * KH * KW), drawn from default_random().
-/// Throws ValueError for sizes below 1, groups that do not divide C and M, or "same" with a stride; ShapeError for an
-/// input that is not [N, C, H, W] or is smaller than the kernel. (LeCun et al. 1998.)
-template <class Scalar = float>
-class Conv2d : public Layer<Conv2d<Scalar>, Scalar> {
+/// What Conv2d and Conv1d share: everything but the shapes. Derived gives output_shape and `sizes(input)`, those of the
+/// convolution over images.
+template <class Derived, class Scalar>
+class Convolution : public Layer<Derived, Scalar> {
  public:
-  /// [M, C / groups, KH, KW]
+  /// [M, C / groups, kernel...]
   Parameter<Scalar> weight;
-  Parameter<Scalar> bias;  ///< empty with {.bias = false}
-
-  /// Shapes, defaults and errors are said at the class.
-  Conv2d(Index in_channels, Index out_channels, Size2 kernel_size, const Conv2dOptions& options = {})
-      : in_(in_channels), out_(out_channels), kernel_(kernel_size), options_(options) {
-    const auto check = [&](bool valid, const auto&... parts) { require(valid, *this, ": ", parts...); };
-    check(in_ >= 1 && out_ >= 1, "channels must be at least 1");
-    check(kernel_.h >= 1 && kernel_.w >= 1, "kernel_size must be at least 1");
-    check(options_.stride.h >= 1 && options_.stride.w >= 1, "stride must be at least 1, got ", options_.stride);
-    check(options_.dilation.h >= 1 && options_.dilation.w >= 1, "dilation must be at least 1, got ", options_.dilation);
-    check(std::max({kernel_.h, kernel_.w, options_.dilation.h, options_.dilation.w}) <= largest_window,
-          "kernel_size and dilation must be at most ", largest_window);
-    check(options_.groups >= 1, "groups must be at least 1, got ", options_.groups);
-    check(in_ % options_.groups == 0 && out_ % options_.groups == 0, "groups = ", options_.groups, " does not divide ",
-          in_, " input and ", out_, " output channels");
-    if (options_.padding.same) {
-      check(options_.stride == Size2(1), "padding \"same\" needs stride 1, got ", options_.stride);
-      const Index h = options_.dilation.h * (kernel_.h - 1), w = options_.dilation.w * (kernel_.w - 1);
-      options_.padding = {h / 2, h - h / 2, w / 2, w - w / 2};
-    }
-    const Shape filters{out_, in_ / options_.groups, kernel_.h, kernel_.w};
-    const Index fan_in = filters.product(1, 4);
-    weight = init::uniform_fan_in<Scalar>(filters, fan_in);
-    if (options_.bias) bias = init::uniform_fan_in<Scalar>({out_}, fan_in);
-  }
-
-  Shape output_shape(const Shape& input) const override {
-    require<ShapeError>(input.rank() == 4, *this, ": expected an input [N, ", in_, ", H, W], got shape ", input);
-    require<ShapeError>(input[1] == in_, *this, ": expected ", in_, " input channels, got shape ", input);
-    const Padding& p = options_.padding;
-    require<ShapeError>(input[2] + p.top + p.bottom >= options_.dilation.h * (kernel_.h - 1) + 1 &&
-                            input[3] + p.left + p.right >= options_.dilation.w * (kernel_.w - 1) + 1,
-                        *this, ": the kernel is larger than the padded image, got shape ", input);
-    const kernels::ConvolutionShape s = sizes(input);
-    return {input[0], out_, s.oh(), s.ow()};
-  }
+  Parameter<Scalar> bias;  ///< [M], or empty
 
   Members<Scalar> members() override {
     Members<Scalar> result{{"weight", &weight}};
-    if (options_.bias) result.push_back({"bias", &bias});
+    if (has_bias()) result.push_back({"bias", &bias});
     return result;
   }
-
-  Fields fields() const override {
-    return Fields("Conv2d")
-        .argument("in_channels", in_)
-        .argument("out_channels", out_)
-        .argument("kernel_size", kernel_)
-        .option("stride", options_.stride, 1)
-        .option("padding", options_.padding, 0)
-        .option("dilation", options_.dilation, 1)
-        .option("groups", options_.groups, 1)
-        .option("bias", options_.bias, true);
-  }
-
   Index multiply_adds(const Shape& input) const override {
-    return output_shape(input).numel() * (in_ / options_.groups) * kernel_.h * kernel_.w;
+    return this->output_shape(input).numel() * weight.value.shape().product(1, weight.value.rank());
   }
-
   Index scratch(const Shape& input) const override {
-    const kernels::ConvolutionShape s = sizes(input);
+    const kernels::ConvolutionShape s = self().sizes(input);
     return kernels::packed_filters_size<Scalar>(s, kernels::forward_method<Scalar>(s));
   }
 
-  /// What it was made with.
-  /// @{
-  Index in_channels() const { return in_; }
-  Index out_channels() const { return out_; }
-  const Size2& kernel_size() const { return kernel_; }
-  const Conv2dOptions& options() const { return options_; }
-  /// @}
-
-  /// The sizes of the convolution of an input of this shape, for the kernels.
-  kernels::ConvolutionShape sizes(const Shape& input) const {
-    return detail::convolution_shape(input, out_, kernel_, options_);
+ protected:
+  /// Draws the parameters.
+  void draw(const Shape& filters, bool with_bias) {
+    const Index fan_in = filters.product(1, filters.rank());
+    weight = init::uniform_fan_in<Scalar>(filters, fan_in);
+    if (with_bias) bias = init::uniform_fan_in<Scalar>({filters[0]}, fan_in);
   }
 
  private:
+  const Derived& self() const { return static_cast<const Derived&>(*this); }
+  bool has_bias() const { return self().options().bias; }
+
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
     return convolve(x, [&](const auto& s) {
       return filters_.get(
@@ -152,17 +94,17 @@ class Conv2d : public Layer<Conv2d<Scalar>, Scalar> {
 
   template <class Filters>
   Tensor<Scalar> convolve(const Tensor<Scalar>& x, Filters filters) const {
-    Tensor<Scalar> y(output_shape(x.shape()));
+    Tensor<Scalar> y(this->output_shape(x.shape()));
     if (y.empty()) return y;
-    const kernels::ConvolutionShape s = sizes(x.shape());
-    kernels::convolution_forward(s, x.data(), filters(s), options_.bias ? bias.value.data() : nullptr, y.data());
+    const kernels::ConvolutionShape s = self().sizes(x.shape());
+    kernels::convolution_forward(s, x.data(), filters(s), has_bias() ? bias.value.data() : nullptr, y.data());
     return y;
   }
 
   Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad input_grad) override {
-    const auto [x] = tape.pop<Tensor<Scalar>>();
-    const kernels::ConvolutionShape s = sizes(x.shape());
-    const bool needs_bias = options_.bias && bias.requires_grad;
+    const auto [x] = tape.template pop<Tensor<Scalar>>();
+    const kernels::ConvolutionShape s = self().sizes(x.shape());
+    const bool needs_bias = has_bias() && bias.requires_grad;
     const Tensor<Scalar> gradient = std::move(dy);
     if (gradient.empty()) return Tensor<Scalar>::zeros(x.shape());
     if (weight.requires_grad)
@@ -176,10 +118,86 @@ class Conv2d : public Layer<Conv2d<Scalar>, Scalar> {
     return dx;
   }
 
+  PackedCache<Scalar, kernels::PackedFilters<Scalar>> filters_;
+};
+
+}  // namespace detail
+
+/// Two-dimensional convolution (cross-correlation, as PyTorch's):
+///
+///   y[n, m, i, j] = bias[m] + sum over c, a, b of weight[m, c, a, b] x[n, c, i SH + a DH - top, j SW + b DW - left]
+///
+/// Shapes: x [N, C, H, W], weight [M, C / groups, KH, KW], bias [M],
+/// y [N, M, floor((H + top + bottom - DH (KH - 1) - 1) / SH) + 1, the same for W].
+/// Weight and bias start from U(-b, b), b = 1 / sqrt(C / groups * KH * KW), drawn from default_random().
+/// With padding "same" the zeros are as many as make ceil(H / SH) rows and ceil(W / SW) columns, see Padding.
+/// Throws ValueError for sizes below 1 or groups that do not divide C and M; ShapeError for an input that is not
+/// [N, C, H, W] or is smaller than the kernel. (LeCun et al. 1998.)
+template <class Scalar = float>
+class Conv2d : public detail::Convolution<Conv2d<Scalar>, Scalar> {
+ public:
+  /// Shapes, defaults and errors are said at the class.
+  Conv2d(Index in_channels, Index out_channels, Size2 kernel_size, const Conv2dOptions& options = {})
+      : in_(in_channels), out_(out_channels), kernel_(kernel_size), options_(options) {
+    const auto check = [&](bool valid, const auto&... parts) { require(valid, *this, ": ", parts...); };
+    check(in_ >= 1 && out_ >= 1, "channels must be at least 1");
+    check(kernel_.h >= 1 && kernel_.w >= 1, "kernel_size must be at least 1");
+    check(options_.stride.h >= 1 && options_.stride.w >= 1, "stride must be at least 1, got ", options_.stride);
+    check(options_.dilation.h >= 1 && options_.dilation.w >= 1, "dilation must be at least 1, got ", options_.dilation);
+    check(std::max({kernel_.h, kernel_.w, options_.dilation.h, options_.dilation.w}) <= largest_window,
+          "kernel_size and dilation must be at most ", largest_window);
+    check(options_.groups >= 1, "groups must be at least 1, got ", options_.groups);
+    check(in_ % options_.groups == 0 && out_ % options_.groups == 0, "groups = ", options_.groups, " does not divide ",
+          in_, " input and ", out_, " output channels");
+    // At stride 1 the numbers do not depend on the image.
+    if (options_.stride == Size2(1)) options_.padding = padding({1, 1});
+    this->draw({out_, in_ / options_.groups, kernel_.h, kernel_.w}, options_.bias);
+  }
+
+  Shape output_shape(const Shape& input) const override {
+    require<ShapeError>(input.rank() == 4, *this, ": expected an input [N, ", in_, ", H, W], got shape ", input);
+    require<ShapeError>(input[1] == in_, *this, ": expected ", in_, " input channels, got shape ", input);
+    const Padding p = padding({input[2], input[3]});
+    require<ShapeError>(input[2] + p.top + p.bottom >= options_.dilation.h * (kernel_.h - 1) + 1 &&
+                            input[3] + p.left + p.right >= options_.dilation.w * (kernel_.w - 1) + 1,
+                        *this, ": the kernel is larger than the padded image, got shape ", input);
+    const kernels::ConvolutionShape s = sizes(input);
+    return {input[0], out_, s.oh(), s.ow()};
+  }
+
+  Fields fields() const override {
+    return Fields("Conv2d")
+        .argument("in_channels", in_)
+        .argument("out_channels", out_)
+        .argument("kernel_size", kernel_)
+        .option("stride", options_.stride, 1)
+        .option("padding", options_.padding, 0)
+        .option("dilation", options_.dilation, 1)
+        .option("groups", options_.groups, 1)
+        .option("bias", options_.bias, true);
+  }
+
+  /// What it was made with.
+  /// @{
+  Index in_channels() const { return in_; }
+  Index out_channels() const { return out_; }
+  const Size2& kernel_size() const { return kernel_; }
+  const Conv2dOptions& options() const { return options_; }
+  /// @}
+
+  /// The zeros around an image of this size.
+  Padding padding(const Size2& image) const {
+    return options_.padding.around(image, kernel_, options_.stride, options_.dilation);
+  }
+  /// The sizes of the convolution of an input of this shape, for the kernels.
+  kernels::ConvolutionShape sizes(const Shape& input) const {
+    return detail::convolution_shape(input, out_, kernel_, options_, padding({input[2], input[3]}));
+  }
+
+ private:
   Index in_, out_;
   Size2 kernel_;
   Conv2dOptions options_;
-  detail::PackedCache<Scalar, kernels::PackedFilters<Scalar>> filters_;
 };
 
 }  // namespace lamina::inline LAMINA_ABI

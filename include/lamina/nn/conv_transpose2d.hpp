@@ -3,6 +3,7 @@
 #include <string>
 #include <utility>
 
+#include "lamina/kernels/normalization.hpp"
 #include "lamina/kernels/reduce.hpp"
 #include "lamina/nn/conv2d.hpp"
 #include "lamina/nn/init.hpp"
@@ -15,7 +16,7 @@ namespace lamina::inline LAMINA_ABI {
 struct ConvTranspose2dOptions {
   Size2 stride = 1;          ///< of the window, by height and width
   Padding padding = 0;       ///< cut from the result's border
-  Size2 output_padding = 0;  ///< rows below and columns to the right that the result has more; below the stride
+  Size2 output_padding = 0;  ///< rows below and columns to the right that the result has more
   Size2 dilation = 1;        ///< distance between the taps of the kernel
   Index groups = 1;          ///< each group of input channels makes its own output channels
   bool bias = true;          ///< whether a bias is added, which is learned
@@ -27,8 +28,8 @@ struct ConvTranspose2dOptions {
 ///
 /// Shapes: x [N, C, H, W], weight [C, M / groups, KH, KW], bias [M], y [N, M, (H - 1) SH - top - bottom + DH (KH - 1) +
 /// 1 + output_padding, the same for W]. Initial values, as PyTorch's, U(-b, b), b = 1 / sqrt(M / groups KH KW). Throws
-/// ValueError for sizes below 1, groups that do not divide C and M, an output_padding that is not below the stride, or
-/// padding "same"; ShapeError for another input or one that leaves no result.
+/// ValueError for sizes below 1, groups that do not divide C and M, an output_padding that is not below the stride or
+/// the dilation, or padding "same"; ShapeError for another input or one that leaves no result.
 template <class Scalar = float>
 class ConvTranspose2d : public Layer<ConvTranspose2d<Scalar>, Scalar> {
  public:
@@ -52,8 +53,9 @@ class ConvTranspose2d : public Layer<ConvTranspose2d<Scalar>, Scalar> {
           "groups = ", options_.groups, " does not divide ", in_, " input and ", out_, " output channels");
     check(!options_.padding.same, "padding \"same\" is not for a transposed convolution");
     const Size2& more = options_.output_padding;
-    check(more.h >= 0 && more.w >= 0 && more.h < options_.stride.h && more.w < options_.stride.w,
-          "output_padding must be below the stride, got ", more);
+    check(more.h >= 0 && more.w >= 0 && more.h < std::max(options_.stride.h, options_.dilation.h) &&
+              more.w < std::max(options_.stride.w, options_.dilation.w),
+          "output_padding must be below the stride or the dilation, got ", more);
     const Shape filters{in_, out_ / options_.groups, kernel_.h, kernel_.w};
     weight = init::uniform_fan_in<Scalar>(filters, filters.product(1, 4));
     if (options_.bias) bias = init::uniform_fan_in<Scalar>({out_}, filters.product(1, 4));
@@ -104,9 +106,13 @@ class ConvTranspose2d : public Layer<ConvTranspose2d<Scalar>, Scalar> {
   /// @}
 
  private:
-  /// The convolution whose input's gradient this is: from y to x.
+  /// The convolution whose input's gradient this is: from y to x. Where output_padding reaches the
+  /// stride, it is no place for another window.
   kernels::ConvolutionShape sizes(const Shape& input) const {
-    return detail::convolution_shape(output_shape(input), in_, kernel_, options_);
+    Padding p = options_.padding;
+    p.bottom -= options_.output_padding.h / options_.stride.h * options_.stride.h;
+    p.right -= options_.output_padding.w / options_.stride.w * options_.stride.w;
+    return detail::convolution_shape(output_shape(input), in_, kernel_, options_, p);
   }
 
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
@@ -114,10 +120,10 @@ class ConvTranspose2d : public Layer<ConvTranspose2d<Scalar>, Scalar> {
     if (y.empty()) return y;
     kernels::convolution_backward_input(sizes(x.shape()), std::as_const(x).data(), weight.value.data(), y.data());
     if (!options_.bias) return y;
-    Scalar* out = y.data();
-    const Index pixels = y.dim(2) * y.dim(3);
-    for (Index i = 0; i < y.dim(0) * out_; ++i)
-      for (Index j = 0; j < pixels; ++j) *out++ += bias.value.data()[i % out_];
+    const kernels::ChannelShape channels{y.dim(0), out_, y.dim(2) * y.dim(3)};
+    Scalar* const out = y.data();
+    kernels::map_channels(
+        channels, out, bias.value.data(), [](auto b, auto v) { return v + b; }, std::as_const(y).data());
     return y;
   }
   Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {

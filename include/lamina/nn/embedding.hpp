@@ -28,7 +28,7 @@ Labels ids_of(const Caller& caller, const Tensor<Scalar>& x) {
 
 /// Options of Embedding.
 struct EmbeddingOptions {
-  std::int32_t padding_index = -1;  ///< this id's row starts as zeros and is not learned; negative: there is none
+  std::int32_t padding_idx = -1;  ///< this id's row starts as zeros and is not learned; negative: there is none
 };
 
 /// y = weight[id]: a learned vector for each of `entries` ids, words or positions.
@@ -44,9 +44,9 @@ class Embedding : public Layer<Embedding<Scalar>, Scalar> {
 
   /// Shapes, defaults and errors are said at the class.
   Embedding(Index entries, Index features, const EmbeddingOptions& options = {})
-      : entries_(entries), features_(features), padding_(options.padding_index) {
+      : entries_(entries), features_(features), padding_(options.padding_idx) {
     require(entries_ >= 1 && features_ >= 1, *this, ": sizes must be at least 1");
-    require(padding_ < entries_, *this, ": padding_index must be below ", entries_);
+    require(padding_ < entries_, *this, ": padding_idx must be below ", entries_);
     weight = default_random().normal<Scalar>({entries_, features_});
     if (padding_ >= 0) std::fill_n(weight.value.data() + padding_ * features_, features_, Scalar(0));
   }
@@ -65,7 +65,7 @@ class Embedding : public Layer<Embedding<Scalar>, Scalar> {
     return Fields("Embedding")
         .argument("num_embeddings", entries_)
         .argument("embedding_dim", features_)
-        .option("padding_index", padding_, -1);
+        .option("padding_idx", padding_, -1);
   }
 
  private:

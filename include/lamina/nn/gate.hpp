@@ -8,6 +8,24 @@
 
 namespace lamina::inline LAMINA_ABI {
 
+namespace detail {
+
+/// f(place of a, place of b, place of y, lanes...) for all packs of n elements of y, which come in equal parts, each of
+/// a row of a and a row of b.
+template <class Scalar, class F>
+void for_each_gate(Index parts, Index n, F f) {
+  if (n == 0) return;
+  const Index half = n / parts;
+  parallel_for(0, parts, kernels::stream_grain / half, [&](Index first, Index last) {
+    for (Index part = first; part < last; ++part) {
+      const Index y = part * half, a = 2 * y, b = a + half;
+      simd::for_each_vector<Scalar>(0, half, [&](Index i, auto... lanes) { f(a + i, b + i, y + i, lanes...); });
+    }
+  });
+}
+
+}  // namespace detail
+
 /// Options of Gate.
 struct GateOptions {
   Index groups = 1;  ///< of channels, each with values and gates of its own
@@ -47,17 +65,7 @@ class Gate : public Layer<Gate<Scalar>, Scalar> {
   /// f(place of a, place of b, place of y, lanes...) for all packs of elements.
   template <class F>
   void each(const Shape& output, F f) const {
-    const Index parts = output[0] * groups_, half = parts == 0 ? 0 : output.numel() / parts;
-    if (half == 0) return;
-    parallel_for(0, parts, kernels::stream_grain / half, [&](Index first, Index last) {
-      constexpr Index width = simd::width<Scalar>;
-      for (Index part = first; part < last; ++part) {
-        const Index y = part * half, a = 2 * y, b = a + half;
-        Index i = 0;
-        for (; i + width <= half; i += width) f(a + i, b + i, y + i);
-        if (i < half) f(a + i, b + i, y + i, half - i);
-      }
-    });
+    detail::for_each_gate<Scalar>(output[0] * groups_, output.numel(), f);
   }
 
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <concepts>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -31,37 +33,106 @@ void check_interpolation(const Caller& who, const InterpolateOptions& options) {
           ": align_corners is for bilinear interpolation");
 }
 
+/// Factors of height and width: `2` means {2, 2}.
+struct ScaleFactor {
+  double h;  ///< of the height
+  double w;  ///< of the width
+
+  /// The same both ways.
+  template <class Number>
+  requires requires(Number n) { static_cast<double>(n) + 0.5; }
+  ScaleFactor(Number both) : h(static_cast<double>(both)), w(static_cast<double>(both)) {}
+  /// Of the height and of the width.
+  ScaleFactor(double height, double width) : h(height), w(width) {}
+
+  /// Equal in both.
+  friend bool operator==(const ScaleFactor&, const ScaleFactor&) = default;
+  /// "2" or "(2, 0.5)".
+  std::string to_string() const { return h == w ? text(h) : text("(", h, ", ", w, ")"); }
+};
+
+/// What images are resampled to: a size, or one by factors; with the latter pixels lie as far apart as they say, which
+/// the rounded size need not.
+class ImageScale {
+ public:
+  /// A size, or factors.
+  /// @{
+  explicit ImageScale(const Size2& size) : size_(size) {}
+  explicit ImageScale(const ScaleFactor& factor) : factor_(factor) {}
+  /// @}
+
+  /// That of the result for images of this size: floor(H factor) by a factor.
+  Size2 size(const Size2& image) const {
+    if (size_) return *size_;
+    return {static_cast<Index>(static_cast<double>(image.h) * factor_->h),
+            static_cast<Index>(static_cast<double>(image.w) * factor_->w)};
+  }
+  /// Of images of this size, along the height and the width.
+  /// @{
+  kernels::ResizeRatio rows(const Size2& image) const {
+    if (factor_) return {1, factor_->h};
+    return {static_cast<double>(image.h), static_cast<double>(size_->h)};
+  }
+  kernels::ResizeRatio columns(const Size2& image) const {
+    if (factor_) return {1, factor_->w};
+    return {static_cast<double>(image.w), static_cast<double>(size_->w)};
+  }
+  /// @}
+  /// Whether images of this size stay as they are.
+  bool keeps(const Size2& image) const { return factor_ ? factor_->h == 1 && factor_->w == 1 : *size_ == image; }
+
+  /// The factors, if there are any.
+  const std::optional<ScaleFactor>& factor() const { return factor_; }
+
+ private:
+  std::optional<Size2> size_;
+  std::optional<ScaleFactor> factor_;
+};
+
 namespace detail {
 
 template <class Scalar>
-std::vector<kernels::ResizeTap<Scalar>> taps(const InterpolateOptions& options, Index in, Index out) {
-  if (options.mode == InterpolateMode::nearest) return kernels::nearest_taps<Scalar>(in, out);
-  return kernels::bilinear_taps<Scalar>(in, out, options.align_corners);
+std::vector<kernels::ResizeTap<Scalar>> taps(const InterpolateOptions& options, Index in, Index out,
+                                             const kernels::ResizeRatio& ratio) {
+  if (options.mode == InterpolateMode::nearest) return kernels::nearest_taps<Scalar>(in, out, ratio);
+  return kernels::bilinear_taps<Scalar>(in, out, ratio, options.align_corners);
 }
 
 template <class Scalar>
-Tensor<Scalar> interpolate(const Tensor<Scalar>& x, Size2 size, const InterpolateOptions& options) {
-  const Index h = x.dim(2), w = x.dim(3);
-  if (size == Size2(h, w)) return x;
+Tensor<Scalar> interpolate(const Tensor<Scalar>& x, const ImageScale& scale, const InterpolateOptions& options) {
+  const Size2 image(x.dim(2), x.dim(3)), size = scale.size(image);
+  if (scale.keeps(image)) return x;
   Tensor<Scalar> y({x.dim(0), x.dim(1), size.h, size.w});
   if (!y.empty())
-    kernels::resize(x.dim(0) * x.dim(1), h, w, taps<Scalar>(options, h, size.h), taps<Scalar>(options, w, size.w),
-                    x.data(), y.data());
+    kernels::resize(x.dim(0) * x.dim(1), image.h, image.w, taps<Scalar>(options, image.h, size.h, scale.rows(image)),
+                    taps<Scalar>(options, image.w, size.w, scale.columns(image)), x.data(), y.data());
   return y;
+}
+template <class Scalar>
+Tensor<Scalar> interpolate(const Tensor<Scalar>& x, const Size2& size, const InterpolateOptions& options) {
+  return interpolate(x, ImageScale(size), options);
 }
 
 }  // namespace detail
 
 /// The gradient of interpolate() for an input of this shape.
 template <class Scalar>
-Tensor<Scalar> interpolate_backward(Tensor<Scalar> dy, const Shape& input, const InterpolateOptions& options) {
-  if (dy.shape() == input) return dy;
+Tensor<Scalar> interpolate_backward(Tensor<Scalar> dy, const Shape& input, const ImageScale& scale,
+                                    const InterpolateOptions& options) {
+  const Size2 image(input[2], input[3]);
+  if (scale.keeps(image)) return dy;
   Tensor<Scalar> dx(input);
   if (!dx.empty())
-    kernels::resize_backward(input[0] * input[1], input[2], input[3],
-                             detail::taps<Scalar>(options, input[2], dy.dim(2)),
-                             detail::taps<Scalar>(options, input[3], dy.dim(3)), std::as_const(dy).data(), dx.data());
+    kernels::resize_backward(
+        input[0] * input[1], image.h, image.w, detail::taps<Scalar>(options, image.h, dy.dim(2), scale.rows(image)),
+        detail::taps<Scalar>(options, image.w, dy.dim(3), scale.columns(image)), std::as_const(dy).data(), dx.data());
   return dx;
+}
+/// The same for a result of dy's size.
+template <class Scalar>
+Tensor<Scalar> interpolate_backward(Tensor<Scalar> dy, const Shape& input, const InterpolateOptions& options) {
+  const ImageScale scale(Size2(dy.dim(2), dy.dim(3)));
+  return interpolate_backward(std::move(dy), input, scale, options);
 }
 
 /// Throws ShapeError, naming the caller, unless the shape is [N, C, H, W] with a pixel.
@@ -71,6 +142,24 @@ void check_interpolated(const Caller& who, const Shape& input) {
                       ": expected images [N, C, H, W], got shape ", input);
 }
 
+namespace detail {
+
+/// Throws ValueError, naming the caller, unless the size, or the factors, are positive.
+/// @{
+template <class Caller>
+void check_scale(const Caller& who, const Size2& size) {
+  require(size.h >= 1 && size.w >= 1, who, ": the size must be at least 1, got ", size);
+}
+template <class Caller>
+void check_scale(const Caller& who, const ScaleFactor& factor) {
+  constexpr double most = 1 << 16;
+  require(factor.h > 0 && factor.w > 0 && factor.h <= most && factor.w <= most, who,
+          ": scale factors must be positive and at most ", most, ", got ", factor);
+}
+/// @}
+
+}  // namespace detail
+
 /// Images [N, C, H, W] resampled to the given height and width, as torch.nn.functional.interpolate does: `nearest`
 /// takes pixel floor(i H / OH), `bilinear` weighs the four neighbours (no antialiasing). The floor is that of the exact
 /// quotient; PyTorch takes floor(i s) with s = H / OH rounded to float, which for 1.2 % of the pairs of sizes up to 128
@@ -79,53 +168,91 @@ void check_interpolated(const Caller& who, const Shape& input) {
 template <class Scalar>
 Tensor<Scalar> interpolate(const Tensor<Scalar>& x, Size2 size, const InterpolateOptions& options = {}) {
   check_interpolation("interpolate", options);
-  require(size.h >= 1 && size.w >= 1, "interpolate: the size must be at least 1, got ", size);
+  detail::check_scale("interpolate", size);
   check_interpolated("interpolate", x.shape());
   return detail::interpolate(x, size, options);
 }
+/// By factors: to floor(H factor), where pixel i lies at i / factor, or (i + 1/2) / factor - 1/2, as PyTorch's
+/// scale_factor (without recompute_scale_factor). Say interpolate(x, ScaleFactor(0.6)).
+template <class Scalar, std::same_as<ScaleFactor> Factor>
+Tensor<Scalar> interpolate(const Tensor<Scalar>& x, Factor factor, const InterpolateOptions& options = {}) {
+  check_interpolation("interpolate", options);
+  detail::check_scale("interpolate", factor);
+  check_interpolated("interpolate", x.shape());
+  return detail::interpolate(x, ImageScale(factor), options);
+}
 
-/// interpolate() to a fixed size as a layer: [N, C, H, W] -> [N, C, size.h, size.w].
-template <class Scalar = float>
-class Interpolate : public Layer<Interpolate<Scalar>, Scalar> {
+namespace detail {
+
+/// What Interpolate and Upsample share: interpolate() as a layer.
+template <class Derived, class Scalar>
+class Resampling : public Layer<Derived, Scalar> {
  public:
-  /// Shapes, defaults and errors are said at the class.
-  explicit Interpolate(Size2 size, const InterpolateOptions& options = {}) : size_(size), options_(options) {
-    check_interpolation(*this, options);
-    require(size.h >= 1 && size.w >= 1, *this, ": the size must be at least 1");
-  }
-
   Saved saved() const override { return Saved::nothing; }
   Shape output_shape(const Shape& input) const override {
     check_interpolated(*this, input);
-    return {input[0], input[1], size_.h, size_.w};
+    const Size2 size = scale_.size({input[2], input[3]});
+    require<ShapeError>(size.h >= 1 && size.w >= 1, *this, ": leaves no pixel, got shape ", input);
+    return {input[0], input[1], size.h, size.w};
   }
-  Members<Scalar> members() override { return {}; }
-  Fields fields() const override { return add_fields(Fields("Interpolate").argument("size", size_), options_); }
-  Index multiply_adds(const Shape&) const override { return 0; }
+  Fields fields() const override {
+    Fields fields(Derived::type_name);
+    if (scale_.factor())
+      fields.argument("scale_factor", scale_.factor()->to_string());
+    else
+      fields.argument("size", scale_.size(1));
+    return add_fields(std::move(fields), options_);
+  }
 
   /// What it was made with.
   /// @{
-  const Size2& size() const { return size_; }
+  const ImageScale& scale() const { return scale_; }
   const InterpolateOptions& options() const { return options_; }
   /// @}
 
+ protected:
+  template <class Scale>
+  Resampling(const Scale& scale, const InterpolateOptions& options) : scale_(scale), options_(options) {
+    check_interpolation(*this, options);
+    check_scale(*this, scale);
+  }
+
  private:
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
-    check_interpolated(*this, x.shape());
-    return detail::interpolate(x, size_, options_);
+    this->output_shape(x.shape());
+    return detail::interpolate(x, scale_, options_);
   }
   Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {
     tape.push(x.shape());
     return do_infer(std::move(x));
   }
   Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad input_grad) override {
-    const auto [shape] = tape.pop<Shape>();
+    const auto [shape] = tape.template pop<Shape>();
     if (input_grad == InputGrad::skip) return {};
-    return interpolate_backward(std::move(dy), shape, options_);
+    return interpolate_backward(std::move(dy), shape, scale_, options_);
   }
 
-  Size2 size_;
+  ImageScale scale_;
   InterpolateOptions options_;
+};
+
+}  // namespace detail
+
+/// interpolate() as a layer: [N, C, H, W] -> [N, C, size.h, size.w], or to floor(H factor) by factors:
+/// Interpolate({224, 224}), Interpolate(ScaleFactor(0.5)). Throws as interpolate(), and ShapeError where factors leave
+/// no pixel.
+template <class Scalar = float>
+class Interpolate : public detail::Resampling<Interpolate<Scalar>, Scalar> {
+ public:
+  static constexpr const char* type_name = "Interpolate";  ///< its name in messages
+
+  /// To a size.
+  explicit Interpolate(Size2 size, const InterpolateOptions& options = {})
+      : detail::Resampling<Interpolate<Scalar>, Scalar>(size, options) {}
+  /// By factors.
+  template <std::same_as<ScaleFactor> Factor>
+  explicit Interpolate(Factor factor, const InterpolateOptions& options = {})
+      : detail::Resampling<Interpolate<Scalar>, Scalar>(factor, options) {}
 };
 
 }  // namespace lamina::inline LAMINA_ABI

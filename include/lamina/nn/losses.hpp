@@ -230,26 +230,42 @@ Loss<Scalar> nll_loss(Tensor<Scalar> log_probabilities, const Labels& labels,
   return {sum / divisor, std::move(grad)};
 }
 
+namespace detail {
+
+/// The sum or the mean over all elements of f(x, target), a pair of an element's loss and its derivative. Throws
+/// ShapeError unless both have the same shape, not empty.
+template <class Scalar, class F>
+Loss<Scalar> elementwise_loss(const char* function, Tensor<Scalar> x, const Tensor<Scalar>& target, Reduction reduction,
+                              F f) {
+  using Pack = simd::Pack<Scalar>;
+  require<ShapeError>(target.shape() == x.shape(), function, ": expected a target of shape ", x.shape(), ", got shape ",
+                      target.shape());
+  require<ShapeError>(!x.empty(), function, ": expected at least one element, got shape ", x.shape());
+  const double divisor = reduction == Reduction::mean ? static_cast<double>(x.numel()) : 1;
+  const Pack share(static_cast<Scalar>(1 / divisor));
+  const Scalar* const in = std::as_const(x).data();
+  Tensor<Scalar> grad = reuse(std::move(x));
+  const double sum = kernels::sum_with_gradient(
+      grad.numel(), grad.data(),
+      [f, share](Pack v, Pack t) {
+        const auto [loss, slope] = f(v, t);
+        return std::pair(loss, slope * share);
+      },
+      in, target.data());
+  return {sum / divisor, std::move(grad)};
+}
+
+}  // namespace detail
+
 /// Squared error: loss = (x - target)^2 for each element; the mean is over all elements.
 /// Throws ShapeError unless both have the same shape, not empty.
 template <class Scalar>
 Loss<Scalar> mse_loss(Tensor<Scalar> x, const Tensor<Scalar>& target, const MseLossOptions& options = {}) {
   using Pack = simd::Pack<Scalar>;
-  require<ShapeError>(target.shape() == x.shape(), "mse_loss: expected a target of shape ", x.shape(), ", got shape ",
-                      target.shape());
-  require<ShapeError>(!x.empty(), "mse_loss: expected at least one element, got shape ", x.shape());
-  const double divisor = options.reduction == Reduction::mean ? static_cast<double>(x.numel()) : 1;
-  const Pack factor(static_cast<Scalar>(2 / divisor));
-  const Scalar* const in = std::as_const(x).data();
-  Tensor<Scalar> grad = detail::reuse(std::move(x));
-  const double sum = kernels::sum_with_gradient(
-      grad.numel(), grad.data(),
-      [factor](Pack v, Pack t) {
-        const Pack difference = v - t;
-        return std::pair(difference * difference, difference * factor);
-      },
-      in, target.data());
-  return {sum / divisor, std::move(grad)};
+  return detail::elementwise_loss("mse_loss", std::move(x), target, options.reduction, [](Pack v, Pack t) {
+    const Pack difference = v - t;
+    return std::pair(difference * difference, difference * Scalar(2));
+  });
 }
 
 /// Cross entropy between sigmoid(logits) and targets in [0, 1], element by element. With w = weight, q = pos_weight:

@@ -11,7 +11,7 @@ namespace lamina::inline LAMINA_ABI {
 /// Options of MaxPool2d.
 struct MaxPool2dOptions {
   Size2 stride = kernel_sized;  ///< of the window, by height and width
-  Size2 padding = 0;            ///< places around the image that never win; at most half of the kernel
+  Padding padding = 0;          ///< places around the image that never win, at most half of the kernel; or "same"
   Size2 dilation = 1;           ///< distance between the taps of the window
   bool ceil_mode = false;       ///< also keep a last window that hangs over the edge
 };
@@ -19,7 +19,8 @@ struct MaxPool2dOptions {
 /// y[n, c, i, j] = max over a, b of x[n, c, i SH - PH + a DH, j SW - PW + b DW], in every window of kernel size KH, KW.
 ///
 /// Shapes: x [N, C, H, W], y [N, C, OH, OW] with OH = floor((H + 2 PH - DH (KH - 1) - 1) / SH) + 1, or, with ceil_mode,
-/// the ceiling, less a window that would begin behind the image. Of equal values the first takes the gradient; a NaN
+/// the ceiling, less a window that would begin behind the image; with a padding for each side, 2 PH is their sum and PH
+/// above the first. Of equal values the first takes the gradient; a NaN
 /// in the window is its maximum. Throws ValueError for sizes below 1 or a padding of more than half of the kernel,
 /// ShapeError for an input that is not [N, C, H, W] or too small.
 template <class Scalar = float>
@@ -43,6 +44,8 @@ class MaxPool2d : public Layer<MaxPool2d<Scalar>, Scalar> {
   /// With the stride that was chosen.
   MaxPool2dOptions options() const { return {window_.stride, window_.padding, window_.dilation, window_.ceil_mode}; }
 
+  /// The padding of an image of this size, in numbers.
+  Padding padding(const Size2& image) const { return window_.around(image); }
   /// The window along each axis of an image of such a height and width.
   /// @{
   kernels::WindowAxis rows(Index h) const { return window_.rows(h); }

@@ -15,15 +15,15 @@ namespace lamina::inline LAMINA_ABI {
 inline constexpr Index largest_window = std::numeric_limits<std::int32_t>::max();
 
 /// Zeros around an image: `2` on every side, `{1, 2}` above and below, left and right; `{top, bottom, left, right}`;
-/// or "same": as many as keep the size of the image at stride 1 (the odd one goes below and to the right, as in
-/// PyTorch). Throws ValueError for another word, a negative number or one above
-/// 2^31 - 1.
+/// or "same": as many as make ceil(H / SH) rows and ceil(W / SW) columns, at stride 1 those of the image; the odd one
+/// goes below and to the right. That is PyTorch's "same", which it has for stride 1 alone, and TensorFlow's SAME for
+/// any stride. Throws ValueError for another word, a negative number or one above 2^31 - 1.
 struct Padding {
   Index top = 0;      ///< rows above the image
   Index bottom = 0;   ///< rows below
   Index left = 0;     ///< columns to the left
   Index right = 0;    ///< columns to the right
-  bool same = false;  ///< as many as keep the image's size
+  bool same = false;  ///< as many as keep the image's size, but for the stride
 
   /// Zeros on all sides, by direction or by side, or "same" or "valid" (none).
   /// @{
@@ -41,6 +41,16 @@ struct Padding {
             "\"");
   }
   /// @}
+
+  /// In numbers, for a window over an image of this size.
+  Padding around(const Size2& image, const Size2& kernel, const Size2& stride, const Size2& dilation) const {
+    if (!same) return *this;
+    const auto all = [](Index n, Index size, Index step, Index spacing) {
+      return std::max<Index>(0, (parts_of(n, step) - 1) * step + spacing * (size - 1) + 1 - n);
+    };
+    const Index h = all(image.h, kernel.h, stride.h, dilation.h), w = all(image.w, kernel.w, stride.w, dilation.w);
+    return {h / 2, h - h / 2, w / 2, w - w / 2};
+  }
 
   /// The same on all sides.
   friend bool operator==(const Padding&, const Padding&) = default;

@@ -27,7 +27,9 @@ void require_images(const Module<Scalar>& layer, const Shape& input) {
 
 /// The sliding window of MaxPool2d and AvgPool2d.
 struct PoolWindow {
-  Size2 kernel, stride, padding, dilation;
+  Size2 kernel, stride;
+  Padding padding;
+  Size2 dilation;
   bool ceil_mode;
 
   /// Throws ValueError unless the sizes make sense.
@@ -38,12 +40,13 @@ struct PoolWindow {
     };
     at_least("kernel_size", kernel, 1);
     at_least("stride", stride, 1);
-    at_least("padding", padding, 0);
     at_least("dilation", dilation, 1);
     require(std::max({kernel.h, kernel.w, dilation.h, dilation.w}) <= largest_window, layer,
             ": kernel_size and dilation must be at most ", largest_window);
-    require(padding.h <= kernel.h / 2 && padding.w <= kernel.w / 2, layer,
-            ": padding must be at most half of kernel_size ", kernel, ", got ", padding);
+    require(
+        std::max(padding.top, padding.bottom) <= kernel.h / 2 && std::max(padding.left, padding.right) <= kernel.w / 2,
+        layer, ": padding must be at most half of kernel_size ", kernel, ", got ", padding);
+    require(!padding.same || !ceil_mode, layer, ": with padding \"same\" no window hangs over for ceil_mode");
   }
 
   Fields fields(std::string type) const {
@@ -55,8 +58,17 @@ struct PoolWindow {
         .option("ceil_mode", ceil_mode, false);
   }
 
-  kernels::WindowAxis rows(Index h) const { return axis(h, kernel.h, stride.h, padding.h, dilation.h); }
-  kernels::WindowAxis columns(Index w) const { return axis(w, kernel.w, stride.w, padding.w, dilation.w); }
+  /// The padding of an image of this size, in numbers.
+  Padding around(const Size2& image) const { return padding.around(image, kernel, stride, dilation); }
+
+  kernels::WindowAxis rows(Index h) const {
+    const Padding p = around({h, 1});
+    return axis(h, kernel.h, stride.h, p.top, p.bottom, dilation.h);
+  }
+  kernels::WindowAxis columns(Index w) const {
+    const Padding p = around({1, w});
+    return axis(w, kernel.w, stride.w, p.left, p.right, dilation.w);
+  }
 
   /// Throws ShapeError when the input is not [N, C, H, W] or the window does not fit into it.
   template <class Scalar>
@@ -71,12 +83,12 @@ struct PoolWindow {
   }
 
  private:
-  kernels::WindowAxis axis(Index in, Index size, Index step, Index pad, Index spacing) const {
-    step = std::min(step, in + 2 * pad + spacing * (size - 1) + 1);  // beyond, there is no second window
-    const Index room = in + 2 * pad - spacing * (size - 1) - 1 + (ceil_mode ? step - 1 : 0);
+  kernels::WindowAxis axis(Index in, Index size, Index step, Index before, Index behind, Index spacing) const {
+    step = std::min(step, in + before + behind + spacing * (size - 1) + 1);  // beyond, there is no second window
+    const Index room = in + before + behind - spacing * (size - 1) - 1 + (ceil_mode ? step - 1 : 0);
     Index out = room < 0 ? 0 : room / step + 1;
-    if (ceil_mode && (out - 1) * step >= in + pad) --out;  // the last window would begin behind the image
-    return {in, out, size, out == 1 ? 1 : step, pad, size == 1 ? 1 : spacing};  // what says nothing may be huge
+    if (ceil_mode && (out - 1) * step >= in + before) --out;  // the last window would begin behind the image
+    return {in, out, size, out == 1 ? 1 : step, before, size == 1 ? 1 : spacing};  // what says nothing may be huge
   }
   /// Only a dilated window can step over the whole image.
   static bool sees_image(const kernels::WindowAxis& axis) {

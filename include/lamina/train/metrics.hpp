@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <vector>
 
 #include "lamina/core/numbers.hpp"
 #include "lamina/nn/losses.hpp"
@@ -87,6 +88,40 @@ double accuracy(const Tensor<Scalar>& logits, const Labels& labels, AccuracyOpti
   return count_correct(logits, labels, options).fraction();
 }
 
+/// How many labels are among the k classes with the largest logits, of equal ones the first: shapes and ignored labels
+/// as for count_correct. Logits with a NaN name none. Throws ValueError for k below 1 or above the number of classes.
+template <class Scalar>
+Count count_correct_top(Index k, const Tensor<Scalar>& logits, const Labels& labels, AccuracyOptions options = {}) {
+  const ClassShape s = class_shape("top_k_accuracy", logits.shape());
+  require(k >= 1 && k <= s.classes, "top_k_accuracy: k must be in [1, ", s.classes, "], got ", k);
+  require<ShapeError>(labels.shape() == s.labels, "top_k_accuracy: expected labels of shape ", s.labels,
+                      " for logits of shape ", logits.shape(), ", got shape ", labels.shape());
+  Count count;
+  for (Index i = 0; i < s.outer * s.inner; ++i) {
+    const std::int32_t label = labels.data()[i];
+    if (label == options.ignore_index) continue;
+    ++count.total;
+    if (label < 0 || label >= s.classes) continue;
+    const Scalar* const values = logits.data() + i / s.inner * s.classes * s.inner + i % s.inner;
+    const Scalar own = values[label * s.inner];
+    Index before = 0;
+    bool whole = true;
+    for (Index c = 0; c < s.classes; ++c) {
+      const Scalar other = values[c * s.inner];
+      whole = whole && !is_nan(other);
+      before += other > own || (other == own && c < label);
+    }
+    count.correct += whole && before < k;
+  }
+  return count;
+}
+
+/// The share of labels among the k largest logits, see count_correct_top.
+template <class Scalar>
+double top_k_accuracy(Index k, const Tensor<Scalar>& logits, const Labels& labels, AccuracyOptions options = {}) {
+  return count_correct_top(k, logits, labels, options).fraction();
+}
+
 /// Counts of (true class, predicted class) over any number of batches.
 class ConfusionMatrix {
  public:
@@ -134,9 +169,96 @@ class ConfusionMatrix {
     for (Index i = 0; i < classes(); ++i) count.total += counts_(i, label);
     return count.fraction();
   }
+  /// The harmonic mean of both, 2 hits / (samples of the class + samples taken for it); NaN if there are none.
+  double f1(Index label) const {
+    Count count{2 * counts_(label, label), 0};
+    for (Index i = 0; i < classes(); ++i) count.total += counts_(i, label) + counts_(label, i);
+    return count.fraction();
+  }
 
  private:
   Tensor<std::int64_t> counts_;
 };
+
+/// Errors of predicted numbers over any number of batches [N, ...], each place behind N being an output of its own.
+class RegressionErrors {
+ public:
+  /// Adds a batch. Throws ShapeError unless both have the same shape, of rank 1 or more, and the outputs of the batches
+  /// before; then nothing was added.
+  template <class Scalar>
+  void add(const Tensor<Scalar>& predicted, const Tensor<Scalar>& target) {
+    const Shape& shape = target.shape();
+    require<ShapeError>(predicted.shape() == shape && shape.rank() >= 1, "RegressionErrors: expected predictions and ",
+                        "targets of one shape [N, ...], got ", predicted.shape(), " and ", shape);
+    const auto outputs = static_cast<std::size_t>(shape.product(1, shape.rank()));
+    require<ShapeError>(samples_ == 0 || outputs == outputs_.size(), "RegressionErrors: expected ", outputs_.size(),
+                        " outputs, as before, got shape ", shape);
+    if (samples_ == 0) outputs_.assign(outputs, {});
+    for (Index i = 0; i < shape[0]; ++i) {
+      ++samples_;
+      for (std::size_t k = 0; k < outputs; ++k) {
+        const auto at = i * static_cast<Index>(outputs) + static_cast<Index>(k);
+        outputs_[k].add(static_cast<double>(predicted.data()[at]), static_cast<double>(target.data()[at]), samples_);
+      }
+    }
+  }
+
+  /// How many samples were added.
+  Index samples() const { return samples_; }
+  /// The mean of |predicted - target| over all samples and outputs; NaN if there are none.
+  double mean_absolute_error() const {
+    return mean([this](const Output& output) { return output.absolute / static_cast<double>(samples_); });
+  }
+  /// The mean of (predicted - target)^2 over all samples and outputs; NaN if there are none.
+  double mean_squared_error() const {
+    return mean([this](const Output& output) { return output.square / static_cast<double>(samples_); });
+  }
+  /// The coefficient of determination R^2 = 1 - sum (predicted - target)^2 / sum (target - mean target)^2, averaged
+  /// over the outputs: 1 is perfect, 0 as good as the mean. NaN or -infinity where an output's targets are all the
+  /// same.
+  double r2() const {
+    return mean([](const Output& output) { return 1 - output.square / output.deviation; });
+  }
+
+ private:
+  /// Sums over the samples of one output; the mean of its targets and the squares around it by Welford's recurrence.
+  struct Output {
+    double absolute = 0, square = 0, average = 0, deviation = 0;
+
+    void add(double predicted, double target, Index count) {
+      absolute += std::abs(predicted - target);
+      square += (predicted - target) * (predicted - target);
+      const double before = target - average;
+      average += before / static_cast<double>(count);
+      deviation += before * (target - average);
+    }
+  };
+
+  template <class F>
+  double mean(F f) const {
+    double total = 0;
+    for (const Output& output : outputs_) total += f(output);
+    return total / static_cast<double>(outputs_.size());
+  }
+
+  std::vector<Output> outputs_;
+  Index samples_ = 0;
+};
+
+/// Of one batch: see RegressionErrors.
+/// @{
+template <class Scalar>
+double mean_absolute_error(const Tensor<Scalar>& predicted, const Tensor<Scalar>& target) {
+  RegressionErrors errors;
+  errors.add(predicted, target);
+  return errors.mean_absolute_error();
+}
+template <class Scalar>
+double r2_score(const Tensor<Scalar>& predicted, const Tensor<Scalar>& target) {
+  RegressionErrors errors;
+  errors.add(predicted, target);
+  return errors.r2();
+}
+/// @}
 
 }  // namespace lamina::inline LAMINA_ABI

@@ -116,6 +116,19 @@ inline void convolutions(Sweep& s) {
           input);
   }
   s.add("conv2d_same", Conv2d<float>(2, 3, {4, 3}, {.padding = "same"}), {1, 2, 7, 6});
+  s.add("conv2d_same", Conv2d<float>(2, 3, {4, 3}, {.stride = 2, .padding = "same"}), {1, 2, 7, 6});
+  s.add("conv_transpose2d", ConvTranspose2d<float>(2, 3, 3, {.output_padding = 1, .dilation = 2}), {1, 2, 4, 5});
+  for (int i = 0; i < 6; ++i) {
+    const Index groups = s.draw(1, 3), in = groups * s.draw(1, 2);
+    s.add("conv1d",
+          Conv1d<float>(in, groups * 2, s.draw(1, 4),
+                        {.stride = s.draw(1, 3),
+                         .padding = {s.draw(0, 3), s.draw(0, 3)},
+                         .dilation = s.draw(1, 2),
+                         .groups = groups,
+                         .bias = s.coin()}),
+          {s.draw(1, 2), in, s.draw(8, 12)});
+  }
   for (const Mask mask : {Mask::A, Mask::B, Mask::vertical_A, Mask::vertical_B})
     for (const Index groups : {1, 3}) {
       if (groups > 1 && mask != Mask::A && mask != Mask::B) continue;
@@ -144,7 +157,8 @@ inline void convolutions(Sweep& s) {
 inline void pooling(Sweep& s) {
   for (int i = 0; i < 12; ++i) {
     const Size2 kernel(s.draw(1, 4), s.draw(1, 4));
-    const Size2 stride(s.draw(1, 3), s.draw(1, 3)), padding(s.draw(0, kernel.h / 2), s.draw(0, kernel.w / 2));
+    const Size2 stride(s.draw(1, 3), s.draw(1, 3));
+    const Padding padding(s.draw(0, kernel.h / 2), s.draw(0, kernel.w / 2));
     const Shape input{2, 2, s.draw(8, 12), s.draw(8, 12)};
     s.add("max_pool2d",
           MaxPool2d<float>(
@@ -156,8 +170,17 @@ inline void pooling(Sweep& s) {
     if (s.draw(0, 3) == 0) options.divisor_override = 3;
     s.add("avg_pool2d", AvgPool2d<float>(kernel, options), input);
   }
-  for (const Size2& size : {Size2(1), Size2(3, 2), Size2(6), Size2(4, -1), Size2(7, 6)})
+  for (const Size2& size : {Size2(1), Size2(3, 2), Size2(6), Size2(4, -1), Size2(7, 6)}) {
     s.add("adaptive_avg_pool2d", AdaptiveAvgPool2d<float>(size), {2, 3, 6, 6});
+    s.add("adaptive_max_pool2d", AdaptiveMaxPool2d<float>(size), {2, 3, 6, 6});
+  }
+  for (const Padding& padding : {Padding("same"), Padding(0, 1, 1, 0)})
+    for (const Index stride : {1, 2}) {
+      s.add("max_pool2d_sides", MaxPool2d<float>(3, {.stride = stride, .padding = padding}), {2, 2, 8, 7});
+      for (const bool counts : {true, false})
+        s.add("avg_pool2d_sides",
+              AvgPool2d<float>(3, {.stride = stride, .padding = padding, .count_include_pad = counts}), {2, 2, 8, 7});
+    }
 }
 
 inline void activations(Sweep& s) {
@@ -176,6 +199,17 @@ inline void activations(Sweep& s) {
   s.add("hardswish", Hardswish<float>(), wide());
   s.add("silu", SiLU<float>(), wide());
   s.add("gelu", GELU<float>(), wide());
+  s.add("elu", ELU<float>(0.7), wide());
+  s.add("selu", SELU<float>(), wide());
+  s.add("softplus", Softplus<float>(), wide());
+  s.add("softplus", Softplus<float>({.beta = 0.5}), wide());
+  s.add("mish", Mish<float>(), wide());
+  s.add("hardtanh", Hardtanh<float>(-0.5, 2), wide());
+  s.add("prelu", PReLU<float>(), wide());
+  s.add("prelu", PReLU<float>({.num_parameters = 3, .init = 0.4}), wide());
+  s.add("prelu", PReLU<float>({.num_parameters = 4}), {3, 4});
+  s.add("glu", GLU<float>(), {3, 4});
+  s.add("glu", GLU<float>(1), {2, 6, 4, 5});
   s.add("gelu_tanh", GELU<float>({.approximate = "tanh"}), wide());
   for (const int dim : {0, 1, 2, -1, -2}) {
     s.add("softmax", Softmax<float>(dim), wide());
@@ -192,6 +226,15 @@ inline void norms(Sweep& s) {
   s.add("layer_norm", LayerNorm<float>(5), {2, 3, 5});
   s.add("layer_norm", LayerNorm<float>(Shape{3, 5}, {.eps = 1e-3, .bias = false}), {2, 3, 5});
   s.add("layer_norm", LayerNorm<float>(5, {.elementwise_affine = false}), {4, 5});
+  s.add("rms_norm", RMSNorm<float>(5), {2, 3, 5});
+  s.add("rms_norm", RMSNorm<float>(Shape{3, 5}, {.eps = 1e-3, .elementwise_affine = false}), {2, 3, 5});
+  for (const bool affine : {true, false}) {
+    s.add("group_norm", GroupNorm<float>(2, 6, {.eps = 1e-3, .affine = affine}), {2, 6, 3, 4});
+    s.add("group_norm", GroupNorm<float>(3, 6, {.affine = affine}), {2, 6});
+    for (const bool tracks : {true, false})
+      s.add("instance_norm2d", InstanceNorm2d<float>(3, {.affine = affine, .track_running_stats = tracks}),
+            {2, 3, 4, 5});
+  }
   for (const Index size : {1, 2, 3, 4, 5})
     for (const Shape& shape : {Shape{2, 6, 3, 4}, Shape{2, 6, 4}})
       s.add("local_response_norm",
@@ -205,6 +248,14 @@ inline void shapes(Sweep& s) {
   s.add("flatten", Flatten<float>(), shape);
   s.add("flatten", Flatten<float>(2), shape);
   s.add("flatten", Flatten<float>(0, 1), shape);
+  s.add("drop_path", Sequential<float>{DropPath<float>(0.5), ReLU<float>()}, shape);
+  s.add("unflatten", Unflatten<float>(1, {2, -1}), shape);
+  s.add("pixel_shuffle", PixelShuffle<float>(2), {2, 8, 3, 5});
+  s.add("pixel_shuffle", PixelShuffle<float>(3), {1, 9, 2, 2});
+  s.add("constant_pad2d", ConstantPad2d<float>({1, 0, 2, 3}, -0.5), shape);
+  s.add("zero_pad2d", ZeroPad2d<float>(2), shape);
+  s.add("reflection_pad2d", ReflectionPad2d<float>({3, 0, 1, 4}), shape);
+  s.add("replication_pad2d", ReplicationPad2d<float>({3, 5, 1, 4}), shape);
   s.add("narrow", Narrow<float>(1, 2, 3), shape);
   s.add("narrow", Narrow<float>(-1, 0, 2), shape);
   s.add("scale", Scale<float>(0.7, "gamma"), shape);
@@ -224,6 +275,10 @@ inline void shapes(Sweep& s) {
         InterpolateOptions{.mode = InterpolateMode::bilinear, .align_corners = true}})
     for (const Size2& size : {Size2(8, 10), Size2(3, 7), Size2(4, 5), Size2(1), Size2(13, 2)})
       s.add("interpolate", Interpolate<float>(size, options), shape);
+  for (const InterpolateMode mode : {InterpolateMode::nearest, InterpolateMode::bilinear})
+    for (const ScaleFactor& factor : {ScaleFactor(2), ScaleFactor(0.6, 1.7), ScaleFactor(3, 0.4)})
+      s.add("upsample", Upsample<float>(factor, {.mode = mode}), shape);
+  s.add("upsample", Upsample<float>(1.7, {.mode = InterpolateMode::bilinear, .align_corners = true}), shape);
   for (const InterpolateMode mode : {InterpolateMode::nearest, InterpolateMode::bilinear})
     for (const Index stride : {1, 3})
       s.add("at_input_size",

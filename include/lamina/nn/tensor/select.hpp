@@ -43,40 +43,66 @@ class Selecting : public Layer<Derived, Scalar> {
  private:
   const Derived& self() const { return static_cast<const Derived&>(*this); }
 
-  /// f(place in x or -1, place in y, length) for the runs of elements that lie together in both.
+  /// `count` neighbouring entries, from `first` on; or as many places where there is none (-1).
+  struct Run {
+    Index first, count;
+  };
+  static std::vector<Run> runs_of(const std::vector<Index>& along) {
+    std::vector<Run> runs;
+    for (const Index entry : along) {
+      const bool follows =
+          !runs.empty() && entry == (runs.back().first < 0 ? -1 : runs.back().first + runs.back().count);
+      if (follows)
+        ++runs.back().count;
+      else
+        runs.push_back({entry, 1});
+    }
+    return runs;
+  }
+
+  /// f(place in x or -1, place in y, length) for the runs of elements that lie together in both. What lies before the
+  /// first axis with entries runs in parallel.
   template <class F>
-  void for_each_run(const Shape& input, F f) const {
+  void for_each_run(const Shape& input, const Shape& output, F f) const {
     const std::vector<Entries> entries = self().entries(input);
-    int inner = input.rank();
-    while (inner > 0 && !entries[static_cast<std::size_t>(inner - 1)]) --inner;
-    const Index length = input.product(inner, input.rank());
-    Index to = 0;
-    const auto walk = [&](const auto& next, int axis, Index from) -> void {
+    const auto listed = [&](int axis) { return entries[static_cast<std::size_t>(axis)].has_value(); };
+    int outer = 0, inner = input.rank() - 1;
+    while (outer <= inner && !listed(outer)) ++outer;
+    if (outer > inner) return f(0, 0, input.numel());
+    while (!listed(inner)) --inner;
+    const std::vector<Run> runs = runs_of(*entries[static_cast<std::size_t>(inner)]);
+    const Index length = input.product(inner + 1, input.rank()), part_size = output.product(outer, output.rank());
+    // `from`: a place along the axes before `axis`; -1: there is none.
+    const auto walk = [&](const auto& next, int axis, Index from, Index& to) -> void {
+      const Index n = input[axis];
       if (axis == inner) {
-        f(from, to, length);
-        to += length;
+        for (const Run& run : runs) {
+          f(from < 0 || run.first < 0 ? -1 : (from * n + run.first) * length, to, run.count * length);
+          to += run.count * length;
+        }
         return;
       }
       const Entries& along = entries[static_cast<std::size_t>(axis)];
-      const Index count = along ? static_cast<Index>(along->size()) : input[axis];
-      for (Index i = 0; i < count; ++i) {
+      for (Index i = 0, count = along ? static_cast<Index>(along->size()) : n; i < count; ++i) {
         const Index entry = along ? (*along)[static_cast<std::size_t>(i)] : i;
-        next(next, axis + 1, from < 0 || entry < 0 ? -1 : from * input[axis] + entry);
+        next(next, axis + 1, from < 0 || entry < 0 ? -1 : from * n + entry, to);
       }
     };
-    // `from` counts runs: an outer index times the extents of the axes behind it, up to `inner`.
-    walk(walk, 0, 0);
+    parallel_for(0, input.product(0, outer), (1 << 15) / std::max<Index>(1, part_size), [&](Index first, Index last) {
+      Index to = first * part_size;
+      for (Index part = first; part < last; ++part) walk(walk, outer, part, to);
+    });
   }
 
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
     Tensor<Scalar> y(this->output_shape(x.shape()));
     const Scalar* const in = std::as_const(x).data();
     Scalar* const out = y.data();
-    for_each_run(x.shape(), [&](Index from, Index to, Index length) {
+    for_each_run(x.shape(), y.shape(), [&](Index from, Index to, Index length) {
       if (from < 0)
         std::fill_n(out + to, length, self().fill());
       else
-        std::copy_n(in + from * length, length, out + to);
+        std::copy_n(in + from, length, out + to);
     });
     return y;
   }
@@ -89,9 +115,9 @@ class Selecting : public Layer<Derived, Scalar> {
     Tensor<Scalar> dx = Tensor<Scalar>::zeros(shape);
     const Scalar* const in = std::as_const(dy).data();
     Scalar* const out = dx.data();
-    for_each_run(shape, [&](Index from, Index to, Index length) {
+    for_each_run(shape, dy.shape(), [&](Index from, Index to, Index length) {
       if (from >= 0)
-        for (Index i = 0; i < length; ++i) out[from * length + i] += in[to + i];
+        for (Index i = 0; i < length; ++i) out[from + i] += in[to + i];
     });
     return dx;
   }
@@ -148,6 +174,31 @@ class Slice : public detail::Selecting<Slice<Scalar>, Scalar> {
 /// What stands in the border: one value, the image mirrored at its edge, or its edge.
 enum class PadMode { constant, reflect, edge };
 
+namespace detail {
+
+/// Axis `axis` of the input with so many entries before and behind it. Throws ShapeError, naming the caller, where it
+/// is too short for the mode, or too long.
+template <class Caller>
+std::vector<Index> padded_entries(PadMode mode, Index before, Index behind, const Shape& input, int axis,
+                                  const Caller& caller) {
+  const Index n = input[axis], most = std::max({before, behind, Index{0}});
+  require<ShapeError>(mode == PadMode::constant || (mode == PadMode::edge ? n > 0 : most < n), caller, ": axis ", axis,
+                      " is too short, got shape ", input);
+  require<ShapeError>(most <= most_entries && n <= most_entries, caller, ": more than ", most_entries,
+                      " entries in axis ", axis, ", got shape ", input);
+  const auto place = [&](Index i) -> Index {
+    if (i >= 0 && i < n) return i;
+    if (mode == PadMode::constant) return -1;
+    if (mode == PadMode::edge) return i < 0 ? 0 : n - 1;
+    return i < 0 ? -i : 2 * (n - 1) - i;
+  };
+  std::vector<Index> along;
+  for (Index i = -before; i < n + behind; ++i) along.push_back(place(i));
+  return along;
+}
+
+}  // namespace detail
+
 /// Entries before and behind each axis, negative ones cut off: `value`, or the input mirrored at its first and last
 /// entry, or those repeated. Throws ShapeError for another rank, a reflection of more than the axis has, or an edge of
 /// nothing.
@@ -166,15 +217,7 @@ class Pad : public detail::Selecting<Pad<Scalar>, Scalar> {
     std::vector<detail::Entries> result(before_.size());
     for (std::size_t axis = 0; axis < before_.size(); ++axis) {
       if (before_[axis] == 0 && behind_[axis] == 0) continue;
-      const Index n = input[static_cast<int>(axis)];
-      const Index most = std::max({before_[axis], behind_[axis], Index{0}});
-      require<ShapeError>(mode_ == PadMode::constant || (mode_ == PadMode::edge ? n > 0 : most < n), *this, ": axis ",
-                          axis, " is too short, got shape ", input);
-      require<ShapeError>(most <= most_entries && n <= most_entries, *this, ": more than ", most_entries,
-                          " entries in axis ", axis, ", got shape ", input);
-      std::vector<Index> along;
-      for (Index i = -before_[axis]; i < n + behind_[axis]; ++i) along.push_back(place(i, n));
-      result[axis] = std::move(along);
+      result[axis] = detail::padded_entries(mode_, before_[axis], behind_[axis], input, static_cast<int>(axis), *this);
     }
     return result;
   }
@@ -198,13 +241,6 @@ class Pad : public detail::Selecting<Pad<Scalar>, Scalar> {
   /// @}
 
  private:
-  Index place(Index i, Index n) const {
-    if (i >= 0 && i < n) return i;
-    if (mode_ == PadMode::constant) return -1;
-    if (mode_ == PadMode::edge) return i < 0 ? 0 : n - 1;
-    return i < 0 ? -i : 2 * (n - 1) - i;
-  }
-
   std::vector<Index> before_, behind_;
   PadMode mode_;
   Scalar value_;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "lamina/io/onnx/load/shape.hpp"
+#include "lamina/nn/conv1d.hpp"
 #include "lamina/nn/conv2d.hpp"
 #include "lamina/nn/conv_transpose2d.hpp"
 #include "lamina/nn/linear.hpp"
@@ -140,11 +141,16 @@ void convolution(Importer<Scalar>& op) {
   if (w.same())
     for (std::size_t i = 0; i < axes; ++i) w.pad_same(i, op.shape(0)[static_cast<int>(i) + 2]);
   if (axes == 3) return op.result(conv3d(op, weight, w, groups));
-  if (axes == 1) {
-    w.unsqueeze();
-    weight = weight.reshape({filters[0], filters[1], 1, filters[2]});
-  }
-  op.result(from_images(op, conv2d(op, as_images(op, op.in(0), axes), weight, w, groups, op.has(2)), axes));
+  if (axes == 2) return op.result(conv2d(op, op.in(0), weight, w, groups, op.has(2)));
+  Conv1d<Scalar> layer(filters[1] * groups, filters[0], filters[2],
+                       {.stride = w.stride[0],
+                        .padding = {w.before[0], w.behind[0]},
+                        .dilation = w.dilation[0],
+                        .groups = groups,
+                        .bias = op.has(2)});
+  layer.weight.value = std::move(weight);
+  if (op.has(2)) layer.bias.value = op.constant(2);
+  op.result(op.apply(std::move(layer), {op.in(0)}, op.in(1).key));
 }
 
 template <class Scalar>

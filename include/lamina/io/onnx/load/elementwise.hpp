@@ -2,16 +2,21 @@
 
 #include <limits>
 #include <numbers>
+#include <optional>
 
 #include "lamina/io/onnx/load/importer.hpp"
 #include "lamina/nn/add.hpp"
+#include "lamina/nn/elu.hpp"
 #include "lamina/nn/hardsigmoid.hpp"
 #include "lamina/nn/hardswish.hpp"
 #include "lamina/nn/leaky_relu.hpp"
 #include "lamina/nn/multiply.hpp"
+#include "lamina/nn/prelu.hpp"
 #include "lamina/nn/relu.hpp"
 #include "lamina/nn/relu6.hpp"
+#include "lamina/nn/selu.hpp"
 #include "lamina/nn/sigmoid.hpp"
+#include "lamina/nn/softplus.hpp"
 #include "lamina/nn/tanh.hpp"
 #include "lamina/nn/tensor/combine.hpp"
 #include "lamina/nn/tensor/map.hpp"
@@ -112,6 +117,17 @@ void combine_all(Importer<Scalar>& op) {
   op.result(std::move(total));
 }
 
+/// The slopes of a PRelu if they are one for all, [1], or one for each channel, [C]: the layer of that name has them.
+template <class Scalar>
+std::optional<Tensor<Scalar>> channel_slopes(Importer<Scalar>& op, const Term<Scalar>& slope) {
+  if (!slope.constant || !op.in(0).shape) return std::nullopt;
+  const Shape &x = op.shape(0), &s = *slope.shape;
+  const bool one = s.numel() == 1 && s.rank() <= x.rank();
+  const bool channels = x.rank() >= 2 && s.rank() == x.rank() - 1 && s[0] == x[1] && s.numel() == x[1];
+  if (!one && !channels) return std::nullopt;
+  return Tensor<Scalar>(*slope.constant).reshape({s.numel()});
+}
+
 template <class Scalar>
 void prelu(Importer<Scalar>& op) {
   op.find("consumed_inputs");
@@ -121,7 +137,11 @@ void prelu(Importer<Scalar>& op) {
     for (Index axis = 1; axis < op.rank(0) - 1; ++axis) behind.push_back(axis);
     slope = op.apply(Unsqueeze<Scalar>(behind), {slope});
   }
-  op.result(op.apply(Combine<Scalar>(Operation::prelu), {op.in(0), slope}));
+  const auto slopes = channel_slopes(op, slope);
+  if (!slopes) return op.result(op.apply(Combine<Scalar>(Operation::prelu), {op.in(0), slope}));
+  PReLU<Scalar> layer({.num_parameters = slopes->numel()});
+  layer.weight.value = *slopes;
+  op.result(op.apply(std::move(layer), {op.in(0)}, slope.key));
 }
 
 template <class Scalar>
@@ -202,7 +222,6 @@ void add_elementwise(Operators<Scalar>& table) {
   map.template operator()<F::floor>("Floor");
   map.template operator()<F::ceil>("Ceil");
   map.template operator()<F::round>("Round");
-  map.template operator()<F::softplus>("Softplus");
   map.template operator()<F::softsign>("Softsign");
   table["Not"] = {&map_operator<F::logical_not, Scalar>, true};
   table["Relu"] = {&layer_operator<ReLU, Scalar>};
@@ -214,12 +233,20 @@ void add_elementwise(Operators<Scalar>& table) {
     op.find("consumed_inputs");
     op.result(op.apply(LeakyReLU<Scalar>(op.number("alpha", 0.01)), {op.in(0)}));
   }};
-  table["Elu"] = {[](Importer<Scalar>& op) { map_with(op, F::elu, op.number("alpha", 1)); }};
+  table["Softplus"] = {&layer_operator<Softplus, Scalar>};
+  table["Elu"] = {[](Importer<Scalar>& op) {
+    op.find("consumed_inputs");
+    op.result(op.apply(ELU<Scalar>(op.number("alpha", 1)), {op.in(0)}));
+  }};
   table["Celu"] = {[](Importer<Scalar>& op) { map_with(op, F::celu, op.number("alpha", 1)); }};
   table["Selu"] = {[](Importer<Scalar>& op) {
     const bool old = op.opset() < 6;
-    map_with(op, F::selu, op.number("alpha", old ? 1.6732 : 1.67326319217681884765625),
-             op.number("gamma", old ? 1.0507 : 1.05070102214813232421875));
+    const double alpha = op.number("alpha", old ? 1.6732 : 1.67326319217681884765625);
+    const double gamma = op.number("gamma", old ? 1.0507 : 1.05070102214813232421875);
+    if (std::abs(alpha - SELU<Scalar>::alpha) < 1e-6 && std::abs(gamma - SELU<Scalar>::scale) < 1e-6)
+      op.result(op.apply(SELU<Scalar>(), {op.in(0)}));
+    else
+      map_with(op, F::selu, alpha, gamma);
   }};
   table["ThresholdedRelu"] = {[](Importer<Scalar>& op) { map_with(op, F::threshold, op.number("alpha", 1)); }};
   table["Shrink"] = {

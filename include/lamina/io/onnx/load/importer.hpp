@@ -81,7 +81,7 @@ struct Program {
 /// What an operator's function sees of its node, and what it makes of it: layers that take terms, each giving one.
 ///
 ///   template <class Scalar>
-///   void softplus(Importer<Scalar>& op) { op.result(op.apply(Map<Scalar>(Function::softplus), {op.in(0)})); }
+///   void softsign(Importer<Scalar>& op) { op.result(op.apply(Map<Scalar>(Function::softsign), {op.in(0)})); }
 ///
 /// A layer of constants is computed at once. Errors are ValueErrors; who calls the function adds the node's name.
 template <class Scalar>

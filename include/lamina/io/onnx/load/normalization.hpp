@@ -2,6 +2,7 @@
 
 #include "lamina/io/onnx/load/shape.hpp"
 #include "lamina/nn/batch_norm.hpp"
+#include "lamina/nn/instance_norm.hpp"
 #include "lamina/nn/layer_norm.hpp"
 #include "lamina/nn/local_response_norm.hpp"
 #include "lamina/nn/negative_log_likelihood.hpp"
@@ -97,6 +98,15 @@ void layer_normalization(Importer<Scalar>& op) {
 template <class Scalar>
 void instance_normalization(Importer<Scalar>& op) {
   op.find("consumed_inputs");
+  const double eps = op.number("epsilon", 1e-5);
+  const Shape& shape = op.shape(0);
+  if (shape.rank() == 4 && shape[2] * shape[3] > 1 && op.in(1).constant && op.in(2).constant &&
+      op.shape(op.in(1)) == Shape{shape[1]} && op.shape(op.in(2)) == Shape{shape[1]}) {
+    InstanceNorm2d<Scalar> layer(shape[1], {.eps = eps, .affine = true});
+    layer.weight.value = op.constant(1);
+    layer.bias.value = op.constant(2);
+    return op.result(op.apply(std::move(layer), {op.in(0)}, op.in(1).key));
+  }
   std::vector<Index> axes, behind;
   for (Index axis = 2; axis < op.rank(0); ++axis) {
     axes.push_back(axis);
@@ -104,7 +114,7 @@ void instance_normalization(Importer<Scalar>& op) {
   }
   require(!axes.empty(), "expected images, got shape ", op.shape(0));
   const auto per_channel = [&](std::size_t i) { return op.apply(Unsqueeze<Scalar>(behind), {op.in(i)}); };
-  const Moments<Scalar> moments(op, axes, op.number("epsilon", 1e-5));
+  const Moments<Scalar> moments(op, axes, eps);
   Term<Scalar> y = op.apply(Multiply<Scalar>(), {moments.centered, moments.inverse});
   y = combined(op, Operation::multiply, std::move(y), per_channel(1));
   op.result(combined(op, Operation::add, std::move(y), per_channel(2)));

@@ -21,11 +21,10 @@ inline Index windows(const Window& w, std::size_t i, Index n, bool ceil_mode) {
 
 }  // namespace detail
 
-/// Whether nn's pooling means the same: over images, padded alike on both sides, with whole windows.
+/// Whether nn's pooling means the same: over images, padded by half of the kernel at most, with whole windows.
 inline bool plain(const Window& w, bool ceil_mode) {
   bool result = w.axes() == 2 && !w.same() && !ceil_mode;
-  for (std::size_t i = 0; i < w.axes(); ++i)
-    result = result && w.before[i] == w.behind[i] && w.before[i] <= w.kernel[i] / 2;
+  for (std::size_t i = 0; i < w.axes(); ++i) result = result && std::max(w.before[i], w.behind[i]) <= w.kernel[i] / 2;
   return result;
 }
 
@@ -33,8 +32,7 @@ inline bool plain(const Window& w, bool ceil_mode) {
 template <class Scalar>
 Term<Scalar> max_pool_images(Importer<Scalar>& op, Term<Scalar> x, const Window& w, bool ceil_mode) {
   if (plain(w, ceil_mode))
-    return op.apply(
-        MaxPool2d<Scalar>(w.pair(w.kernel), {w.pair(w.stride), {w.before[0], w.before[1]}, w.pair(w.dilation)}), {x});
+    return op.apply(MaxPool2d<Scalar>(w.pair(w.kernel), {w.pair(w.stride), w.padding(), w.pair(w.dilation)}), {x});
   const Shape& shape = op.shape(x);
   std::vector<Index> before(4, 0), behind(4, 0);
   for (std::size_t i = 0; i < 2; ++i) {
@@ -95,8 +93,13 @@ void average_pool(Importer<Scalar>& op) {
   const auto kernel = op.integers("kernel_shape");
   require(kernel && !kernel->empty(), "its kernel_shape is missing");
   Window w = window_of(op, kernel->size());
+  if (w.same()) {
+    require(static_cast<std::size_t>(op.rank(0)) == w.axes() + 2, "kernel_shape does not fit shape ", op.shape(0));
+    for (std::size_t i = 0; i < w.axes(); ++i) w.pad_same(i, op.shape(0)[static_cast<int>(i) + 2]);
+    w.automatic = "NOTSET";
+  }
   if (plain(w, ceil_mode) && w.dilation == std::vector<Index>(2, 1)) {
-    AvgPool2dOptions options{.stride = w.pair(w.stride), .padding = {w.before[0], w.before[1]}};
+    AvgPool2dOptions options{.stride = w.pair(w.stride), .padding = w.padding()};
     options.count_include_pad = count_pads;
     return op.result(op.apply(AvgPool2d<Scalar>(w.pair(w.kernel), options), {op.in(0)}));
   }
@@ -106,7 +109,6 @@ void average_pool(Importer<Scalar>& op) {
   for (std::size_t i = 0; i < w.axes(); ++i) {
     const int axis = static_cast<int>(i) + 2;
     const Index n = shape[axis];
-    if (w.same()) w.pad_same(i, n);
     std::vector<std::vector<MixTerm<Scalar>>> rows;
     for (Index o = 0; o < detail::windows(w, i, n, ceil_mode); ++o) {
       std::vector<MixTerm<Scalar>> row;

@@ -5,6 +5,7 @@
 #include "lamina/io/onnx/load/elementwise.hpp"
 #include "lamina/nn/cat.hpp"
 #include "lamina/nn/flatten.hpp"
+#include "lamina/nn/pixel_shuffle.hpp"
 #include "lamina/nn/tensor/reduce.hpp"
 #include "lamina/nn/tensor/reshape.hpp"
 #include "lamina/nn/tensor/select.hpp"
@@ -157,13 +158,12 @@ template <class Scalar>
 void depth_to_space(Importer<Scalar>& op) {
   const Index b = op.integer("blocksize", 0);
   const bool crd = op.word("mode", "DCR") == "CRD";
+  if (crd) return op.result(op.apply(PixelShuffle<Scalar>(b), {op.in(0)}));
   const Shape shape = op.shape(0);
   require(shape.rank() == 4 && b >= 1 && shape[1] % (b * b) == 0, "blocksize ", b, " does not fit shape ", shape);
   const Index c = shape[1] / (b * b), h = shape[2], w = shape[3];
-  const std::vector<Index> parts =
-      crd ? std::vector<Index>{shape[0], c, b, b, h, w} : std::vector<Index>{shape[0], b, b, c, h, w};
-  const std::vector<Index> axes = crd ? std::vector<Index>{0, 1, 4, 2, 5, 3} : std::vector<Index>{0, 3, 4, 1, 5, 2};
-  const Term<Scalar> y = op.apply(Permute<Scalar>(axes), {op.apply(Reshape<Scalar>(parts), {op.in(0)})});
+  const Term<Scalar> parts = op.apply(Reshape<Scalar>({shape[0], b, b, c, h, w}), {op.in(0)});
+  const Term<Scalar> y = op.apply(Permute<Scalar>({0, 3, 4, 1, 5, 2}), {parts});
   op.result(op.apply(Reshape<Scalar>({shape[0], c, h * b, w * b}), {y}));
 }
 template <class Scalar>

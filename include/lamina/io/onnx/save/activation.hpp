@@ -3,15 +3,22 @@
 #include <numbers>
 
 #include "lamina/io/onnx/save/exporter.hpp"
+#include "lamina/nn/elu.hpp"
 #include "lamina/nn/gelu.hpp"
+#include "lamina/nn/glu.hpp"
 #include "lamina/nn/hardsigmoid.hpp"
 #include "lamina/nn/hardswish.hpp"
+#include "lamina/nn/hardtanh.hpp"
 #include "lamina/nn/leaky_relu.hpp"
+#include "lamina/nn/mish.hpp"
+#include "lamina/nn/prelu.hpp"
 #include "lamina/nn/relu.hpp"
 #include "lamina/nn/relu6.hpp"
+#include "lamina/nn/selu.hpp"
 #include "lamina/nn/sigmoid.hpp"
 #include "lamina/nn/silu.hpp"
 #include "lamina/nn/softmax.hpp"
+#include "lamina/nn/softplus.hpp"
 #include "lamina/nn/tanh.hpp"
 
 namespace lamina::inline LAMINA_ABI::onnx {
@@ -29,6 +36,46 @@ std::string exported(Exporter<Scalar>& to, const ReLU6<Scalar>&) {
 template <class Scalar>
 std::string exported(Exporter<Scalar>& to, const LeakyReLU<Scalar>& layer) {
   return to.add("LeakyRelu", {to.in()}, {attribute("alpha", static_cast<double>(layer.negative_slope()))});
+}
+/// One slope for all, or one for each channel as [C, 1, ...].
+template <class Scalar>
+std::string exported(Exporter<Scalar>& to, const PReLU<Scalar>& layer) {
+  std::string slope = to.parameter("weight", layer.weight.value);
+  Integers per_channel(static_cast<std::size_t>(std::max(to.shape().rank() - 1, 1)), 1);
+  per_channel[0] = layer.options().num_parameters;
+  if (per_channel.size() > 1 && per_channel[0] > 1) slope = to.reshape(slope, per_channel);
+  return to.add("PRelu", {to.in(), slope});
+}
+template <class Scalar>
+std::string exported(Exporter<Scalar>& to, const ELU<Scalar>& layer) {
+  return to.add("Elu", {to.in()}, {attribute("alpha", static_cast<double>(layer.alpha()))});
+}
+template <class Scalar>
+std::string exported(Exporter<Scalar>& to, const SELU<Scalar>&) {
+  return to.add("Selu", {to.in()}, {attribute("alpha", SELU<Scalar>::alpha), attribute("gamma", SELU<Scalar>::scale)});
+}
+template <class Scalar>
+std::string exported(Exporter<Scalar>& to, const Hardtanh<Scalar>& layer) {
+  return to.add("Clip", {to.in(), to.constant(static_cast<double>(layer.min_val())),
+                         to.constant(static_cast<double>(layer.max_val()))});
+}
+/// Softplus of beta x, over beta. Beyond the threshold ONNX's is x but for e^-threshold.
+template <class Scalar>
+std::string exported(Exporter<Scalar>& to, const Softplus<Scalar>& layer) {
+  const double beta = layer.options().beta;
+  if (beta == 1) return to.add("Softplus", {to.in()});
+  const std::string soft = to.add("Softplus", {to.add("Mul", {to.in(), to.constant(beta)})});
+  return to.add("Div", {soft, to.constant(beta)});
+}
+template <class Scalar>
+std::string exported(Exporter<Scalar>& to, const Mish<Scalar>&) {
+  return to.add("Mul", {to.in(), to.add("Tanh", {to.add("Softplus", {to.in()})})});
+}
+template <class Scalar>
+std::string exported(Exporter<Scalar>& to, const GLU<Scalar>& layer) {
+  const Index n = to.output_shape()[layer.dim()];
+  const std::string gate = to.add("Sigmoid", {to.slice(to.in(), layer.dim(), n, 2 * n)});
+  return to.add("Mul", {to.slice(to.in(), layer.dim(), 0, n), gate});
 }
 template <class Scalar>
 std::string exported(Exporter<Scalar>& to, const Sigmoid<Scalar>&) {

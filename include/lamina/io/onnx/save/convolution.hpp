@@ -1,6 +1,7 @@
 #pragma once
 
 #include "lamina/io/onnx/save/exporter.hpp"
+#include "lamina/nn/conv1d.hpp"
 #include "lamina/nn/conv2d.hpp"
 #include "lamina/nn/embedding.hpp"
 #include "lamina/nn/involution.hpp"
@@ -15,12 +16,25 @@ namespace lamina::inline LAMINA_ABI::onnx {
 template <class Scalar>
 std::string exported(Exporter<Scalar>& to, const Conv2d<Scalar>& layer) {
   const Conv2dOptions& o = layer.options();
+  const Padding p = layer.padding({to.shape()[2], to.shape()[3]});
   std::vector<std::string> inputs{to.in(), to.parameter("weight", layer.weight.value)};
   if (o.bias) inputs.push_back(to.parameter("bias", layer.bias.value));
   return to.add("Conv", std::move(inputs),
                 {attribute("kernel_shape", pair(layer.kernel_size())), attribute("strides", pair(o.stride)),
-                 attribute("pads", {o.padding.top, o.padding.left, o.padding.bottom, o.padding.right}),
-                 attribute("dilations", pair(o.dilation)), attribute("group", std::int64_t{o.groups})});
+                 attribute("pads", {p.top, p.left, p.bottom, p.right}), attribute("dilations", pair(o.dilation)),
+                 attribute("group", std::int64_t{o.groups})});
+}
+
+template <class Scalar>
+std::string exported(Exporter<Scalar>& to, const Conv1d<Scalar>& layer) {
+  const Conv1dOptions& o = layer.options();
+  const Padding p = layer.padding(to.shape()[2]);
+  std::vector<std::string> inputs{to.in(), to.parameter("weight", layer.weight.value)};
+  if (o.bias) inputs.push_back(to.parameter("bias", layer.bias.value));
+  return to.add("Conv", std::move(inputs),
+                {attribute("kernel_shape", Integers{layer.kernel_size()}), attribute("strides", Integers{o.stride}),
+                 attribute("pads", Integers{p.left, p.right}), attribute("dilations", Integers{o.dilation}),
+                 attribute("group", std::int64_t{o.groups})});
 }
 
 /// A convolution whose weight has the mask multiplied in.

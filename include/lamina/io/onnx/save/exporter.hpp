@@ -122,10 +122,15 @@ class Exporter {
     return add("Slice", {x, constant(Integers{first}), constant(Integers{last}), constant(Integers{axis}),
                          constant(Integers{step})});
   }
-  /// `value` around the last two axes of images.
+  /// `value` around the last two axes of images, or by one of ONNX's modes.
+  /// @{
   Value pad(const Value& x, const Padding& p, double value = 0) {
     return add("Pad", {x, constant(Integers{0, 0, p.top, p.left, 0, 0, p.bottom, p.right}), constant(value)});
   }
+  Value pad(const Value& x, const Padding& p, const char* mode) {
+    return add("Pad", {x, constant(Integers{0, 0, p.top, p.left, 0, 0, p.bottom, p.right})}, {attribute("mode", mode)});
+  }
+  /// @}
   /// The sum along axes.
   Value sum(const Value& x, const Integers& axes, bool keep = true) {
     return add("ReduceSum", {x, constant(axes)}, {attribute("keepdims", keep ? 1 : 0)});

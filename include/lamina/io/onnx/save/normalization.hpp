@@ -2,8 +2,11 @@
 
 #include "lamina/io/onnx/save/exporter.hpp"
 #include "lamina/nn/batch_norm.hpp"
+#include "lamina/nn/group_norm.hpp"
+#include "lamina/nn/instance_norm.hpp"
 #include "lamina/nn/layer_norm.hpp"
 #include "lamina/nn/local_response_norm.hpp"
+#include "lamina/nn/rms_norm.hpp"
 
 namespace lamina::inline LAMINA_ABI::onnx {
 
@@ -68,6 +71,50 @@ std::string exported(Exporter<Scalar>& to, const LayerNorm<Scalar>& layer) {
   if (!layer.bias.value.empty()) inputs.push_back(to.parameter("bias", layer.bias.value));
   return to.add("LayerNormalization", std::move(inputs),
                 {attribute("axis", -normalized.rank()), attribute("epsilon", layer.options().eps)});
+}
+/// @}
+
+/// @{
+/// Groups of channels are instances of a few channels; weight and bias come behind.
+template <class Scalar>
+std::string exported(Exporter<Scalar>& to, const GroupNorm<Scalar>& layer) {
+  const Shape& shape = to.shape();
+  const Index groups = layer.num_groups();
+  const std::string x = to.reshape(to.in(), {shape[0], groups, shape.numel() / std::max<Index>(1, shape[0] * groups)});
+  const std::string ones = to.constant(Tensor<float>::ones({groups}));
+  const std::string zeros = to.constant(Tensor<float>::zeros({groups}));
+  const std::string y = to.reshape(
+      to.add("InstanceNormalization", {x, ones, zeros}, {attribute("epsilon", layer.options().eps)}), extents(shape));
+  if (!layer.options().affine) return y;
+  Integers per_channel{shape[1]};
+  for (int axis = 2; axis < shape.rank(); ++axis) per_channel.push_back(1);
+  const std::string weight = to.reshape(to.parameter("weight", layer.weight.value), per_channel);
+  const std::string bias = to.reshape(to.parameter("bias", layer.bias.value), per_channel);
+  return to.add("Add", {to.add("Mul", {y, weight}), bias});
+}
+
+template <class Scalar>
+std::string exported(Exporter<Scalar>& to, const InstanceNorm2d<Scalar>& layer) {
+  const InstanceNormOptions& o = layer.options();
+  const Shape channels{to.shape()[1]};
+  std::vector<std::string> inputs{
+      to.in(), o.affine ? to.parameter("weight", layer.weight.value) : to.constant(Tensor<float>::ones(channels)),
+      o.affine ? to.parameter("bias", layer.bias.value) : to.constant(Tensor<float>::zeros(channels))};
+  if (!o.track_running_stats) return to.add("InstanceNormalization", std::move(inputs), {attribute("epsilon", o.eps)});
+  inputs.push_back(to.parameter("running_mean", layer.running_mean));
+  inputs.push_back(to.parameter("running_var", layer.running_var));
+  return to.add("BatchNormalization", std::move(inputs), {attribute("epsilon", o.eps)});
+}
+
+template <class Scalar>
+std::string exported(Exporter<Scalar>& to, const RMSNorm<Scalar>& layer) {
+  Integers axes;
+  for (int axis = 0; axis < layer.normalized_shape().rank(); ++axis) axes.push_back(-1 - axis);
+  const std::string square =
+      to.add("ReduceMean", {to.add("Mul", {to.in(), to.in()})}, {attribute("axes", axes), attribute("keepdims", 1)});
+  const std::string y = to.add("Div", {to.in(), to.add("Sqrt", {to.add("Add", {square, to.constant(layer.eps())})})});
+  if (!layer.options().elementwise_affine) return y;
+  return to.add("Mul", {y, to.parameter("weight", layer.weight.value)});
 }
 /// @}
 

@@ -2,6 +2,7 @@
 
 #include "lamina/io/onnx/save/exporter.hpp"
 #include "lamina/nn/adaptive_avg_pool2d.hpp"
+#include "lamina/nn/adaptive_max_pool2d.hpp"
 #include "lamina/nn/avg_pool2d.hpp"
 #include "lamina/nn/max_pool2d.hpp"
 
@@ -11,7 +12,7 @@ namespace detail {
 
 /// How far the last window along an axis hangs over the padded image.
 inline Index overhang(Index in, Index out, Index kernel, Index stride, Index padding, Index dilation = 1) {
-  return std::max<Index>(0, (out - 1) * stride + (kernel - 1) * dilation + 1 - in - 2 * padding);
+  return std::max<Index>(0, (out - 1) * stride + (kernel - 1) * dilation + 1 - in - padding);
 }
 
 }  // namespace detail
@@ -23,12 +24,13 @@ std::string exported(Exporter<Scalar>& to, const MaxPool2d<Scalar>& layer) {
   const MaxPool2dOptions o = layer.options();
   const Size2& k = layer.kernel_size();
   const Shape &in = to.shape(), &out = to.output_shape();
-  const Index below = o.padding.h + detail::overhang(in[2], out[2], k.h, o.stride.h, o.padding.h, o.dilation.h);
-  const Index right = o.padding.w + detail::overhang(in[3], out[3], k.w, o.stride.w, o.padding.w, o.dilation.w);
+  const Padding p = layer.padding({in[2], in[3]});
+  const Index below = p.bottom + detail::overhang(in[2], out[2], k.h, o.stride.h, p.top + p.bottom, o.dilation.h);
+  const Index right = p.right + detail::overhang(in[3], out[3], k.w, o.stride.w, p.left + p.right, o.dilation.w);
   std::string x = to.in();
-  Integers pads{o.padding.h, o.padding.w, below, right};
+  Integers pads{p.top, p.left, below, right};
   if (below >= k.h || right >= k.w) {
-    x = to.pad(x, Padding(o.padding.h, below, o.padding.w, right), -std::numeric_limits<double>::infinity());
+    x = to.pad(x, Padding(p.top, below, p.left, right), -std::numeric_limits<double>::infinity());
     pads = {0, 0, 0, 0};
   }
   return to.add("MaxPool", {x},
@@ -40,28 +42,51 @@ std::string exported(Exporter<Scalar>& to, const MaxPool2d<Scalar>& layer) {
 template <class Scalar>
 std::string exported(Exporter<Scalar>& to, const AvgPool2d<Scalar>& layer) {
   const AvgPool2dOptions o = layer.options();
-  const Size2 &k = layer.kernel_size(), &p = o.padding;
+  const Size2& k = layer.kernel_size();
   const Shape &in = to.shape(), &out = to.output_shape();
-  const Index below = detail::overhang(in[2], out[2], k.h, o.stride.h, p.h);
-  const Index right = detail::overhang(in[3], out[3], k.w, o.stride.w, p.w);
+  const Padding p = layer.padding({in[2], in[3]});
+  const Index below = detail::overhang(in[2], out[2], k.h, o.stride.h, p.top + p.bottom);
+  const Index right = detail::overhang(in[3], out[3], k.w, o.stride.w, p.left + p.right);
   std::string x = to.in();
   const auto average = [&](Integers pads, bool count_pads) {
     return to.add("AveragePool", {x},
                   {attribute("kernel_shape", pair(k)), attribute("strides", pair(o.stride)), attribute("pads", pads),
                    attribute("count_include_pad", count_pads ? 1 : 0)});
   };
-  const bool padded = p != Size2(0), hangs = below > 0 || right > 0;
+  const bool padded = p != Padding(0), hangs = below > 0 || right > 0;
   if (o.divisor_override) {
-    if (padded || hangs) x = to.pad(x, Padding(p.h, p.h + below, p.w, p.w + right));
+    if (padded || hangs) x = to.pad(x, Padding(p.top, p.bottom + below, p.left, p.right + right));
     const double factor = static_cast<double>(k.h * k.w) / static_cast<double>(*o.divisor_override);
     return to.add("Mul", {average({0, 0, 0, 0}, false), to.constant(factor)});
   }
   if (o.count_include_pad) {
-    if (!hangs) return average({p.h, p.w, p.h, p.w}, true);
-    if (padded) x = to.pad(x, Padding(p.h, p.w));
+    if (!hangs) return average({p.top, p.left, p.bottom, p.right}, true);
+    if (padded) x = to.pad(x, p);
     return average({0, 0, below, right}, false);
   }
-  return average({p.h, p.w, p.h + below, p.w + right}, false);
+  return average({p.top, p.left, p.bottom + below, p.right + right}, false);
+}
+
+/// A global or a plain pooling where the regions are equal; otherwise the largest of each region of rows, then of
+/// columns.
+template <class Scalar>
+std::string exported(Exporter<Scalar>& to, const AdaptiveMaxPool2d<Scalar>& layer) {
+  const Shape &in = to.shape(), &out = to.output_shape();
+  if (in == out) return to.in();
+  if (out[2] == 1 && out[3] == 1) return to.add("GlobalMaxPool", {to.in()});
+  if (in[2] % out[2] == 0 && in[3] % out[3] == 0) {
+    const Integers window{in[2] / out[2], in[3] / out[3]};
+    return to.add("MaxPool", {to.in()}, {attribute("kernel_shape", window), attribute("strides", window)});
+  }
+  std::string x = to.in();
+  for (const int axis : {2, 3}) {
+    std::vector<std::string> regions;
+    for (const kernels::Span& span : axis == 2 ? layer.row_spans(in[2]) : layer.column_spans(in[3]))
+      regions.push_back(to.add("ReduceMax", {to.slice(x, axis, span.first, span.last)},
+                               {attribute("axes", Integers{axis}), attribute("keepdims", 1)}));
+    x = to.add("Concat", std::move(regions), {attribute("axis", axis)});
+  }
+  return x;
 }
 
 /// A global or a plain average pooling where the regions are equal; otherwise a product with the matrices of averages

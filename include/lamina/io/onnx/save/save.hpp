@@ -42,13 +42,15 @@ typename Exporter<Scalar>::Emit emitter(const Primitive<Scalar>& layer) {
                         return exported(to, static_cast<const Layers<Scalar>&>(one));
                       }}...};
       }.template
-      operator()<ReLU, ReLU6, LeakyReLU, Sigmoid, Tanh, Hardsigmoid, Hardswish, SiLU, GELU, Softmax,
-                 LogSoftmax,                                              // activation
-                 Conv2d, MaskedConv2d, Involve, Linear, Embedding,        // convolution
-                 MaxPool2d, AvgPool2d, AdaptiveAvgPool2d,                 // pooling
-                 BatchNorm1d, BatchNorm2d, LayerNorm, LocalResponseNorm,  // normalization
-                 Identity, Dropout, Dropout2d, Add, Multiply, Scale, Cat, Stack, Narrow, Flatten, Gate, Interpolate,
-                 PadToAligned, BackToImages,  // shape
+      operator()<ReLU, ReLU6, LeakyReLU, PReLU, ELU, SELU, Softplus, Mish, Hardtanh, Sigmoid, Tanh, Hardsigmoid,
+                 Hardswish, SiLU, GELU, GLU, Softmax, LogSoftmax,             // activation
+                 Conv1d, Conv2d, MaskedConv2d, Involve, Linear, Embedding,    // convolution
+                 MaxPool2d, AvgPool2d, AdaptiveAvgPool2d, AdaptiveMaxPool2d,  // pooling
+                 BatchNorm1d, BatchNorm2d, LayerNorm, GroupNorm, InstanceNorm2d, RMSNorm,
+                 LocalResponseNorm,  // normalization
+                 Identity, Dropout, Dropout2d, DropPath, Add, Multiply, Scale, Cat, Stack, Narrow, Flatten, Gate,
+                 Interpolate, Upsample, PixelShuffle, Unflatten, ConstantPad2d, ZeroPad2d, ReflectionPad2d,
+                 ReplicationPad2d, PadToAligned, BackToImages,  // shape
                  ScaledDotProductAttention, LearnedPositions, FirstToken, PixelAttention, ChannelAttention,
                  GatherDistribute, NMF, VQ, CD,  // attention, hamburger
                  Constant, ConvTranspose2d, Map, Combine, Where, MatMul, Reshape, Unsqueeze, Squeeze, Permute, Slice,

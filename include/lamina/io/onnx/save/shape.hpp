@@ -4,6 +4,7 @@
 #include "lamina/models/hamnet.hpp"
 #include "lamina/nn/add.hpp"
 #include "lamina/nn/cat.hpp"
+#include "lamina/nn/drop_path.hpp"
 #include "lamina/nn/dropout.hpp"
 #include "lamina/nn/dropout2d.hpp"
 #include "lamina/nn/flatten.hpp"
@@ -12,8 +13,12 @@
 #include "lamina/nn/interpolate.hpp"
 #include "lamina/nn/multiply.hpp"
 #include "lamina/nn/narrow.hpp"
+#include "lamina/nn/pad2d.hpp"
+#include "lamina/nn/pixel_shuffle.hpp"
 #include "lamina/nn/scale.hpp"
 #include "lamina/nn/stack.hpp"
+#include "lamina/nn/unflatten.hpp"
+#include "lamina/nn/upsample.hpp"
 
 /// Layers that join, cut, and arrange values, and those that do nothing in inference.
 namespace lamina::inline LAMINA_ABI::onnx {
@@ -30,6 +35,11 @@ std::string exported(Exporter<Scalar>& to, const Dropout<Scalar>&) {
 }
 template <class Scalar>
 std::string exported(Exporter<Scalar>& to, const Dropout2d<Scalar>&) {
+  return to.in();
+}
+
+template <class Scalar>
+std::string exported(Exporter<Scalar>& to, const DropPath<Scalar>&) {
   return to.in();
 }
 
@@ -70,6 +80,11 @@ std::string exported(Exporter<Scalar>& to, const Flatten<Scalar>& layer) {
   return to.reshape(to.in(), extents(to.output_shape()));
 }
 
+template <class Scalar>
+std::string exported(Exporter<Scalar>& to, const Unflatten<Scalar>&) {
+  return to.reshape(to.in(), extents(to.output_shape()));
+}
+
 /// tanh of the first half of each group's channels times the sigmoid of the second.
 template <class Scalar>
 std::string exported(Exporter<Scalar>& to, const Gate<Scalar>& layer) {
@@ -85,27 +100,62 @@ namespace detail {
 
 /// `nearest` is a Gather: ONNX's Resize rounds the quotient of the sizes, which is another pixel now and then.
 template <class Scalar>
-std::string interpolated(Exporter<Scalar>& to, const Shape& in, Size2 size, const InterpolateOptions& options) {
-  if (size == Size2(in[2], in[3])) return to.in();
+std::string interpolated(Exporter<Scalar>& to, const Shape& in, const ImageScale& scale,
+                         const InterpolateOptions& options) {
+  const Size2 image(in[2], in[3]), size = scale.size(image);
+  if (scale.keeps(image)) return to.in();
   if (options.mode == InterpolateMode::nearest) {
-    const auto places = [&](Index from, Index count) {
+    const auto places = [&](Index from, Index count, const kernels::ResizeRatio& ratio) {
       Integers result;
-      for (Index i = 0; i < count; ++i) result.push_back(i * from / count);
+      for (const auto& tap : kernels::nearest_taps<float>(from, count, ratio)) result.push_back(tap.low);
       return to.constant(result);
     };
-    const std::string rows = to.add("Gather", {to.in(), places(in[2], size.h)}, {attribute("axis", 2)});
-    return to.add("Gather", {rows, places(in[3], size.w)}, {attribute("axis", 3)});
+    const std::string rows =
+        to.add("Gather", {to.in(), places(image.h, size.h, scale.rows(image))}, {attribute("axis", 2)});
+    return to.add("Gather", {rows, places(image.w, size.w, scale.columns(image))}, {attribute("axis", 3)});
   }
-  return to.add("Resize", {to.in(), "", "", to.constant(Integers{in[0], in[1], size.h, size.w})},
-                {attribute("mode", "linear"),
-                 attribute("coordinate_transformation_mode", options.align_corners ? "align_corners" : "half_pixel")});
+  const std::string mode = options.align_corners ? "align_corners" : "half_pixel";
+  std::vector<std::string> inputs{to.in(), "", "", ""};
+  if (scale.factor() && !options.align_corners) {
+    const auto h = static_cast<float>(scale.factor()->h), w = static_cast<float>(scale.factor()->w);
+    inputs = {to.in(), "", to.constant(Tensor<float>({4}, {1, 1, h, w}))};
+  } else {
+    inputs[3] = to.constant(Integers{in[0], in[1], size.h, size.w});
+  }
+  return to.add("Resize", std::move(inputs),
+                {attribute("mode", "linear"), attribute("coordinate_transformation_mode", mode.c_str())});
 }
 
 }  // namespace detail
 
 template <class Scalar>
 std::string exported(Exporter<Scalar>& to, const Interpolate<Scalar>& layer) {
-  return detail::interpolated(to, to.shape(), layer.size(), layer.options());
+  return detail::interpolated(to, to.shape(), layer.scale(), layer.options());
+}
+template <class Scalar>
+std::string exported(Exporter<Scalar>& to, const Upsample<Scalar>& layer) {
+  return detail::interpolated(to, to.shape(), layer.scale(), layer.options());
+}
+template <class Scalar>
+std::string exported(Exporter<Scalar>& to, const PixelShuffle<Scalar>& layer) {
+  return to.add("DepthToSpace", {to.in()},
+                {attribute("blocksize", std::int64_t{layer.upscale_factor()}), attribute("mode", "CRD")});
+}
+template <class Scalar>
+std::string exported(Exporter<Scalar>& to, const ConstantPad2d<Scalar>& layer) {
+  return to.pad(to.in(), layer.padding(), static_cast<double>(layer.fill()));
+}
+template <class Scalar>
+std::string exported(Exporter<Scalar>& to, const ZeroPad2d<Scalar>& layer) {
+  return to.pad(to.in(), layer.padding());
+}
+template <class Scalar>
+std::string exported(Exporter<Scalar>& to, const ReflectionPad2d<Scalar>& layer) {
+  return to.pad(to.in(), layer.padding(), "reflect");
+}
+template <class Scalar>
+std::string exported(Exporter<Scalar>& to, const ReplicationPad2d<Scalar>& layer) {
+  return to.pad(to.in(), layer.padding(), "edge");
 }
 template <class Scalar>
 std::string exported(Exporter<Scalar>& to, const PadToAligned<Scalar>&) {
@@ -117,7 +167,7 @@ template <class Scalar>
 std::string exported(Exporter<Scalar>& to, const BackToImages<Scalar>& layer) {
   const Shape& out = to.output_shape();
   const Size2 aligned = aligned_size({out[2], out[3]}, layer.stride());
-  std::string y = detail::interpolated(to, to.shape(0), aligned, layer.options());
+  std::string y = detail::interpolated(to, to.shape(0), ImageScale(aligned), layer.options());
   if (aligned.h != out[2]) y = to.slice(y, 2, 0, out[2]);
   if (aligned.w != out[3]) y = to.slice(y, 3, 0, out[3]);
   return y;

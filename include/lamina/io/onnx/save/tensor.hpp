@@ -63,8 +63,6 @@ std::string exported(Exporter<Scalar>& to, const Map<Scalar>& layer) {
       return detail::truncated(to, x);
     case Function::logical_not:
       return detail::cast(to, to.add("Not", {detail::cast(to, x, ElementType::boolean)}), ElementType::float32);
-    case Function::elu:
-      return to.add("Elu", {x}, {attribute("alpha", a)});
     case Function::selu:
       return to.add("Selu", {x}, {attribute("alpha", a), attribute("gamma", b)});
     case Function::celu:
@@ -78,10 +76,10 @@ std::string exported(Exporter<Scalar>& to, const Map<Scalar>& layer) {
     case Function::shrink:
       return to.add("Shrink", {x}, {attribute("lambd", a), attribute("bias", b)});
     default: {
-      static constexpr std::array names{"Abs",   "Neg",   "Reciprocal", "Sqrt",     "Exp",     "Log",   "Erf",
-                                        "Sin",   "Cos",   "Tan",        "Asin",     "Acos",    "Atan",  "Sinh",
-                                        "Cosh",  "Asinh", "Acosh",      "Atanh",    "Sign",    "Floor", "Ceil",
-                                        "Round", "",      "",           "Softplus", "Softsign"};
+      static constexpr std::array names{"Abs",   "Neg",   "Reciprocal", "Sqrt",    "Exp",  "Log",   "Erf",
+                                        "Sin",   "Cos",   "Tan",        "Asin",    "Acos", "Atan",  "Sinh",
+                                        "Cosh",  "Asinh", "Acosh",      "Atanh",   "Sign", "Floor", "Ceil",
+                                        "Round", "",      "",           "Softsign"};
       return to.add(names[static_cast<std::size_t>(layer.function())], {x});
     }
   }

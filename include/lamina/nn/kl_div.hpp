@@ -1,0 +1,39 @@
+#pragma once
+
+#include <utility>
+
+#include "lamina/nn/losses.hpp"
+
+namespace lamina::inline LAMINA_ABI {
+
+/// Options of kl_div.
+struct KlDivOptions {
+  Reduction reduction = Reduction::mean;  ///< of the losses of all elements to one number
+  bool batchmean = false;                 ///< with the mean: divide by N, as the definition does, not by all elements
+  bool log_target = false;                ///< the targets are logarithms, too
+};
+
+/// Kullback-Leibler divergence of distributions q, given as logarithms x = log q (as from LogSoftmax), from targets p,
+/// element by element:
+///
+///   loss = p (log p - x), 0 where p = 0;   with log_target e^t (t - x) for t = log p
+///
+/// Shapes: x and target [N, ...]. The mean is over all elements, as in PyTorch, or over N with batchmean. Throws
+/// ShapeError unless both have the same shape, not empty.
+template <class Scalar>
+Loss<Scalar> kl_div(Tensor<Scalar> x, const Tensor<Scalar>& target, const KlDivOptions& options = {}) {
+  using Pack = simd::Pack<Scalar>;
+  const double size = x.rank() > 0 ? static_cast<double>(x.numel()) / static_cast<double>(x.dim(0)) : 1;
+  Loss<Scalar> loss = detail::elementwise_loss(
+      "kl_div", std::move(x), target, options.reduction, [by_log = options.log_target](Pack v, Pack t) {
+        const Pack p = by_log ? simd::exp(t) : t, logarithm = by_log ? t : simd::log(t);
+        return std::pair(select(p == Pack(0), Pack(0), p * (logarithm - v)), -p);
+      });
+  if (options.batchmean && options.reduction == Reduction::mean) {
+    loss.value *= size;
+    loss.grad *= static_cast<Scalar>(size);
+  }
+  return loss;
+}
+
+}  // namespace lamina::inline LAMINA_ABI
