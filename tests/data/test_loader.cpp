@@ -148,6 +148,39 @@ TEST_CASE("leaving a loop early stops the background thread") {
   for (int i = 0; i < 200; ++i) DataLoader(data, {.batch_size = 1, .prefetch = 1}).begin();
 }
 
+TEST_CASE("any number of workers gives the batches of one, in order, and what is thrown comes in its place") {
+  const auto noisy = [](Tensor<float> x, Random& random) { return x += random.normal<float>(x.shape()); };
+  const auto epochs = [&](Index prefetch, Index workers) {
+    DataLoader loader(numbers(103), {.batch_size = 4,
+                                     .shuffle = true,
+                                     .seed = 3,
+                                     .prefetch = prefetch,
+                                     .workers = workers,
+                                     .transform = noisy});
+    std::vector<Batch<float>> result;
+    for (int i = 0; i < 2; ++i)
+      for (auto& batch : loader) result.push_back(std::move(batch));
+    return result;
+  };
+  const auto one = epochs(0, 1);
+  REQUIRE(one.size() == 52);
+  for (const auto& [prefetch, workers] : {std::pair<Index, Index>{1, 2}, {3, 3}, {5, 8}}) {
+    const auto many = epochs(prefetch, workers);
+    REQUIRE(many.size() == one.size());
+    for (std::size_t i = 0; i < one.size(); ++i) {
+      CHECK(many[i].inputs == one[i].inputs);
+      CHECK(many[i].targets == one[i].targets);
+    }
+  }
+  for (const Index workers : {1, 4}) {
+    DataLoader loader(Fragile(25), {.batch_size = 10, .prefetch = 4, .workers = workers});
+    auto it = loader.begin();
+    ++it;
+    CHECK(it->targets.numel() == 10);
+    CHECK_THROWS_AS(++it, FileError);
+  }
+}
+
 TEST_CASE("a batch may be kept or moved out, and outlives its loader") {
   std::vector<Batch<float>> kept;
   {
@@ -170,6 +203,8 @@ TEST_CASE("DataLoader refuses what makes no sense") {
   CHECK_THROWS_WITH_AS(DataLoader(numbers(3), {.batch_size = 0}), "DataLoader: batch_size must be at least 1, got 0",
                        ValueError);
   CHECK_THROWS_WITH_AS(DataLoader(numbers(3), {.prefetch = -1}), "DataLoader: prefetch must not be negative, got -1",
+                       ValueError);
+  CHECK_THROWS_WITH_AS(DataLoader(numbers(3), {.workers = 0}), "DataLoader: workers must be at least 1, got 0",
                        ValueError);
   CHECK_THROWS_WITH_AS(DataLoader(numbers(0)), "DataLoader: the dataset is empty", ValueError);
   CHECK_THROWS_WITH_AS(DataLoader(numbers(3), {.batch_size = 4, .drop_last = true}),

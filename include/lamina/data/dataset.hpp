@@ -5,6 +5,7 @@
 #include <concepts>
 #include <memory>
 #include <span>
+#include <type_traits>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -13,20 +14,25 @@
 
 namespace lamina::inline LAMINA_ABI {
 
-/// One sample: its input (an image is [C, H, W]) and its target (rank 0 for a class, [H, W] for a class per pixel).
-template <class Scalar = float>
+/// One sample: its input (an image is [C, H, W]) and its target, which may be a class (Labels of rank 0), a class per
+/// pixel (Labels [H, W]) or numbers of any shape (a Tensor<Scalar>): what is to be predicted, or the image itself.
+template <class Scalar = float, class Target = Labels>
 struct Example {
   Tensor<Scalar> input;  ///< one sample, without the batch's axis
-  Labels target;         ///< its class, or a tensor of labels
+  Target target;         ///< likewise
 };
 
 /// Samples stacked along a new first axis: inputs [N, ...], targets [N, ...]. Binds to two names:
 /// `auto [images, labels] = batch`.
-template <class Scalar = float>
+template <class Scalar = float, class Target = Labels>
 struct Batch {
   Tensor<Scalar> inputs;  ///< [N, ...]
-  Labels targets;         ///< [N] or [N, ...]
+  Target targets;         ///< [N] or [N, ...]
 };
+
+/// What targets are held in: labels, or numbers.
+template <class T>
+concept TargetTensor = std::same_as<T, Labels> || std::same_as<T, Tensor<float>> || std::same_as<T, Tensor<double>>;
 
 /// Throws ValueError, naming the data set, unless there is a sample i.
 inline void check_sample(const char* who, Index i, Index size) {
@@ -56,8 +62,8 @@ void put(Tensor<T>& batch, const Tensor<T>& sample, const char* what, Index i, I
                           "; a transform such as Resize or RandomCrop makes images equal"));
   std::copy_n(sample.data(), sample.numel(), batch.data() + k * sample.numel());
 }
-template <class Scalar>
-void put(Batch<Scalar>& batch, const Example<Scalar>& example, Index i, Index k, Index count) {
+template <class Scalar, class Target>
+void put(Batch<Scalar, Target>& batch, const Example<Scalar, Target>& example, Index i, Index k, Index count) {
   put(batch.inputs, example.input, "input", i, k, count);
   put(batch.targets, example.target, "target", i, k, count);
 }
@@ -65,19 +71,20 @@ void put(Batch<Scalar>& batch, const Example<Scalar>& example, Index i, Index k,
 }  // namespace detail
 
 /// A numbered set of samples.
-template <class Scalar = float>
+template <class Scalar = float, class Target = Labels>
 class Dataset {
  public:
   using scalar_type = Scalar;  ///< of the inputs
+  using target_type = Target;  ///< Labels, or Tensor<Scalar>
   virtual ~Dataset() = default;
   /// The number of samples.
   virtual Index size() const = 0;
   /// Sample i, 0 <= i < size(). Safe from any number of threads at once. Throws ValueError for another i.
-  virtual Example<Scalar> get(Index i) const = 0;
+  virtual Example<Scalar, Target> get(Index i) const = 0;
   /// The samples at these places, stacked; what get gives for each, but a dataset may know a faster way. Throws
   /// ShapeError when their shapes differ.
-  virtual Batch<Scalar> batch(std::span<const Index> samples) const {
-    Batch<Scalar> result;
+  virtual Batch<Scalar, Target> batch(std::span<const Index> samples) const {
+    Batch<Scalar, Target> result;
     for (std::size_t k = 0; k < samples.size(); ++k)
       detail::put(result, get(samples[k]), samples[k], static_cast<Index>(k), static_cast<Index>(samples.size()));
     return result;
@@ -96,7 +103,48 @@ class Dataset {
 template <class D>
 concept DatasetLike = requires(const D& d) {
   typename D::scalar_type;
-  requires std::derived_from<D, Dataset<typename D::scalar_type>>;
+  typename D::target_type;
+  requires std::derived_from<D, Dataset<typename D::scalar_type, typename D::target_type>>;
+};
+
+/// A dataset that is one function: sample(i), for 0 <= i < size, gives an Example. It is called by any number of
+/// threads at once.
+///
+///   FunctionDataset squares(100, [](Index i) {
+///     const auto x = static_cast<float>(i) / 100;
+///     return Example<float, Tensor<float>>{Tensor<float>({1}, {x}), Tensor<float>({1}, {x * x})};
+///   });
+template <class F>
+class FunctionDataset;
+
+namespace detail {
+template <class E>
+struct DatasetOf;
+template <class Scalar, class Target>
+struct DatasetOf<Example<Scalar, Target>> {
+  using type = Dataset<Scalar, Target>;
+};
+template <class F>
+using DatasetOfFunction = typename DatasetOf<std::invoke_result_t<const F&, Index>>::type;
+}  // namespace detail
+
+template <class F>
+class FunctionDataset : public detail::DatasetOfFunction<F> {
+ public:
+  /// Throws ValueError for a negative size.
+  FunctionDataset(Index size, F sample) : size_(size), sample_(std::move(sample)) {
+    require(size >= 0, "FunctionDataset: the size must not be negative, got ", size);
+  }
+
+  Index size() const override { return size_; }
+  std::invoke_result_t<const F&, Index> get(Index i) const override {
+    check_sample("FunctionDataset", i, size_);
+    return sample_(i);
+  }
+
+ private:
+  Index size_;
+  F sample_;
 };
 
 /// Bytes 0..255 as numbers 0..1.
@@ -107,33 +155,42 @@ Tensor<Scalar> to_float(const Tensor<std::uint8_t>& bytes) {
   return result;
 }
 
-/// Samples in memory: inputs [N, ...] and targets [N, ...]. Inputs of bytes stay bytes in memory and are scaled to
-/// [0, 1] one sample at a time. Copies share the tensors.
-template <class Scalar = float>
-class TensorDataset : public Dataset<Scalar> {
+/// Samples in memory: inputs [N, ...] and targets [N, ...], which are labels or numbers. Inputs of bytes stay bytes in
+/// memory and are scaled to [0, 1] one sample at a time. Copies share the tensors.
+template <class Scalar = float, TargetTensor Target = Labels>
+class TensorDataset : public Dataset<Scalar, Target> {
  public:
   /// Throws ShapeError unless there are as many inputs as targets.
-  TensorDataset(Tensor<Scalar> inputs, Labels targets) : inputs_(std::move(inputs)), targets_(std::move(targets)) {
+  TensorDataset(Tensor<Scalar> inputs, Target targets) : inputs_(std::move(inputs)), targets_(std::move(targets)) {
     check(std::get<0>(inputs_).shape());
   }
   /// Of bytes, that become numbers from 0 to 1. Throws ShapeError unless there are as many inputs as targets.
-  TensorDataset(Tensor<std::uint8_t> inputs, Labels targets)
+  TensorDataset(Tensor<std::uint8_t> inputs, Target targets)
       : inputs_(std::move(inputs)), targets_(std::move(targets)) {
     check(std::get<1>(inputs_).shape());
   }
+  /// Of Eigen's matrices, a sample in each row: a vector is a column, [N, 1], as a layer of one feature takes and makes
+  /// it. Throws ShapeError unless they have as many rows.
+  template <class X, class Y>
+  TensorDataset(const Eigen::DenseBase<X>& inputs, const Eigen::DenseBase<Y>& targets)
+      : TensorDataset(rows_of(inputs), rows_of(targets)) {}
+  /// Of Eigen's matrix and labels.
+  template <class X>
+  TensorDataset(const Eigen::DenseBase<X>& inputs, Target targets)
+      : TensorDataset(rows_of(inputs), std::move(targets)) {}
 
   Index size() const override { return targets_.dim(0); }
 
-  Example<Scalar> get(Index i) const override {
+  Example<Scalar, Target> get(Index i) const override {
     check_sample("TensorDataset", i, size());
     if (const auto* bytes = std::get_if<1>(&inputs_)) return {to_float<Scalar>((*bytes)[i]), targets_[i]};
     return {std::get<0>(inputs_)[i], targets_[i]};
   }
 
-  Batch<Scalar> batch(std::span<const Index> samples) const override {
+  Batch<Scalar, Target> batch(std::span<const Index> samples) const override {
     const auto count = static_cast<Index>(samples.size());
     const Shape target = targets_.shape().tail(1);
-    Batch<Scalar> result{Tensor<Scalar>(input_shape().batch(count)), Labels(target.batch(count))};
+    Batch<Scalar, Target> result{Tensor<Scalar>(input_shape().batch(count)), Target(target.batch(count))};
     for (Index k = 0; k < count; ++k) {
       const Index i = samples[static_cast<std::size_t>(k)];
       check_sample("TensorDataset", i, size());
@@ -148,9 +205,14 @@ class TensorDataset : public Dataset<Scalar> {
     return std::visit([](const auto& inputs) { return inputs.shape().tail(1); }, inputs_);
   }
   /// All targets.
-  const Labels& targets() const { return targets_; }
+  const Target& targets() const { return targets_; }
 
  private:
+  template <class X>
+  static Tensor<Scalar> rows_of(const Eigen::DenseBase<X>& matrix) {
+    return Tensor<Scalar>(matrix).reshape({matrix.rows(), matrix.cols()});
+  }
+
   void check(const Shape& inputs) const {
     require<ShapeError>(inputs.rank() >= 1 && targets_.rank() >= 1 && inputs[0] == targets_.dim(0),
                         "TensorDataset: expected as many inputs as targets along the first axis, got shapes ", inputs,
@@ -166,19 +228,28 @@ class TensorDataset : public Dataset<Scalar> {
   }
 
   std::variant<Tensor<Scalar>, Tensor<std::uint8_t>> inputs_;
-  Labels targets_;
+  Target targets_;
 };
 
-/// Takes the scalar type of the inputs; of bytes float.
+/// Takes the scalar type of the inputs; of bytes float, or the targets' type.
 /// @{
 template <class Scalar>
 TensorDataset(Tensor<Scalar>, Labels) -> TensorDataset<Scalar>;
+template <class Scalar>
+TensorDataset(Tensor<Scalar>, Tensor<Scalar>) -> TensorDataset<Scalar, Tensor<Scalar>>;
 TensorDataset(Tensor<std::uint8_t>, Labels)->TensorDataset<float>;
+template <class Scalar>
+TensorDataset(Tensor<std::uint8_t>, Tensor<Scalar>) -> TensorDataset<Scalar, Tensor<Scalar>>;
+template <class X>
+TensorDataset(const Eigen::DenseBase<X>&, Labels) -> TensorDataset<typename X::Scalar>;
+template <class X, class Y>
+TensorDataset(const Eigen::DenseBase<X>&, const Eigen::DenseBase<Y>&)
+    -> TensorDataset<typename X::Scalar, Tensor<typename X::Scalar>>;
 /// @}
 
 /// Some samples of another dataset: the first `count`, or those at `indices` in that order (they may repeat).
-template <class Scalar = float>
-class Subset : public Dataset<Scalar> {
+template <class Scalar = float, class Target = Labels>
+class Subset : public Dataset<Scalar, Target> {
  public:
   /// Throws ValueError when the dataset has fewer samples, or an index is not in it.
   /// @{
@@ -187,11 +258,12 @@ class Subset : public Dataset<Scalar> {
   template <DatasetLike D>
   Subset(D dataset, std::vector<Index> indices)
       : Subset(std::make_shared<const D>(std::move(dataset)), std::move(indices)) {}
-  Subset(std::shared_ptr<const Dataset<Scalar>> dataset, Index count) : dataset_(std::move(dataset)), count_(count) {
+  Subset(std::shared_ptr<const Dataset<Scalar, Target>> dataset, Index count)
+      : dataset_(std::move(dataset)), count_(count) {
     require(count >= 0 && count <= dataset_->size(), "Subset: expected 0 to ", dataset_->size(), " samples, got ",
             count);
   }
-  Subset(std::shared_ptr<const Dataset<Scalar>> dataset, std::vector<Index> indices)
+  Subset(std::shared_ptr<const Dataset<Scalar, Target>> dataset, std::vector<Index> indices)
       : dataset_(std::move(dataset)), count_(static_cast<Index>(indices.size())), indices_(std::move(indices)) {
     for (const Index i : indices_) check_sample("Subset", i, dataset_->size());
   }
@@ -199,11 +271,11 @@ class Subset : public Dataset<Scalar> {
 
   /// The number of samples.
   Index size() const override { return count_; }
-  Example<Scalar> get(Index i) const override {
+  Example<Scalar, Target> get(Index i) const override {
     check_sample("Subset", i, count_);
     return dataset_->get(place(i));
   }
-  Batch<Scalar> batch(std::span<const Index> samples) const override {
+  Batch<Scalar, Target> batch(std::span<const Index> samples) const override {
     std::vector<Index> places;
     for (const Index i : samples) {
       check_sample("Subset", i, count_);
@@ -215,17 +287,17 @@ class Subset : public Dataset<Scalar> {
  private:
   Index place(Index i) const { return indices_.empty() ? i : indices_[static_cast<std::size_t>(i)]; }
 
-  std::shared_ptr<const Dataset<Scalar>> dataset_;
+  std::shared_ptr<const Dataset<Scalar, Target>> dataset_;
   Index count_;
   std::vector<Index> indices_;
 };
 
-/// Takes the scalar type of the dataset.
+/// Takes the types of the dataset.
 /// @{
 template <DatasetLike D>
-Subset(D, Index) -> Subset<typename D::scalar_type>;
+Subset(D, Index) -> Subset<typename D::scalar_type, typename D::target_type>;
 template <DatasetLike D>
-Subset(D, std::vector<Index>) -> Subset<typename D::scalar_type>;
+Subset(D, std::vector<Index>) -> Subset<typename D::scalar_type, typename D::target_type>;
 /// @}
 
 }  // namespace lamina::inline LAMINA_ABI

@@ -4,10 +4,10 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstddef>
-#include <deque>
 #include <exception>
 #include <functional>
 #include <iterator>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <numeric>
@@ -21,70 +21,77 @@
 namespace lamina::inline LAMINA_ABI {
 
 /// How DataLoader makes batches.
-template <class Scalar = float>
+template <class Scalar = float, class Target = Labels>
 struct LoaderOptions {
   Index batch_size = 1;              ///< samples in a batch, the last of an epoch perhaps fewer
   bool shuffle = false;              ///< another order every epoch, drawn from the seed
   std::uint64_t seed = 0;            ///< of the order and of the transform
   bool drop_last = false;            ///< leave out the last batch if it is smaller
-  Index prefetch = 2;                ///< batches prepared ahead on a background thread; 0: none, made when asked for
+  Index prefetch = 2;                ///< batches prepared ahead on background threads; 0: none, made when asked for
+  Index workers = 1;                 ///< how many threads that are, each at a batch; at most prefetch + 1 have work
   Transform<Scalar> transform = {};  ///< applied to each input
   /// Applied to each sample, after that: where the target changes with the input, as in segmentation.
-  std::function<Example<Scalar>(Example<Scalar>, Random&)> augment = {};
+  std::function<Example<Scalar, Target>(Example<Scalar, Target>, Random&)> augment = {};
 };
 
 namespace detail {
 
-/// One pass over a dataset: hands out its batches in order, made by a background thread ahead of the consumer.
-template <class Scalar>
+/// One pass over a dataset: hands out its batches in order, made by background threads ahead of the consumer.
+template <class Scalar, class Target>
 class Epoch {
  public:
-  Epoch(std::shared_ptr<const Dataset<Scalar>> dataset, LoaderOptions<Scalar> options, std::uint64_t epoch)
+  Epoch(std::shared_ptr<const Dataset<Scalar, Target>> dataset, LoaderOptions<Scalar, Target> options,
+        std::uint64_t epoch)
       : dataset_(std::move(dataset)), options_(std::move(options)), epoch_(epoch), samples_(dataset_->size()) {
     // The transform of sample i draws from split(epoch, i); the order takes a key that no sample has.
     if (options_.shuffle) order_ = Random(options_.seed).split(epoch, ~std::uint64_t{0}).permutation(samples_);
     batches_ = options_.drop_last ? samples_ / options_.batch_size : parts_of(samples_, options_.batch_size);
-    if (options_.prefetch > 0) worker_ = std::thread([this] { work(); });
+    if (options_.prefetch == 0) return;
+    const auto workers = static_cast<std::size_t>(std::min({options_.workers, options_.prefetch + 1, batches_}));
+    while (workers_.size() < workers) workers_.emplace_back([this] { work(); });
   }
   Epoch(const Epoch&) = delete;
   Epoch& operator=(const Epoch&) = delete;
 
   ~Epoch() {
-    if (!worker_.joinable()) return;
     {
       const std::lock_guard lock(mutex_);
       stop_ = true;
     }
     changed_.notify_all();
-    worker_.join();
+    for (std::thread& worker : workers_) worker.join();
   }
 
   /// Puts the next batch into current(); false after the last.
   bool advance() {
     current_ = {};  // its storage is free for the batches to come
     if (taken_ == batches_) return false;
-    if (options_.prefetch > 0) {
-      std::unique_lock lock(mutex_);
-      changed_.wait(lock, [this] { return !ready_.empty() || failure_; });
-      if (ready_.empty()) {
-        taken_ = batches_;
-        std::rethrow_exception(failure_);
-      }
-      current_ = std::move(ready_.front());
-      ready_.pop_front();
-      lock.unlock();
-      changed_.notify_all();
-    } else {
-      current_ = make(taken_);
+    if (options_.prefetch == 0) {
+      current_ = make(taken_++);
+      return true;
     }
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return made_.contains(taken_); });
+    Made made = std::move(made_.extract(taken_).mapped());
     ++taken_;
+    if (made.failure) taken_ = batches_;
+    lock.unlock();
+    changed_.notify_all();
+    if (made.failure) std::rethrow_exception(made.failure);
+    current_ = std::move(made.batch);
     return true;
   }
 
-  Batch<Scalar>& current() { return current_; }
+  Batch<Scalar, Target>& current() { return current_; }
 
  private:
-  Batch<Scalar> make(Index batch) {
+  /// A batch, or what was thrown in its place.
+  struct Made {
+    Batch<Scalar, Target> batch;
+    std::exception_ptr failure;
+  };
+
+  Batch<Scalar, Target> make(Index batch) {
     const Index first = batch * options_.batch_size;
     const auto count = static_cast<std::size_t>(std::min(options_.batch_size, samples_ - first));
     std::vector<Index> samples(count);
@@ -93,9 +100,9 @@ class Epoch {
     else
       std::copy_n(order_.begin() + first, count, samples.begin());
     if (!options_.transform && !options_.augment) return dataset_->batch(samples);
-    Batch<Scalar> result;
+    Batch<Scalar, Target> result;
     for (std::size_t k = 0; k < count && !stop_; ++k) {
-      Example<Scalar> example = dataset_->get(samples[k]);
+      Example<Scalar, Target> example = dataset_->get(samples[k]);
       Random random = Random(options_.seed).split(epoch_, static_cast<std::uint64_t>(samples[k]));
       if (options_.transform) example.input = options_.transform(std::move(example.input), random);
       if (options_.augment) example = options_.augment(std::move(example), random);
@@ -105,48 +112,47 @@ class Epoch {
   }
 
   /// Fills the storage cache with the blocks of a full queue, so that later steps ask the system for none.
-  void reserve(const Batch<Scalar>& first) {
-    std::vector<Batch<Scalar>> queue;
+  void reserve(const Batch<Scalar, Target>& first) {
+    std::vector<Batch<Scalar, Target>> queue;
     while (static_cast<Index>(queue.size()) <= std::min(options_.prefetch, batches_ - 2))
-      queue.push_back({Tensor<Scalar>(first.inputs.shape()), Labels(first.targets.shape())});
+      queue.push_back({Tensor<Scalar>(first.inputs.shape()), Target(first.targets.shape())});
   }
 
+  /// Makes one batch after the other, until `prefetch` are ready and one more is in the making.
   void work() {
-    try {
-      for (Index batch = 0; batch < batches_; ++batch) {
-        Batch<Scalar> made = make(batch);
-        if (batch == 0) reserve(made);
-        std::unique_lock lock(mutex_);
-        changed_.wait(lock, [this] { return stop_ || static_cast<Index>(ready_.size()) < options_.prefetch; });
-        if (stop_) return;
-        ready_.push_back(std::move(made));
-        lock.unlock();
-        changed_.notify_all();
+    std::unique_lock lock(mutex_);
+    while (true) {
+      changed_.wait(lock, [this] { return stop_ || begun_ >= batches_ || begun_ <= taken_ + options_.prefetch; });
+      if (stop_ || begun_ >= batches_) return;
+      const Index batch = begun_++;
+      lock.unlock();
+      Made made;
+      try {
+        made.batch = make(batch);
+        if (batch == 0) reserve(made.batch);
+      } catch (...) {
+        made.failure = std::current_exception();
       }
-    } catch (...) {
-      {
-        const std::lock_guard lock(mutex_);
-        failure_ = std::current_exception();
-      }
+      lock.lock();
+      made_.emplace(batch, std::move(made));
       changed_.notify_all();
     }
   }
 
-  const std::shared_ptr<const Dataset<Scalar>> dataset_;
-  const LoaderOptions<Scalar> options_;
+  const std::shared_ptr<const Dataset<Scalar, Target>> dataset_;
+  const LoaderOptions<Scalar, Target> options_;
   const std::uint64_t epoch_;
   const Index samples_;
   std::vector<Index> order_;
   Index batches_ = 0;
-  Index taken_ = 0;
-  Batch<Scalar> current_;
+  Batch<Scalar, Target> current_;
 
   std::mutex mutex_;  // guards what follows
   std::condition_variable changed_;
-  std::deque<Batch<Scalar>> ready_;
-  std::exception_ptr failure_;
+  Index taken_ = 0, begun_ = 0;    // batches
+  std::map<Index, Made> made_;     // that nobody has taken yet
   std::atomic<bool> stop_{false};  // set under the mutex, read anywhere
-  std::thread worker_;
+  std::vector<std::thread> workers_;
 };
 
 }  // namespace detail
@@ -157,20 +163,23 @@ class Epoch {
 ///   for (auto& [images, labels] : loader) ...   // one epoch; the next loop is the next epoch
 ///
 /// The order of an epoch is a function of the seed and the epoch's number, and the transform of sample i in epoch e
-/// draws from Random(seed).split(e, i): equal seeds give equal batches, however many are prepared ahead. Leaving a loop
-/// early stops the background thread; what the dataset or the transform throws reaches the loop.
-template <class Scalar = float>
+/// draws from Random(seed).split(e, i): equal seeds give equal batches, however many are prepared ahead, by however
+/// many threads. Leaving a loop early stops the threads; what the dataset or the transform throws reaches the loop.
+template <class Scalar = float, class Target = Labels>
 class DataLoader {
  public:
-  /// Throws ValueError for an empty dataset, batch_size < 1, prefetch < 0, and when drop_last would leave no batch.
+  /// Throws ValueError for an empty dataset, batch_size < 1, prefetch < 0, workers < 1, and when drop_last would leave
+  /// no batch.
   /// @{
   template <DatasetLike D>
-  explicit DataLoader(D dataset, LoaderOptions<Scalar> options = {})
+  explicit DataLoader(D dataset, LoaderOptions<Scalar, Target> options = {})
       : DataLoader(std::make_shared<const D>(std::move(dataset)), std::move(options)) {}
-  explicit DataLoader(std::shared_ptr<const Dataset<Scalar>> dataset, LoaderOptions<Scalar> options = {})
+  explicit DataLoader(std::shared_ptr<const Dataset<Scalar, Target>> dataset,
+                      LoaderOptions<Scalar, Target> options = {})
       : dataset_(std::move(dataset)), options_(std::move(options)) {
     require(options_.batch_size >= 1, "DataLoader: batch_size must be at least 1, got ", options_.batch_size);
     require(options_.prefetch >= 0, "DataLoader: prefetch must not be negative, got ", options_.prefetch);
+    require(options_.workers >= 1, "DataLoader: workers must be at least 1, got ", options_.workers);
     require(samples() >= 1, "DataLoader: the dataset is empty");
     require(size() >= 1, "DataLoader: drop_last leaves no batch: batch_size is ", options_.batch_size,
             ", the dataset has ", samples(), " samples");
@@ -186,9 +195,9 @@ class DataLoader {
   /// Samples in the largest batch.
   Index batch_size() const { return std::min(options_.batch_size, samples()); }
   /// What it was made with.
-  const LoaderOptions<Scalar>& options() const { return options_; }
+  const LoaderOptions<Scalar, Target>& options() const { return options_; }
   /// What it loads from.
-  const Dataset<Scalar>& dataset() const { return *dataset_; }
+  const Dataset<Scalar, Target>& dataset() const { return *dataset_; }
 
   /// The number of the epoch that the next loop runs, from 0. Setting it resumes an interrupted training.
   /// @{
@@ -205,18 +214,18 @@ class DataLoader {
    public:
     /// What input iterators say of themselves.
     /// @{
-    using value_type = Batch<Scalar>;
+    using value_type = Batch<Scalar, Target>;
     using difference_type = std::ptrdiff_t;
     /// @}
 
     Iterator() = default;
     /// At the first batch.
-    explicit Iterator(std::unique_ptr<detail::Epoch<Scalar>> epoch) : epoch_(std::move(epoch)) { ++*this; }
+    explicit Iterator(std::unique_ptr<detail::Epoch<Scalar, Target>> epoch) : epoch_(std::move(epoch)) { ++*this; }
 
     /// The batch.
     /// @{
-    Batch<Scalar>& operator*() const { return epoch_->current(); }
-    Batch<Scalar>* operator->() const { return &epoch_->current(); }
+    Batch<Scalar, Target>& operator*() const { return epoch_->current(); }
+    Batch<Scalar, Target>* operator->() const { return &epoch_->current(); }
     /// @}
     /// Goes on to the next batch.
     /// @{
@@ -230,13 +239,13 @@ class DataLoader {
     friend bool operator==(const Iterator& it, std::default_sentinel_t) { return !it.epoch_; }
 
    private:
-    std::unique_ptr<detail::Epoch<Scalar>> epoch_;
+    std::unique_ptr<detail::Epoch<Scalar, Target>> epoch_;
   };
 
   /// Starts an epoch, and counts it.
   Iterator begin() {
     const auto epoch = static_cast<std::uint64_t>(epoch_);
-    Iterator first(std::make_unique<detail::Epoch<Scalar>>(dataset_, options_, epoch));
+    Iterator first(std::make_unique<detail::Epoch<Scalar, Target>>(dataset_, options_, epoch));
     count_up(epoch_);
     return first;
   }
@@ -244,17 +253,18 @@ class DataLoader {
   std::default_sentinel_t end() const { return {}; }
 
  private:
-  std::shared_ptr<const Dataset<Scalar>> dataset_;
-  LoaderOptions<Scalar> options_;
+  std::shared_ptr<const Dataset<Scalar, Target>> dataset_;
+  LoaderOptions<Scalar, Target> options_;
   Index epoch_ = 0;
 };
 
-/// Takes the scalar type of the dataset.
+/// Takes the types of the dataset.
 /// @{
 template <DatasetLike D>
-DataLoader(D) -> DataLoader<typename D::scalar_type>;
+DataLoader(D) -> DataLoader<typename D::scalar_type, typename D::target_type>;
 template <DatasetLike D>
-DataLoader(D, LoaderOptions<typename D::scalar_type>) -> DataLoader<typename D::scalar_type>;
+DataLoader(D, LoaderOptions<typename D::scalar_type, typename D::target_type>)
+    -> DataLoader<typename D::scalar_type, typename D::target_type>;
 /// @}
 
 }  // namespace lamina::inline LAMINA_ABI

@@ -23,23 +23,31 @@
 namespace lamina::inline LAMINA_ABI {
 
 /// The mean loss of a batch, and its gradient with respect to the model's output.
-template <class Scalar = float>
-using LossFunction = std::function<Loss<Scalar>(Tensor<Scalar> output, const Labels& targets)>;
+template <class Scalar = float, class Target = Labels>
+using LossFunction = std::function<Loss<Scalar>(Tensor<Scalar> output, const Target& targets)>;
 
 /// How many of a batch's targets the model's output gets right.
-template <class Scalar = float>
-using Metric = std::function<Count(const Tensor<Scalar>& output, const Labels& targets)>;
+template <class Scalar = float, class Target = Labels>
+using Metric = std::function<Count(const Tensor<Scalar>& output, const Target& targets)>;
 
 namespace detail {
 
-/// Cross entropy and accuracy of classes, the defaults of fit and evaluate.
-template <class Scalar>
-LossFunction<Scalar> default_loss() {
-  return [](Tensor<Scalar> output, const Labels& targets) { return cross_entropy(std::move(output), targets); };
+/// The defaults of fit and evaluate: cross entropy and accuracy of classes, the mean squared error of numbers.
+template <class Scalar, class Target>
+LossFunction<Scalar, Target> default_loss() {
+  return [](Tensor<Scalar> output, const Target& targets) {
+    if constexpr (std::is_same_v<Target, Labels>)
+      return cross_entropy(std::move(output), targets);
+    else
+      return mse_loss(std::move(output), targets);
+  };
 }
-template <class Scalar>
-Metric<Scalar> default_metric() {
-  return [](const Tensor<Scalar>& output, const Labels& targets) { return count_correct(output, targets); };
+template <class Scalar, class Target>
+Metric<Scalar, Target> default_metric() {
+  if constexpr (std::is_same_v<Target, Labels>)
+    return [](const Tensor<Scalar>& output, const Labels& targets) { return count_correct(output, targets); };
+  else
+    return nullptr;
 }
 
 }  // namespace detail
@@ -60,10 +68,11 @@ struct LossAverage {
 };
 
 /// Options of evaluate.
-template <class Scalar = float>
+template <class Scalar = float, class Target = Labels>
 struct EvaluateOptions {
-  LossFunction<Scalar> loss = detail::default_loss<Scalar>();  ///< of the results and the targets
-  Metric<Scalar> metric = detail::default_metric<Scalar>();    ///< nullptr: none
+  /// Of the results and the targets: cross entropy of labels, mean squared error of numbers.
+  LossFunction<Scalar, Target> loss = detail::default_loss<Scalar, Target>();
+  Metric<Scalar, Target> metric = detail::default_metric<Scalar, Target>();  ///< accuracy of labels; nullptr: none
 };
 
 /// What evaluate measured.
@@ -79,9 +88,9 @@ concept TensorFunction = requires(const Model& model, Tensor<Scalar> x) {
 };
 
 /// Runs a model over all batches, and averages loss and accuracy. A Plan must take the loader's batches.
-template <class Scalar, TensorFunction<Scalar> Model>
-Evaluation evaluate(const Model& model, DataLoader<Scalar>& loader,
-                    const std::type_identity_t<EvaluateOptions<Scalar>>& options = {}) {
+template <class Scalar, class Target, TensorFunction<Scalar> Model>
+Evaluation evaluate(const Model& model, DataLoader<Scalar, Target>& loader,
+                    const std::type_identity_t<EvaluateOptions<Scalar, Target>>& options = {}) {
   LossAverage average;
   for (auto& [inputs, targets] : loader) {
     const Index batch = inputs.dim(0);
@@ -125,14 +134,15 @@ struct BatchRecord {
 };
 
 /// Options of fit.
-template <class Scalar = float>
+template <class Scalar = float, class Target = Labels>
 struct FitOptions {
-  Index epochs = 10;                                           ///< in all, those of a continued run included
-  DataLoader<Scalar>* test = nullptr;                          ///< evaluated after each epoch
-  LossFunction<Scalar> loss = detail::default_loss<Scalar>();  ///< cross entropy
-  Metric<Scalar> metric = detail::default_metric<Scalar>();    ///< count_correct; nullptr: none
-  Schedule* schedule = nullptr;                                ///< of the learning rate; made on the same optimiser
-  bool schedule_per_batch = false;                             ///< step the schedule after each batch, not each epoch
+  Index epochs = 10;                           ///< in all, those of a continued run included
+  DataLoader<Scalar, Target>* test = nullptr;  ///< evaluated after each epoch
+  /// cross_entropy of labels, mse_loss of numbers.
+  LossFunction<Scalar, Target> loss = detail::default_loss<Scalar, Target>();
+  Metric<Scalar, Target> metric = detail::default_metric<Scalar, Target>();  ///< count_correct; nullptr: none
+  Schedule* schedule = nullptr;               ///< of the learning rate; made on the same optimiser
+  bool schedule_per_batch = false;            ///< step the schedule after each batch, not each epoch
   std::optional<double> clip_grad_norm = {};  ///< largest norm of all gradients together; none: they are not clipped
   /// Of the losses of the results behind the first that forward may have, as GoogLeNet's with auxiliary heads.
   double auxiliary_weight = 0.3;
@@ -149,11 +159,11 @@ struct FitOptions {
 namespace detail {
 
 /// One call of fit.
-template <class Scalar>
+template <class Scalar, class Target = Labels>
 class FitRun {
  public:
-  FitRun(Module<Scalar>& net, Optimizer<Scalar>& optimizer, DataLoader<Scalar>& train,
-         const FitOptions<Scalar>& options, FitState<Scalar>& state)
+  FitRun(Module<Scalar>& net, Optimizer<Scalar>& optimizer, DataLoader<Scalar, Target>& train,
+         const FitOptions<Scalar, Target>& options, FitState<Scalar>& state)
       : net_(net),
         optimizer_(optimizer),
         train_(train),
@@ -227,7 +237,7 @@ class FitRun {
   }
 
   /// One step; returns the loss and the gradients' norm.
-  std::pair<double, double> train_batch(Tensor<Scalar> inputs, const Labels& targets, Index batch,
+  std::pair<double, double> train_batch(Tensor<Scalar> inputs, const Target& targets, Index batch,
                                         LossAverage& average) {
     Few<Tensor<Scalar>> outputs = net_.forward(Values<Scalar>(std::move(inputs)), tape_, InputGrad::skip), gradients;
     if (options_.metric) average.count += options_.metric(outputs[0], targets);
@@ -323,8 +333,8 @@ class FitRun {
 
   Module<Scalar>& net_;
   Optimizer<Scalar>& optimizer_;
-  DataLoader<Scalar>& train_;
-  const FitOptions<Scalar>& options_;
+  DataLoader<Scalar, Target>& train_;
+  const FitOptions<Scalar, Target>& options_;
   FitState<Scalar>& state_;
   const std::vector<NamedParameter<Scalar>> parameters_;
   Tape tape_;
@@ -340,10 +350,11 @@ class FitRun {
 /// Throws NumericalError, naming epoch and batch, when the loss of a batch is not finite; the model then has the
 /// weights that the batch before left, and what on_epoch saved is as it was. Throws ValueError for options outside
 /// their range, and StateError when a run continues with another loader seed.
-template <class Scalar>
-History fit(Module<Scalar>& net, Optimizer<Scalar>& optimizer, DataLoader<Scalar>& train,
-            const std::type_identity_t<FitOptions<Scalar>>& options, std::type_identity_t<FitState<Scalar>>& state) {
-  detail::FitRun<Scalar>(net, optimizer, train, options, state).run();
+template <class Scalar, class Target>
+History fit(Module<Scalar>& net, Optimizer<Scalar>& optimizer, DataLoader<Scalar, Target>& train,
+            const std::type_identity_t<FitOptions<Scalar, Target>>& options,
+            std::type_identity_t<FitState<Scalar>>& state) {
+  detail::FitRun<Scalar, Target>(net, optimizer, train, options, state).run();
   return state.history;
 }
 
@@ -351,9 +362,9 @@ History fit(Module<Scalar>& net, Optimizer<Scalar>& optimizer, DataLoader<Scalar
 ///
 ///   DataLoader train(train_set, {.batch_size = 256, .shuffle = true}), test(test_set, {.batch_size = 256});
 ///   History history = fit(net, optimizer, train, {.epochs = 10, .test = &test});
-template <class Scalar>
-History fit(Module<Scalar>& net, Optimizer<Scalar>& optimizer, DataLoader<Scalar>& train,
-            const std::type_identity_t<FitOptions<Scalar>>& options = {}) {
+template <class Scalar, class Target>
+History fit(Module<Scalar>& net, Optimizer<Scalar>& optimizer, DataLoader<Scalar, Target>& train,
+            const std::type_identity_t<FitOptions<Scalar, Target>>& options = {}) {
   FitState<Scalar> state;
   return fit(net, optimizer, train, options, state);
 }
