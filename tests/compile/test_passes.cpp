@@ -5,6 +5,7 @@
 #include "lamina/compile/plan.hpp"
 #include "lamina/nn/concat.hpp"
 #include "lamina/nn/container.hpp"
+#include "lamina/nn/drop_path.hpp"
 #include "lamina/nn/gelu.hpp"
 #include "lamina/nn/hardsigmoid.hpp"
 #include "lamina/nn/hardswish.hpp"
@@ -229,5 +230,25 @@ TEST_CASE("plan_memory: nothing overlaps while it is needed, and what does not l
       for (const auto& b : drawn)
         if (&a != &b && a.first <= b.last && b.first <= a.last)
           REQUIRE((a.offset + a.size <= b.offset || b.offset + b.size <= a.offset));
+  }
+}
+
+TEST_CASE(
+    "A plan pads as its layers do, SAME with strides and sides of their own, and hands on what DropPath would drop") {
+  manual_seed(2);
+  const Sequential<float> net{
+      Conv2d<float>(3, 2 * width, 3, {.stride = 2, .padding = "same"}),
+      ReLU6<float>(),
+      MaxPool2d<float>(3, {.stride = 2, .padding = "same"}),
+      Conv2d<float>(2 * width, 2 * width, 3, {.stride = 2, .padding = "same", .groups = 2 * width}),
+      DropPath<float>(0.5),
+      AvgPool2d<float>(2, {.stride = 1, .padding = {0, 1, 1, 0}}),
+      AvgPool2d<float>(3, {.stride = 2, .padding = "same", .count_include_pad = false}),
+      Conv2d<float>(2 * width, 5, 1)};
+  for (const Index side : {32, 33, 46, 47}) {
+    const auto x = Random(1).normal({2, 3, side, side + 6});
+    const Tensor<float> expected = net(x), got = compile(net, x.shape())(x);
+    REQUIRE(got.shape() == expected.shape());
+    CHECK((got.array() - expected.array()).abs().maxCoeff() < 1e-5f * (1 + expected.array().abs().maxCoeff()));
   }
 }
