@@ -4,7 +4,7 @@
 #include <string>
 
 #include "lamina/core/isa.hpp"
-#include "lamina/core/numbers.hpp"
+#include "lamina/core/shape.hpp"
 
 namespace lamina::inline LAMINA_ABI::testing {
 
