@@ -9,6 +9,8 @@
 
 using namespace lamina;
 
+namespace own {
+
 // [block]
 /// down(silu(gate(x)) * up(x)): a block says how values flow through its children, and everything else follows.
 template <class Scalar = float>
@@ -109,23 +111,25 @@ class GroupNorm : public Layer<GroupNorm<Scalar>, Scalar> {
 };
 // [layer]
 
+}  // namespace own
+
 int main() {
   // Gradients against differences, copies, state_dict, shapes, batches.
-  for (const auto& [what, result] : {std::pair("SwiGLU", conforms(SwiGLU<double>(4, 6), {3, 4})),
-                                     std::pair("GroupNorm", conforms(GroupNorm<double>(2, 6), {2, 6, 3, 5}))}) {
+  for (const auto& [what, result] : {std::pair("SwiGLU", conforms(own::SwiGLU<double>(4, 6), {3, 4})),
+                                     std::pair("GroupNorm", conforms(own::GroupNorm<double>(2, 6), {2, 6, 3, 5}))}) {
     std::printf("%s: %s\n", what, result ? "conforms" : result.failure.c_str());
     if (!result) return 1;
   }
 
   Sequential net{Conv2d(1, 16, 3, {.stride = 2}),
-                 GroupNorm(4, 16),
+                 own::GroupNorm(4, 16),
                  ReLU(),
                  Conv2d(16, 16, 3, {.stride = 2}),
-                 GroupNorm(4, 16),
+                 own::GroupNorm(4, 16),
                  ReLU(),
                  AdaptiveAvgPool2d(3),
                  Flatten(),
-                 SwiGLU(144, 64),
+                 own::SwiGLU(144, 64),
                  Linear(144, 10)};
   std::puts(summary(net, {1, 1, 28, 28}).c_str());
   DataLoader train(digits(6000), {.batch_size = 64, .shuffle = true});

@@ -151,12 +151,9 @@ TEST_CASE("leaving a loop early stops the background thread") {
 TEST_CASE("any number of workers gives the batches of one, in order, and what is thrown comes in its place") {
   const auto noisy = [](Tensor<float> x, Random& random) { return x += random.normal<float>(x.shape()); };
   const auto epochs = [&](Index prefetch, Index workers) {
-    DataLoader loader(numbers(103), {.batch_size = 4,
-                                     .shuffle = true,
-                                     .seed = 3,
-                                     .prefetch = prefetch,
-                                     .workers = workers,
-                                     .transform = noisy});
+    DataLoader loader(
+        numbers(103),
+        {.batch_size = 4, .shuffle = true, .seed = 3, .prefetch = prefetch, .workers = workers, .transform = noisy});
     std::vector<Batch<float>> result;
     for (int i = 0; i < 2; ++i)
       for (auto& batch : loader) result.push_back(std::move(batch));

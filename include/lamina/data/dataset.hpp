@@ -93,10 +93,9 @@ class Dataset {
  protected:
   Dataset() = default;
   /// As the derived class copies.
-  /// @{
   Dataset(const Dataset&) = default;
+  /// Likewise.
   Dataset& operator=(const Dataset&) = default;
-  /// @}
 };
 
 /// A dataset that is held by value, or shared.
@@ -136,7 +135,9 @@ class FunctionDataset : public detail::DatasetOfFunction<F> {
     require(size >= 0, "FunctionDataset: the size must not be negative, got ", size);
   }
 
+  /// The number of samples.
   Index size() const override { return size_; }
+  /// sample(i). Throws ValueError for an i that is not below size().
   std::invoke_result_t<const F&, Index> get(Index i) const override {
     check_sample("FunctionDataset", i, size_);
     return sample_(i);

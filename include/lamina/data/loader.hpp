@@ -48,7 +48,11 @@ class Epoch {
     batches_ = options_.drop_last ? samples_ / options_.batch_size : parts_of(samples_, options_.batch_size);
     if (options_.prefetch == 0) return;
     const auto workers = static_cast<std::size_t>(std::min({options_.workers, options_.prefetch + 1, batches_}));
-    while (workers_.size() < workers) workers_.emplace_back([this] { work(); });
+    try {
+      while (workers_.size() < workers) workers_.emplace_back([this] { work(); });
+    } catch (const std::exception&) {  // the system allows no more: those that there are do the work
+      if (workers_.empty()) throw;
+    }
   }
   Epoch(const Epoch&) = delete;
   Epoch& operator=(const Epoch&) = delete;
@@ -67,14 +71,15 @@ class Epoch {
     current_ = {};  // its storage is free for the batches to come
     if (taken_ == batches_) return false;
     if (options_.prefetch == 0) {
-      current_ = make(taken_++);
+      current_ = make(taken_);
+      ++taken_;
       return true;
     }
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [this] { return made_.contains(taken_); });
     Made made = std::move(made_.extract(taken_).mapped());
     ++taken_;
-    if (made.failure) taken_ = batches_;
+    if (made.failure) taken_ = batches_, stop_ = true;  // nobody wants those behind it
     lock.unlock();
     changed_.notify_all();
     if (made.failure) std::rethrow_exception(made.failure);

@@ -48,9 +48,18 @@ struct PhaseGrid {
   Index size() const { return dh * dw * rows * columns; }
 
   /// f(row of a phase, row of the image or -1, first column, end of the columns that the image has, the first one's
-  /// column there) for every row of every phase of channel c of image n, of `channels`.
+  /// column there) for every row of every phase of all channels of n images, in parallel.
   template <class F>
-  void for_rows(Index n, Index c, Index channels, F f) const {
+  void for_rows(Index n, Index channels, F f) const {
+    parallel_for(0, n * channels, grain_of(size()), [&](Index begin, Index end) {
+      for (Index plane = begin; plane < end; ++plane) rows_of(plane / channels, plane % channels, channels, f);
+    });
+  }
+
+ private:
+  /// Of channel c of image n.
+  template <class F>
+  void rows_of(Index n, Index c, Index channels, const F& f) const {
     for (Index p = 0; p < dh; ++p)
       for (Index q = 0; q < dw; ++q) {
         const Index first = std::clamp<Index>(parts_of(std::max<Index>(0, left - q), dw), 0, columns);
@@ -68,29 +77,21 @@ struct PhaseGrid {
 /// Images [N, channels, h, w] into phases [N DH DW, channels, rows, columns].
 template <class T>
 void split_phases(const PhaseGrid& grid, Index n, Index channels, const T* x, T* phases) {
-  parallel_for(0, n * channels, grain_of(grid.size()), [&](Index begin, Index end) {
-    for (Index plane = begin; plane < end; ++plane)
-      grid.for_rows(plane / channels, plane % channels, channels,
-                    [&](Index to, Index from, Index first, Index last, Index column) {
-                      T* const row = phases + to;
-                      if (from < 0) first = last = 0;
-                      std::fill_n(row, first, T(0));
-                      for (Index j = first; j < last; ++j, column += grid.dw) row[j] = x[from + column];
-                      std::fill(row + last, row + grid.columns, T(0));
-                    });
+  grid.for_rows(n, channels, [&](Index to, Index from, Index first, Index last, Index column) {
+    T* const row = phases + to;
+    if (from < 0) first = last = 0;
+    std::fill_n(row, first, T(0));
+    for (Index j = first; j < last; ++j, column += grid.dw) row[j] = x[from + column];
+    std::fill(row + last, row + grid.columns, T(0));
   });
 }
 
 /// And back.
 template <class T>
 void join_phases(const PhaseGrid& grid, Index n, Index channels, const T* phases, T* y) {
-  parallel_for(0, n * channels, grain_of(grid.size()), [&](Index begin, Index end) {
-    for (Index plane = begin; plane < end; ++plane)
-      grid.for_rows(plane / channels, plane % channels, channels,
-                    [&](Index from, Index to, Index first, Index last, Index column) {
-                      if (to < 0) return;
-                      for (Index j = first; j < last; ++j, column += grid.dw) y[to + column] = phases[from + j];
-                    });
+  grid.for_rows(n, channels, [&](Index from, Index to, Index first, Index last, Index column) {
+    if (to < 0) return;
+    for (Index j = first; j < last; ++j, column += grid.dw) y[to + column] = phases[from + j];
   });
 }
 
