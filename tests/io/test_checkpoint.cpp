@@ -23,13 +23,13 @@ struct Folder {
   std::string file(const char* name = "run.safetensors") const { return (path / name).string(); }
 };
 
-/// Everything of one run.
 /// What is set beside the optimiser's options.
 struct Extra {
   Index accumulate = 1;
   std::optional<double> ema_decay = {};
 };
 
+/// Everything of one run.
 template <class O, class Options>
 struct Run {
   Sequential<float> net = network();

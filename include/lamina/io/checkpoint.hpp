@@ -11,7 +11,7 @@
 #include "lamina/train/fit.hpp"
 
 /// A whole training run in one safetensors file: the model ("model.KEY"), the optimiser ("optimizer.KEY"), the schedule
-/// ("schedule.KEY"), the state of fit ("fit.KEY") the best weights so far ("best.KEY") and their average
+/// ("schedule.KEY"), the state of fit ("fit.KEY"), the best weights so far ("best.KEY") and their average
 /// ("average.KEY"). Opt-in: needs lamina::io.
 namespace lamina::inline LAMINA_ABI {
 

@@ -5,10 +5,10 @@
 #include <functional>
 #include <limits>
 #include <optional>
-#include <set>
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <unordered_map>
 #include <utility>
 
 #include "lamina/core/numbers.hpp"
@@ -151,8 +151,8 @@ struct FitOptions {
   Index accumulate = 1;
   /// Keeps the exponential moving average of the weights, average = decay average + (1 - decay) weights after each
   /// step, e.g. 0.999 (Polyak and Juditsky 1992). The test data is evaluated with it, keep_best keeps it, and at the
-  /// end the model has it. What is no parameter (running statistics) is the model's of now. None: the weights as they
-  /// are.
+  /// end the model has it. What is not learned (running statistics, what is frozen) is the model's of now. None: the
+  /// weights as they are.
   std::optional<double> ema_decay = {};
   std::optional<double> clip_grad_norm = {};  ///< largest norm of all gradients together; none: they are not clipped
   /// Of the losses of the results behind the first that forward may have, as GoogLeNet's with auxiliary heads.
@@ -184,7 +184,7 @@ class FitRun {
         tape_(state.random.value_or(Random(options.seed))),
         progress_(std::max<Index>(0, options.epochs - state.epoch) * train.size()) {
     check();
-    for (const auto& parameter : lamina::parameters(net)) averaged_.insert(parameter.name);
+    for (const auto& [name, parameter, owner] : lamina::parameters(net)) learned_.emplace(name, parameter);
     state_.loader_seed = train.options().seed;
   }
 
@@ -297,7 +297,8 @@ class FitRun {
     const auto keep = static_cast<Scalar>(decay), take = static_cast<Scalar>(1 - decay);
     for (std::size_t i = 0; i < now.size(); ++i) {
       auto* const weights = std::get_if<Tensor<Scalar>>(&now[i].second);
-      if (!weights || !averaged_.contains(now[i].first)) {
+      const auto learned = learned_.find(now[i].first);
+      if (!weights || learned == learned_.end() || !learned->second->requires_grad) {
         state_.average[i].second = std::move(now[i].second);
         continue;
       }
@@ -388,7 +389,7 @@ class FitRun {
   const FitOptions<Scalar, Target>& options_;
   FitState<Scalar>& state_;
   const std::vector<NamedParameter<Scalar>> parameters_;
-  std::set<std::string> averaged_;  // the keys of parameters
+  std::unordered_map<std::string, const Parameter<Scalar>*> learned_;  // by their keys
   Tape tape_;
   Progress progress_;
 };
