@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <filesystem>
 
+#include "lamina/data/mixup.hpp"
 #include "lamina/io/checkpoint.hpp"
 #include "lamina/optim/adam.hpp"
 #include "lamina/optim/rmsprop.hpp"
@@ -110,6 +111,46 @@ TEST_CASE("a resumed run ends with the same bits as one that was never interrupt
   resumes<AdamW<float>>(AdamWOptions{.lr = 0.01});
   resumes<RMSprop<float>>(RMSpropOptions{.momentum = 0.5, .centered = true});
   resumes<SGD<float>>(SGDOptions{.lr = 0.1, .momentum = 0.9}, {.accumulate = 3, .ema_decay = 0.9});
+}
+
+TEST_CASE("a resumed run with mixed samples ends with the same bits") {
+  const Folder folder;
+  using Target = Tensor<float>;
+  const auto batches = [] {
+    LoaderOptions<float, Target> options{.batch_size = 30, .shuffle = true, .seed = 5};
+    options.collate = MixUp({.alpha = 0.4});
+    return DataLoader(OneHot(clouds(300, 1), 3), options);
+  };
+  struct Mixing {
+    explicit Mixing(DataLoader<float, Target> batches) : train(std::move(batches)) {}
+    Sequential<float> net = network();
+    SGD<float> optimizer{parameters(net), SGDOptions{.lr = 0.1, .momentum = 0.9}};
+    DataLoader<float, Target> train, test = DataLoader(OneHot(clouds(90, 2), 3));
+    FitState<float> state;
+
+    void go(Index epochs, const std::string& file = "") {
+      FitOptions<float, Target> options{.epochs = epochs, .test = &test};
+      options.loss = CrossEntropyLoss({.label_smoothing = 0.1});
+      options.metric = [](const Tensor<float>& y, const Target& shares) { return count_correct(y, shares); };
+      options.accumulate = 2;
+      options.ema_decay = 0.9;
+      options.progress = false;
+      options.on_epoch = [&](const FitState<float>& now) {
+        if (!file.empty()) save_checkpoint(file, now, net, optimizer);
+      };
+      fit(net, optimizer, train, options, state);
+    }
+  };
+  Mixing whole(batches()), first(batches()), second(batches());
+  whole.go(7);
+  first.go(3, folder.file());
+  second.state = load_checkpoint(folder.file(), second.net, second.optimizer);
+  second.go(7);
+  CHECK(state_dict(whole.net) == state_dict(second.net));
+  CHECK(whole.optimizer.state() == second.optimizer.state());
+  CHECK(whole.state.average == second.state.average);
+  CHECK(whole.state.history.epochs.back().test_loss == second.state.history.epochs.back().test_loss);
+  CHECK(whole.state.history.epochs.back().test_accuracy > 0.8);
 }
 
 TEST_CASE("a checkpoint of something else is refused, and nothing changes") {

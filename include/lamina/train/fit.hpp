@@ -303,12 +303,13 @@ class FitRun {
         continue;
       }
       auto& average = std::get<Tensor<Scalar>>(state_.average[i].second);
+      Scalar* const to = average.data();  // which may be a copy: what it was made of may be gone now
       kernels::map(
-          average.numel(), average.data(),
+          average.numel(), to,
           [=](simd::Pack<Scalar> a, simd::Pack<Scalar> w) {
             return multiply_add(a, keep, w * simd::Pack<Scalar>(take));
           },
-          std::as_const(average).data(), std::as_const(*weights).data());
+          to, std::as_const(*weights).data());
     }
   }
 
