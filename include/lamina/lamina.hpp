@@ -168,6 +168,7 @@
 #include "lamina/optim/schedule.hpp"
 #include "lamina/optim/sgd.hpp"
 #include "lamina/optim/state.hpp"
+#include "lamina/train/cache_features.hpp"
 #include "lamina/train/fit.hpp"
 #include "lamina/train/history.hpp"
 #include "lamina/train/lr_find.hpp"

@@ -217,6 +217,8 @@ class DataLoader {
   const LoaderOptions<Scalar, Target>& options() const { return options_; }
   /// What it loads from.
   const Dataset<Scalar, Target>& dataset() const { return *dataset_; }
+  /// A loader of the same dataset with other options, at its first epoch. Throws as the constructor does.
+  DataLoader with(LoaderOptions<Scalar, Target> options) const { return DataLoader(dataset_, std::move(options)); }
 
   /// The number of the epoch that the next loop runs, from 0. Setting it resumes an interrupted training.
   /// @{

@@ -18,6 +18,7 @@
 #include "lamina/nn/state.hpp"
 #include "lamina/optim/clip_grad.hpp"
 #include "lamina/optim/schedule.hpp"
+#include "lamina/train/cache_features.hpp"
 #include "lamina/train/history.hpp"
 #include "lamina/train/metrics.hpp"
 #include "lamina/train/progress.hpp"
@@ -154,6 +155,11 @@ struct FitOptions {
   /// end the model has it. What is not learned (running statistics, what is frozen) is the model's of now. None: the
   /// weights as they are.
   std::optional<double> ema_decay = {};
+  /// Of a Sequential (with Sequentials in it) that begins with frozen modules, computes what those give for each sample
+  /// once, and keeps it: an epoch is then that of the rest alone, with the same bits. Layers behind them that learn
+  /// nothing, as pooling, are kept too if they are frozen. Asked for anew when an epoch begins, so that on_epoch may
+  /// unfreeze; weights of a frozen module must not change. Not with transforms that draw, see cache_features.
+  bool cache_features = false;
   std::optional<double> clip_grad_norm = {};  ///< largest norm of all gradients together; none: they are not clipped
   /// Of the losses of the results behind the first that forward may have, as GoogLeNet's with auxiliary heads.
   double auxiliary_weight = 0.3;
@@ -192,16 +198,10 @@ class FitRun {
     optimizer_.zero_grad();
     state_.history.stopped_early = patience_is_over();  // the patience may be another than before
     table_header();
-    while (state_.epoch < options_.epochs && !state_.history.stopped_early) {
+    for (bool first = true; state_.epoch < options_.epochs && !state_.history.stopped_early; first = false) {
+      if (options_.cache_features) cache(first);
       EpochRecord record = train_epoch();
-      if (options_.test) {
-        const StateDict<Scalar> own = state_dict(std::as_const(net_));
-        if (options_.ema_decay) load_state_dict(net_, state_.average);
-        const Evaluation test = evaluate(std::as_const(net_), *options_.test, {options_.loss, options_.metric});
-        if (options_.ema_decay) load_state_dict(net_, own);
-        record.test_loss = test.loss;
-        record.test_accuracy = test.accuracy;
-      }
+      if (options_.test) test(record);
       finish_epoch(record);
     }
     progress_.clear();
@@ -234,19 +234,65 @@ class FitRun {
                         ", it cannot continue with ", train_.options().seed);
   }
 
+  /// What the frozen modules at a model's beginning give, and the rest of it.
+  struct Cache {
+    Chain<Scalar> frozen, rest;
+    std::optional<DataLoader<Scalar, Target>> train = {}, test = {};
+  };
+
+  /// Makes the cache of what is frozen now, unless it is there.
+  void cache(bool first) {
+    Cache now;
+    split_frozen(net_, "", now.frozen, now.rest);
+    const bool useful = !now.frozen.empty() && !now.rest.empty();
+    require(useful || !first,
+            "fit: cache_features needs a Sequential that begins with frozen modules and goes on with ", "others, got ",
+            net_, "; see freeze()");
+    if (cache_ && cache_->frozen.same(now.frozen)) return;
+    cache_.reset();
+    if (!useful) return;
+    now.train = cached(now.frozen, train_);
+    if (options_.test) now.test = cached(now.frozen, *options_.test);
+    cache_ = std::move(now);
+  }
+  /// A loader of the same batches, of features.
+  static DataLoader<Scalar, Target> cached(const Chain<Scalar>& frozen, const DataLoader<Scalar, Target>& loader) {
+    LoaderOptions<Scalar, Target> options = loader.options();
+    options.transform = nullptr;
+    options.augment = nullptr;
+    return DataLoader<Scalar, Target>(cache_features(frozen, loader), std::move(options));
+  }
+  /// What is trained.
+  Module<Scalar>& learner() {
+    if (cache_) return cache_->rest;
+    return net_;
+  }
+
+  void test(EpochRecord& record) {
+    const StateDict<Scalar> own = state_dict(std::as_const(net_));
+    if (options_.ema_decay) load_state_dict(net_, state_.average);
+    const Evaluation test =
+        evaluate(std::as_const(learner()), cache_ ? *cache_->test : *options_.test, {options_.loss, options_.metric});
+    if (options_.ema_decay) load_state_dict(net_, own);
+    record.test_loss = test.loss;
+    record.test_accuracy = test.accuracy;
+  }
+
   EpochRecord train_epoch() {
     const double begin = seconds_now();
     LossAverage average;
     Index batch = 0;
     progress_.section(text("epoch ", state_.epoch + 1, "/", options_.epochs), train_.size());
-    train_.set_epoch(state_.epoch);
-    for (auto& [inputs, targets] : train_) {
+    DataLoader<Scalar, Target>& loader = cache_ ? *cache_->train : train_;
+    loader.set_epoch(state_.epoch);
+    for (auto& [inputs, targets] : loader) {
       const Index samples = inputs.dim(0);
       const auto [loss, grad_norm] = train_batch(std::move(inputs), targets, ++batch, average);
       average.add(loss, samples);
       if (options_.on_batch) options_.on_batch({state_.epoch + 1, batch, train_.size(), loss, grad_norm});
       if (options_.progress) progress_.advance(samples, note(average));
     }
+    train_.set_epoch(state_.epoch + 1);  // as if it had been this one
     EpochRecord record;
     record.epoch = state_.epoch + 1;
     record.train_loss = average.loss();
@@ -260,7 +306,8 @@ class FitRun {
   /// One step; returns the loss and the gradients' norm.
   std::pair<double, double> train_batch(Tensor<Scalar> inputs, const Target& targets, Index batch,
                                         LossAverage& average) {
-    Few<Tensor<Scalar>> outputs = net_.forward(Values<Scalar>(std::move(inputs)), tape_, InputGrad::skip), gradients;
+    Module<Scalar>& net = learner();
+    Few<Tensor<Scalar>> outputs = net.forward(Values<Scalar>(std::move(inputs)), tape_, InputGrad::skip), gradients;
     if (options_.metric) average.count += options_.metric(outputs[0], targets);
     // The batches of this step: accumulate, or what is left of the epoch.
     const Index first = (batch - 1) / options_.accumulate * options_.accumulate;
@@ -276,7 +323,7 @@ class FitRun {
     if (!is_finite(loss))
       throw NumericalError(text("fit: the loss is ", is_nan(loss) ? "nan" : text(loss), " in epoch ", state_.epoch + 1,
                                 ", batch ", batch, " of ", train_.size()));
-    net_.backward(std::move(gradients), tape_, InputGrad::skip);
+    net.backward(std::move(gradients), tape_, InputGrad::skip);
     require<StateError>(tape_.empty(), "fit: ", net_, " left values on the tape");
     double norm = std::numeric_limits<double>::quiet_NaN();
     if (batch < first + together) return {loss, norm};
@@ -391,6 +438,7 @@ class FitRun {
   FitState<Scalar>& state_;
   const std::vector<NamedParameter<Scalar>> parameters_;
   std::unordered_map<std::string, const Parameter<Scalar>*> learned_;  // by their keys
+  std::optional<Cache> cache_;
   Tape tape_;
   Progress progress_;
 };

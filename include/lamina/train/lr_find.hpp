@@ -107,10 +107,10 @@ class LrSweep {
 ///   write_png("lr_find.png", plot_lr_find(found));
 ///   optimizer.set_lr(found.suggestion);
 ///
-/// Losses and clipping are those of fit's options, of which the test data, the schedule, accumulation, averages and
-/// callbacks are not used. Groups keep the ratios of their rates; the first one's is the one that counts. Throws
-/// ValueError unless 0 < start_lr < end_lr, steps >= 10, smoothing is in [0, 1) and diverged > 1; NumericalError when
-/// the loss diverges within the first steps.
+/// Losses, clipping and cached features are those of fit's options, of which the test data, the schedule, accumulation,
+/// averages and callbacks are not used. Groups keep the ratios of their rates; the first one's is the one that counts.
+/// Throws ValueError unless 0 < start_lr < end_lr, steps >= 10, smoothing is in [0, 1) and diverged > 1; NumericalError
+/// when the loss diverges within the first steps.
 template <class Scalar, class Target>
 LrFind lr_find(Module<Scalar>& net, Optimizer<Scalar>& optimizer, DataLoader<Scalar, Target>& train,
                const LrFindOptions& options = {}, std::type_identity_t<FitOptions<Scalar, Target>> fit_options = {}) {
@@ -125,6 +125,7 @@ LrFind lr_find(Module<Scalar>& net, Optimizer<Scalar>& optimizer, DataLoader<Sca
   run.metric = nullptr;
   run.clip_grad_norm = fit_options.clip_grad_norm;
   run.auxiliary_weight = fit_options.auxiliary_weight;
+  run.cache_features = fit_options.cache_features;
   run.seed = fit_options.seed;
   run.progress = false;
 
