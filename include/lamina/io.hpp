@@ -13,6 +13,7 @@
 #include "lamina/io/datasets.hpp"
 #include "lamina/io/dtype.hpp"
 #include "lamina/io/file.hpp"
+#include "lamina/io/history.hpp"
 #include "lamina/io/image.hpp"
 #include "lamina/io/npy.hpp"
 #include "lamina/io/onnx.hpp"

@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 #include <numeric>
+#include <vector>
 
+#include "kolmogorov.hpp"
 #include "lamina/core/random.hpp"
 
 using namespace lamina;
@@ -63,6 +66,27 @@ TEST_CASE("moments of the distributions") {
   CHECK(u.array().maxCoeff() < 1);
   CHECK(random.bernoulli({100}, 0).array().sum() == 0);
   CHECK(random.bernoulli({100}, 1).array().sum() == 100);
+}
+
+TEST_CASE("the beta distribution, by its distribution function where that is a formula") {
+  Random random(8);
+  const auto draw = [&](double a, double b) {
+    std::vector<double> values;
+    for (int i = 0; i < 10'000; ++i) values.push_back(random.beta(a, b));
+    return values;
+  };
+  CHECK(kolmogorov_smirnov(draw(1, 1), [](double x) { return x; }) > 0.01);
+  CHECK(kolmogorov_smirnov(draw(3, 1), [](double x) { return x * x * x; }) > 0.01);
+  CHECK(kolmogorov_smirnov(draw(1, 0.2), [](double x) { return 1 - std::pow(1 - x, 0.2); }) > 0.01);
+  CHECK(kolmogorov_smirnov(draw(2, 2), [](double x) { return x * x * (3 - 2 * x); }) > 0.01);
+  CHECK(kolmogorov_smirnov(draw(0.5, 0.5), [](double x) { return 2 / std::numbers::pi * std::asin(std::sqrt(x)); }) >
+        0.01);
+  CHECK(kolmogorov_smirnov(draw(2, 2), [](double x) { return x; }) < 1e-6);  // the test can fail
+  for (int i = 0; i < 1000; ++i) {
+    const double x = random.beta(1e-4, 1e-4);  // nearly always at an end
+    CHECK((x >= 0 && x <= 1));
+  }
+  CHECK_THROWS_WITH_AS(random.beta(0, 1), "Random::beta: expected a and b above 0, got 0 and 1", ValueError);
 }
 
 TEST_CASE("permutations hold every index once, in every order about equally often") {

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <filesystem>
 
+#include "lamina/data/mixup.hpp"
 #include "lamina/io/checkpoint.hpp"
 #include "lamina/optim/adam.hpp"
 #include "lamina/optim/rmsprop.hpp"
@@ -23,6 +24,12 @@ struct Folder {
   std::string file(const char* name = "run.safetensors") const { return (path / name).string(); }
 };
 
+/// What is set beside the optimiser's options.
+struct Extra {
+  Index accumulate = 1;
+  std::optional<double> ema_decay = {};
+};
+
 /// Everything of one run.
 template <class O, class Options>
 struct Run {
@@ -31,16 +38,20 @@ struct Run {
   LinearWarmup schedule;
   DataLoader<float> train = noisy_loader(), test = test_loader();
   FitState<float> state;
+  Extra extra;
 
-  explicit Run(Options options)
+  explicit Run(Options options, Extra with = {})
       : optimizer(parameters(net), options),
         schedule(optimizer, {.total_iters = 2},
-                 ReduceLROnPlateau(optimizer, {.factor = 0.5, .patience = 0, .threshold = 0.2})) {}
+                 ReduceLROnPlateau(optimizer, {.factor = 0.5, .patience = 0, .threshold = 0.2})),
+        extra(with) {}
   void go(Index epochs) {
     fit(net, optimizer, train,
         {.epochs = epochs,
          .test = &test,
          .schedule = &schedule,
+         .accumulate = extra.accumulate,
+         .ema_decay = extra.ema_decay,
          .clip_grad_norm = 2.0,
          .keep_best = true,
          .seed = 77,
@@ -50,13 +61,15 @@ struct Run {
 };
 
 template <class O, class Options>
-void resumes(Options options) {
+void resumes(Options options, Extra extra = {}) {
   const Folder folder;
-  Run<O, Options> whole(options);
+  Run<O, Options> whole(options, extra);
   {
     // Stops after three epochs of seven, at a moment that on_epoch sees.
-    Run<O, Options> first(options);
+    Run<O, Options> first(options, extra);
     FitOptions<float> fit_options{.epochs = 3, .test = &first.test, .schedule = &first.schedule, .clip_grad_norm = 2.0};
+    fit_options.accumulate = extra.accumulate;
+    fit_options.ema_decay = extra.ema_decay;
     fit_options.keep_best = true;
     fit_options.seed = 77;
     fit_options.progress = false;
@@ -66,7 +79,7 @@ void resumes(Options options) {
     fit(first.net, first.optimizer, first.train, fit_options, first.state);
   }
   whole.go(7);
-  Run<O, Options> second(options);
+  Run<O, Options> second(options, extra);
   init::weights<Linear<float>>(second.net, [](auto& weight) { weight.fill(9); });  // all must come from the file
   second.state = load_checkpoint(folder.file(), second.net, second.optimizer, &second.schedule);
   CHECK(second.state.epoch == 3);
@@ -78,6 +91,8 @@ void resumes(Options options) {
   CHECK(whole.state.random == second.state.random);
   CHECK(whole.state.best == second.state.best);
   CHECK(whole.state.best_weights == second.state.best_weights);
+  CHECK(whole.state.average == second.state.average);
+  CHECK(whole.state.average.empty() == !extra.ema_decay);
   REQUIRE(second.state.history.epochs.size() == 7);
   for (std::size_t i = 0; i < 7; ++i) {
     const EpochRecord &a = whole.state.history.epochs[i], &b = second.state.history.epochs[i];
@@ -95,6 +110,47 @@ TEST_CASE("a resumed run ends with the same bits as one that was never interrupt
   resumes<Adam<float>>(AdamOptions{.lr = 0.01, .amsgrad = true});
   resumes<AdamW<float>>(AdamWOptions{.lr = 0.01});
   resumes<RMSprop<float>>(RMSpropOptions{.momentum = 0.5, .centered = true});
+  resumes<SGD<float>>(SGDOptions{.lr = 0.1, .momentum = 0.9}, {.accumulate = 3, .ema_decay = 0.9});
+}
+
+TEST_CASE("a resumed run with mixed samples ends with the same bits") {
+  const Folder folder;
+  using Target = Tensor<float>;
+  const auto batches = [] {
+    LoaderOptions<float, Target> options{.batch_size = 30, .shuffle = true, .seed = 5};
+    options.collate = MixUp({.alpha = 0.4});
+    return DataLoader(OneHot(clouds(300, 1), 3), options);
+  };
+  struct Mixing {
+    explicit Mixing(DataLoader<float, Target> batches) : train(std::move(batches)) {}
+    Sequential<float> net = network();
+    SGD<float> optimizer{parameters(net), SGDOptions{.lr = 0.1, .momentum = 0.9}};
+    DataLoader<float, Target> train, test = DataLoader(OneHot(clouds(90, 2), 3));
+    FitState<float> state;
+
+    void go(Index epochs, const std::string& file = "") {
+      FitOptions<float, Target> options{.epochs = epochs, .test = &test};
+      options.loss = CrossEntropyLoss({.label_smoothing = 0.1});
+      options.metric = [](const Tensor<float>& y, const Target& shares) { return count_correct(y, shares); };
+      options.accumulate = 2;
+      options.ema_decay = 0.9;
+      options.progress = false;
+      options.on_epoch = [&](const FitState<float>& now) {
+        if (!file.empty()) save_checkpoint(file, now, net, optimizer);
+      };
+      fit(net, optimizer, train, options, state);
+    }
+  };
+  Mixing whole(batches()), first(batches()), second(batches());
+  whole.go(7);
+  first.go(3, folder.file());
+  second.state = load_checkpoint(folder.file(), second.net, second.optimizer);
+  second.go(7);
+  CHECK(state_dict(whole.net) == state_dict(second.net));
+  CHECK(whole.optimizer.state() == second.optimizer.state());
+  CHECK(whole.state.average == second.state.average);
+  CHECK(whole.state.history.epochs.back().test_loss == second.state.history.epochs.back().test_loss);
+  CHECK(whole.state.history.epochs.back().test_accuracy > 0.8);
 }
 
 TEST_CASE("a checkpoint of something else is refused, and nothing changes") {

@@ -206,6 +206,63 @@ TEST_CASE("decay_groups spares vectors") {
   }
 }
 
+TEST_CASE("name_groups: the first pattern that fits, the rest by the optimiser's settings") {
+  Sequential<float> net{{"features", Sequential{Linear(4, 3), Linear(3, 3)}}, {"classifier", Linear(3, 2)}};
+  const auto groups = name_groups(
+      parameters(net), {{.pattern = "classifier.*", .lr = 0.5}, {.pattern = "*.bias", .lr = 0.25, .weight_decay = 0}});
+  const auto names = [&](std::size_t k) {
+    std::string result;
+    for (const auto& named : groups[k].parameters) result += named.name + " ";
+    return result;
+  };
+  REQUIRE(groups.size() == 3);
+  CHECK(names(0) == "features.0.weight features.1.weight ");
+  CHECK(names(1) == "classifier.weight classifier.bias ");
+  CHECK(names(2) == "features.0.bias features.1.bias ");
+  AdamW optimizer(groups, {.lr = 0.125, .weight_decay = 0.5});
+  CHECK(optimizer.lr(0) == 0.125);
+  CHECK(optimizer.lr(1) == 0.5);
+  CHECK(optimizer.lr(2) == 0.25);
+  for (const auto& [name, parameter, owner] : optimizer.parameters()) parameter->gradient().fill(1);
+  optimizer.step();
+  optimizer.set_lr(0.0625, 1);
+  AdamW other(groups, {.lr = 0.125, .weight_decay = 0.5});
+  other.load_state(optimizer.state());
+  CHECK(other.state() == optimizer.state());
+  CHECK(other.lr(1) == 0.0625);
+  CHECK_THROWS_WITH_AS(AdamW(parameters(net)).load_state(optimizer.state()),
+                       "AdamW: the state does not fit\n mis-shaped:\n  lr: expected shape [1], got [3]",
+                       StateError);
+
+  CHECK(name_groups(parameters(net), {{.pattern = "*"}}).size() == 1);  // no group without parameters
+  CHECK_THROWS_WITH_AS(name_groups(parameters(net), {{.pattern = "clasifier.*"}}),
+                       "name_groups: 'clasifier.*' fits no parameter; the first is 'features.0.weight'", ValueError);
+  CHECK_THROWS_WITH_AS(name_groups(parameters(net), {{.pattern = "*"}, {.pattern = "classifier.*"}}),
+                       "name_groups: 'classifier.*' fits no parameter that an earlier pattern has left; the first is "
+                       "'features.0.weight'",
+                       ValueError);
+}
+
+TEST_CASE("patterns of names: * for any characters, ? for one") {
+  const auto fits = [](const char* pattern, std::vector<const char*> those, std::vector<const char*> others) {
+    CAPTURE(pattern);
+    for (const char* name : those) {
+      CAPTURE(name);
+      CHECK(detail::matches(pattern, name));
+    }
+    for (const char* name : others) {
+      CAPTURE(name);
+      CHECK_FALSE(detail::matches(pattern, name));
+    }
+  };
+  fits("classifier.*", {"classifier.", "classifier.1.weight"}, {"classifier", "xclassifier.1", "features.0"});
+  fits("*.bias", {".bias", "a.b.bias", "bias.bias"}, {"bias", "a.bias.b"});
+  fits("a*b*c", {"abc", "axbxbxc", "abbcc"}, {"ab", "acb", "abca"});
+  fits("conv?.weight", {"conv1.weight", "conv..weight"}, {"conv.weight", "conv12.weight"});
+  fits("", {""}, {"a"});
+  fits("**", {"", "abc"}, {});
+}
+
 TEST_CASE_TEMPLATE("a run continues from a saved state with the same bits", S, float, double) {
   for (const auto& entry : cases<S>()) {
     const std::string& name = entry.first;

@@ -45,6 +45,16 @@ const std::vector<Case>& cases() {
         {"cosine", make<CosineAnnealingLR>(CosineAnnealingLROptions{.T_max = 7})},
         {"cosine floor", make<CosineAnnealingLR>(CosineAnnealingLROptions{.T_max = 7, .eta_min = 0.01})},
         {"cosine between", make<CosineAnnealingLR>(CosineAnnealingLROptions{.T_max = 7, .eta_min = 0.3})},
+        {"restarts", make<CosineAnnealingWarmRestarts>(CosineAnnealingWarmRestartsOptions{.T_0 = 4})},
+        {"restarts longer",
+         make<CosineAnnealingWarmRestarts>(CosineAnnealingWarmRestartsOptions{.T_0 = 3, .T_mult = 2, .eta_min = 0.01})},
+        {"one cycle", make<OneCycleLR>(OneCycleLROptions{.total_steps = 21})},
+        {"one cycle linear", make<OneCycleLR>(OneCycleLROptions{.total_steps = 21,
+                                                                .max_lr = 0.7,
+                                                                .pct_start = 0.2,
+                                                                .anneal_strategy = "linear",
+                                                                .div_factor = 10,
+                                                                .final_div_factor = 100})},
         {"polynomial", make<PolynomialLR>(PolynomialLROptions{})},
         {"polynomial power", make<PolynomialLR>(PolynomialLROptions{.total_iters = 12, .power = 0.9})},
         {"warmup", make<LinearWarmup>(LinearWarmupOptions{})},
@@ -174,10 +184,28 @@ TEST_CASE("schedule options are checked") {
   refuses([&] { MultiStepLR(o, {.milestones = {0, 2}}); }, "MultiStepLR: milestones must be at least 1, got 0");
   refuses([&] { ExponentialLR(o, {.gamma = -1}); }, "ExponentialLR: gamma must not be negative, got -1");
   refuses([&] { CosineAnnealingLR(o, {.T_max = 0}); }, "CosineAnnealingLR: T_max must be at least 1, got 0");
+  refuses([&] { CosineAnnealingWarmRestarts(o, {.T_0 = 0}); },
+          "CosineAnnealingWarmRestarts: T_0 must be at least 1, got 0");
+  refuses([&] { CosineAnnealingWarmRestarts(o, {.T_0 = 2, .T_mult = 0}); },
+          "CosineAnnealingWarmRestarts: T_mult must be at least 1, got 0");
+  refuses([&] { OneCycleLR(o, {.total_steps = 1}); }, "OneCycleLR: total_steps must be at least 2, got 1");
+  refuses([&] { OneCycleLR(o, {.total_steps = 9, .pct_start = 2}); }, "OneCycleLR: pct_start must be in [0, 1], got 2");
+  refuses([&] { OneCycleLR(o, {.total_steps = 9, .anneal_strategy = "cosine"}); },
+          "OneCycleLR: anneal_strategy must be cos or linear, got cosine");
   refuses([&] { PolynomialLR(o, {.total_iters = 0}); }, "PolynomialLR: total_iters must be at least 1, got 0");
   refuses([&] { LinearWarmup(o, {.start_factor = 0}); }, "LinearWarmup: start_factor must be in (0, 1], got 0");
   refuses([&] { ReduceLROnPlateau(o, {.mode = "best"}); }, "ReduceLROnPlateau: mode must be min or max, got best");
   refuses([&] { ReduceLROnPlateau(o, {.factor = 1}); }, "ReduceLROnPlateau: factor must be in (0, 1), got 1");
   ReduceLROnPlateau plateau(o);
   CHECK_THROWS_WITH_AS(plateau.step(), "ReduceLROnPlateau: step needs the metric that it watches", StateError);
+}
+
+TEST_CASE("after its cycle, OneCycleLR stays where it ended") {
+  Rates rates;
+  OneCycleLR cycle(rates.optimizer, {.total_steps = 5});
+  for (int t = 0; t < 4; ++t) cycle.step();
+  const double last = rates.optimizer.lr(0);
+  CHECK(last == doctest::Approx(0.5 / 25 / 1e4));
+  for (int t = 0; t < 4; ++t) cycle.step();
+  CHECK(rates.optimizer.lr(0) == last);
 }

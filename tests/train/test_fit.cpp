@@ -2,9 +2,12 @@
 
 #include <cmath>
 #include <limits>
+#include <optional>
+#include <vector>
 
 #include "lamina/data/digits.hpp"
 #include "lamina/models/lenet.hpp"
+#include "lamina/nn/tanh.hpp"
 #include "lamina/optim/adam.hpp"
 #include "lamina/optim/sgd.hpp"
 #include "lamina/train/fit.hpp"
@@ -108,6 +111,63 @@ TEST_CASE("after the first step training asks the system for no tensor storage")
   };
   quiet([](auto list) { return SGD(list, {.lr = 0.1, .momentum = 0.9}); });
   quiet([](auto list) { return Adam(list, {.amsgrad = true}); });
+}
+
+TEST_CASE("accumulated gradients are those of one larger batch; the last step of an epoch takes what is left") {
+  const auto train = [](Index batch_size, Index accumulate) {
+    manual_seed(3);
+    Sequential net{Linear(8, 16), Tanh(), Linear(16, 3)};
+    SGD optimizer(parameters(net), {.lr = 0.2, .momentum = 0.9});
+    DataLoader<float> loader(clouds(70, 1), {.batch_size = batch_size, .shuffle = true, .seed = 5});
+    std::vector<double> norms;
+    fit(net, optimizer, loader,
+        {.epochs = 3,
+         .accumulate = accumulate,
+         .clip_grad_norm = 0.5,
+         .progress = false,
+         .on_batch = [&](const BatchRecord& record) {
+           if (!is_nan(record.grad_norm)) norms.push_back(record.grad_norm);
+         }});
+    CHECK(static_cast<Index>(norms.size()) == 3 * parts_of(70, batch_size * accumulate));
+    return net(clouds(20, 4).batch(std::vector<Index>{0, 1, 2, 3, 4, 5, 6, 7}).inputs);
+  };
+  const Tensor<float> large = train(30, 1), parts = train(10, 3);
+  for (Index i = 0; i < large.numel(); ++i) CHECK(parts.data()[i] == doctest::Approx(large.data()[i]).epsilon(1e-4));
+}
+
+TEST_CASE("the average of the weights is evaluated, kept, and in the model at the end") {
+  auto net = network();
+  auto train = loader(), test = test_loader();
+  SGD optimizer(parameters(net), {.lr = 0.1});
+  const double decay = 0.8;
+  std::vector<std::vector<double>> average;  // of each parameter, by the definition
+  FitState<float> state;
+  std::optional<StateDict<float>> at_epoch;
+  FitOptions<float> options{.epochs = 2, .test = &test, .ema_decay = decay, .progress = false};
+  options.on_batch = [&](const BatchRecord&) {
+    std::size_t k = 0;
+    for (const auto& [name, parameter, owner] : parameters(net)) {
+      const auto values = std::as_const(parameter->value).values();
+      if (average.size() <= k) average.emplace_back(values.begin(), values.end());
+      for (std::size_t i = 0; i < values.size(); ++i)
+        average[k][i] = decay * average[k][i] + (1 - decay) * static_cast<double>(values[i]);
+      ++k;
+    }
+  };
+  options.on_epoch = [&](const FitState<float>& now) {
+    CHECK(now.average != state_dict(net));  // which goes on from its own weights
+    at_epoch = now.average;
+  };
+  const History history = fit(net, optimizer, train, options, state);
+  CHECK(state_dict(net) == *at_epoch);
+  CHECK(state.average == *at_epoch);
+  std::size_t k = 0;
+  for (const auto& [name, parameter, owner] : parameters(net)) {
+    for (Index i = 0; i < parameter->value.numel(); ++i)
+      CHECK(parameter->value.data()[i] == doctest::Approx(average[k][static_cast<std::size_t>(i)]).epsilon(1e-5));
+    ++k;
+  }
+  CHECK(evaluate(net, test).loss == history.epochs.back().test_loss);
 }
 
 TEST_CASE("early stopping and the best weights") {
@@ -253,6 +313,8 @@ TEST_CASE("fit refuses options that make no sense") {
   };
   refuses({.epochs = -1}, "fit: epochs must not be negative, got -1");
   refuses({.loss = nullptr}, "fit: there is no loss function");
+  refuses({.accumulate = 0}, "fit: accumulate must be at least 1, got 0");
+  refuses({.ema_decay = 1.0}, "fit: ema_decay must be in [0, 1), got 1");
   refuses({.metric = nullptr, .monitor = Monitor::accuracy}, "fit: cannot monitor the accuracy without metric");
   refuses({.schedule = &plateau, .schedule_per_batch = true},
           "fit: ReduceLROnPlateau looks at epochs; it cannot step after each batch");

@@ -65,6 +65,14 @@ class Random {
   }
   /// @}
 
+  /// One value in [0, 1] of the beta distribution, with density proportional to x^(a - 1) (1 - x)^(b - 1). Throws
+  /// ValueError unless a and b are positive.
+  double beta(double a, double b) {
+    require(a > 0 && b > 0, "Random::beta: expected a and b above 0, got ", a, " and ", b);
+    const double x = log_gamma_value(a), y = log_gamma_value(b);
+    return 1 / (1 + std::exp(y - x));
+  }
+
   /// 0..n-1 in random order (Fisher and Yates).
   std::vector<Index> permutation(Index n) {
     std::vector<Index> order(static_cast<std::size_t>(n));
@@ -98,6 +106,22 @@ class Random {
 
   Block block(std::uint64_t position) const { return philox({low(position), high(position), 0, 0}, seed_); }
   Block next() { return block(position_++); }
+
+  /// The logarithm of a value of the gamma distribution (Marsaglia and Tsang 2000): itself it would be 0 for small
+  /// shapes.
+  double log_gamma_value(double shape) {
+    if (shape < 1) {
+      const double boost = std::log(1 - uniform()) / shape;
+      return boost + log_gamma_value(shape + 1);
+    }
+    const double d = shape - 1.0 / 3, c = 1 / std::sqrt(9 * d);
+    while (true) {
+      const double x = normal(), root = 1 + c * x;
+      if (root <= 0) continue;
+      const double v = root * root * root;
+      if (std::log(1 - uniform()) < x * x / 2 + d - d * v + d * std::log(v)) return std::log(d * v);
+    }
+  }
 
   /// Value i of a block as U[0, 1): four of 24 bits in single precision, two of 53 bits in double.
   template <class Scalar>

@@ -11,6 +11,7 @@
 #include <memory>
 #include <mutex>
 #include <numeric>
+#include <span>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -32,6 +33,8 @@ struct LoaderOptions {
   Transform<Scalar> transform = {};  ///< applied to each input
   /// Applied to each sample, after that: where the target changes with the input, as in segmentation.
   std::function<Example<Scalar, Target>(Example<Scalar, Target>, Random&)> augment = {};
+  /// Applied to each batch, last: what mixes its samples, such as MixUp and CutMix.
+  std::function<Batch<Scalar, Target>(Batch<Scalar, Target>, Random&)> collate = {};
 };
 
 namespace detail {
@@ -104,7 +107,17 @@ class Epoch {
       std::iota(samples.begin(), samples.end(), first);
     else
       std::copy_n(order_.begin() + first, count, samples.begin());
+    Batch<Scalar, Target> result = gather(samples);
+    if (!options_.collate || stop_) return result;
+    // The order's key is the largest; those of batches lie below it, where no sample's are.
+    Random random = Random(options_.seed).split(epoch_, ~std::uint64_t{1} - static_cast<std::uint64_t>(batch));
+    return options_.collate(std::move(result), random);
+  }
+
+  /// Samples, transformed and stacked.
+  Batch<Scalar, Target> gather(std::span<const Index> samples) const {
     if (!options_.transform && !options_.augment) return dataset_->batch(samples);
+    const std::size_t count = samples.size();
     Batch<Scalar, Target> result;
     for (std::size_t k = 0; k < count && !stop_; ++k) {
       Example<Scalar, Target> example = dataset_->get(samples[k]);
@@ -168,8 +181,9 @@ class Epoch {
 ///   for (auto& [images, labels] : loader) ...   // one epoch; the next loop is the next epoch
 ///
 /// The order of an epoch is a function of the seed and the epoch's number, and the transform of sample i in epoch e
-/// draws from Random(seed).split(e, i): equal seeds give equal batches, however many are prepared ahead, by however
-/// many threads. Leaving a loop early stops the threads; what the dataset or the transform throws reaches the loop.
+/// draws from Random(seed).split(e, i), what mixes a batch from another for each batch: equal seeds give equal batches,
+/// however many are prepared ahead, by however many threads. Leaving a loop early stops the threads; what the dataset
+/// or the transform throws reaches the loop.
 template <class Scalar = float, class Target = Labels>
 class DataLoader {
  public:
@@ -203,6 +217,8 @@ class DataLoader {
   const LoaderOptions<Scalar, Target>& options() const { return options_; }
   /// What it loads from.
   const Dataset<Scalar, Target>& dataset() const { return *dataset_; }
+  /// A loader of the same dataset with other options, at its first epoch. Throws as the constructor does.
+  DataLoader with(LoaderOptions<Scalar, Target> options) const { return DataLoader(dataset_, std::move(options)); }
 
   /// The number of the epoch that the next loop runs, from 0. Setting it resumes an interrupted training.
   /// @{

@@ -11,7 +11,8 @@
 #include "lamina/train/fit.hpp"
 
 /// A whole training run in one safetensors file: the model ("model.KEY"), the optimiser ("optimizer.KEY"), the schedule
-/// ("schedule.KEY"), the state of fit ("fit.KEY") and the best weights so far ("best.KEY"). Opt-in: needs lamina::io.
+/// ("schedule.KEY"), the state of fit ("fit.KEY"), the best weights so far ("best.KEY") and their average
+/// ("average.KEY"). Opt-in: needs lamina::io.
 namespace lamina::inline LAMINA_ABI {
 
 namespace detail {
@@ -80,7 +81,7 @@ FitState<Scalar> fit_state(const TrainingState& tensors) {
 /// The tensors of a checkpoint by their parts.
 template <class Scalar>
 struct CheckpointParts {
-  StateDict<Scalar> model, best;
+  StateDict<Scalar> model, best, average;
   TrainingState optimizer, schedule, fit;
 
   explicit CheckpointParts(const SafetensorsFile& file) {
@@ -102,6 +103,8 @@ struct CheckpointParts {
         add(model);
       else if (part == "best")
         add(best);
+      else if (part == "average")
+        add(average);
       else if (part == "optimizer")
         add(optimizer);
       else if (part == "schedule")
@@ -128,6 +131,7 @@ void save_checkpoint(const std::string& path, const FitState<Scalar>& state, con
   if (schedule) detail::add_tensors(tensors, "schedule.", schedule->state());
   detail::add_tensors(tensors, "fit.", detail::fit_tensors(state));
   detail::add_tensors(tensors, "best.", state.best_weights);
+  detail::add_tensors(tensors, "average.", state.average);
   write_safetensors(path, tensors,
                     {{"format", detail::checkpoint_format},
                      {"model", net.name()},
@@ -163,8 +167,10 @@ FitState<Scalar> load_checkpoint(const std::string& path, Module<Scalar>& net, O
   try {
     FitState<Scalar> state = detail::fit_state<Scalar>(parts.fit);
     state.best_weights = parts.best;
+    state.average = parts.average;
     LoadReport report;
-    if (!parts.best.empty()) prepare_load_state_dict(net, parts.best, {}, report);  // only to see whether they fit
+    for (const auto* weights : {&parts.best, &parts.average})  // only to see whether they fit
+      if (!weights->empty()) prepare_load_state_dict(net, *weights, {}, report);
     const auto load_model = prepare_load_state_dict(net, parts.model, {}, report);
     const auto load_optimizer = optimizer.prepare_load(parts.optimizer);
     const auto load_schedule = schedule ? schedule->prepare_load(parts.schedule) : [] {};

@@ -205,6 +205,27 @@ Loss<Scalar> cross_entropy(Tensor<Scalar> logits, const Tensor<Scalar>& targets,
   return {sum / divisor, std::move(grad)};
 }
 
+/// cross_entropy with its options, of labels or distributions, as fit and evaluate take a loss:
+///
+///   fit(net, optimizer, train, {.epochs = 10, .loss = CrossEntropyLoss({.label_smoothing = 0.1})});
+template <class Scalar = float>
+class CrossEntropyLoss {
+ public:
+  /// Throws ValueError for a label_smoothing outside [0, 1].
+  explicit CrossEntropyLoss(CrossEntropyOptions<Scalar> options = {}) : options_(std::move(options)) {
+    detail::check_smoothing(options_.label_smoothing);
+  }
+
+  /// The loss of a batch and its gradient.
+  template <class Targets>
+  Loss<Scalar> operator()(Tensor<Scalar> logits, const Targets& targets) const {
+    return cross_entropy(std::move(logits), targets, options_);
+  }
+
+ private:
+  CrossEntropyOptions<Scalar> options_;
+};
+
 /// Negative log likelihood of classes given log probabilities, as from LogSoftmax: loss = - w[y] x[y].
 /// Shapes, mean and errors as for cross_entropy with labels.
 template <class Scalar>

@@ -1,11 +1,13 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -52,6 +54,64 @@ std::vector<ParameterGroup<Scalar>> bias_groups(const std::vector<NamedParameter
     groups[bias ? 2 : named.parameter->value.rank() > 1 ? 0 : 1].parameters.push_back(named);
   }
   std::erase_if(groups, [](const auto& group) { return group.parameters.empty(); });
+  return groups;
+}
+
+/// Settings for the parameters whose names fit a pattern, see name_groups.
+struct NamePattern {
+  std::string pattern;                      ///< `*` stands for any characters, or none; `?` for one
+  std::optional<double> lr = {};            ///< by default the optimiser's
+  std::optional<double> weight_decay = {};  ///< by default the optimiser's
+};
+
+namespace detail {
+
+/// Whether a text is a pattern's, in which `*` stands for any characters, or none, and `?` for one.
+inline bool matches(std::string_view pattern, std::string_view text) {
+  std::size_t p = 0, t = 0, star = std::string_view::npos, begin = 0;  // the last star, and where its text begins
+  while (t < text.size()) {
+    if (p < pattern.size() && pattern[p] == '*') {
+      star = p++;
+      begin = t;
+    } else if (p < pattern.size() && (pattern[p] == '?' || pattern[p] == text[t])) {
+      ++p;
+      ++t;
+    } else if (star != std::string_view::npos) {
+      p = star + 1;
+      t = ++begin;
+    } else {
+      return false;
+    }
+  }
+  return pattern.find_first_not_of('*', p) == std::string_view::npos;
+}
+
+}  // namespace detail
+
+/// Groups by the parameters' names, their keys in state_dict: those that no pattern fits come first, with the
+/// optimiser's settings, if there are any; then a group for each pattern. The first pattern that fits counts.
+///
+///   AdamW optimizer(name_groups(parameters(net), {{.pattern = "classifier.*", .lr = 1e-2}}), {.lr = 1e-4});
+///
+/// Throws ValueError for a pattern that has no parameters.
+template <class Scalar>
+std::vector<ParameterGroup<Scalar>> name_groups(const std::vector<NamedParameter<Scalar>>& parameters,
+                                                const std::vector<NamePattern>& patterns) {
+  std::vector<ParameterGroup<Scalar>> groups(1);
+  for (const NamePattern& pattern : patterns) groups.push_back({{}, pattern.lr, pattern.weight_decay});
+  for (const NamedParameter<Scalar>& named : parameters) {
+    std::size_t k = 0;
+    while (k < patterns.size() && !detail::matches(patterns[k].pattern, named.name)) ++k;
+    groups[k < patterns.size() ? k + 1 : 0].parameters.push_back(named);
+  }
+  for (std::size_t k = 0; k < patterns.size(); ++k)
+    require(!groups[k + 1].parameters.empty(), "name_groups: '", patterns[k].pattern, "' fits no parameter",
+            std::any_of(parameters.begin(), parameters.end(),
+                        [&](const auto& named) { return detail::matches(patterns[k].pattern, named.name); })
+                ? " that an earlier pattern has left"
+                : "",
+            parameters.empty() ? "" : text("; the first is '", parameters[0].name, "'"));
+  if (groups[0].parameters.empty()) groups.erase(groups.begin());
   return groups;
 }
 

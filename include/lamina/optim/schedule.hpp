@@ -7,6 +7,7 @@
 #include <limits>
 #include <memory>
 #include <numbers>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -209,6 +210,87 @@ class CosineAnnealingLR : public Schedule {
     set([=, low = options_.eta_min](double base) { return low + (base - low) * (1 + std::cos(angle)) / 2; });
   }
   CosineAnnealingLROptions options_;
+};
+
+/// Options of CosineAnnealingWarmRestarts.
+struct CosineAnnealingWarmRestartsOptions {
+  Index T_0;           ///< steps until the first restart
+  Index T_mult = 1;    ///< factor of each period to the next
+  double eta_min = 0;  ///< the rate just before a restart
+};
+
+/// lr(t) = eta_min + (lr(0) - eta_min) (1 + cos(pi s / T)) / 2, s steps after the last restart, in a period of T = T_0,
+/// T_0 T_mult, T_0 T_mult^2, ... steps (Loshchilov and Hutter 2017, equation 5).
+class CosineAnnealingWarmRestarts : public Schedule {
+ public:
+  /// Throws ValueError unless T_0 >= 1, T_mult >= 1 and eta_min >= 0.
+  CosineAnnealingWarmRestarts(OptimizerBase& optimizer, const CosineAnnealingWarmRestartsOptions& options)
+      : Schedule(optimizer), options_(options) {
+    require(options.T_0 >= 1, "CosineAnnealingWarmRestarts: T_0 must be at least 1, got ", options.T_0);
+    require(options.T_mult >= 1, "CosineAnnealingWarmRestarts: T_mult must be at least 1, got ", options.T_mult);
+    require(options.eta_min >= 0, "CosineAnnealingWarmRestarts: eta_min must not be negative, got ", options.eta_min);
+  }
+  std::string name() const override { return "CosineAnnealingWarmRestarts"; }
+
+ private:
+  void update(Index t, double) override {
+    Index period = options_.T_0;
+    if (options_.T_mult == 1) t %= period;
+    for (; t >= period; period *= options_.T_mult) t -= period;
+    const double angle = std::numbers::pi * static_cast<double>(t) / static_cast<double>(period);
+    set([=, low = options_.eta_min](double base) { return low + (base - low) * (1 + std::cos(angle)) / 2; });
+  }
+  CosineAnnealingWarmRestartsOptions options_;
+};
+
+/// Options of OneCycleLR.
+struct OneCycleLROptions {
+  Index total_steps;                    ///< of the cycle; afterwards the rate stays
+  std::optional<double> max_lr = {};    ///< the peak; none: each group's own rate
+  double pct_start = 0.3;               ///< share of the steps in which it rises
+  std::string anneal_strategy = "cos";  ///< "cos" or "linear"
+  double div_factor = 25;               ///< it starts from max_lr / div_factor
+  double final_div_factor = 1e4;        ///< and ends at the start's divided by this
+};
+
+/// One cycle, usually stepped after each batch: from max_lr / div_factor up to max_lr, and down to a rate far below
+/// (Smith and Topin 2018). PyTorch's two-phase form, of the learning rate alone.
+class OneCycleLR : public Schedule {
+ public:
+  /// Sets the rates to the first. Throws ValueError unless total_steps >= 2, max_lr >= 0, 0 <= pct_start <= 1, the
+  /// factors are above 0 and the strategy is known.
+  OneCycleLR(OptimizerBase& optimizer, const OneCycleLROptions& options) : Schedule(optimizer), options_(options) {
+    const auto check = [](bool valid, const char* what, const auto& got) {
+      require(valid, "OneCycleLR: ", what, ", got ", got);
+    };
+    check(options.total_steps >= 2, "total_steps must be at least 2", options.total_steps);
+    check(options.max_lr.value_or(0) >= 0, "max_lr must not be negative", options.max_lr.value_or(0));
+    check(options.pct_start >= 0 && options.pct_start <= 1, "pct_start must be in [0, 1]", options.pct_start);
+    check(options.div_factor > 0, "div_factor must be above 0", options.div_factor);
+    check(options.final_div_factor > 0, "final_div_factor must be above 0", options.final_div_factor);
+    check(options.anneal_strategy == "cos" || options.anneal_strategy == "linear",
+          "anneal_strategy must be cos or linear", options.anneal_strategy);
+    update(0, 0);
+  }
+  std::string name() const override { return "OneCycleLR"; }
+
+ private:
+  /// From `begin` to `end`, of which a share is done.
+  double between(double begin, double end, double done) const {
+    if (options_.anneal_strategy == "linear") return begin + (end - begin) * done;
+    return end + (begin - end) * (1 + std::cos(std::numbers::pi * done)) / 2;
+  }
+  void update(Index t, double) override {
+    const auto last = static_cast<double>(options_.total_steps - 1);
+    const double at = std::min(static_cast<double>(t), last);
+    const double peak = options_.pct_start * static_cast<double>(options_.total_steps) - 1;
+    set([&](double base) {
+      const double highest = options_.max_lr.value_or(base), first = highest / options_.div_factor;
+      if (at <= peak) return between(first, highest, peak > 0 ? at / peak : 1);
+      return between(highest, first / options_.final_div_factor, last > peak ? (at - peak) / (last - peak) : 1);
+    });
+  }
+  OneCycleLROptions options_;
 };
 
 /// Options of PolynomialLR.

@@ -28,6 +28,7 @@ struct PlotOptions {
   std::string title = {};    ///< above the chart
   std::string x_label = {};  ///< below the horizontal axis
   std::string y_label = {};  ///< beside the vertical axis
+  bool log_x = false;        ///< the horizontal axis by powers of ten; what is not above 0 is left out
   Index width = 900;         ///< of the picture, pixels
   Index height = 640;        ///< of the picture, pixels
 };
@@ -93,7 +94,10 @@ inline void draw_chart(Canvas& canvas, double left, double top, double width, do
                        const std::vector<Series>& series, const PlotOptions& options) {
   double x_low = HUGE_VAL, x_high = -HUGE_VAL, y_low = HUGE_VAL, y_high = -HUGE_VAL;
   bool whole = true;
-  const auto x_of = [](const Series& s, std::size_t i) { return s.x.empty() ? static_cast<double>(i) + 1 : s.x[i]; };
+  const auto x_of = [&](const Series& s, std::size_t i) {
+    const double x = s.x.empty() ? static_cast<double>(i) + 1 : s.x[i];
+    return options.log_x ? std::log10(x) : x;
+  };
   for (const Series& s : series) {
     require<ShapeError>(s.x.empty() || s.x.size() == s.y.size(), "plot: '", s.label, "' has ", s.x.size(), " x and ",
                         s.y.size(), " y");
@@ -106,7 +110,7 @@ inline void draw_chart(Canvas& canvas, double left, double top, double width, do
     }
   }
   if (x_low > x_high) x_low = y_low = 0, x_high = y_high = 1;
-  const PlotAxis x_axis(x_low, x_high, 8, whole);
+  const PlotAxis x_axis(x_low, x_high, 8, whole || options.log_x);
   PlotAxis y_axis(y_low, y_high, 6, false);
   y_axis.widen_to_ticks();
 
@@ -130,7 +134,7 @@ inline void draw_chart(Canvas& canvas, double left, double top, double width, do
   for (double tick : x_axis.ticks()) {
     const double x = std::round(to_x(tick));
     canvas.rectangle(x - 1, y1, 2, 9, detail::plot_faint);
-    canvas.text(x, y1 + 20 + size, x_axis.label(tick),
+    canvas.text(x, y1 + 20 + size, options.log_x ? "1e" + x_axis.label(tick) : x_axis.label(tick),
                 {.size = size, .color = detail::plot_faint, .align = TextAlign::center});
   }
   if (!options.x_label.empty())

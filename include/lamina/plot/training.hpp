@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <string>
 #include <utility>
 #include <vector>
@@ -9,6 +10,7 @@
 #include "lamina/core/numbers.hpp"
 #include "lamina/plot/charts.hpp"
 #include "lamina/train/history.hpp"
+#include "lamina/train/lr_find.hpp"
 #include "lamina/train/metrics.hpp"
 
 /// Pictures of a training run, as bytes [3, H, W]; io/image.hpp's write_png makes files of them:
@@ -38,6 +40,20 @@ inline Tensor<std::uint8_t> plot_history(const History& history) {
   if (!accuracy.empty())
     draw_chart(canvas, panel, 0, panel, height, accuracy, {.title = "Accuracy", .x_label = "epoch"});
   return canvas.image();
+}
+
+/// The averaged losses of lr_find over the learning rates, with the suggested one marked.
+inline Tensor<std::uint8_t> plot_lr_find(const LrFind& found) {
+  std::vector<Series> series{{"loss", found.losses, found.lrs}};
+  for (std::size_t i = 0; i < found.lrs.size(); ++i)
+    if (found.lrs[i] == found.suggestion) {
+      char label[48];
+      std::snprintf(label, sizeof label, "suggested: %.2g", found.suggestion);
+      series.push_back({label, {found.losses[i]}, {found.suggestion}});
+      break;
+    }
+  return plot_lines(series,
+                    {.title = "Learning rate finder", .x_label = "learning rate", .y_label = "loss", .log_x = true});
 }
 
 /// A heat map: rows are true classes, columns predicted ones; the shade is the share of the row, and up to 20 classes

@@ -8,14 +8,17 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <unordered_map>
 #include <utility>
 
 #include "lamina/core/numbers.hpp"
 #include "lamina/data/loader.hpp"
+#include "lamina/kernels/elementwise.hpp"
 #include "lamina/nn/losses.hpp"
 #include "lamina/nn/state.hpp"
 #include "lamina/optim/clip_grad.hpp"
 #include "lamina/optim/schedule.hpp"
+#include "lamina/train/cache_features.hpp"
 #include "lamina/train/history.hpp"
 #include "lamina/train/metrics.hpp"
 #include "lamina/train/progress.hpp"
@@ -122,6 +125,7 @@ struct FitState {
   History history = {};                                    ///< of the epochs done
   double best = std::numeric_limits<double>::quiet_NaN();  ///< the monitored number of history.best_epoch
   StateDict<Scalar> best_weights = {};                     ///< of that epoch, with FitOptions::keep_best
+  StateDict<Scalar> average = {};                          ///< of the weights, with FitOptions::ema_decay
 };
 
 /// What on_batch is told, after the optimiser's step.
@@ -130,7 +134,7 @@ struct BatchRecord {
   Index batch;       ///< from 1
   Index batches;     ///< in the epoch
   double loss;       ///< of the batch
-  double grad_norm;  ///< before clipping; NaN without clip_grad_norm
+  double grad_norm;  ///< before clipping; NaN without clip_grad_norm, or where no step follows (accumulate)
 };
 
 /// Options of fit.
@@ -141,8 +145,21 @@ struct FitOptions {
   /// cross_entropy of labels, mse_loss of numbers.
   LossFunction<Scalar, Target> loss = detail::default_loss<Scalar, Target>();
   Metric<Scalar, Target> metric = detail::default_metric<Scalar, Target>();  ///< count_correct; nullptr: none
-  Schedule* schedule = nullptr;               ///< of the learning rate; made on the same optimiser
-  bool schedule_per_batch = false;            ///< step the schedule after each batch, not each epoch
+  Schedule* schedule = nullptr;     ///< of the learning rate; made on the same optimiser
+  bool schedule_per_batch = false;  ///< step the schedule after each batch, not each epoch
+  /// Batches to a step, which goes by the mean of their gradients: as large a batch as that, where losses are means
+  /// over equally many samples. The last step of an epoch takes what is left.
+  Index accumulate = 1;
+  /// Keeps the exponential moving average of the weights, average = decay average + (1 - decay) weights after each
+  /// step, e.g. 0.999 (Polyak and Juditsky 1992). The test data is evaluated with it, keep_best keeps it, and at the
+  /// end the model has it. What is not learned (running statistics, what is frozen) is the model's of now. None: the
+  /// weights as they are.
+  std::optional<double> ema_decay = {};
+  /// Of a Sequential (with Sequentials in it) that begins with frozen modules, computes what those give for each sample
+  /// once, and keeps it: an epoch is then that of the rest alone, with the same bits. Layers behind them that learn
+  /// nothing, as pooling, are kept too if they are frozen. Asked for anew when an epoch begins, so that on_epoch may
+  /// unfreeze; weights of a frozen module must not change. Not with transforms that draw, see cache_features.
+  bool cache_features = false;
   std::optional<double> clip_grad_norm = {};  ///< largest norm of all gradients together; none: they are not clipped
   /// Of the losses of the results behind the first that forward may have, as GoogLeNet's with auxiliary heads.
   double auxiliary_weight = 0.3;
@@ -173,6 +190,7 @@ class FitRun {
         tape_(state.random.value_or(Random(options.seed))),
         progress_(std::max<Index>(0, options.epochs - state.epoch) * train.size()) {
     check();
+    for (const auto& [name, parameter, owner] : lamina::parameters(net)) learned_.emplace(name, parameter);
     state_.loader_seed = train.options().seed;
   }
 
@@ -180,17 +198,17 @@ class FitRun {
     optimizer_.zero_grad();
     state_.history.stopped_early = patience_is_over();  // the patience may be another than before
     table_header();
-    while (state_.epoch < options_.epochs && !state_.history.stopped_early) {
+    for (bool first = true; state_.epoch < options_.epochs && !state_.history.stopped_early; first = false) {
+      if (options_.cache_features) cache(first);
       EpochRecord record = train_epoch();
-      if (options_.test) {
-        const Evaluation test = evaluate(std::as_const(net_), *options_.test, {options_.loss, options_.metric});
-        record.test_loss = test.loss;
-        record.test_accuracy = test.accuracy;
-      }
+      if (options_.test) test(record);
       finish_epoch(record);
     }
     progress_.clear();
-    if (options_.keep_best && !state_.best_weights.empty()) load_state_dict(net_, state_.best_weights);
+    if (options_.keep_best && !state_.best_weights.empty())
+      load_state_dict(net_, state_.best_weights);
+    else if (options_.ema_decay && !state_.average.empty())
+      load_state_dict(net_, state_.average);
   }
 
  private:
@@ -199,6 +217,9 @@ class FitRun {
     require(options_.loss != nullptr, "fit: there is no loss function");
     require(options_.metric || options_.monitor != Monitor::accuracy,
             "fit: cannot monitor the accuracy without metric");
+    require(options_.accumulate >= 1, "fit: accumulate must be at least 1, got ", options_.accumulate);
+    require(!options_.ema_decay || (*options_.ema_decay >= 0 && *options_.ema_decay < 1),
+            "fit: ema_decay must be in [0, 1), got ", options_.ema_decay.value_or(0));
     if (options_.early_stopping) {
       require(options_.early_stopping->patience >= 1, "fit: patience must be at least 1, got ",
               options_.early_stopping->patience);
@@ -213,19 +234,65 @@ class FitRun {
                         ", it cannot continue with ", train_.options().seed);
   }
 
+  /// What the frozen modules at a model's beginning give, and the rest of it.
+  struct Cache {
+    Chain<Scalar> frozen, rest;
+    std::optional<DataLoader<Scalar, Target>> train = {}, test = {};
+  };
+
+  /// Makes the cache of what is frozen now, unless it is there.
+  void cache(bool first) {
+    Cache now;
+    split_frozen(net_, "", now.frozen, now.rest);
+    const bool useful = !now.frozen.empty() && !now.rest.empty();
+    require(useful || !first,
+            "fit: cache_features needs a Sequential that begins with frozen modules and goes on with ", "others, got ",
+            net_, "; see freeze()");
+    if (cache_ && cache_->frozen.same(now.frozen)) return;
+    cache_.reset();
+    if (!useful) return;
+    now.train = cached(now.frozen, train_);
+    if (options_.test) now.test = cached(now.frozen, *options_.test);
+    cache_ = std::move(now);
+  }
+  /// A loader of the same batches, of features.
+  static DataLoader<Scalar, Target> cached(const Chain<Scalar>& frozen, const DataLoader<Scalar, Target>& loader) {
+    LoaderOptions<Scalar, Target> options = loader.options();
+    options.transform = nullptr;
+    options.augment = nullptr;
+    return DataLoader<Scalar, Target>(cache_features(frozen, loader), std::move(options));
+  }
+  /// What is trained.
+  Module<Scalar>& learner() {
+    if (cache_) return cache_->rest;
+    return net_;
+  }
+
+  void test(EpochRecord& record) {
+    const StateDict<Scalar> own = state_dict(std::as_const(net_));
+    if (options_.ema_decay) load_state_dict(net_, state_.average);
+    const Evaluation test =
+        evaluate(std::as_const(learner()), cache_ ? *cache_->test : *options_.test, {options_.loss, options_.metric});
+    if (options_.ema_decay) load_state_dict(net_, own);
+    record.test_loss = test.loss;
+    record.test_accuracy = test.accuracy;
+  }
+
   EpochRecord train_epoch() {
     const double begin = seconds_now();
     LossAverage average;
     Index batch = 0;
     progress_.section(text("epoch ", state_.epoch + 1, "/", options_.epochs), train_.size());
-    train_.set_epoch(state_.epoch);
-    for (auto& [inputs, targets] : train_) {
+    DataLoader<Scalar, Target>& loader = cache_ ? *cache_->train : train_;
+    loader.set_epoch(state_.epoch);
+    for (auto& [inputs, targets] : loader) {
       const Index samples = inputs.dim(0);
       const auto [loss, grad_norm] = train_batch(std::move(inputs), targets, ++batch, average);
       average.add(loss, samples);
       if (options_.on_batch) options_.on_batch({state_.epoch + 1, batch, train_.size(), loss, grad_norm});
       if (options_.progress) progress_.advance(samples, note(average));
     }
+    train_.set_epoch(state_.epoch + 1);  // as if it had been this one
     EpochRecord record;
     record.epoch = state_.epoch + 1;
     record.train_loss = average.loss();
@@ -239,26 +306,58 @@ class FitRun {
   /// One step; returns the loss and the gradients' norm.
   std::pair<double, double> train_batch(Tensor<Scalar> inputs, const Target& targets, Index batch,
                                         LossAverage& average) {
-    Few<Tensor<Scalar>> outputs = net_.forward(Values<Scalar>(std::move(inputs)), tape_, InputGrad::skip), gradients;
+    Module<Scalar>& net = learner();
+    Few<Tensor<Scalar>> outputs = net.forward(Values<Scalar>(std::move(inputs)), tape_, InputGrad::skip), gradients;
     if (options_.metric) average.count += options_.metric(outputs[0], targets);
+    // The batches of this step: accumulate, or what is left of the epoch.
+    const Index first = (batch - 1) / options_.accumulate * options_.accumulate;
+    const Index together = std::min(options_.accumulate, train_.size() - first);
     double loss = 0;
     for (std::size_t i = 0; i < outputs.size(); ++i) {
       auto [value, gradient] = options_.loss(std::move(outputs[i]), targets);
-      const double weight = i == 0 ? 1 : options_.auxiliary_weight;
+      const double weight = i == 0 ? 1 : options_.auxiliary_weight, share = weight / static_cast<double>(together);
       loss += weight * value;
-      if (i > 0) gradient *= static_cast<Scalar>(weight);
+      if (share != 1) gradient *= static_cast<Scalar>(share);
       gradients.push_back(std::move(gradient));
     }
     if (!is_finite(loss))
       throw NumericalError(text("fit: the loss is ", is_nan(loss) ? "nan" : text(loss), " in epoch ", state_.epoch + 1,
                                 ", batch ", batch, " of ", train_.size()));
-    net_.backward(std::move(gradients), tape_, InputGrad::skip);
+    net.backward(std::move(gradients), tape_, InputGrad::skip);
     require<StateError>(tape_.empty(), "fit: ", net_, " left values on the tape");
     double norm = std::numeric_limits<double>::quiet_NaN();
+    if (batch < first + together) return {loss, norm};
     if (options_.clip_grad_norm) norm = clip_grad_norm(parameters_, *options_.clip_grad_norm);
     optimizer_.step();
+    if (options_.ema_decay) move_average(*options_.ema_decay);
     if (options_.schedule && options_.schedule_per_batch) options_.schedule->step();
     return {loss, norm};
+  }
+
+  /// After a step; before the first, the average begins as the weights.
+  void move_average(double decay) {
+    StateDict<Scalar> now = state_dict(std::as_const(net_));
+    if (state_.average.empty()) {
+      for (auto& [key, value] : now) state_.average.emplace_back(key, value);
+      return;
+    }
+    const auto keep = static_cast<Scalar>(decay), take = static_cast<Scalar>(1 - decay);
+    for (std::size_t i = 0; i < now.size(); ++i) {
+      auto* const weights = std::get_if<Tensor<Scalar>>(&now[i].second);
+      const auto learned = learned_.find(now[i].first);
+      if (!weights || learned == learned_.end() || !learned->second->requires_grad) {
+        state_.average[i].second = std::move(now[i].second);
+        continue;
+      }
+      auto& average = std::get<Tensor<Scalar>>(state_.average[i].second);
+      Scalar* const to = average.data();  // which may be a copy: what it was made of may be gone now
+      kernels::map(
+          average.numel(), to,
+          [=](simd::Pack<Scalar> a, simd::Pack<Scalar> w) {
+            return multiply_add(a, keep, w * simd::Pack<Scalar>(take));
+          },
+          to, std::as_const(*weights).data());
+    }
   }
 
   void finish_epoch(const EpochRecord& record) {
@@ -281,7 +380,8 @@ class FitRun {
     if (better || (is_nan(state_.best) && !is_nan(value))) {
       state_.best = value;
       state_.history.best_epoch = record.epoch;
-      if (options_.keep_best) state_.best_weights = state_dict(std::as_const(net_));
+      if (options_.keep_best)
+        state_.best_weights = options_.ema_decay ? state_.average : state_dict(std::as_const(net_));
     }
     state_.history.stopped_early = patience_is_over();
     return value;
@@ -337,6 +437,8 @@ class FitRun {
   const FitOptions<Scalar, Target>& options_;
   FitState<Scalar>& state_;
   const std::vector<NamedParameter<Scalar>> parameters_;
+  std::unordered_map<std::string, const Parameter<Scalar>*> learned_;  // by their keys
+  std::optional<Cache> cache_;
   Tape tape_;
   Progress progress_;
 };

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <type_traits>
 #include <vector>
 
 #include "lamina/core/numbers.hpp"
@@ -80,6 +81,16 @@ Count count_correct(const Tensor<Scalar>& logits, const Labels& labels, Accuracy
     if (predicted >= 0 && predicted == label) ++count.correct;
   });
   return count;
+}
+
+/// How many distributions [N, K, d1, ...], such as MixUp's targets, have their largest share where the logits of that
+/// shape have the largest; the first of equal ones on both sides. Logits with a NaN name none. Throws ShapeError when
+/// the shapes differ, NumericalError for a NaN in the distributions.
+template <class Scalar>
+Count count_correct(const Tensor<Scalar>& logits, const std::type_identity_t<Tensor<Scalar>>& distributions) {
+  require<ShapeError>(logits.shape() == distributions.shape(), "accuracy: expected distributions of shape ",
+                      logits.shape(), ", as the logits, got shape ", distributions.shape());
+  return count_correct(logits, predicted_classes(distributions));
 }
 
 /// The share of labels that the largest logit names, see count_correct.
