@@ -63,6 +63,14 @@ auto densenet_of(Index depth, Form form = Form::published) {
   return with(DenseNetOptions{.form = form},
               [=](const DenseNetOptions& options) { return densenet<float>(depth, options); });
 }
+auto resnet_cifar_of(Index depth) {
+  return with(ResNetCifarOptions{},
+              [=](const ResNetCifarOptions& options) { return resnet_cifar<float>(depth, options); });
+}
+auto densenet_bc_of(Index layers, Index growth) {
+  return with(DenseNetOptions{.layers = {layers, layers, layers}, .growth = growth, .small_stem = true},
+              [](const DenseNetOptions& options) { return densenet<float>(options); });
+}
 auto rednet_of(Index depth) {
   return with(RedNetOptions{}, [=](const RedNetOptions& options) { return rednet<float>(depth, options); });
 }
@@ -98,13 +106,23 @@ const std::vector<Network>& networks() {
       {"resnet101", 3, 1000, 224, 44'549'160, 0.05, "", resnet_of(101)},
       {"resnet152", 3, 1000, 224, 60'192'808, 0.05, "", resnet_of(152)},
       {"resnet18_listing", 1, 10, 96, 11'178'378, 0.05, "Dive into Deep Learning", resnet_of(18, listing)},
+      {"resnet18_cifar", 3, 10, 32, 11'173'962, 0.1, "with a small stem",
+       with(ResNetOptions{.small_stem = true}, [](const ResNetOptions& options) { return resnet<float>(18, options); })},
+      {"resnet20", 3, 10, 32, 269'722, 0.1, "for CIFAR", resnet_cifar_of(20)},
+      {"resnet32", 3, 10, 32, 464'154, 0.1, "", resnet_cifar_of(32)},
+      {"resnet44", 3, 10, 32, 658'586, 0.1, "", resnet_cifar_of(44)},
+      {"resnet56", 3, 10, 32, 853'018, 0.1, "", resnet_cifar_of(56)},
+      {"resnet110", 3, 10, 32, 1'727'962, 0.1, "", resnet_cifar_of(110)},
       {"densenet121", 3, 1000, 224, 7'978'856, 0.1, "", densenet_of(121)},
       {"densenet169", 3, 1000, 224, 14'149'480, 0.1, "", densenet_of(169)},
       {"densenet201", 3, 1000, 224, 20'013'928, 0.1, "", densenet_of(201)},
       {"densenet161", 3, 1000, 224, 28'681'000, 0.1, "", densenet_of(161)},
       {"densenet_listing", 1, 10, 96, 758'226, 0.1, "Dive into Deep Learning", densenet_of(21, listing)},
+      {"densenet_bc100", 3, 10, 32, 769'162, 0.1, "for CIFAR, growth rate 12", densenet_bc_of(16, 12)},
       {"mobilenet", 3, 1000, 224, 4'231'976, 0.1, "V1", with(MobileNetOptions{}, mobilenet<float>)},
       {"mobilenet_v2", 3, 1000, 224, 3'504'872, 0.1, "", with(MobileNetV2Options{}, mobilenet_v2<float>)},
+      {"mobilenet_v2_cifar", 3, 10, 32, 2'236'682, 0.1, "strides for 32 x 32",
+       with(MobileNetV2Options{.small_images = true}, mobilenet_v2<float>)},
       {"mobilenet_v3_large", 3, 1000, 224, 5'483'032, 0.1, "", with(MobileNetV3Options{}, mobilenet_v3_large<float>)},
       {"mobilenet_v3_small", 3, 1000, 224, 2'542'856, 0.1, "", with(MobileNetV3Options{}, mobilenet_v3_small<float>)},
       {"inn", 3, 10, 32, 13'074, 0.1, "involutions, Keras's listing", with(InnOptions{}, inn<float>)},

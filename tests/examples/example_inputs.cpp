@@ -1,5 +1,5 @@
-// Writes into a folder what the test of classify_image needs: weights that are a formula, photographs that are one, and
-// bad files. classify_image_expected.py has the same formulas.
+// Writes into a folder what the tests of programs for photographs need: weights that are a formula, photographs that
+// are one, and bad files. classify_image_expected.py has the same formulas.
 
 #include <cmath>
 #include <cstdio>
@@ -9,6 +9,7 @@
 #include "lamina/io/file.hpp"
 #include "lamina/io/image.hpp"
 #include "lamina/io/safetensors.hpp"
+#include "lamina/models/deeplab.hpp"
 
 using namespace lamina;
 
@@ -51,6 +52,9 @@ int main(int, char** argv) {
   const auto net = examples::find_network("mobilenet_v3_small").make({.channels = 3, .classes = 1000});
   fill(*net);
   save_state_dict(folder + "weights.safetensors", state_dict(std::as_const(*net)));
+  auto deeplab = deeplab_v3<float>();
+  fill(deeplab);
+  save_state_dict(folder + "deeplab.safetensors", state_dict(std::as_const(deeplab)));
   write_png(folder + "wide.png", photograph(300, 411));
   write_png(folder + "small.png", photograph(90, 61));
   std::string names;
