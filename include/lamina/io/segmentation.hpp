@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "lamina/data/dataset.hpp"
-#include "lamina/io/datasets.hpp"
 #include "lamina/io/image.hpp"
 
 namespace lamina::inline LAMINA_ABI {
