@@ -201,12 +201,14 @@ std::string head_of(Module<float>& net) {
   return last.substr(0, last.rfind('.') + 1);
 }
 
+/// Whether a key is one of the layers that give logits, of which `last` is the last.
+bool in_head(const std::string& key, const std::string& last) {
+  return key.starts_with(last) || key.starts_with("aux1.fc2.") || key.starts_with("aux2.fc2.");
+}
+
 /// Replaces the entries of the layers that give logits by the network's own.
 void keep_head(StateDict<float>& state, Module<float>& net) {
-  const auto in_head = [&, last = head_of(net)](const auto& entry) {
-    const std::string& key = entry.first;
-    return key.starts_with(last) || key.starts_with("aux1.fc2.") || key.starts_with("aux2.fc2.");
-  };
+  const auto in_head = [last = head_of(net)](const auto& entry) { return examples::in_head(entry.first, last); };
   std::erase_if(state, in_head);
   for (const auto& entry : state_dict(std::as_const(net)))
     if (in_head(entry)) state.push_back(entry);
@@ -243,6 +245,13 @@ void load_weights(Module<float>& net, const Network& network, const std::string&
     const std::string what = error.what();  // a line with the whole model, then the list
     throw StateError(text(path, ": not the weights of this ", network.name, "; ", hint, what.substr(what.find('\n'))));
   }
+}
+
+void freeze_backbone(Module<float>& net) {
+  const std::string last = head_of(net);
+  freeze(net);
+  for (auto& [name, parameter, owner] : parameters(net))
+    if (in_head(name, last)) unfreeze(*owner);
 }
 
 bool has_auxiliary_heads(const std::string& path) { return SafetensorsFile(path).contains("aux1.fc1.weight"); }

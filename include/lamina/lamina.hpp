@@ -34,6 +34,7 @@
 #include "lamina/data/loader.hpp"
 #include "lamina/data/scenes.hpp"
 #include "lamina/data/segmentation.hpp"
+#include "lamina/data/statistics.hpp"
 #include "lamina/data/transforms.hpp"
 #include "lamina/incremental/causality.hpp"
 #include "lamina/incremental/convolution.hpp"
