@@ -210,6 +210,7 @@ struct Data {
 };
 
 ImageFolder<float> read_folder(const Settings& s, const std::string& dir, std::vector<std::string> classes = {}) {
+  require(!dir.empty(), "--dataset folder needs --data DIR, with a folder of images for each class");
   const bool skip = s.unreadable.value_or("skip") == "skip";
   ImageFolder<float> folder(dir, {.classes = std::move(classes), .skip_unreadable = skip});
   if (const auto& skipped = folder.skipped(); !skipped.empty())
@@ -228,7 +229,6 @@ std::shared_ptr<const Dataset<float>> limited(std::shared_ptr<const Dataset<floa
 }
 
 Data load_folder(const Settings& s) {
-  require(!s.data.empty(), "--dataset folder needs --data DIR, with a folder of images for each class");
   const auto all = std::make_shared<const ImageFolder<float>>(read_folder(s, s.data));
   const double share = s.test_data.empty() ? s.test_share.value_or(0.2) : 0;
   TrainTestSplit split = split_by_class(all->labels(), share);  // by one seed: the test images stay unseen

@@ -80,5 +80,5 @@ expect_failure("some/small.png: another photograph would have the same out/small
 expect_failure("none.safetensors" --pretrained none.safetensors small.png)
 expect_failure("requires" ${photographs})
 expect_failure("requires" small.png)
-expect_failure("excludes --epochs" ${photographs} --epochs 3 small.png)
+expect_failure("--epochs excludes --pretrained" ${photographs} --epochs 3 small.png)
 expect_failure("--size" ${photographs} --size 8 small.png)
