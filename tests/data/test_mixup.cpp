@@ -12,6 +12,8 @@
 
 using namespace lamina;
 
+namespace test_mixup {
+
 namespace {
 
 /// n images [2, 6, 8] that are their number everywhere; their classes are their numbers.
@@ -178,3 +180,5 @@ TEST_CASE("a loader mixes its batches: equal seeds give equal batches, whatever 
   CHECK(one != batches(0, 1, 6, 1));
   CHECK(one != batches(0, 1, 5, 2));
 }
+
+}  // namespace test_mixup

@@ -12,6 +12,8 @@ using namespace lamina;
 using kernels::ConvolutionMethod;
 using kernels::ConvolutionShape;
 
+namespace test_convolution {
+
 namespace {
 
 std::string describe(const ConvolutionShape& s) {
@@ -237,3 +239,5 @@ TEST_CASE("a NaN or an infinity reaches the outputs that depend on it, and no ot
           }
     }
 }
+
+}  // namespace test_convolution

@@ -11,6 +11,8 @@ using namespace lamina;
 using kernels::ConvolutionShape;
 using testing::difference;
 
+namespace test_depthwise {
+
 namespace {
 
 /// The definition, in loops and in double.
@@ -214,3 +216,5 @@ TEST_CASE("in depthwise convolution a NaN reaches what depends on it; the weight
         }
       }
 }
+
+}  // namespace test_depthwise

@@ -10,6 +10,8 @@ using namespace lamina;
 using kernels::InvolutionShape;
 using testing::difference;
 
+namespace test_involution {
+
 namespace {
 
 Shape input(const InvolutionShape& s) { return {s.n, s.c, s.h, s.w}; }
@@ -161,3 +163,5 @@ TEST_CASE("in involution a NaN reaches what depends on it") {
       }
     }
 }
+
+}  // namespace test_involution

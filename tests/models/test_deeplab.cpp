@@ -20,6 +20,8 @@
 using namespace lamina;
 using Json = nlohmann::json;
 
+namespace test_deeplab {
+
 namespace {
 
 /// A photograph as `form` of expected.json says.
@@ -145,3 +147,5 @@ TEST_CASE("pretrained DeepLab segments photographs as PyTorch does, where LAMINA
   }
   CHECK(compared == 33);
 }
+
+}  // namespace test_deeplab

@@ -17,6 +17,8 @@
 
 using namespace lamina;
 
+namespace test_hamnet {
+
 namespace {
 
 HamNetOptions small(Context context) {
@@ -286,3 +288,5 @@ TEST_CASE("HamNet's context goes before its hamburger's kind, the backbone's mom
     CHECK(norm.name().find("momentum=0.25") != std::string::npos);
   });
 }
+
+}  // namespace test_hamnet

@@ -29,6 +29,8 @@
 
 using namespace lamina;
 
+namespace test_activations {
+
 namespace {
 
 constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN();
@@ -277,3 +279,5 @@ TEST_CASE("names and errors of activations") {
   CHECK_THROWS_WITH_AS(GELU({.approximate = "erf"}), "GELU: approximate must be \"none\" or \"tanh\", got \"erf\"",
                        ValueError);
 }
+
+}  // namespace test_activations

@@ -11,6 +11,8 @@
 
 using namespace lamina;
 
+namespace test_hamburger {
+
 namespace {
 
 /// The paper's algorithms in a few loops, in double, for one matrix.
@@ -462,3 +464,5 @@ TEST_CASE("hams name themselves and what is wrong") {
                        "NMF(rank=2, steps=6/7): online_update without kept bases", StateError);
   CHECK_THROWS_AS(Narrow<float>(1, 3, 4).output_shape({2, 6}), ShapeError);
 }
+
+}  // namespace test_hamburger

@@ -15,6 +15,8 @@
 
 using namespace lamina;
 
+namespace test_losses {
+
 namespace {
 
 constexpr std::uint64_t seed = 20240613;
@@ -422,3 +424,5 @@ TEST_CASE("the losses of margins, differences and overlaps say what is wrong") {
   CHECK_THROWS_WITH_AS(dice_loss(x, Labels({2}, {0, 3})),
                        "dice_loss: label 3 at position [1] is not one of the 3 classes 0 to 2", ValueError);
 }
+
+}  // namespace test_losses

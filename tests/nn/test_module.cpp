@@ -12,6 +12,8 @@
 
 using namespace lamina;
 
+namespace test_module {
+
 namespace {
 
 /// Pushes and pops as it is told, to show what the tape says.
@@ -233,3 +235,5 @@ TEST_CASE("inference from many threads at once") {
   for (auto& thread : threads) thread.join();
   CHECK(right == std::vector<int>(4, 20));
 }
+
+}  // namespace test_module

@@ -18,6 +18,8 @@
 
 using namespace lamina;
 
+namespace test_norms {
+
 namespace {
 
 constexpr std::uint64_t seed = 20240612;
@@ -479,3 +481,5 @@ TEST_CASE("normalisation layers name themselves and what is wrong") {
   CHECK_THROWS_AS(layer.forward(Tensor<float>(Shape{0, 3, 2, 2}), tape), ShapeError);
   CHECK(layer.infer(Tensor<float>(Shape{0, 3, 2, 2})).shape() == Shape{0, 3, 2, 2});
 }
+
+}  // namespace test_norms

@@ -13,6 +13,8 @@
 
 using namespace lamina;
 
+namespace test_pooling {
+
 namespace {
 
 constexpr std::uint64_t seed = 20240611;
@@ -401,3 +403,5 @@ TEST_CASE("pooling layers name themselves and what is wrong") {
   CHECK_THROWS_WITH_AS(AdaptiveAvgPool2d(1).output_shape({1, 2, 0, 3}),
                        "AdaptiveAvgPool2d(1): expected images of at least 1 x 1, got shape [1, 2, 0, 3]", ShapeError);
 }
+
+}  // namespace test_pooling

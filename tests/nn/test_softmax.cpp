@@ -12,6 +12,8 @@
 
 using namespace lamina;
 
+namespace test_softmax {
+
 namespace {
 
 constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN();
@@ -184,3 +186,5 @@ TEST_CASE("cross entropy over millions of classes, in parts") {
   CHECK(cross_entropy(x.reshape({1, classes, 1, 1}), Labels({1, 1, 1}, {5})).value ==
         doctest::Approx(expected).epsilon(1e-7));
 }
+
+}  // namespace test_softmax
