@@ -14,8 +14,10 @@ namespace lamina {
 " @ONLY)
     list(APPEND sources "${source}")
     # -O3 takes half as long again to compile and makes networks a tenth faster: for double, which is for checking
-    # gradients, the first counts.
-    if(scalar STREQUAL "double")
+    # gradients, the first counts. What only puts networks together computes nothing.
+    if(part STREQUAL "models")
+      set_source_files_properties("${source}" PROPERTIES COMPILE_OPTIONS $<$<CONFIG:Release>:-O1>)
+    elseif(scalar STREQUAL "double")
       set_source_files_properties("${source}" PROPERTIES COMPILE_OPTIONS $<$<CONFIG:Release>:-O2>)
     endif()
   endforeach()

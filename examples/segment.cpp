@@ -1,9 +1,11 @@
 // Trains HamNet, or its like with another context module, to name the class of every pixel, and writes what became of
-// it into a folder: metrics, curves, segmentations, what the context module does to the features, weights.
+// it into a folder: metrics, curves, segmentations, what the context module does to the features, weights. Or draws the
+// classes that DeepLab v3, with weights from elsewhere, finds on photographs.
 //
 //   segment                                               drawn scenes whose labels need the context of the whole image
 //   segment --dataset camvid --data DIR                   street scenes: DIR/camvid/train/*.png, trainannot/*.png, ...
 //   segment --context none                                the same without a context module
+//   segment --pretrained deeplabv3_mobilenet_v2.safetensors photo.jpg ...         out/photo.png
 
 #include <CLI/CLI.hpp>
 #include <Eigen/Eigenvalues>
@@ -30,6 +32,7 @@
 #include "lamina/plot/charts.hpp"
 #include "lamina/train/fit.hpp"
 #include "lamina/train/segmentation.hpp"
+#include "segmentation/pretrained.hpp"
 
 namespace {
 
@@ -53,9 +56,10 @@ const std::map<std::string, Index> backbones = {
 
 struct Settings {
   std::string dataset = "shapes", data, backbone = "resnet18", context = "nmf", version = "v1", gradient = "one-step",
-              bases, out = "out";
+              bases, out = "out", pretrained, labels;
+  std::vector<std::string> photos;
   Index stride = 8, steps = 6, rank = 16, width = 128, epochs = 20, batch_size = 8, limit_train = no_limit,
-        limit_test = no_limit;
+        limit_test = no_limit, size = 513;
   double lr = 0.02;
   std::uint64_t seed = 0;
   int threads = num_threads();
@@ -103,10 +107,26 @@ void add_options(CLI::App& app, Settings& s) {
   app.add_option("--seed", s.seed, "Of initial weights, order of images, augmentation and bases")
       ->check(at_least(0))
       ->capture_default_str();
+  const std::vector<CLI::Option*> training =
+      app.get_options([](const CLI::Option* o) { return o->get_name() != "--help"; });
   app.add_option("--threads", s.threads, "Threads; results do not depend on them")
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
   app.add_option("--out", s.out, "Folder for the results; made if it does not exist")->capture_default_str();
+
+  // Photographs are for a network that is trained already: nothing that trains has a meaning then.
+  CLI::Option* const pretrained =
+      app.add_option("--pretrained", s.pretrained,
+                     "Weights of DeepLab v3 on MobileNet V2: draw the classes over photographs, and stop");
+  for (CLI::Option* option : training) pretrained->excludes(option);
+  CLI::Option* const photos = app.add_option("PHOTO", s.photos, "PNG or JPEG files, for --pretrained");
+  photos->needs(pretrained);
+  pretrained->needs(photos);
+  app.add_option("--labels", s.labels, "Text file with a class in each line (default: Pascal VOC's)")
+      ->needs(pretrained);
+  count("--size", s.size, 33, "Longer side of the photographs for --pretrained")
+      ->capture_default_str()
+      ->needs(pretrained);
 }
 
 /// The images, what their labels mean and how they are shown.
@@ -377,6 +397,10 @@ Tensor<std::uint8_t> draw_features(const Around& features, const Tensor<float>& 
 }
 
 void run(const Settings& s) {
+  if (!s.pretrained.empty()) {
+    set_num_threads(s.threads);
+    return examples::segment_photographs({s.pretrained, s.labels, s.out, s.photos, s.size});
+  }
   examples::Interruption interruption;  // it keeps no checkpoint
   set_num_threads(s.threads);
   examples::prepare_folder(s.out);
@@ -453,6 +477,8 @@ void run(const Settings& s) {
 
 int main(int argc, char** argv) {
   return examples::program<Settings>(
-      argc, argv, "Trains a network to segment scenes and writes metrics, pictures and weights into a folder.",
+      argc, argv,
+      "Trains a network to segment scenes and writes metrics, pictures and weights into a folder; or draws the classes "
+      "of a pretrained one over photographs.",
       add_options, run);
 }

@@ -2,6 +2,7 @@
 //
 //   train_classifier                                                    LeNet on drawn digits, which need no download
 //   train_classifier --dataset fashion-mnist --data DIR                 DIR/fashion-mnist/train-images-idx3-ubyte.gz,
+//   train_classifier --dataset folder --data DIR --model resnet18       your own photographs: DIR/CLASS/*.jpg
 //   ... train_classifier --epochs 20 --resume out/checkpoint.safetensors    goes on where an earlier run stopped
 //   train_classifier --model resnet18 --summary                         the network's table
 
@@ -10,9 +11,11 @@
 #include <cstdio>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "common/classifier_file.hpp"
 #include "common/interruption.hpp"
 #include "common/metrics.hpp"
 #include "common/networks.hpp"
@@ -20,9 +23,11 @@
 #include "common/program.hpp"
 #include "lamina/data/digits.hpp"
 #include "lamina/data/loader.hpp"
+#include "lamina/data/statistics.hpp"
 #include "lamina/io/checkpoint.hpp"
 #include "lamina/io/datasets.hpp"
 #include "lamina/io/image.hpp"
+#include "lamina/io/image_folder.hpp"
 #include "lamina/io/safetensors.hpp"
 #include "lamina/nn/conv2d.hpp"
 #include "lamina/nn/init.hpp"
@@ -41,8 +46,8 @@ using namespace lamina;
 using examples::at_least;
 using examples::Network;
 
-/// A dataset by name; `limit` is the largest number of samples wanted.
-struct Data {
+/// A published dataset by name; `limit` is the largest number of samples wanted.
+struct Published {
   std::string name;
   std::vector<std::string> classes;
   Index channels;
@@ -52,7 +57,7 @@ template <class Names>
 std::vector<std::string> list(const Names& names) {
   return std::vector<std::string>(names.begin(), names.end());
 }
-const std::vector<Data> datasets = {
+const std::vector<Published> datasets = {
     {"digits", list(digit_classes), 1,
      [](const std::string&, bool train, Index limit) {
        constexpr Index training = 60000, test = 10000;
@@ -64,28 +69,29 @@ const std::vector<Data> datasets = {
      [](const std::string& dir, bool train, Index) { return load_fashion_mnist(data_directory(dir), train); }},
     {"cifar10", list(cifar10_classes), 3,
      [](const std::string& dir, bool train, Index) { return load_cifar10(data_directory(dir), train); }},
+    {"cifar100", list(cifar100_classes), 3,
+     [](const std::string& dir, bool train, Index) { return load_cifar100(data_directory(dir), train); }},
 };
 
 std::vector<std::string> dataset_names() {
   std::vector<std::string> names;
-  for (const Data& data : datasets) names.push_back(data.name);
+  for (const Published& data : datasets) names.push_back(data.name);
+  names.push_back("folder");
   return names;
-}
-const Data& find_dataset(const std::string& name) {
-  return *std::find_if(datasets.begin(), datasets.end(), [&](const Data& data) { return data.name == name; });
 }
 
 constexpr Index no_limit = std::numeric_limits<Index>::max();
 
 struct Settings {
-  std::string model = "lenet", init = "model", weights, dataset, data, optimizer = "sgd", schedule = "none",
-              out = "out", resume;
+  std::string model = "lenet", init = "model", weights, dataset, data, test_data, normalize = "none", optimizer = "sgd",
+              schedule = "none", out = "out", resume;
   std::vector<std::string> augment;
   std::vector<Index> milestones;
   Index epochs = 10, batch_size = 256, limit_train = no_limit, limit_test = no_limit, resize = 0, warmup = 0,
         checkpoint_every = 1;
-  std::optional<double> lr, momentum, dropout;
-  std::optional<Index> hidden;
+  std::optional<double> lr, momentum, dropout, test_share;
+  std::optional<Index> hidden, freeze_backbone;
+  std::optional<std::string> unreadable;
   double width = 1, weight_decay = 0, label_smoothing = 0;
   bool auxiliary_heads = false, new_head = false, summary = false;
   int threads = num_threads();
@@ -116,11 +122,35 @@ void add_options(CLI::App& app, Settings& s) {
   app.add_option("--weights", s.weights, "Start from the weights of this safetensors file");
   app.add_flag("--new-head", s.new_head, "Of --weights, leave out the last layer: for other classes")
       ->needs("--weights");
+  app.add_option("--freeze-backbone", s.freeze_backbone,
+                 "Keep all but the last layer as they are, for this many epochs; without a\nnumber, or 0, for all")
+      ->type_name("[EPOCHS]")
+      ->expected(0, 1)
+      ->default_str("0")
+      ->check(at_least(0));
   app.add_flag("--summary", s.summary,
                "Print the network's table, for --dataset or what it was published for, and stop");
-  app.add_option("--dataset", s.dataset, "The images; digits are drawn, the others read from --data (default: digits)")
+  app.add_option("--dataset", s.dataset,
+                 "The images; digits are drawn, the others read from --data (default: digits);\n"
+                 "folder: PNG and JPEG files of your own, in a folder for each class")
       ->check(choice(dataset_names()));
-  app.add_option("--data", s.data, "Folder with mnist/, fashion-mnist/, cifar10/ (default: LAMINA_DATA)");
+  app.add_option("--data", s.data,
+                 "Folder with mnist/, fashion-mnist/, cifar10/, cifar100/ (default: LAMINA_DATA),\n"
+                 "or with the classes' folders");
+  CLI::Option* const test_data =
+      app.add_option("--test-data", s.test_data, "For --dataset folder: the classes' folders with the test images");
+  app.add_option("--test-share", s.test_share,
+                 "For --dataset folder: the share of each class that is kept for the test\n"
+                 "(default: 0.2); the same images every time")
+      ->check(CLI::Range(0.01, 0.99))
+      ->excludes(test_data);
+  app.add_option("--unreadable", s.unreadable, "For --dataset folder: images that cannot be read (default: skip)")
+      ->check(choice({"skip", "error"}));
+  app.add_option("--normalize", s.normalize,
+                 "Take mean and deviation from each channel: ImageNet's, as torchvision's weights\n"
+                 "need, or those of the training images")
+      ->check(choice({"imagenet", "dataset", "none"}))
+      ->capture_default_str();
   app.add_option("--epochs", s.epochs, "Passes over the training data, those of a resumed run included")
       ->check(at_least(0))
       ->capture_default_str();
@@ -171,18 +201,83 @@ void add_options(CLI::App& app, Settings& s) {
   app.footer([] { return "\n" + table_of(examples::networks()); });
 }
 
-/// The network, with its initial weights, for images [channels, side, side].
-std::unique_ptr<Module<float>> make_network(const Settings& s, Index channels, Index classes, Index side) {
+/// The images of a run.
+struct Data {
+  std::shared_ptr<const Dataset<float>> train, test;
+  std::vector<std::string> classes;
+  Index channels;
+  std::optional<Shape> image;  ///< the shape of all images, if they have one
+};
+
+ImageFolder<float> read_folder(const Settings& s, const std::string& dir, std::vector<std::string> classes = {}) {
+  require(!dir.empty(), "--dataset folder needs --data DIR, with a folder of images for each class");
+  const bool skip = s.unreadable.value_or("skip") == "skip";
+  ImageFolder<float> folder(dir, {.classes = std::move(classes), .skip_unreadable = skip});
+  if (const auto& skipped = folder.skipped(); !skipped.empty())
+    std::fprintf(stderr, "skipped %s of %s images that cannot be read, the first: %s\n",
+                 with_commas(static_cast<Index>(skipped.size())).c_str(),
+                 with_commas(static_cast<Index>(skipped.size()) + folder.size()).c_str(), skipped[0].reason.c_str());
+  require<FileError>(folder.classes().size() >= 2, dir, ": there is one class only, '", folder.classes()[0],
+                     "'; a classifier needs two");
+  return folder;
+}
+
+std::shared_ptr<const Dataset<float>> limited(std::shared_ptr<const Dataset<float>> data, std::vector<Index> samples,
+                                              Index limit) {
+  samples.resize(std::min(samples.size(), static_cast<std::size_t>(limit)));
+  return std::make_shared<Subset<float>>(std::move(data), std::move(samples));
+}
+
+Data load_folder(const Settings& s) {
+  const auto all = std::make_shared<const ImageFolder<float>>(read_folder(s, s.data));
+  const double share = s.test_data.empty() ? s.test_share.value_or(0.2) : 0;
+  TrainTestSplit split = split_by_class(all->labels(), share);  // by one seed: the test images stay unseen
+  auto tested = all;
+  if (!s.test_data.empty()) {
+    tested = std::make_shared<const ImageFolder<float>>(read_folder(s, s.test_data, all->classes()));
+    split.test = split_by_class(tested->labels(), 1).test;
+  }
+  require<FileError>(!split.test.empty(), s.data, ": no class has two images, so that one could be for the test");
+  return {limited(all, std::move(split.train), s.limit_train), limited(tested, std::move(split.test), s.limit_test),
+          all->classes(), 3, std::nullopt};
+}
+
+const Published& find_published(const std::string& name) {
+  return *std::find_if(datasets.begin(), datasets.end(), [&](const Published& data) { return data.name == name; });
+}
+
+Data load_data(const Settings& s) {
+  if (s.dataset == "folder") return load_folder(s);
+  require(s.test_data.empty() && !s.test_share && !s.unreadable,
+          "--test-data, --test-share and --unreadable are for --dataset folder, not for ", s.dataset);
+  const Published& data = find_published(s.dataset);
+  const auto load = [&](bool train, Index limit) {
+    return std::make_shared<const TensorDataset<float>>(data.load(s.data, train, limit));
+  };
+  const auto first = [](const std::shared_ptr<const TensorDataset<float>>& all, Index limit) {
+    return std::make_shared<const Subset<float>>(all, std::min(limit, all->size()));
+  };
+  const auto train = load(true, s.limit_train), test = load(false, s.limit_test);
+  return {first(train, s.limit_train), first(test, s.limit_test), data.classes, data.channels, train->input_shape()};
+}
+
+/// What the network is made with, for images [channels, side, side].
+examples::NetworkOptions network_options(const Settings& s, Index channels, Index classes, Index side) {
+  return {.channels = channels,
+          .classes = classes,
+          .side = side,
+          .width = s.width,
+          .hidden = s.hidden,
+          .dropout = s.dropout,
+          .auxiliary_heads = s.auxiliary_heads};
+}
+
+/// The network with its initial weights.
+std::unique_ptr<Module<float>> make_network(const Settings& s, const examples::NetworkOptions& options) {
   const Network& network = examples::find_network(s.model);
   manual_seed(s.seed);
-  auto net = network.make({.channels = channels,
-                           .classes = classes,
-                           .side = side,
-                           .width = s.width,
-                           .hidden = s.hidden,
-                           .dropout = s.dropout,
-                           .auxiliary_heads = s.auxiliary_heads});
-  check_side(*net, network, channels, side, "--resize");
+  auto net = network.make(options);
+  check_side(*net, network, options.channels, *options.side, "--resize");
   if (s.init == "xavier")
     init::weights<Conv2d<float>, Linear<float>>(*net, [](Tensor<float>& weight) { init::xavier_uniform(weight); });
   if (!s.weights.empty())
@@ -190,16 +285,20 @@ std::unique_ptr<Module<float>> make_network(const Settings& s, Index channels, I
   return net;
 }
 
+Index side_of(const Settings& s) { return s.resize ? s.resize : examples::find_network(s.model).side; }
+
 void print_summary(const Settings& s) {
   const Network& network = examples::find_network(s.model);
   Index channels = network.channels, classes = network.classes;
-  if (!s.dataset.empty()) {
-    const Data& data = find_dataset(s.dataset);
-    channels = data.channels;
-    classes = static_cast<Index>(data.classes.size());
+  if (s.dataset == "folder") {
+    channels = 3;
+    classes = static_cast<Index>(read_folder(s, s.data).classes().size());
+  } else if (!s.dataset.empty()) {
+    channels = find_published(s.dataset).channels;
+    classes = static_cast<Index>(find_published(s.dataset).classes.size());
   }
-  const Index side = s.resize ? s.resize : network.side;
-  std::puts(summary(*make_network(s, channels, classes, side), {1, channels, side, side}).c_str());
+  const Index side = side_of(s);
+  std::puts(summary(*make_network(s, network_options(s, channels, classes, side)), {1, channels, side, side}).c_str());
 }
 
 /// Transforms one after the other; none if there are none, which is faster.
@@ -211,19 +310,52 @@ Transform<float> chain(std::vector<Transform<float>> steps) {
   };
 }
 
-/// What brings images of a dataset to side x side, and changes those for training.
-Transform<float> make_transform(const Settings& s, const Shape& image, Index side, bool training) {
+/// What brings images to side x side, and changes those for training; the preparation is that of test images.
+Transform<float> make_transform(const Settings& s, const Data& data, const examples::Preparation& preparation,
+                                bool training) {
   std::vector<Transform<float>> steps;
   const bool crop = s.augments("crop");
-  const Index before = crop ? static_cast<Index>(std::lround(static_cast<double>(side) * 8 / 7)) : side;
-  if (image != Shape{image[0], before, before}) steps.emplace_back(Resize(Size2(before, before)));
-  if (crop && training) steps.emplace_back(RandomCrop(side));
-  if (crop && !training) steps.emplace_back(CenterCrop(side));
+  const Index before = preparation.resize, side = preparation.crop;
+  if (data.image != Shape{data.channels, before, before}) steps.emplace_back(Resize(before));
+  if (crop && training)
+    steps.emplace_back(RandomCrop(side));
+  else if (crop || !data.image || (*data.image)[1] != (*data.image)[2])
+    steps.emplace_back(CenterCrop(side));
   if (s.augments("flip") && training) steps.emplace_back(RandomHorizontalFlip());
-  require(!s.augments("colour") || image[0] == 3, "--augment colour is for colour images; these have ", image[0],
-          " channel");
+  require(!s.augments("colour") || data.channels == 3, "--augment colour is for colour images; these have ",
+          data.channels, " channel");
   if (s.augments("colour") && training) steps.emplace_back(Lighting());
+  if (!preparation.mean.empty()) steps.emplace_back(Normalize(preparation.mean, preparation.std));
   return chain(std::move(steps));
+}
+
+LoaderOptions<float> loading(const Settings& s, const Data& data, const examples::Preparation& preparation,
+                             bool training) {
+  return {.batch_size = s.batch_size,
+          .shuffle = training,
+          .seed = s.seed,
+          .workers = data.image ? 1 : s.threads,  // image files have to be decoded
+          .transform = make_transform(s, data, preparation, training)};
+}
+
+examples::Preparation make_preparation(const Settings& s, const Data& data) {
+  const Index side = side_of(s);
+  const Index before = s.augments("crop") ? static_cast<Index>(std::lround(static_cast<double>(side) * 8 / 7)) : side;
+  examples::Preparation result{before, side};
+  if (s.normalize == "imagenet") {
+    require(data.channels == 3, "--normalize imagenet is for colour images; these have ", data.channels, " channel");
+    result.mean = {0.485, 0.456, 0.406};
+    result.std = {0.229, 0.224, 0.225};
+  } else if (s.normalize == "dataset") {
+    DataLoader<float> images(data.train, loading(s, data, result, false));
+    const ChannelStatistics statistics = channel_statistics(images);
+    for (std::size_t c = 0; c < statistics.std.size(); ++c)
+      require(statistics.std[c] > 0, "--normalize dataset: channel ", c, " of the training images is ",
+              statistics.mean[c], " everywhere");
+    result.mean = statistics.mean;
+    result.std = statistics.std;
+  }
+  return result;
 }
 
 LossFunction<float> make_loss(const Settings& s) {
@@ -288,9 +420,11 @@ Verdict judge(const Module<float>& net, DataLoader<float>& test, Index classes) 
   return verdict;
 }
 
-/// The first 30 test images, and the first 10 mistakes among the others.
-Tensor<std::uint8_t> draw_predictions(const Verdict& verdict, const Dataset<float>& data,
-                                      const std::vector<std::string>& classes) {
+/// The first 30 test images, and the first 10 mistakes among the others, as the network sees them but for the
+/// normalisation.
+Tensor<std::uint8_t> draw_predictions(const Settings& s, const Verdict& verdict, const Data& data,
+                                      const examples::Preparation& preparation) {
+  const std::vector<std::string>& classes = data.classes;
   std::vector<Index> shown;
   std::vector<std::string> captions;
   ImageGridOptions options;
@@ -306,7 +440,10 @@ Tensor<std::uint8_t> draw_predictions(const Verdict& verdict, const Dataset<floa
   }
   options.title = text("The first ", static_cast<Index>(shown.size()) - mistakes, " test images",
                        mistakes ? text(", and ", mistakes, " of the mistakes among the others") : "");
-  return plot_images(data.batch(shown).inputs, captions, options);
+  DataLoader<float> images(limited(data.test, shown, no_limit),
+                           {.batch_size = static_cast<Index>(shown.size()),
+                            .transform = make_transform(s, data, {preparation.resize, preparation.crop}, false)});
+  return plot_images(images.begin()->inputs, captions, options);
 }
 
 void write_metrics(const Settings& s, const Module<float>& net, const History& history, double test_accuracy) {
@@ -324,21 +461,14 @@ void run(Settings& s) {
   examples::Interruption interruption(s.resume);
   set_num_threads(s.threads);
   examples::prepare_folder(s.out);
-  const Data& data = find_dataset(s.dataset);
+  const Data data = load_data(s);
+  const examples::Preparation preparation = make_preparation(s, data);
+  DataLoader<float> train(data.train, loading(s, data, preparation, true)),
+      test(data.test, loading(s, data, preparation, false));
+  const Index side = preparation.crop, channels = data.channels, classes = static_cast<Index>(data.classes.size());
+  const examples::ClassifierFile file{s.model, network_options(s, channels, classes, side), data.classes, preparation};
 
-  const TensorDataset<float> all = data.load(s.data, true, s.limit_train),
-                             all_test = data.load(s.data, false, s.limit_test);
-  const Subset train_set(all, std::min(s.limit_train, all.size())),
-      test_set(all_test, std::min(s.limit_test, all_test.size()));
-  const Index side = s.resize ? s.resize : examples::find_network(s.model).side, channels = data.channels;
-  LoaderOptions<float> training{.batch_size = s.batch_size, .shuffle = true, .seed = s.seed};
-  LoaderOptions<float> testing = training;
-  testing.shuffle = false;
-  training.transform = make_transform(s, all.input_shape(), side, true);
-  testing.transform = make_transform(s, all.input_shape(), side, false);
-  DataLoader<float> train(train_set, training), test(test_set, testing);
-
-  const auto network = make_network(s, channels, static_cast<Index>(data.classes.size()), side);
+  const auto network = make_network(s, file.options);
   Module<float>& net = *network;
   const auto optimizer = make_optimizer(s, net);
   const auto schedule = make_schedule(s, *optimizer);
@@ -357,16 +487,19 @@ void run(Settings& s) {
   }
   FitOptions<float> options{
       .epochs = s.epochs, .test = &test, .loss = make_loss(s), .schedule = schedule.get(), .seed = s.seed};
+  const auto frozen = [&](Index epoch) { return s.freeze_backbone == 0 || s.freeze_backbone > epoch; };
+  if (frozen(state.epoch)) examples::freeze_backbone(net);
   options.on_epoch = [&](const FitState<float>& now) {
+    if (s.freeze_backbone && !frozen(now.epoch)) unfreeze(net);
     if (s.checkpoint_every > 0 && (now.epoch % s.checkpoint_every == 0 || now.epoch == s.epochs))
       interruption.save_checkpoint(s.file("checkpoint.safetensors"), [&] {
         save_checkpoint(s.file("checkpoint.safetensors"), now, net, *optimizer, schedule.get());
       });
   };
   const History history = fit(net, *optimizer, train, options, state);
-  save_state_dict(s.file("model.safetensors"), state_dict(net), {{"model", s.model}, {"dataset", s.dataset}});
+  save_classifier(s.file("model.safetensors"), net, file, s.dataset);
 
-  const Verdict verdict = judge(net, test, static_cast<Index>(data.classes.size()));
+  const Verdict verdict = judge(net, test, classes);
   const double accuracy = verdict.confusion.accuracy();
   char title[96];
   std::snprintf(title, sizeof title, "%.2f %% of %s test images are right", 100 * accuracy,
@@ -374,16 +507,17 @@ void run(Settings& s) {
   write_metrics(s, net, history, accuracy);
   write_file_atomically(s.file("history.csv"), to_csv(history));
   write_png(s.file("curves.png"), plot_history(history));
-  write_png(s.file("predictions.png"), draw_predictions(verdict, test_set, data.classes));
+  write_png(s.file("predictions.png"), draw_predictions(s, verdict, data, preparation));
   write_png(s.file("confusion.png"), plot_confusion(verdict.confusion, data.classes, title));
 
   std::printf("\n%s\n\n", title);
-  examples::print_outputs(s.out, {{"metrics.json", "settings and every epoch's numbers"},
-                                  {"history.csv", "the same numbers as a table"},
-                                  {"curves.png", "loss and accuracy by epoch"},
-                                  {"predictions.png", "test images with predicted and true class"},
-                                  {"confusion.png", "which classes are taken for which"},
-                                  {"model.safetensors", "the weights, under PyTorch's names"}});
+  examples::print_outputs(s.out,
+                          {{"metrics.json", "settings and every epoch's numbers"},
+                           {"history.csv", "the same numbers as a table"},
+                           {"curves.png", "loss and accuracy by epoch"},
+                           {"predictions.png", "test images with predicted and true class"},
+                           {"confusion.png", "which classes are taken for which"},
+                           {"model.safetensors", "weights, classes and preparation, for classify_image --model-file"}});
   if (s.checkpoint_every > 0 && s.epochs > 0)
     examples::print_outputs(s.out, {{"checkpoint.safetensors", "to go on with: --resume"}});
 }

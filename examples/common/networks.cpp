@@ -63,6 +63,14 @@ auto densenet_of(Index depth, Form form = Form::published) {
   return with(DenseNetOptions{.form = form},
               [=](const DenseNetOptions& options) { return densenet<float>(depth, options); });
 }
+auto resnet_cifar_of(Index depth) {
+  return with(ResNetCifarOptions{},
+              [=](const ResNetCifarOptions& options) { return resnet_cifar<float>(depth, options); });
+}
+auto densenet_bc_of(Index layers, Index growth) {
+  return with(DenseNetOptions{.layers = {layers, layers, layers}, .growth = growth, .small_stem = true},
+              [](const DenseNetOptions& options) { return densenet<float>(options); });
+}
 auto rednet_of(Index depth) {
   return with(RedNetOptions{}, [=](const RedNetOptions& options) { return rednet<float>(depth, options); });
 }
@@ -98,13 +106,23 @@ const std::vector<Network>& networks() {
       {"resnet101", 3, 1000, 224, 44'549'160, 0.05, "", resnet_of(101)},
       {"resnet152", 3, 1000, 224, 60'192'808, 0.05, "", resnet_of(152)},
       {"resnet18_listing", 1, 10, 96, 11'178'378, 0.05, "Dive into Deep Learning", resnet_of(18, listing)},
+      {"resnet18_cifar", 3, 10, 32, 11'173'962, 0.1, "with a small stem",
+       with(ResNetOptions{.small_stem = true}, [](const ResNetOptions& options) { return resnet<float>(18, options); })},
+      {"resnet20", 3, 10, 32, 269'722, 0.1, "for CIFAR", resnet_cifar_of(20)},
+      {"resnet32", 3, 10, 32, 464'154, 0.1, "", resnet_cifar_of(32)},
+      {"resnet44", 3, 10, 32, 658'586, 0.1, "", resnet_cifar_of(44)},
+      {"resnet56", 3, 10, 32, 853'018, 0.1, "", resnet_cifar_of(56)},
+      {"resnet110", 3, 10, 32, 1'727'962, 0.1, "", resnet_cifar_of(110)},
       {"densenet121", 3, 1000, 224, 7'978'856, 0.1, "", densenet_of(121)},
       {"densenet169", 3, 1000, 224, 14'149'480, 0.1, "", densenet_of(169)},
       {"densenet201", 3, 1000, 224, 20'013'928, 0.1, "", densenet_of(201)},
       {"densenet161", 3, 1000, 224, 28'681'000, 0.1, "", densenet_of(161)},
       {"densenet_listing", 1, 10, 96, 758'226, 0.1, "Dive into Deep Learning", densenet_of(21, listing)},
+      {"densenet_bc100", 3, 10, 32, 769'162, 0.1, "for CIFAR, growth rate 12", densenet_bc_of(16, 12)},
       {"mobilenet", 3, 1000, 224, 4'231'976, 0.1, "V1", with(MobileNetOptions{}, mobilenet<float>)},
       {"mobilenet_v2", 3, 1000, 224, 3'504'872, 0.1, "", with(MobileNetV2Options{}, mobilenet_v2<float>)},
+      {"mobilenet_v2_cifar", 3, 10, 32, 2'236'682, 0.1, "strides for 32 x 32",
+       with(MobileNetV2Options{.small_images = true}, mobilenet_v2<float>)},
       {"mobilenet_v3_large", 3, 1000, 224, 5'483'032, 0.1, "", with(MobileNetV3Options{}, mobilenet_v3_large<float>)},
       {"mobilenet_v3_small", 3, 1000, 224, 2'542'856, 0.1, "", with(MobileNetV3Options{}, mobilenet_v3_small<float>)},
       {"inn", 3, 10, 32, 13'074, 0.1, "involutions, Keras's listing", with(InnOptions{}, inn<float>)},
@@ -183,12 +201,14 @@ std::string head_of(Module<float>& net) {
   return last.substr(0, last.rfind('.') + 1);
 }
 
+/// Whether a key is one of the layers that give logits, of which `last` is the last.
+bool in_head(const std::string& key, const std::string& last) {
+  return key.starts_with(last) || key.starts_with("aux1.fc2.") || key.starts_with("aux2.fc2.");
+}
+
 /// Replaces the entries of the layers that give logits by the network's own.
 void keep_head(StateDict<float>& state, Module<float>& net) {
-  const auto in_head = [&, last = head_of(net)](const auto& entry) {
-    const std::string& key = entry.first;
-    return key.starts_with(last) || key.starts_with("aux1.fc2.") || key.starts_with("aux2.fc2.");
-  };
+  const auto in_head = [last = head_of(net)](const auto& entry) { return examples::in_head(entry.first, last); };
   std::erase_if(state, in_head);
   for (const auto& entry : state_dict(std::as_const(net)))
     if (in_head(entry)) state.push_back(entry);
@@ -225,6 +245,13 @@ void load_weights(Module<float>& net, const Network& network, const std::string&
     const std::string what = error.what();  // a line with the whole model, then the list
     throw StateError(text(path, ": not the weights of this ", network.name, "; ", hint, what.substr(what.find('\n'))));
   }
+}
+
+void freeze_backbone(Module<float>& net) {
+  const std::string last = head_of(net);
+  freeze(net);
+  for (auto& [name, parameter, owner] : parameters(net))
+    if (in_head(name, last)) unfreeze(*owner);
 }
 
 bool has_auxiliary_heads(const std::string& path) { return SafetensorsFile(path).contains("aux1.fc1.weight"); }

@@ -51,6 +51,9 @@ enum class Head {
 /// StateError for one that does not fit; it says what the file looks like.
 void load_weights(Module<float>& net, const Network& network, const std::string& path, Head head = Head::load);
 
+/// Freezes all layers but those that give logits: the last one, and those of GoogLeNet's auxiliary heads.
+void freeze_backbone(Module<float>& net);
+
 /// Whether a file has weights of GoogLeNet's auxiliary heads.
 bool has_auxiliary_heads(const std::string& path);
 

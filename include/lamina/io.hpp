@@ -15,6 +15,7 @@
 #include "lamina/io/file.hpp"
 #include "lamina/io/history.hpp"
 #include "lamina/io/image.hpp"
+#include "lamina/io/image_folder.hpp"
 #include "lamina/io/npy.hpp"
 #include "lamina/io/onnx.hpp"
 #include "lamina/io/safetensors.hpp"

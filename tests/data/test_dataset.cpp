@@ -1,5 +1,7 @@
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <map>
 #include <vector>
 
 #include "lamina/data/dataset.hpp"
@@ -66,4 +68,26 @@ TEST_CASE("datasets name what does not fit") {
   const TensorDataset data(x, Labels::zeros({3}));
   CHECK_THROWS_WITH_AS(data.get(-1), "TensorDataset: no sample -1, there are 3", ValueError);
   CHECK_THROWS_WITH_AS(data.batch(std::vector<Index>{3}), "TensorDataset: no sample 3, there are 3", ValueError);
+}
+
+TEST_CASE("split_by_class takes a share of each class, at random") {
+  Labels labels({25});
+  for (Index i = 0; i < 25; ++i) labels.data()[i] = i < 10 ? 7 : i < 22 ? 1 : i < 24 ? 3 : 4;  // 10, 12, 2 and 1
+  const TrainTestSplit split = split_by_class(labels, 0.25, 5);
+  std::map<std::int32_t, Index> tested;
+  for (const Index i : split.test) ++tested[labels.data()[i]];
+  CHECK(tested == std::map<std::int32_t, Index>{{7, 3}, {1, 3}, {3, 1}});  // 2.5 is 3; one of two; not the only one
+  std::vector<Index> all = split.train;
+  all.insert(all.end(), split.test.begin(), split.test.end());
+  CHECK(!std::is_sorted(split.train.begin(), split.train.end()));
+  std::sort(all.begin(), all.end());
+  for (Index i = 0; i < 25; ++i) CHECK(all[static_cast<std::size_t>(i)] == i);
+  CHECK(split_by_class(labels, 0.25, 5).test == split.test);
+  CHECK(split_by_class(labels, 0.25, 6).test != split.test);
+  CHECK(split_by_class(labels, 0).test.empty());
+  CHECK(split_by_class(labels, 1).train.empty());
+  CHECK_THROWS_WITH_AS(split_by_class(labels, 1.5), "split_by_class: test_share must be in [0, 1], got 1.5",
+                       ValueError);
+  CHECK_THROWS_WITH_AS(split_by_class(Labels({2, 2}), 0.5), "split_by_class: expected labels [N], got shape [2, 2]",
+                       ShapeError);
 }

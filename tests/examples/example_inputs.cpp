@@ -1,14 +1,17 @@
-// Writes into a folder what the test of classify_image needs: weights that are a formula, photographs that are one, and
-// bad files. classify_image_expected.py has the same formulas.
+// Writes into a folder what the tests of programs for photographs need: weights that are a formula, photographs that
+// are one, and bad files. classify_image_expected.py has the same formulas.
 
 #include <cmath>
 #include <cstdio>
+#include <filesystem>
 #include <string>
+#include <vector>
 
 #include "common/networks.hpp"
 #include "lamina/io/file.hpp"
 #include "lamina/io/image.hpp"
 #include "lamina/io/safetensors.hpp"
+#include "lamina/models/deeplab.hpp"
 
 using namespace lamina;
 
@@ -44,6 +47,21 @@ Tensor<std::uint8_t> photograph(Index height, Index width) {
   return image;
 }
 
+/// Pictures of a few sizes, one of them a single pixel, in which every channel differs a little from its value; `name`
+/// is that of their class.
+void write_class(const std::string& folder, const std::string& name, const std::vector<int>& channels) {
+  std::filesystem::create_directories(folder + "/" + name);
+  for (Index i = 0; i < 12; ++i) {
+    const Index height = i == 0 ? 1 : 15 + 3 * i, width = i == 0 ? 1 : 60 - 4 * i;
+    Tensor<std::uint8_t> image({static_cast<Index>(channels.size()), height, width});
+    for (Index k = 0; k < image.numel(); ++k) {
+      const int value = channels[static_cast<std::size_t>(k / (height * width))];
+      image.data()[k] = static_cast<std::uint8_t>(value + (7 * k * k + 13 * i) % 40);
+    }
+    write_png(text(folder, "/", name, "/", 10 + i, ".png"), image);
+  }
+}
+
 }  // namespace
 
 int main(int, char** argv) {
@@ -51,12 +69,29 @@ int main(int, char** argv) {
   const auto net = examples::find_network("mobilenet_v3_small").make({.channels = 3, .classes = 1000});
   fill(*net);
   save_state_dict(folder + "weights.safetensors", state_dict(std::as_const(*net)));
+  auto deeplab = deeplab_v3<float>();
+  fill(deeplab);
+  save_state_dict(folder + "deeplab.safetensors", state_dict(std::as_const(deeplab)));
   write_png(folder + "wide.png", photograph(300, 411));
   write_png(folder + "small.png", photograph(90, 61));
   std::string names;
   for (int i = 0; i < 1000; ++i) names += "class number " + std::to_string(i) + "\r\n";
   write_file_atomically(folder + "names.txt", names);
   write_file_atomically(folder + "seven.txt", std::string("1\n2\n3\n4\n5\n6\n7\n"));
+  write_class(folder + "photos", "green", {20, 180, 30});
+  write_class(folder + "photos", "grey", {90});
+  write_class(folder + "photos", "red", {190, 40, 10, 100});
+  write_safetensors(folder + "unknown.safetensors", {},
+                    {{"model", "resnet19"}, {"options", "{}"}, {"classes", "[]"}, {"preparation", "{}"}});
+  const std::string lenet =
+      R"({"auxiliary_heads":false,"channels":1,"dropout":null,"hidden":null,"side":28,"width":1})";
+  write_safetensors(folder + "wrong.safetensors", {},
+                    {{"model", "lenet"},
+                     {"options", lenet},
+                     {"classes", R"(["a","b"])"},
+                     {"preparation", R"({"resize":28,"crop":28,"mean":[0.5],"std":[0]})"}});
+  write_safetensors(folder + "damaged.safetensors", {},
+                    {{"model", "lenet"}, {"options", lenet}, {"classes", R"(["a")"}, {"preparation", "{}"}});
   Bytes png = read_file(folder + "small.png");
   png.resize(png.size() / 2);
   write_file_atomically(folder + "cut.png", png);

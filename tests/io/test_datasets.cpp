@@ -159,42 +159,6 @@ TEST_CASE("load_cifar10 and load_cifar100 read their files in order") {
   CHECK(load_cifar100(folder.path()).targets() == Labels({2}, {99, 0}));
 }
 
-TEST_CASE("ImageFolder numbers classes by name and decodes when asked") {
-  const TemporaryFolder folder;
-  const auto image = [](std::uint8_t value, Index width) { return Tensor<std::uint8_t>::full({2, width}, value); };
-  std::filesystem::create_directories(folder / "dog/more");
-  std::filesystem::create_directories(folder / "cat");
-  write_png(folder / "dog/b.png", image(30, 2));
-  write_png(folder / "dog/a.PNG", image(20, 3));
-  write_png(folder / "dog/more/c.png", image(40, 2));
-  write_png(folder / "cat/z.png", image(10, 2));
-  put(folder / "cat/notes.txt", "not an image");
-  put(folder / "README", "not a class");
-  const ImageFolder data(folder.path());
-  CHECK(data.classes() == std::vector<std::string>{"cat", "dog"});
-  REQUIRE(data.size() == 4);
-  const int values[] = {10, 20, 30, 40};
-  for (Index i = 0; i < 4; ++i) {
-    const auto [input, target] = data.get(i);
-    CHECK(input.dim(0) == 3);
-    CHECK(input(0, 0, 0) == static_cast<float>(values[i]) / 255);
-    CHECK(target.item() == (i > 0));
-  }
-  CHECK(data.path(1) == folder / "dog/a.PNG");
-  CHECK(ImageFolder(folder.path(), {.channels = 0}).get(0).input.shape() == Shape{1, 2, 2});
-  put(folder / "cat/z.png", "broken");
-  CHECK_THROWS_WITH_AS(data.get(0), doctest::Contains("cat/z.png: not a readable PNG or JPEG image"), FileError);
-  CHECK_THROWS_WITH_AS(data.get(4), "ImageFolder: no sample 4, there are 4", ValueError);
-
-  std::filesystem::create_directory(folder / "bird");
-  CHECK_THROWS_WITH_AS(ImageFolder(folder.path()), (folder / "bird: no PNG or JPEG image for this class").c_str(),
-                       FileError);
-  CHECK_THROWS_WITH_AS(ImageFolder(folder / "bird"),
-                       (folder / "bird: expected a folder for each class, found none").c_str(), FileError);
-  CHECK_THROWS_WITH_AS(ImageFolder(folder / "fish"), (folder / "fish: cannot read: No such file or directory").c_str(),
-                       FileError);
-}
-
 TEST_CASE("load_camvid reads images with their labels, and says which of them do not belong together") {
   const TemporaryFolder folder;
   for (const char* dir : {"camvid/train", "camvid/trainannot", "camvid/val", "camvid/valannot"})

@@ -2,7 +2,6 @@
 // ISA_BYTES.
 #include "unit.hpp"
 
-#include <lamina/compile/plan.hpp>
 #include <lamina/nn/batch_norm.hpp>
 #include <lamina/nn/container.hpp>
 #include <lamina/nn/conv2d.hpp>
@@ -47,7 +46,6 @@ isa::Results isa::ISA_UNIT(const Tensor<float>& images, const Labels& labels) {
   }
   results.push_back(images * images - images);
   results.push_back(net(images));
-  results.push_back(compile(net, images.shape())(images));
   for (const auto& [name, parameter, owner] : parameters(net)) results.push_back(parameter->value);
   return results;
 }

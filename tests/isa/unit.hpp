@@ -3,8 +3,8 @@
 #include <lamina/core/tensor.hpp>
 #include <vector>
 
-/// The same computation in units that are compiled for different instruction sets: training, inference, a Plan. Tensors
-/// pass from one unit to another.
+/// The same computation in units that are compiled for different instruction sets: training and inference. Tensors pass
+/// from one unit to another.
 namespace isa {
 
 using Results = std::vector<lamina::Tensor<float>>;

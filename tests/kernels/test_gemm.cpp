@@ -54,7 +54,7 @@ double relu(T x) {
 
 /// All layouts of a and b, each with another way to store c.
 template <class T>
-void check(Index m, Index n, Index k) {
+void check_product(Index m, Index n, Index k) {
   INFO("m ", m, " n ", n, " k ", k);
   using Pack = simd::Pack<T>;
   Random random(static_cast<std::uint64_t>(m * 1000003 + n * 1009 + k));
@@ -141,10 +141,10 @@ TEST_CASE("gemm equals the definition") {
     for (Index n : sizes)
       for (Index k : sizes) {
         if (m * n * k > 700000) continue;
-        check<float>(m, n, k);
-        check<double>(m, n, k);
+        check_product<float>(m, n, k);
+        check_product<double>(m, n, k);
       }
-  check<float>(385, 385, 385);
+  check_product<float>(385, 385, 385);
 }
 
 TEST_CASE("gemm equals the definition in every way that it can take") {

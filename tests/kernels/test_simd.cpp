@@ -49,7 +49,7 @@ double worst_ulps(F f, Wider<T> (*reference)(Wider<T>)) {
   using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
   Random random(1);
   double worst = 0;
-  const Index count = sizeof(T) == 4 ? (Index(1) << 32) / 1021 : Index(1) << 20;
+  const Index count = sizeof(T) == 4 ? static_cast<Index>((std::int64_t{1} << 32) / 1021) : Index(1) << 20;
   for (Index i = 0; i < count; i += width) {
     std::array<T, static_cast<std::size_t>(width)> x, y;
     for (Index j = 0; j < width; ++j) {
@@ -57,7 +57,10 @@ double worst_ulps(F f, Wider<T> (*reference)(Wider<T>)) {
       if constexpr (sizeof(T) == 4) {
         bits = static_cast<Bits>((i + j) * 1021);
       } else {
-        const auto draw = [&] { return static_cast<Bits>(random.below(Index(1) << 32)); };
+        const auto draw = [&] {
+          return static_cast<Bits>(random.below(Index(1) << 16)) << 16 |
+                 static_cast<Bits>(random.below(Index(1) << 16));
+        };
         bits = draw() << 32 | draw();
         if (j % 2) bits = (bits & ~(Bits(0x7ff) << 52)) | (Bits(1023 - 30) + bits % 41) << 52;  // 2^-30 to 2^10
       }

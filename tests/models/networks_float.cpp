@@ -6,19 +6,4 @@ template std::unique_ptr<Module<float>> network(const std::string&, const Networ
 template void fill(Module<float>&);
 template Tensor<float> images(const Shape&);
 
-std::uint64_t fnv1a(const std::string& text) {
-  std::uint64_t hash = 0xcbf29ce484222325;
-  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
-  return hash;
-}
-
-Uniform::Uniform(const std::string& key) : hash_(fnv1a(key)) {}
-double Uniform::operator()(Index i) const {
-  std::uint64_t z = hash_ + static_cast<std::uint64_t>(i + 1) * 0x9e3779b97f4a7c15;
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-  z = z ^ (z >> 31);
-  return static_cast<double>(z >> 40) * 0x1p-23 - 1;
-}
-
 }  // namespace lamina::inline LAMINA_ABI::testing

@@ -119,9 +119,7 @@ std::unique_ptr<Module<Scalar>> network(const std::string& name, const NetworkOp
 template <class Scalar>
 void fill(Module<Scalar>& net) {
   const auto set = [](const std::string& key, Tensor<Scalar>& tensor) {
-    const Uniform u(key);
     const Shape& shape = tensor.shape();
-    Scalar* const values = tensor.data();
     double center = 0, scale = 0.1;
     if (shape.rank() > 1)
       scale = std::sqrt(6.0 / static_cast<double>(shape.numel() / shape[0]));
@@ -129,8 +127,7 @@ void fill(Module<Scalar>& net) {
       center = 1, scale = 0.5;
     else if (key.ends_with("weight"))
       center = 1, scale = 0.25;
-    for (Index i = 0; i < tensor.numel(); ++i)
-      values[i] = static_cast<Scalar>(static_cast<float>(center + scale * u(i)));
+    Uniform(key).fill(center, scale, tensor.numel(), tensor.data());
   };
   StateDict<Scalar> state = state_dict(net);
   for (auto& [key, value] : state)
@@ -140,9 +137,8 @@ void fill(Module<Scalar>& net) {
 
 template <class Scalar>
 Tensor<Scalar> images(const Shape& shape) {
-  const Uniform u("images");
   Tensor<Scalar> result(shape);
-  for (Index i = 0; i < result.numel(); ++i) result.data()[i] = static_cast<Scalar>(u(i));
+  Uniform("images").fill(0, 1, result.numel(), result.data());
   return result;
 }
 

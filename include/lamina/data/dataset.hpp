@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <concepts>
+#include <cstdint>
+#include <map>
 #include <memory>
 #include <span>
 #include <type_traits>
@@ -10,6 +13,7 @@
 #include <variant>
 #include <vector>
 
+#include "lamina/core/random.hpp"
 #include "lamina/core/tensor.hpp"
 
 namespace lamina::inline LAMINA_ABI {
@@ -300,5 +304,32 @@ Subset(D, Index) -> Subset<typename D::scalar_type, typename D::target_type>;
 template <DatasetLike D>
 Subset(D, std::vector<Index>) -> Subset<typename D::scalar_type, typename D::target_type>;
 /// @}
+
+/// Samples by their numbers, in two parts.
+struct TrainTestSplit {
+  std::vector<Index> train;  ///< to learn from
+  std::vector<Index> test;   ///< to be judged by
+};
+
+/// Splits samples by their labels [N]: of the n samples of each class round(test_share n) go to the test, but at least
+/// one and at most n - 1, unless test_share is 0 or 1. Which ones, and the order within a part, are drawn from the
+/// seed. Throws ValueError unless test_share is in [0, 1], ShapeError for other labels.
+inline TrainTestSplit split_by_class(const Labels& labels, double test_share, std::uint64_t seed = 0) {
+  require(test_share >= 0 && test_share <= 1, "split_by_class: test_share must be in [0, 1], got ", test_share);
+  require<ShapeError>(labels.rank() == 1, "split_by_class: expected labels [N], got shape ", labels.shape());
+  std::map<std::int32_t, std::vector<Index>> classes;  // in random order
+  for (const Index i : Random(seed).permutation(labels.numel())) classes[labels.data()[i]].push_back(i);
+  TrainTestSplit result;
+  std::vector<bool> tested(static_cast<std::size_t>(labels.numel()), false);
+  for (const auto& [label, samples] : classes) {
+    const std::size_t n = samples.size();
+    auto count = static_cast<std::size_t>(std::round(test_share * static_cast<double>(n)));
+    if (test_share > 0 && test_share < 1) count = std::min(std::max<std::size_t>(count, 1), n - 1);
+    for (std::size_t k = 0; k < count; ++k) tested[static_cast<std::size_t>(samples[k])] = true;
+  }
+  for (const Index i : Random(seed).permutation(labels.numel()))
+    (tested[static_cast<std::size_t>(i)] ? result.test : result.train).push_back(i);
+  return result;
+}
 
 }  // namespace lamina::inline LAMINA_ABI

@@ -11,7 +11,7 @@
 
 #include "lamina/data/captions.hpp"
 #include "lamina/data/wordpiece.hpp"
-#include "lamina/io/datasets.hpp"
+#include "lamina/io/image_folder.hpp"
 #include "lamina/io/file.hpp"
 #include "lamina/io/image.hpp"
 

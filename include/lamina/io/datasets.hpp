@@ -1,7 +1,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cctype>
 #include <cstdlib>
 #include <filesystem>
 #include <string>
@@ -12,7 +11,6 @@
 #include "lamina/data/dataset.hpp"
 #include "lamina/data/idx.hpp"
 #include "lamina/io/file.hpp"
-#include "lamina/io/image.hpp"
 
 /// The standard datasets, from the files in which they are published. `dir` is the folder that holds them all: the
 /// files lie in dir/mnist, dir/fashion-mnist, dir/cifar10/cifar-10-batches-bin and dir/cifar100/cifar-100-binary.
@@ -84,13 +82,6 @@ TensorDataset<Scalar> load_cifar(const std::vector<std::string>& files, const st
 
 }  // namespace detail
 
-/// Whether a file name's extension is that of a PNG or JPEG image.
-inline bool has_image_extension(const std::filesystem::path& path) {
-  std::string extension = path.extension().string();
-  for (char& c : extension) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return extension == ".png" || extension == ".jpg" || extension == ".jpeg";
-}
-
 /// MNIST (LeCun, Cortes, Burges): 60,000 training or 10,000 test images [1, 28, 28], classes digit_classes, from the
 /// IDX files, raw or .gz, named as they were published or with a dot (train-images.idx3-ubyte). Throws FileError,
 /// naming the file, when one is missing or damaged.
@@ -122,62 +113,5 @@ TensorDataset<Scalar> load_cifar100(const std::string& dir, bool train = true) {
   return detail::load_cifar<Scalar>(
       {train ? "cifar100/cifar-100-binary/train.bin" : "cifar100/cifar-100-binary/test.bin"}, dir, 100);
 }
-
-/// Images in a folder for each class, `dir/CLASS/.../NAME.png` (or .jpg, .jpeg, any case), decoded when asked for;
-/// other files are ignored. Classes are numbered by name, images are sorted by path. Images may differ in size; a
-/// transform of the loader makes them equal.
-template <class Scalar = float>
-class ImageFolder : public Dataset<Scalar> {
- public:
-  /// Images are converted to 3 channels unless asked otherwise (0: as stored). Throws FileError when the folder cannot
-  /// be read, holds no folders, or one of them holds no images.
-  explicit ImageFolder(const std::string& dir, ImageOptions options = {.channels = 3}) : options_(options) {
-    namespace fs = std::filesystem;
-    try {
-      for (const auto& entry : fs::directory_iterator(dir))
-        if (entry.is_directory()) classes_.push_back(entry.path().filename().string());
-      require<FileError>(!classes_.empty(), dir, ": expected a folder for each class, found none");
-      std::sort(classes_.begin(), classes_.end());
-      for (std::size_t label = 0; label < classes_.size(); ++label) {
-        const fs::path folder = fs::path(dir) / classes_[label];
-        const std::size_t before = files_.size();
-        for (const auto& entry : fs::recursive_directory_iterator(folder))
-          if (entry.is_regular_file() && has_image_extension(entry.path()))
-            files_.push_back({entry.path().string(), static_cast<std::int32_t>(label)});
-        require<FileError>(files_.size() > before, folder.string(), ": no PNG or JPEG image for this class");
-      }
-    } catch (const fs::filesystem_error& error) {
-      throw FileError(text(error.path1().string(), ": cannot read: ", error.code().message()));
-    }
-    std::sort(files_.begin(), files_.end(),
-              [](const File& a, const File& b) { return std::tie(a.label, a.path) < std::tie(b.label, b.path); });
-  }
-
-  /// The number of images.
-  Index size() const override { return static_cast<Index>(files_.size()); }
-  Example<Scalar> get(Index i) const override {
-    check_sample("ImageFolder", i, size());
-    const File& file = files_[static_cast<std::size_t>(i)];
-    return {to_float<Scalar>(read_image(file.path, options_)), Labels::full({}, file.label)};
-  }
-
-  /// The folders' names, by class.
-  const std::vector<std::string>& classes() const { return classes_; }
-  /// The file of sample i.
-  const std::string& path(Index i) const {
-    check_sample("ImageFolder", i, size());
-    return files_[static_cast<std::size_t>(i)].path;
-  }
-
- private:
-  struct File {
-    std::string path;
-    std::int32_t label;
-  };
-
-  ImageOptions options_;
-  std::vector<std::string> classes_;
-  std::vector<File> files_;
-};
 
 }  // namespace lamina::inline LAMINA_ABI

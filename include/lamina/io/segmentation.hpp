@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "lamina/data/dataset.hpp"
-#include "lamina/io/datasets.hpp"
 #include "lamina/io/image.hpp"
 
 namespace lamina::inline LAMINA_ABI {
@@ -17,6 +16,12 @@ namespace lamina::inline LAMINA_ABI {
 inline constexpr std::array<std::string_view, 11> camvid_classes = {
     "sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist"};
 inline constexpr std::int32_t camvid_void = 11;  ///< the label of pixels that belong to none of the classes
+
+/// The classes of Pascal VOC's segmentations.
+inline constexpr std::array<std::string_view, 21> voc_classes = {
+    "background", "aeroplane", "bicycle",     "bird",  "boat",        "bottle", "bus",
+    "car",        "cat",       "chair",       "cow",   "diningtable", "dog",    "horse",
+    "motorbike",  "person",    "pottedplant", "sheep", "sofa",        "train",  "tvmonitor"};
 
 namespace detail {
 inline std::vector<std::string> png_files(const std::string& dir) {

@@ -16,9 +16,11 @@
 #include <emmintrin.h>  // a fifth of immintrin.h's compile time, and Eigen includes it anyway
 #endif
 
-// With -ffast-math Clang leaves this header's arithmetic and comparisons as they stand; what GCC needs is at rounded(),
-// detail::as_it_stands() and is_nan().
-#if defined(__clang__)
+// With -ffast-math Clang leaves this header's arithmetic and comparisons as they stand (not for WebAssembly, where it
+// has no such pragma); what GCC needs is at rounded(), detail::as_it_stands() and is_nan().
+#if defined(__wasm__) && defined(__FAST_MATH__)
+#error "Lamina for WebAssembly is compiled without -ffast-math"
+#elif defined(__clang__) && !defined(__wasm__)
 #pragma float_control(precise, on, push)
 #endif
 
@@ -570,6 +572,6 @@ template <class T>
 
 }  // namespace lamina::simd::inline LAMINA_ISA
 
-#if defined(__clang__)
+#if defined(__clang__) && !defined(__wasm__)
 #pragma float_control(pop)
 #endif

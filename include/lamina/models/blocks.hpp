@@ -50,6 +50,7 @@ inline Padding zeros_around(bool same, Index each) { return same ? Padding("same
 /// padding keeps the image's size at stride 1.
 struct ConvNormOptions {
   Index stride = 1;
+  Index dilation = 1;
   Index groups = 1;
   BatchNormOptions norm = {};
   bool same_padding = false;                          ///< TensorFlow's, where the stride is not 1
@@ -58,7 +59,8 @@ struct ConvNormOptions {
 template <class Scalar>
 Sequential<Scalar> conv_norm(Index in, Index out, Index kernel, const ConvNormOptions& options) {
   const Conv2dOptions convolution{.stride = options.stride,
-                                  .padding = zeros_around(options.same_padding, kernel / 2),
+                                  .padding = zeros_around(options.same_padding, kernel / 2 * options.dilation),
+                                  .dilation = options.dilation,
                                   .groups = options.groups,
                                   .bias = false};
   return {{options.keys[0], Conv2d<Scalar>(in, out, kernel, convolution)},

@@ -1,7 +1,9 @@
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -65,10 +67,11 @@ class StateReader {
     if (!possible) impossible_ += text("\n  ", parts...);
   }
   /// One number that counts: not negative, and as far from the largest integer as a run can come.
-  std::int64_t take_count(const std::string& name, const Shape& shape = {}) {
+  Index take_count(const std::string& name, const Shape& shape = {}) {
+    constexpr std::int64_t most = std::min(std::int64_t{1} << 53, std::int64_t{std::numeric_limits<Index>::max()});
     const std::int64_t count = take<std::int64_t>(name, shape).item();
-    check(count >= 0 && count <= std::int64_t{1} << 53, name, ": expected a count, got ", count);
-    return count;
+    check(count >= 0 && count <= most, name, ": expected a count, got ", count);
+    return static_cast<Index>(count);
   }
   /// Learning rates, which are finite and not negative.
   Tensor<double> take_rates(const std::string& name, Index count) {

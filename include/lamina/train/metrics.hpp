@@ -182,7 +182,7 @@ class ConfusionMatrix {
   }
   /// The harmonic mean of both, 2 hits / (samples of the class + samples taken for it); NaN if there are none.
   double f1(Index label) const {
-    Count count{2 * counts_(label, label), 0};
+    Count count{static_cast<Index>(2 * counts_(label, label)), 0};
     for (Index i = 0; i < classes(); ++i) count.total += counts_(i, label) + counts_(label, i);
     return count.fraction();
   }

@@ -1,8 +1,8 @@
 #pragma once
 
 #include "lamina/io/onnx/save/exporter.hpp"
-#include "lamina/models/hamnet.hpp"
 #include "lamina/nn/add.hpp"
+#include "lamina/nn/at_input_size.hpp"
 #include "lamina/nn/cat.hpp"
 #include "lamina/nn/drop_path.hpp"
 #include "lamina/nn/dropout.hpp"
