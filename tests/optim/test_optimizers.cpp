@@ -231,8 +231,7 @@ TEST_CASE("name_groups: the first pattern that fits, the rest by the optimiser's
   CHECK(other.state() == optimizer.state());
   CHECK(other.lr(1) == 0.0625);
   CHECK_THROWS_WITH_AS(AdamW(parameters(net)).load_state(optimizer.state()),
-                       "AdamW: the state does not fit\n mis-shaped:\n  lr: expected shape [1], got [3]",
-                       StateError);
+                       "AdamW: the state does not fit\n mis-shaped:\n  lr: expected shape [1], got [3]", StateError);
 
   CHECK(name_groups(parameters(net), {{.pattern = "*"}}).size() == 1);  // no group without parameters
   CHECK_THROWS_WITH_AS(name_groups(parameters(net), {{.pattern = "clasifier.*"}}),

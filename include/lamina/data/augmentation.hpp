@@ -216,8 +216,12 @@ class RandomErasing {
 /// Where the points of a changed image come from, both measured from the middle: x = a x' + b y' + c,
 /// y = d x' + e y' + f, x to the right and y down.
 struct AffineMap {
-  double a = 1, b = 0, c = 0;  ///< of x
-  double d = 0, e = 1, f = 0;  ///< of y
+  double a = 1;  ///< of x', in x
+  double b = 0;  ///< of y', in x
+  double c = 0;  ///< the shift of x
+  double d = 0;  ///< of x', in y
+  double e = 1;  ///< of y', in y
+  double f = 0;  ///< the shift of y
 };
 
 /// Each pixel of the result is the one of the image that is nearest to where its centre comes from; `fill` lies
