@@ -8,8 +8,8 @@
 #include "common/program.hpp"
 #include "lamina/core/numbers.hpp"
 #include "lamina/io/datasets.hpp"
-#include "lamina/io/image_folder.hpp"
 #include "lamina/io/image.hpp"
+#include "lamina/io/image_folder.hpp"
 #include "lamina/plot/training.hpp"
 #include "lamina/train/progress.hpp"
 

@@ -11,9 +11,9 @@
 
 #include "lamina/data/captions.hpp"
 #include "lamina/data/wordpiece.hpp"
-#include "lamina/io/image_folder.hpp"
 #include "lamina/io/file.hpp"
 #include "lamina/io/image.hpp"
+#include "lamina/io/image_folder.hpp"
 
 namespace lamina::inline LAMINA_ABI {
 
