@@ -168,12 +168,18 @@ TEST_CASE_TEMPLATE("a NaN stays in the first operand of max and min", T, float, 
 TEST_CASE_TEMPLATE("exp, expm1, log, sigmoid, tanh and erf are as accurate as they say, on numbers of all kinds", T,
                    float, double) {
   using W = Wider<T>;
-  CHECK(worst_ulps<T>(pack_exp, [](W x) { return std::exp(x); }) < 1.1);
-  CHECK(worst_ulps<T>(pack_expm1, [](W x) { return std::expm1(x); }) < 1.8);
-  CHECK(worst_ulps<T>(pack_log, [](W x) { return std::log(x); }) < 0.9);
-  CHECK(worst_ulps<T>(pack_sigmoid, exact_sigmoid<W>) < 2.5);
-  CHECK(worst_ulps<T>(pack_tanh, [](W x) { return std::tanh(x); }) < 1.4);
-  CHECK(worst_ulps<T>(pack_erf, [](W x) { return std::erf(x); }) < 3);
+#if defined(__EMSCRIPTEN__)
+  // Its functions of long double are those of double, themselves off by up to half a unit and more.
+  constexpr double reference = sizeof(T) == 4 ? 0 : 0.7;
+#else
+  constexpr double reference = 0;
+#endif
+  CHECK(worst_ulps<T>(pack_exp, [](W x) { return std::exp(x); }) < 1.1 + reference);
+  CHECK(worst_ulps<T>(pack_expm1, [](W x) { return std::expm1(x); }) < 1.8 + reference);
+  CHECK(worst_ulps<T>(pack_log, [](W x) { return std::log(x); }) < 0.9 + reference);
+  CHECK(worst_ulps<T>(pack_sigmoid, exact_sigmoid<W>) < 2.5 + reference);
+  CHECK(worst_ulps<T>(pack_tanh, [](W x) { return std::tanh(x); }) < 1.4 + reference);
+  CHECK(worst_ulps<T>(pack_erf, [](W x) { return std::erf(x); }) < 3 + reference);
 }
 
 TEST_CASE_TEMPLATE("overflow, underflow and denormal numbers", T, float, double) {

@@ -28,7 +28,7 @@ struct LoaderOptions {
   bool shuffle = false;              ///< another order every epoch, drawn from the seed
   std::uint64_t seed = 0;            ///< of the order and of the transform
   bool drop_last = false;            ///< leave out the last batch if it is smaller
-  Index prefetch = 2;                ///< batches prepared ahead on background threads; 0: none, made when asked for
+  Index prefetch = 2;                ///< batches prepared ahead on background threads; 0 or no threads: when asked for
   Index workers = 1;                 ///< how many threads that are, each at a batch; at most prefetch + 1 have work
   Transform<Scalar> transform = {};  ///< applied to each input
   /// Applied to each sample, after that: where the target changes with the input, as in segmentation.
@@ -54,7 +54,7 @@ class Epoch {
     try {
       while (workers_.size() < workers) workers_.emplace_back([this] { work(); });
     } catch (const std::exception&) {  // the system allows no more: those that there are do the work
-      if (workers_.empty()) throw;
+      if (workers_.empty()) options_.prefetch = 0;
     }
   }
   Epoch(const Epoch&) = delete;
