@@ -53,8 +53,7 @@ class Epoch {
     const auto workers = static_cast<std::size_t>(std::min({options_.workers, options_.prefetch + 1, batches_}));
     try {
       while (workers_.size() < workers) workers_.emplace_back([this] { work(); });
-    } catch (const std::exception&) {  // the system allows no more: those that there are do the work
-      if (workers_.empty()) options_.prefetch = 0;
+    } catch (const std::exception&) {  // the system allows no more: those that there are do the work, or the consumer
     }
   }
   Epoch(const Epoch&) = delete;
@@ -73,7 +72,7 @@ class Epoch {
   bool advance() {
     current_ = {};  // its storage is free for the batches to come
     if (taken_ == batches_) return false;
-    if (options_.prefetch == 0) {
+    if (workers_.empty()) {
       current_ = make(taken_);
       ++taken_;
       return true;
