@@ -23,6 +23,12 @@ void require_color(const char* who, const Tensor<Scalar>& image) {
 }
 
 template <class Scalar>
+void require_factor(const char* who, const Tensor<Scalar>& image, double factor) {
+  require_color(who, image);
+  require(factor >= 0, who, ": the factor must not be negative, got ", factor);
+}
+
+template <class Scalar>
 Scalar unit(Scalar x) {
   return std::clamp(x, Scalar(0), Scalar(1));
 }
@@ -41,6 +47,24 @@ Tensor<Scalar> each_value(Tensor<Scalar> image, F f) {
   return result;
 }
 
+/// f(x, plane) changes each pixel of an image of 3 channels, whose values are x[0], x[plane] and x[2 plane].
+template <class Scalar, class F>
+Tensor<Scalar> each_pixel(Tensor<Scalar> image, F f) {
+  const Index plane = image.dim(1) * image.dim(2);
+  Tensor<Scalar> result = std::move(image);
+  for (Scalar *x = result.data(), *end = x + plane; x != end; ++x) f(x, plane);
+  return result;
+}
+
+/// f(x, plane) changes each channel, whose values are x[0] to x[plane - 1].
+template <class Scalar, class F>
+Tensor<Scalar> each_channel(Tensor<Scalar> image, F f) {
+  const Index plane = image.dim(1) * image.dim(2);
+  Tensor<Scalar> result = std::move(image);
+  for (Scalar *x = result.data(), *end = x + result.numel(); x != end; x += plane) f(x, plane);
+  return result;
+}
+
 /// A value in [0, 1] as one of 256 levels.
 template <class Scalar>
 std::uint8_t level(Scalar x) {
@@ -52,8 +76,7 @@ std::uint8_t level(Scalar x) {
 /// factor x, clamped to [0, 1]. Throws ValueError for a negative factor.
 template <class Scalar>
 Tensor<Scalar> adjust_brightness(Tensor<Scalar> image, double factor) {
-  detail::require_color("adjust_brightness", image);
-  require(factor >= 0, "adjust_brightness: the factor must not be negative, got ", factor);
+  detail::require_factor("adjust_brightness", image, factor);
   return detail::each_value(std::move(image),
                             [f = static_cast<Scalar>(factor)](Scalar x) { return detail::unit(f * x); });
 }
@@ -62,8 +85,7 @@ Tensor<Scalar> adjust_brightness(Tensor<Scalar> image, double factor) {
 /// factor.
 template <class Scalar>
 Tensor<Scalar> adjust_contrast(Tensor<Scalar> image, double factor) {
-  detail::require_color("adjust_contrast", image);
-  require(factor >= 0, "adjust_contrast: the factor must not be negative, got ", factor);
+  detail::require_factor("adjust_contrast", image, factor);
   const Index plane = image.dim(1) * image.dim(2);
   double sum = 0;
   for (const Scalar *x = std::as_const(image).data(), *end = x + plane; x != end; ++x)
@@ -77,17 +99,13 @@ Tensor<Scalar> adjust_contrast(Tensor<Scalar> image, double factor) {
 /// factor.
 template <class Scalar>
 Tensor<Scalar> adjust_saturation(Tensor<Scalar> image, double factor) {
-  detail::require_color("adjust_saturation", image);
-  require(factor >= 0, "adjust_saturation: the factor must not be negative, got ", factor);
+  detail::require_factor("adjust_saturation", image, factor);
   if (image.dim(0) == 1) return image;
-  const Index plane = image.dim(1) * image.dim(2);
   const auto own = static_cast<Scalar>(factor), rest = static_cast<Scalar>(1 - factor);
-  Tensor<Scalar> result = std::move(image);
-  for (Scalar *x = result.data(), *end = x + plane; x != end; ++x) {
+  return detail::each_pixel(std::move(image), [=](Scalar* x, Index plane) {
     const Scalar grey = rest * detail::luminance(x, plane);
     for (Index c = 0; c < 3; ++c) x[c * plane] = detail::unit(own * x[c * plane] + grey);
-  }
-  return result;
+  });
 }
 
 /// Turns the hue, in HSV, by a share of the circle from -0.5 to 0.5; of one channel the image. Throws ValueError for
@@ -97,12 +115,10 @@ Tensor<Scalar> adjust_hue(Tensor<Scalar> image, double share) {
   detail::require_color("adjust_hue", image);
   require(share >= -0.5 && share <= 0.5, "adjust_hue: the share must be in [-0.5, 0.5], got ", share);
   if (image.dim(0) == 1) return image;
-  const Index plane = image.dim(1) * image.dim(2);
-  Tensor<Scalar> result = std::move(image);
-  for (Scalar *x = result.data(), *end = x + plane; x != end; ++x) {
+  return detail::each_pixel(std::move(image), [=](Scalar* x, Index plane) {
     Scalar &r = x[0], &g = x[plane], &b = x[2 * plane];
     const Scalar value = std::max({r, g, b}), range = value - std::min({r, g, b});
-    if (range == 0) continue;  // grey has no hue
+    if (range == 0) return;  // grey has no hue
     const Scalar sextant = value == r ? (g - b) / range : value == g ? 2 + (b - r) / range : 4 + (r - g) / range;
     Scalar hue = sextant / 6 + static_cast<Scalar>(share);
     hue = (hue - std::floor(hue)) * 6;  // in [0, 6]
@@ -129,16 +145,14 @@ Tensor<Scalar> adjust_hue(Tensor<Scalar> image, double share) {
       default:
         r = value, g = low, b = falls;
     }
-  }
-  return result;
+  });
 }
 
 /// factor x + (1 - factor) smooth, clamped to [0, 1]: smooth is the average over 3 x 3 pixels, the middle one counted
 /// five times, and at the edges the image itself. Throws ValueError for a negative factor.
 template <class Scalar>
 Tensor<Scalar> adjust_sharpness(Tensor<Scalar> image, double factor) {
-  detail::require_color("adjust_sharpness", image);
-  require(factor >= 0, "adjust_sharpness: the factor must not be negative, got ", factor);
+  detail::require_factor("adjust_sharpness", image, factor);
   const Index rows = image.dim(1), columns = image.dim(2);
   if (rows <= 2 || columns <= 2) return image;
   const auto own = static_cast<Scalar>(factor), rest = static_cast<Scalar>(1 - factor);
@@ -184,23 +198,18 @@ Tensor<Scalar> solarize(Tensor<Scalar> image, double threshold) {
 template <class Scalar>
 Tensor<Scalar> autocontrast(Tensor<Scalar> image) {
   detail::require_color("autocontrast", image);
-  const Index channels = image.dim(0), plane = image.numel() / channels;
-  Tensor<Scalar> result = std::move(image);
-  for (Scalar *x = result.data(), *end = x + result.numel(); x != end; x += plane) {
+  return detail::each_channel(std::move(image), [](Scalar* x, Index plane) {
     const auto [least, greatest] = std::minmax_element(x, x + plane);
     const Scalar low = *least, range = *greatest - low;
     if (range > 0) std::transform(x, x + plane, x, [=](Scalar v) { return detail::unit((v - low) * (1 / range)); });
-  }
-  return result;
+  });
 }
 
 /// Spreads the 256 levels of each channel so that all are about equally frequent, as Pillow does.
 template <class Scalar>
 Tensor<Scalar> equalize(Tensor<Scalar> image) {
   detail::require_color("equalize", image);
-  const Index channels = image.dim(0), plane = image.numel() / channels;
-  Tensor<Scalar> result = std::move(image);
-  for (Scalar *x = result.data(), *end = x + result.numel(); x != end; x += plane) {
+  return detail::each_channel(std::move(image), [](Scalar* x, Index plane) {
     std::array<Index, 256> count{};
     for (Index i = 0; i < plane; ++i) ++count[detail::level(x[i])];
     const auto highest = std::find_if(count.rbegin(), count.rend(), [](Index n) { return n > 0; });
@@ -213,8 +222,7 @@ Tensor<Scalar> equalize(Tensor<Scalar> image) {
       below += count[i];
     }
     for (Index i = 0; i < plane; ++i) x[i] = to[detail::level(x[i])];
-  }
-  return result;
+  });
 }
 
 }  // namespace lamina::inline LAMINA_ABI

@@ -186,6 +186,13 @@ class ExponentialLR : public Schedule {
   ExponentialLROptions options_;
 };
 
+namespace detail {
+
+/// From `begin` at angle 0 to `end` at pi, along half a cosine.
+inline double cosine(double begin, double end, double angle) { return end + (begin - end) * (1 + std::cos(angle)) / 2; }
+
+}  // namespace detail
+
 /// Options of CosineAnnealingLR.
 struct CosineAnnealingLROptions {
   Index T_max;         ///< steps from the first rate to eta_min; then it rises again, with period 2 T_max
@@ -207,7 +214,7 @@ class CosineAnnealingLR : public Schedule {
  private:
   void update(Index t, double) override {
     const double angle = std::numbers::pi * static_cast<double>(t) / static_cast<double>(options_.T_max);
-    set([=, low = options_.eta_min](double base) { return low + (base - low) * (1 + std::cos(angle)) / 2; });
+    set([=, low = options_.eta_min](double base) { return detail::cosine(base, low, angle); });
   }
   CosineAnnealingLROptions options_;
 };
@@ -238,7 +245,7 @@ class CosineAnnealingWarmRestarts : public Schedule {
     if (options_.T_mult == 1) t %= period;
     for (; t >= period; period *= options_.T_mult) t -= period;
     const double angle = std::numbers::pi * static_cast<double>(t) / static_cast<double>(period);
-    set([=, low = options_.eta_min](double base) { return low + (base - low) * (1 + std::cos(angle)) / 2; });
+    set([=, low = options_.eta_min](double base) { return detail::cosine(base, low, angle); });
   }
   CosineAnnealingWarmRestartsOptions options_;
 };
@@ -278,7 +285,7 @@ class OneCycleLR : public Schedule {
   /// From `begin` to `end`, of which a share is done.
   double between(double begin, double end, double done) const {
     if (options_.anneal_strategy == "linear") return begin + (end - begin) * done;
-    return end + (begin - end) * (1 + std::cos(std::numbers::pi * done)) / 2;
+    return detail::cosine(begin, end, std::numbers::pi * done);
   }
   void update(Index t, double) override {
     const auto last = static_cast<double>(options_.total_steps - 1);

@@ -269,8 +269,11 @@ class FitRun {
   }
 
   void test(EpochRecord& record) {
-    const StateDict<Scalar> own = state_dict(std::as_const(net_));
-    if (options_.ema_decay) load_state_dict(net_, state_.average);
+    StateDict<Scalar> own;
+    if (options_.ema_decay) {
+      own = state_dict(std::as_const(net_));
+      load_state_dict(net_, state_.average);
+    }
     const Evaluation test =
         evaluate(std::as_const(learner()), cache_ ? *cache_->test : *options_.test, {options_.loss, options_.metric});
     if (options_.ema_decay) load_state_dict(net_, own);
