@@ -23,6 +23,7 @@
 #include "lamina/core/process.hpp"
 #include "lamina/core/random.hpp"
 #include "lamina/core/shape.hpp"
+#include "lamina/core/print.hpp"
 #include "lamina/core/size2.hpp"
 #include "lamina/core/storage.hpp"
 #include "lamina/core/tensor.hpp"

@@ -2,6 +2,7 @@
 
 #include <limits>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "lamina/core/random.hpp"
@@ -268,4 +269,30 @@ TEST_CASE_TEMPLATE("elementwise operations reach every element, whatever the num
       CHECK(scaled(i) == static_cast<T>(5 * (i + 2)));
     }
   }
+}
+
+TEST_CASE("numbers on either side of an operator stand for every element") {
+  const Tensor<float> x({2, 2}, {1, 2.5, 3, -4});
+  CHECK(x * 2.0f == Tensor<float>({2, 2}, {2, 5, 6, -8}));
+  CHECK(2 * x == x * 2);
+  CHECK(x / 2 == Tensor<float>({2, 2}, {0.5, 1.25, 1.5, -2}));
+  CHECK(x + 1 == Tensor<float>({2, 2}, {2, 3.5, 4, -3}));
+  CHECK(1 + x == x + 1);
+  CHECK(x - 1 == Tensor<float>({2, 2}, {0, 1.5, 2, -5}));
+  CHECK(1 - x == Tensor<float>({2, 2}, {0, -1.5, -2, 5}));
+  CHECK(-x == Tensor<float>({2, 2}, {-1, -2.5, -3, 4}));
+  CHECK(x / x == Tensor<float>::ones({2, 2}));
+  CHECK_THROWS_WITH_AS(x / Tensor<float>({3}), "Tensor /=: shapes [2, 2] and [3] differ", ShapeError);
+  CHECK(x == Tensor<float>({2, 2}, {1, 2.5, 3, -4}));  // untouched by all that
+
+  // In the storage of a tensor that nobody else holds.
+  Tensor<double> y({2}, {1, 2});
+  const double* const before = std::as_const(y).data();
+  y = 3 - std::move(y) * 2;
+  CHECK(std::as_const(y).data() == before);
+  CHECK(y == Tensor<double>({2}, {1, -1}));
+  y += 1;
+  y /= 2;
+  y -= 0.5;
+  CHECK(y == Tensor<double>({2}, {0.5, -0.5}));
 }

@@ -378,3 +378,12 @@ TEST_CASE("options are checked") {
   refuses([&] { optimizer.lr(1); }, "SGD: no parameter group 1, there are 1");
   refuses([&] { optimizer.set_lr(-1); }, "SGD: lr must be finite and not negative, got -1");
 }
+
+TEST_CASE("a number behind the parameters is the learning rate, as PyTorch writes it") {
+  Linear<float> net(2, 2);
+  CHECK(Adam(parameters(net), 0.25).lr(0) == 0.25);
+  CHECK(AdamW(parameters(net), 0.25f).lr(0) == 0.25);
+  CHECK(SGD(parameters(net), 0.25).lr(0) == 0.25);
+  CHECK(RMSprop(parameters(net), 0.25).lr(0) == 0.25);
+  CHECK(Adam(parameters(net), {}).lr(0) == AdamOptions{}.lr);
+}

@@ -209,3 +209,15 @@ TEST_CASE("after its cycle, OneCycleLR stays where it ended") {
   for (int t = 0; t < 4; ++t) cycle.step();
   CHECK(rates.optimizer.lr(0) == last);
 }
+
+TEST_CASE("a number behind the optimiser is the schedule's first option, as PyTorch writes it") {
+  const auto after = [](auto schedule_of, int steps) {
+    Rates rates;
+    auto schedule = schedule_of(rates.optimizer);
+    for (int t = 0; t < steps; ++t) schedule.step();
+    return rates.optimizer.lr(0) / 0.5;
+  };
+  CHECK(after([](auto& optimizer) { return CosineAnnealingLR(optimizer, 50); }, 25) == doctest::Approx(0.5));
+  CHECK(after([](auto& optimizer) { return StepLR(optimizer, 30); }, 30) == doctest::Approx(0.1));
+  CHECK(after([](auto& optimizer) { return ExponentialLR(optimizer, 0.5); }, 2) == doctest::Approx(0.25));
+}

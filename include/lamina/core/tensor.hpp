@@ -353,8 +353,24 @@ Tensor<Scalar>& operator*=(Tensor<Scalar>& a, const std::type_identity_t<Tensor<
   return core_detail::change("*=", a, b, [](auto& y, const auto& x) { y *= x; });
 }
 template <class Scalar>
+Tensor<Scalar>& operator/=(Tensor<Scalar>& a, const std::type_identity_t<Tensor<Scalar>>& b) {
+  return core_detail::change("/=", a, b, [](auto& y, const auto& x) { y /= x; });
+}
+template <class Scalar>
+Tensor<Scalar>& operator+=(Tensor<Scalar>& a, std::type_identity_t<Scalar> term) {
+  return core_detail::change(a, [term](auto& y) { y += term; });
+}
+template <class Scalar>
+Tensor<Scalar>& operator-=(Tensor<Scalar>& a, std::type_identity_t<Scalar> term) {
+  return core_detail::change(a, [term](auto& y) { y -= term; });
+}
+template <class Scalar>
 Tensor<Scalar>& operator*=(Tensor<Scalar>& a, std::type_identity_t<Scalar> factor) {
   return core_detail::change(a, [factor](auto& y) { y *= factor; });
+}
+template <class Scalar>
+Tensor<Scalar>& operator/=(Tensor<Scalar>& a, std::type_identity_t<Scalar> divisor) {
+  return core_detail::change(a, [divisor](auto& y) { y /= divisor; });
 }
 /// @}
 
@@ -377,6 +393,60 @@ template <class Scalar>
 Tensor<Scalar> operator*(Tensor<Scalar> a, const std::type_identity_t<Tensor<Scalar>>& b) {
   Tensor<Scalar> result = std::move(a);
   result *= b;
+  return result;
+}
+template <class Scalar>
+Tensor<Scalar> operator/(Tensor<Scalar> a, const std::type_identity_t<Tensor<Scalar>>& b) {
+  Tensor<Scalar> result = std::move(a);
+  result /= b;
+  return result;
+}
+/// @}
+
+/// With a number for each element, in a's storage if nobody else holds it.
+/// @{
+template <class Scalar>
+Tensor<Scalar> operator+(Tensor<Scalar> a, std::type_identity_t<Scalar> term) {
+  Tensor<Scalar> result = std::move(a);
+  result += term;
+  return result;
+}
+template <class Scalar>
+Tensor<Scalar> operator+(std::type_identity_t<Scalar> term, Tensor<Scalar> a) {
+  return std::move(a) + term;
+}
+template <class Scalar>
+Tensor<Scalar> operator-(Tensor<Scalar> a, std::type_identity_t<Scalar> term) {
+  Tensor<Scalar> result = std::move(a);
+  result -= term;
+  return result;
+}
+template <class Scalar>
+Tensor<Scalar> operator-(std::type_identity_t<Scalar> from, Tensor<Scalar> a) {
+  Tensor<Scalar> result = std::move(a);
+  core_detail::change(result, [from](auto& y) { y = from - y; });
+  return result;
+}
+template <class Scalar>
+Tensor<Scalar> operator-(Tensor<Scalar> a) {
+  Tensor<Scalar> result = std::move(a);
+  core_detail::change(result, [](auto& y) { y = -y; });
+  return result;
+}
+template <class Scalar>
+Tensor<Scalar> operator*(Tensor<Scalar> a, std::type_identity_t<Scalar> factor) {
+  Tensor<Scalar> result = std::move(a);
+  result *= factor;
+  return result;
+}
+template <class Scalar>
+Tensor<Scalar> operator*(std::type_identity_t<Scalar> factor, Tensor<Scalar> a) {
+  return std::move(a) * factor;
+}
+template <class Scalar>
+Tensor<Scalar> operator/(Tensor<Scalar> a, std::type_identity_t<Scalar> divisor) {
+  Tensor<Scalar> result = std::move(a);
+  result /= divisor;
   return result;
 }
 /// @}

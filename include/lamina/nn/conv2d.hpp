@@ -1,5 +1,6 @@
 #pragma once
 
+#include <concepts>
 #include <string>
 #include <utility>
 
@@ -136,6 +137,12 @@ class Convolution : public Layer<Derived, Scalar> {
 template <class Scalar = float>
 class Conv2d : public detail::Convolution<Conv2d<Scalar>, Scalar> {
  public:
+  /// What PyTorch's order of arguments is told here.
+  template <std::integral Stride, class... Rest>
+  Conv2d(Index, Index, Size2, Stride, const Rest&...) : Conv2d(1, 1, 1) {
+    static_assert(sizeof(Scalar) == 0,
+                  "the options of Conv2d have names: Conv2d(3, 8, 3, {.stride = 2, .padding = 1}) and the like");
+  }
   /// Shapes, defaults and errors are said at the class.
   Conv2d(Index in_channels, Index out_channels, Size2 kernel_size, const Conv2dOptions& options = {})
       : in_(in_channels), out_(out_channels), kernel_(kernel_size), options_(options) {

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <concepts>
+
 #include "lamina/optim/optimizer.hpp"
 
 namespace lamina::inline LAMINA_ABI {
@@ -101,6 +103,8 @@ class Adam : public detail::AdamBase<Scalar> {
   /// @{
   explicit Adam(std::vector<NamedParameter<Scalar>> parameters, const AdamOptions& options = {})
       : Adam(Adam::one_group(std::move(parameters)), options) {}
+  template <std::floating_point Rate>
+  Adam(std::vector<NamedParameter<Scalar>> parameters, Rate lr) : Adam(std::move(parameters), AdamOptions{.lr = lr}) {}
   explicit Adam(std::vector<ParameterGroup<Scalar>> groups, const AdamOptions& options = {})
       : detail::AdamBase<Scalar>("Adam", std::move(groups), options, false) {}
   /// @}
@@ -118,6 +122,9 @@ class AdamW : public detail::AdamBase<Scalar> {
   /// @{
   explicit AdamW(std::vector<NamedParameter<Scalar>> parameters, const AdamWOptions& options = {})
       : AdamW(AdamW::one_group(std::move(parameters)), options) {}
+  template <std::floating_point Rate>
+  AdamW(std::vector<NamedParameter<Scalar>> parameters, Rate lr)
+      : AdamW(std::move(parameters), AdamWOptions{.lr = lr}) {}
   explicit AdamW(std::vector<ParameterGroup<Scalar>> groups, const AdamWOptions& options = {})
       : detail::AdamBase<Scalar>("AdamW", std::move(groups),
                                  {options.lr, options.betas, options.eps, options.weight_decay, options.amsgrad},

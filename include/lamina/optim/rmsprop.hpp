@@ -1,5 +1,6 @@
 #pragma once
 
+#include <concepts>
 #include <tuple>
 #include <type_traits>
 
@@ -32,6 +33,9 @@ class RMSprop : public Optimizer<Scalar> {
   /// @{
   explicit RMSprop(std::vector<NamedParameter<Scalar>> parameters, const RMSpropOptions& options = {})
       : RMSprop(RMSprop::one_group(std::move(parameters)), options) {}
+  template <std::floating_point Rate>
+  RMSprop(std::vector<NamedParameter<Scalar>> parameters, Rate lr)
+      : RMSprop(std::move(parameters), RMSpropOptions{.lr = lr}) {}
   explicit RMSprop(std::vector<ParameterGroup<Scalar>> groups, const RMSpropOptions& options = {})
       : Optimizer<Scalar>("RMSprop", std::move(groups), options.lr, options.weight_decay, slots(options)),
         options_(options) {

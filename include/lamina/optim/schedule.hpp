@@ -120,10 +120,15 @@ struct StepLROptions {
 class StepLR : public Schedule {
  public:
   /// Throws ValueError unless step_size >= 1 and gamma >= 0.
+  /// @{
   StepLR(OptimizerBase& optimizer, const StepLROptions& options) : Schedule(optimizer), options_(options) {
     require(options.step_size >= 1, "StepLR: step_size must be at least 1, got ", options.step_size);
     require(options.gamma >= 0, "StepLR: gamma must not be negative, got ", options.gamma);
   }
+  template <std::integral Steps>
+  StepLR(OptimizerBase& optimizer, Steps step_size)
+      : StepLR(optimizer, StepLROptions{.step_size = static_cast<Index>(step_size)}) {}
+  /// @}
   std::string name() const override { return "StepLR"; }
 
  private:
@@ -173,10 +178,14 @@ struct ExponentialLROptions {
 class ExponentialLR : public Schedule {
  public:
   /// Throws ValueError unless gamma >= 0.
+  /// @{
   ExponentialLR(OptimizerBase& optimizer, const ExponentialLROptions& options)
       : Schedule(optimizer), options_(options) {
     require(options.gamma >= 0, "ExponentialLR: gamma must not be negative, got ", options.gamma);
   }
+  template <std::floating_point Factor>
+  ExponentialLR(OptimizerBase& optimizer, Factor gamma) : ExponentialLR(optimizer, ExponentialLROptions{gamma}) {}
+  /// @}
   std::string name() const override { return "ExponentialLR"; }
 
  private:
@@ -204,11 +213,16 @@ struct CosineAnnealingLROptions {
 class CosineAnnealingLR : public Schedule {
  public:
   /// Throws ValueError unless T_max >= 1 and eta_min >= 0.
+  /// @{
   CosineAnnealingLR(OptimizerBase& optimizer, const CosineAnnealingLROptions& options)
       : Schedule(optimizer), options_(options) {
     require(options.T_max >= 1, "CosineAnnealingLR: T_max must be at least 1, got ", options.T_max);
     require(options.eta_min >= 0, "CosineAnnealingLR: eta_min must not be negative, got ", options.eta_min);
   }
+  template <std::integral Steps>
+  CosineAnnealingLR(OptimizerBase& optimizer, Steps T_max)
+      : CosineAnnealingLR(optimizer, CosineAnnealingLROptions{.T_max = static_cast<Index>(T_max)}) {}
+  /// @}
   std::string name() const override { return "CosineAnnealingLR"; }
 
  private:

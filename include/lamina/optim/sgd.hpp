@@ -1,5 +1,7 @@
 #pragma once
 
+#include <concepts>
+
 #include "lamina/core/numbers.hpp"
 #include "lamina/optim/optimizer.hpp"
 
@@ -28,6 +30,8 @@ class SGD : public Optimizer<Scalar> {
   /// @{
   explicit SGD(std::vector<NamedParameter<Scalar>> parameters, const SGDOptions& options = {})
       : SGD(SGD::one_group(std::move(parameters)), options) {}
+  template <std::floating_point Rate>
+  SGD(std::vector<NamedParameter<Scalar>> parameters, Rate lr) : SGD(std::move(parameters), SGDOptions{.lr = lr}) {}
   explicit SGD(std::vector<ParameterGroup<Scalar>> groups, const SGDOptions& options = {})
       : Optimizer<Scalar>(
             "SGD", std::move(groups), options.lr, options.weight_decay,
