@@ -40,3 +40,11 @@
 
 /// Where everything else but core/ is.
 #define LAMINA_ABI LAMINA_ISA
+
+/// Where the kernels are that the rest calls: with those of this instruction set; or, in what uses a library that holds
+/// them for several and chooses when a program starts, among declarations that lead there (lamina/compiled/dispatch.hpp).
+#ifdef LAMINA_DISPATCHED
+#define LAMINA_KERNELS chosen
+#else
+#define LAMINA_KERNELS LAMINA_ISA
+#endif

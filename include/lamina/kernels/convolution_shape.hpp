@@ -7,7 +7,7 @@
 
 #include "lamina/core/shape.hpp"
 
-namespace lamina::kernels::inline LAMINA_ISA {
+namespace lamina::kernels {
 
 /// The sizes of a convolution; x is [N, C, H, W], the weight [M, C / groups, KH, KW], y [N, M, OH, OW] with
 /// OH = floor((H + top + bottom - DH (KH - 1) - 1) / SH) + 1.
@@ -130,4 +130,9 @@ struct StridePhases {
 /// How many tasks of `work` memory accesses or multiply-adds go into one piece of a parallel_for.
 inline Index grain_of(Index work) { return std::max<Index>(1, (Index{1} << 14) / std::max<Index>(1, work)); }
 
-}  // namespace lamina::kernels::inline LAMINA_ISA
+/// Tiles of side x side outputs that cover y; where it is dilated, the phases of y (dilation.hpp).
+inline Index winograd_tiles(const ConvolutionShape& s, Index side) {
+  return s.n * s.dh * s.dw * parts_of(parts_of(s.oh(), s.dh), side) * parts_of(parts_of(s.ow(), s.dw), side);
+}
+
+}  // namespace lamina::kernels

@@ -10,7 +10,7 @@
 #include "lamina/kernels/run.hpp"
 
 /// Pooling over the two last axes; `planes` is the product of the others.
-namespace lamina::kernels::inline LAMINA_ISA {
+namespace lamina::kernels {
 
 /// One axis of a sliding window: output o sees the inputs start(o) + k * dilation, k < kernel, that lie in [0, in).
 struct WindowAxis {
@@ -27,6 +27,16 @@ struct WindowAxis {
   Index end_tap(Index o) const { return std::min(kernel, (in - start(o) + dilation - 1) / dilation); }
   /// @}
 };
+
+/// What one output of average pooling sees along one axis: the inputs first..last-1, and the factor of its divisor.
+struct Span {
+  /// See above.
+  /// @{
+  Index first, last, divisor;
+  /// @}
+};
+
+inline namespace LAMINA_ISA {
 
 namespace detail {
 
@@ -191,14 +201,6 @@ void max_pool_backward(Index planes, const WindowAxis& rows, const WindowAxis& c
   });
 }
 
-/// What one output of average pooling sees along one axis: the inputs first..last-1, and the factor of its divisor.
-struct Span {
-  /// See above.
-  /// @{
-  Index first, last, divisor;
-  /// @}
-};
-
 namespace detail {
 
 /// Whether the spans are {0, 1}, {2, 3}, ...: a halving of the axis.
@@ -349,4 +351,6 @@ void max_of_spans(Index planes, Index h, Index w, const std::vector<Span>& rows,
   });
 }
 
-}  // namespace lamina::kernels::inline LAMINA_ISA
+}  // namespace LAMINA_ISA
+
+}  // namespace lamina::kernels
