@@ -109,6 +109,10 @@ class PhasedRows {
 
 }  // namespace detail
 
+}  // namespace LAMINA_ISA
+
+inline namespace LAMINA_KERNELS {
+
 /// y = the largest value in each window: x is [planes, rows.in, columns.in], y [planes, rows.out, columns.out]. With
 /// `taps`, its position in the window, ky * columns.kernel + kx; Tap must hold that. Of equal values the first counts;
 /// a NaN counts as the largest.
@@ -201,6 +205,10 @@ void max_pool_backward(Index planes, const WindowAxis& rows, const WindowAxis& c
   });
 }
 
+}  // namespace LAMINA_KERNELS
+
+inline namespace LAMINA_ISA {
+
 namespace detail {
 
 /// Whether the spans are {0, 1}, {2, 3}, ...: a halving of the axis.
@@ -247,6 +255,10 @@ void halve_plane_backward(Index h, Index w, Index out_rows, Index out_columns, c
 }
 
 }  // namespace detail
+
+}  // namespace LAMINA_ISA
+
+inline namespace LAMINA_KERNELS {
 
 /// y = the average of each window: x is [planes, h, w], y [planes, rows.size(), columns.size()].
 template <class T>
@@ -351,6 +363,6 @@ void max_of_spans(Index planes, Index h, Index w, const std::vector<Span>& rows,
   });
 }
 
-}  // namespace LAMINA_ISA
+}  // namespace LAMINA_KERNELS
 
 }  // namespace lamina::kernels

@@ -8,7 +8,7 @@
 #include "lamina/kernels/run.hpp"
 
 /// Resampling of images, one axis after the other.
-namespace lamina::kernels::inline LAMINA_ISA {
+namespace lamina::kernels {
 
 /// One position of a resized axis: (1 - weight) x[low] + weight x[high].
 template <class T>
@@ -54,6 +54,8 @@ std::vector<ResizeTap<T>> nearest_taps(Index in, Index out, const ResizeRatio& r
   return taps;
 }
 
+inline namespace LAMINA_ISA {
+
 namespace detail {
 /// to = a x + b y for rows of n elements; to may be x.
 template <class T>
@@ -62,6 +64,10 @@ void blend_rows(Index n, T a, const T* x, T b, const T* y, T* to) {
   map_run(n, to, [&](auto load) { return left * load(x) + right * load(y); });
 }
 }  // namespace detail
+
+}  // namespace LAMINA_ISA
+
+inline namespace LAMINA_KERNELS {
 
 /// y [planes, rows, columns] from x [planes, h, w]: first along the rows, of which there are fewer when an image grows,
 /// then between them, whole rows at a time.
@@ -122,4 +128,6 @@ void resize_backward(Index planes, Index h, Index w, const std::vector<ResizeTap
   });
 }
 
-}  // namespace lamina::kernels::inline LAMINA_ISA
+}  // namespace LAMINA_KERNELS
+
+}  // namespace lamina::kernels

@@ -7,6 +7,7 @@
 #include "lamina/kernels/convolution.hpp"
 #include "lamina/kernels/elementwise.hpp"
 #include "lamina/kernels/gemm.hpp"
+#include "lamina/kernels/reduce.hpp"
 #include "lamina/nn/init.hpp"
 #include "lamina/nn/module.hpp"
 #include "lamina/nn/options.hpp"

@@ -14,6 +14,7 @@
 #include "lamina/core/numbers.hpp"
 #include "lamina/data/loader.hpp"
 #include "lamina/kernels/elementwise.hpp"
+#include "lamina/kernels/functions.hpp"
 #include "lamina/nn/losses.hpp"
 #include "lamina/nn/state.hpp"
 #include "lamina/optim/clip_grad.hpp"
@@ -354,12 +355,8 @@ class FitRun {
       }
       auto& average = std::get<Tensor<Scalar>>(state_.average[i].second);
       Scalar* const to = average.data();  // which may be a copy: what it was made of may be gone now
-      kernels::map(
-          average.numel(), to,
-          [=](simd::Pack<Scalar> a, simd::Pack<Scalar> w) {
-            return multiply_add(a, keep, w * simd::Pack<Scalar>(take));
-          },
-          to, std::as_const(*weights).data());
+      kernels::map(average.numel(), to, kernels::Blended<Scalar>{keep, take}, static_cast<const Scalar*>(to),
+                   std::as_const(*weights).data());
     }
   }
 
