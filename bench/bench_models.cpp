@@ -38,14 +38,13 @@ void dense_convolution(benchmark::State& state, Index c, Index m, Index kernel) 
                                     .bottom = around,
                                     .left = around,
                                     .right = around};
-  const auto direct = kernels::DirectConvolution<float>::forward(s);
+  const std::vector<Index> taps = kernels::all_taps(s);
   Random random(0);
   const Tensor x = random.normal({8, c, 28, 28}), weight = random.normal({m, c, kernel, kernel}),
                bias = random.normal({m});
   for (auto _ : state) {
-    Tensor<float> filters({direct.filters_size()}), y({8, m, 28, 28});
-    direct.pack_filters(weight.data(), filters.data());
-    direct.run(x.data(), std::as_const(filters).data(), y.data(), kernels::bias_of(bias.data(), m));
+    Tensor<float> y({8, m, 28, 28});
+    kernels::tap_convolution_forward(s, taps, x.data(), weight.data(), bias.data(), y.data());
     benchmark::DoNotOptimize(y.data());
   }
 }

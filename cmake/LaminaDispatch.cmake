@@ -98,15 +98,15 @@ const InstructionSet& choose() {
   lamina::fail<lamina::ValueError>("LAMINA_ISA: expected sse2, avx2 or avx512, got '", asked, "'");
 }
 
-const InstructionSet& chosen() {
+const InstructionSet& choice() {
   static const InstructionSet& set = choose();
   return set;
 }
 
 }  // namespace
 
-const char* lamina::instruction_set() { return chosen().name; }
-int lamina::kernels::width_of_kernels() { return chosen().bytes; }
+const char* lamina::instruction_set() { return choice().name; }
+int lamina::kernels::width_of_kernels() { return choice().bytes; }
 ]])
 target_sources(lamina_compiled PRIVATE "${PROJECT_BINARY_DIR}/compiled/instruction_set.cpp")
 target_compile_definitions(lamina_compiled PUBLIC LAMINA_DISPATCHED)

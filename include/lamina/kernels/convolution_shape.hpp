@@ -130,6 +130,9 @@ struct StridePhases {
 /// How many tasks of `work` memory accesses or multiply-adds go into one piece of a parallel_for.
 inline Index grain_of(Index work) { return std::max<Index>(1, (Index{1} << 14) / std::max<Index>(1, work)); }
 
+/// Whether taps lie apart.
+inline bool dilated(const ConvolutionShape& s) { return s.dh > 1 || s.dw > 1; }
+
 /// Tiles of side x side outputs that cover y; where it is dilated, the phases of y (dilation.hpp).
 inline Index winograd_tiles(const ConvolutionShape& s, Index side) {
   return s.n * s.dh * s.dw * parts_of(parts_of(s.oh(), s.dh), side) * parts_of(parts_of(s.ow(), s.dw), side);
