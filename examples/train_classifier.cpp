@@ -97,7 +97,7 @@ struct Settings {
   std::optional<Index> hidden, freeze_backbone;
   std::optional<std::string> unreadable;
   double width = 1, weight_decay = 0, label_smoothing = 0;
-  bool auxiliary_heads = false, new_head = false, summary = false, lr_find = false;
+  bool auxiliary_heads = false, new_head = false, summary = false, lr_find = false, freeze_norms = false;
   int threads = num_threads();
   std::uint64_t seed = 0;
 
@@ -134,6 +134,9 @@ void add_options(CLI::App& app, Settings& s) {
       ->expected(0, 1)
       ->default_str("0")
       ->check(at_least(0));
+  app.add_flag("--freeze-norms", s.freeze_norms,
+               "Keep batch normalisations as they are: for --weights and few images, and for weights\n"
+               "into which they were folded");
   CLI::Option* const summary = app.add_flag(
       "--summary", s.summary, "Print the network's table, for --dataset or what it was published for, and stop");
   app.add_option("--dataset", s.dataset,
@@ -533,13 +536,20 @@ void train_with(const Settings& s, const Learner& learner, DataLoader<float, Tar
       .ema_decay = s.ema,
       .seed = s.seed};
   const auto frozen = [&](Index epoch) { return s.freeze_backbone == 0 || s.freeze_backbone > epoch; };
+  const auto freeze_norms = [&] {
+    if (s.freeze_norms) examples::freeze_norms(net, examples::find_network(s.model));
+  };
   if (frozen(state.epoch)) {
     examples::freeze_backbone(net);
     options.cache_features = net.as<Sequential<float>>() && !s.random_images();
   }
+  freeze_norms();
   if (s.lr_find) return find_lr(s, learner, train, std::move(options));
   options.on_epoch = [&](const FitState<float>& now) {
-    if (s.freeze_backbone && !frozen(now.epoch)) unfreeze(net);
+    if (s.freeze_backbone && !frozen(now.epoch)) {
+      unfreeze(net);
+      freeze_norms();
+    }
     if (s.checkpoint_every > 0 && (now.epoch % s.checkpoint_every == 0 || now.epoch == s.epochs))
       interruption.save_checkpoint(s.file("checkpoint.safetensors"), [&] {
         save_checkpoint(s.file("checkpoint.safetensors"), now, net, learner.optimizer, learner.schedule);

@@ -227,6 +227,16 @@ foreach(epoch 1 2)
 endforeach()
 expect_equal(thawed/model.safetensors thawed_2/model.safetensors)
 
+# Batch normalisations that stay as they are: of a backbone that is frozen they are a part.
+run(${tuned} --epochs 2 --freeze-backbone --freeze-norms --seed 1 --out frozen_norms)
+expect_equal(frozen/model.safetensors frozen_norms/model.safetensors)
+run(${tuned} --epochs 2 --freeze-backbone 1 --freeze-norms --seed 1 --out thawed_norms)
+expect_different(thawed/model.safetensors thawed_norms/model.safetensors)
+run(${tuned} --epochs 2 --freeze-backbone 1 --freeze-norms --seed 1 --resume thawed_1/checkpoint.safetensors --out
+    thawed_norms_2)
+expect_equal(thawed_norms/model.safetensors thawed_norms_2/model.safetensors)
+expect_failure("lenet has no batch normalisation" --freeze-norms)
+
 # Folders that are not what they should be.
 file(MAKE_DIRECTORY "${DIR}/empty" "${DIR}/one" "${DIR}/lone/a" "${DIR}/lone/b" "${DIR}/flat/a" "${DIR}/flat/b")
 file(COPY "${DIR}/photos/red" DESTINATION "${DIR}/one")

@@ -9,7 +9,7 @@ namespace lamina::inline LAMINA_ABI {
 
 /// Options of sigmoid_focal_loss.
 struct FocalLossOptions {
-  Reduction reduction = Reduction::mean;  ///< of the losses of all elements to one number
+  Choice<Reduction> reduction = Reduction::mean;  ///< of the losses of all elements to one number
   double alpha = 0.25;                    ///< weight of the targets 1, 1 - alpha of the targets 0; negative: no weights
   double gamma = 2;                       ///< how much easy elements count less
 };
