@@ -106,9 +106,9 @@ TEST_CASE_TEMPLATE("losses as in PyTorch", S, float, double) {
                                           .pos_weight = tensor("weight_pos_weight_sum/pos_weight")}));
   CHECK(bce("bce/tails", {}));
   CHECK(bce("bce/none", {.reduction = "none"}));
-  CHECK(bce("bce/none_weights", {.reduction = "none",
-                                 .weight = tensor("none_weights/weight"),
-                                 .pos_weight = tensor("none_weights/pos_weight")}));
+  CHECK(bce(
+      "bce/none_weights",
+      {.reduction = "none", .weight = tensor("none_weights/weight"), .pos_weight = tensor("none_weights/pos_weight")}));
 
   const auto elements = [&](const std::string& name, auto loss) {
     return golden.loss(name, [&](const Tensor<S>& x) { return loss(x, golden.tensor(name + "/target")); });

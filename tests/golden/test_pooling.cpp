@@ -43,11 +43,10 @@ TEST_CASE_TEMPLATE("pooling as in PyTorch", S, float, double) {
                      Max({2, 3}, {.stride = 2, .padding = 1, .dilation = {3, 2}, .ceil_mode = true})));
   CHECK(golden.layer("max_pool2d/negative_padding", Max(3, {.stride = 2, .padding = 1})));
   CHECK(golden.layer("max_pool2d/ties", Max(2, {.stride = 1})));
-  for (const auto& [name, options] :
-       {std::pair<std::string, MaxPool2dOptions>{"plain", {}},
-        {"padding", {.stride = 2, .padding = 1}},
-        {"dilation", {.stride = 1, .dilation = 2}},
-        {"ceil", {.stride = 3, .padding = 1, .ceil_mode = true}}}) {
+  for (const auto& [name, options] : {std::pair<std::string, MaxPool2dOptions>{"plain", {}},
+                                      {"padding", {.stride = 2, .padding = 1}},
+                                      {"dilation", {.stride = 1, .dilation = 2}},
+                                      {"ceil", {.stride = 3, .padding = 1, .ceil_mode = true}}}) {
     const std::string case_name = "max_pool2d/indices_" + name;
     CHECK(golden.run(case_name, [&](auto& report) {
       const auto [y, indices] = Max({2, 3}, options).with_indices(golden.tensor(case_name + "/x"));

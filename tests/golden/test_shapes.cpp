@@ -58,7 +58,8 @@ TEST_CASE_TEMPLATE("layers that rearrange, resample, look up or drop as in PyTor
       CHECK(golden.layer(text("upsample/", mode, "_to_", name), Interpolate<S>(size, {.mode = mode})));
   CHECK(golden.layer("upsample/corners", Upsample<S>(1.7, {.mode = "bilinear", .align_corners = true})));
   CHECK(golden.layer("upsample/bicubic_corners", Upsample<S>(1.7, {.mode = "bicubic", .align_corners = true})));
-  CHECK(golden.layer("upsample/bicubic_one_corner", Interpolate<S>({1, 9}, {.mode = "bicubic", .align_corners = true})));
+  CHECK(
+      golden.layer("upsample/bicubic_one_corner", Interpolate<S>({1, 9}, {.mode = "bicubic", .align_corners = true})));
   CHECK(golden.layer("mean/1_False", Mean<S>()));
   CHECK(golden.layer("mean/1_True", Mean<S>(1, {.keepdim = true})));
   CHECK(golden.layer("mean/-1_False", Mean<S>(-1)));

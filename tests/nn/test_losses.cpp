@@ -197,10 +197,10 @@ TEST_CASE("with reduction none each loss stays for itself, and the rest is that 
   CHECK(each.value == sum);
   CHECK(each.grad == grad);
   for (Index i = 0; i < 4; ++i)
-    CHECK(each.losses(i) == doctest::Approx(cross_entropy(logits.slice(i, i + 1), labels.slice(i, i + 1),
-                                                          {.reduction = Reduction::sum})
-                                                .value)
-                                .epsilon(1e-14));
+    CHECK(each.losses(i) ==
+          doctest::Approx(
+              cross_entropy(logits.slice(i, i + 1), labels.slice(i, i + 1), {.reduction = Reduction::sum}).value)
+              .epsilon(1e-14));
   CHECK(mse_loss(logits, target, {.reduction = "none"}).losses.shape() == Shape{4, 3});
   CHECK(mse_loss(logits, target).losses.empty());
   CHECK(dice_loss(logits, Labels({4}, {0, 1, 2, 0}), {.reduction = "none"}).losses.shape() == Shape{4, 3});

@@ -12,8 +12,8 @@ namespace lamina::inline LAMINA_ABI {
 /// Options of dice_loss.
 struct DiceLossOptions {
   Choice<Reduction> reduction = Reduction::mean;  ///< of the losses of all samples and classes to one number
-  double smooth = 1e-5;                   ///< added above and below the bar
-  std::int32_t ignore_index = -100;       ///< places with this label are left out
+  double smooth = 1e-5;                           ///< added above and below the bar
+  std::int32_t ignore_index = -100;               ///< places with this label are left out
 };
 
 /// How little the classes' areas overlap with those of the labels (Milletari, Navab and Ahmadi 2016, with the sums

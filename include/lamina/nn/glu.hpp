@@ -9,7 +9,8 @@
 #include "lamina/nn/silu.hpp"
 
 /// Gated linear units: along an axis the first half of the entries is a, the second b; see GatedActivation for others.
-/// Shapes: x [..., 2n, ...], y [..., n, ...]. Each throws ShapeError for an axis that x does not have, or an odd extent.
+/// Shapes: x [..., 2n, ...], y [..., n, ...]. Each throws ShapeError for an axis that x does not have, or an odd
+/// extent.
 namespace lamina::inline LAMINA_ABI {
 
 /// The gated linear unit y = a sigmoid(b) (Dauphin, Fan, Auli and Grangier 2017).

@@ -30,9 +30,7 @@ class Hardsigmoid : public Elementwise<Hardsigmoid<Scalar>, Scalar> {
   /// @{
   Saved saved() const override { return Saved::output; }
   Pack value(Pack x) const { return min(max(x + shift_, Scalar(0)), end_) * slope_; }
-  Pack gradient(Pack y, Pack dy) const {
-    return select(y > Pack(0), select(y < Pack(1), dy / end_, Pack(0)), Pack(0));
-  }
+  Pack gradient(Pack y, Pack dy) const { return select(y > Pack(0), select(y < Pack(1), dy / end_, Pack(0)), Pack(0)); }
   /// @}
   Fields fields() const override {
     const HardsigmoidOptions usual;

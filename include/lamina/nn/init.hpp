@@ -107,7 +107,7 @@ namespace lamina::inline LAMINA_ABI {
 /// PyTorch's.
 template <>
 struct Words<init::FanMode> {
-  static constexpr const char* what = "mode";                     ///< in messages
+  static constexpr const char* what = "mode";              ///< in messages
   static constexpr std::array words{"fan_in", "fan_out"};  ///< of each
 };
 }  // namespace lamina::inline LAMINA_ABI

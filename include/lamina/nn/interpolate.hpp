@@ -21,7 +21,7 @@ enum class InterpolateMode { nearest, bilinear, bicubic, nearest_exact };
 /// PyTorch's.
 template <>
 struct Words<InterpolateMode> {
-  static constexpr const char* what = "mode";                                             ///< in messages
+  static constexpr const char* what = "mode";                                            ///< in messages
   static constexpr std::array words{"nearest", "bilinear", "bicubic", "nearest-exact"};  ///< of each
 };
 
@@ -156,11 +156,11 @@ Tensor<Scalar> interpolate_backward(Tensor<Scalar> dy, const Shape& input, const
   if (scale.keeps(image)) return dy;
   Tensor<Scalar> dx(input);
   if (!dx.empty())
-    detail::with_taps<Scalar>(
-        options, scale, image, {dy.dim(2), dy.dim(3)}, [&](const auto& rows, const auto& columns) {
-          kernels::resize_backward(input[0] * input[1], image.h, image.w, rows, columns, std::as_const(dy).data(),
-                                   dx.data());
-        });
+    detail::with_taps<Scalar>(options, scale, image, {dy.dim(2), dy.dim(3)},
+                              [&](const auto& rows, const auto& columns) {
+                                kernels::resize_backward(input[0] * input[1], image.h, image.w, rows, columns,
+                                                         std::as_const(dy).data(), dx.data());
+                              });
   return dx;
 }
 /// The same for a result of dy's size.
@@ -197,9 +197,9 @@ void check_scale(const Caller& who, const ScaleFactor& factor) {
 
 /// Images [N, C, H, W] resampled to the given height and width, as torch.nn.functional.interpolate does: `nearest`
 /// takes pixel floor(i H / OH), `nearest-exact` floor((i + 1/2) H / OH), `bilinear` weighs the four neighbours and
-/// `bicubic` sixteen (no antialiasing). The floor is that of the exact quotient; PyTorch takes floor(i s) with s = H / OH
-/// rounded to float, which for 1.2 % of the pairs of sizes up to 128 is another pixel somewhere. Throws ValueError for a
-/// size below 1 and for align_corners with a nearest pixel, ShapeError for another input.
+/// `bicubic` sixteen (no antialiasing). The floor is that of the exact quotient; PyTorch takes floor(i s) with s = H /
+/// OH rounded to float, which for 1.2 % of the pairs of sizes up to 128 is another pixel somewhere. Throws ValueError
+/// for a size below 1 and for align_corners with a nearest pixel, ShapeError for another input.
 template <class Scalar>
 Tensor<Scalar> interpolate(const Tensor<Scalar>& x, Size2 size, const InterpolateOptions& options = {}) {
   check_interpolation("interpolate", options);
@@ -207,8 +207,8 @@ Tensor<Scalar> interpolate(const Tensor<Scalar>& x, Size2 size, const Interpolat
   check_interpolated("interpolate", x.shape());
   return detail::interpolate(x, size, options);
 }
-/// By factors: to floor(H factor), where pixel i lies at i / factor (`nearest`), or (i + 1/2) / factor - 1/2, as PyTorch's
-/// scale_factor (without recompute_scale_factor). Say interpolate(x, ScaleFactor(0.6)).
+/// By factors: to floor(H factor), where pixel i lies at i / factor (`nearest`), or (i + 1/2) / factor - 1/2, as
+/// PyTorch's scale_factor (without recompute_scale_factor). Say interpolate(x, ScaleFactor(0.6)).
 template <class Scalar, std::same_as<ScaleFactor> Factor>
 Tensor<Scalar> interpolate(const Tensor<Scalar>& x, Factor factor, const InterpolateOptions& options = {}) {
   check_interpolation("interpolate", options);
@@ -274,8 +274,8 @@ class Resampling : public Layer<Derived, Scalar> {
 }  // namespace detail
 
 /// interpolate() as a layer: [N, C, H, W] -> [N, C, size.h, size.w], or to floor(H factor) by factors:
-/// Interpolate({224, 224}), Interpolate(ScaleFactor(0.5), {.mode = "bicubic"}). Throws as interpolate(), and ShapeError where factors leave
-/// no pixel.
+/// Interpolate({224, 224}), Interpolate(ScaleFactor(0.5), {.mode = "bicubic"}). Throws as interpolate(), and ShapeError
+/// where factors leave no pixel.
 template <class Scalar = float>
 class Interpolate : public detail::Resampling<Interpolate<Scalar>, Scalar> {
  public:

@@ -19,9 +19,9 @@ namespace lamina::inline LAMINA_ABI {
 /// What a loss function gives. Binds to two names, `auto [loss, grad] = ...`.
 template <class Scalar = float>
 struct Loss {
-  double value;               ///< the loss
-  Tensor<Scalar> grad;        ///< d(value)/d(first argument), of its shape
-  Tensor<Scalar> losses = {}; ///< with Reduction::none, of each element, sample or place, whose sum is the value
+  double value;                ///< the loss
+  Tensor<Scalar> grad;         ///< d(value)/d(first argument), of its shape
+  Tensor<Scalar> losses = {};  ///< with Reduction::none, of each element, sample or place, whose sum is the value
 
   /// The value or the gradient, for `auto [loss, grad]`.
   /// @{
@@ -60,7 +60,7 @@ enum class Reduction { mean, sum, none };
 /// PyTorch's.
 template <>
 struct Words<Reduction> {
-  static constexpr const char* what = "reduction";                  ///< in messages
+  static constexpr const char* what = "reduction";           ///< in messages
   static constexpr std::array words{"mean", "sum", "none"};  ///< of each
 };
 
@@ -68,17 +68,17 @@ struct Words<Reduction> {
 template <class Scalar = float>
 struct CrossEntropyOptions {
   Choice<Reduction> reduction = Reduction::mean;  ///< of the losses of all elements to one number
-  std::int32_t ignore_index = -100;       ///< samples with this label have no loss and no gradient
-  double label_smoothing = 0;             ///< share of the target that is spread over all classes
-  Tensor<Scalar> weight = {};             ///< [K], for each class; ones if not given
+  std::int32_t ignore_index = -100;               ///< samples with this label have no loss and no gradient
+  double label_smoothing = 0;                     ///< share of the target that is spread over all classes
+  Tensor<Scalar> weight = {};                     ///< [K], for each class; ones if not given
 };
 
 /// Options of nll_loss.
 template <class Scalar = float>
 struct NllLossOptions {
   Choice<Reduction> reduction = Reduction::mean;  ///< of the losses of all elements to one number
-  std::int32_t ignore_index = -100;       ///< samples with this label have no loss and no gradient
-  Tensor<Scalar> weight = {};             ///< [K], for each class; ones if not given
+  std::int32_t ignore_index = -100;               ///< samples with this label have no loss and no gradient
+  Tensor<Scalar> weight = {};                     ///< [K], for each class; ones if not given
 };
 
 /// Options of mse_loss.
@@ -90,7 +90,7 @@ struct MseLossOptions {
 template <class Scalar = float>
 struct BinaryCrossEntropyOptions {
   Choice<Reduction> reduction = Reduction::mean;  ///< of the losses of all elements to one number
-  Tensor<Scalar> weight = {};             ///< factor of each element's loss; broadcast to the shape of the logits
+  Tensor<Scalar> weight = {};      ///< factor of each element's loss; broadcast to the shape of the logits
   Tensor<Scalar> pos_weight = {};  ///< factor of the positive targets' share; broadcast to the shape of the logits
 };
 
@@ -186,20 +186,21 @@ Tensor<Scalar> reuse(Tensor<Scalar>&& x) {
 
 /// The cross entropy of each sample and place, of this shape.
 template <class Scalar>
-Tensor<Scalar> cross_entropies(const kernels::CrossEntropyTargets<Scalar>& t, const Shape& shape, const Scalar* logits) {
+Tensor<Scalar> cross_entropies(const kernels::CrossEntropyTargets<Scalar>& t, const Shape& shape,
+                               const Scalar* logits) {
   Tensor<Scalar> result = Tensor<Scalar>::zeros(shape);
   const auto smoothing = static_cast<double>(t.smoothing), spread = smoothing / static_cast<double>(t.classes);
   std::vector<double> x(static_cast<std::size_t>(t.classes));
   for (Index i = 0; i < t.outer * t.inner; ++i) {
     if (t.labels && t.labels[i] == t.ignore_index) continue;
     const Index first = i / t.inner * t.classes * t.inner + i % t.inner;
-    for (Index k = 0; k < t.classes; ++k) x[static_cast<std::size_t>(k)] = static_cast<double>(logits[first + k * t.inner]);
+    for (Index k = 0; k < t.classes; ++k)
+      x[static_cast<std::size_t>(k)] = static_cast<double>(logits[first + k * t.inner]);
     const double most = *std::max_element(x.begin(), x.end());
     double sum = 0, loss = 0;
     for (const double value : x) sum += std::exp(value - most);
     for (Index k = 0; k < t.classes; ++k) {
-      const double target =
-          t.labels ? (t.labels[i] == k ? 1 : 0) : static_cast<double>(t.targets[first + k * t.inner]);
+      const double target = t.labels ? (t.labels[i] == k ? 1 : 0) : static_cast<double>(t.targets[first + k * t.inner]);
       const double share = (1 - smoothing) * target + spread;
       if (share != 0)
         loss -= (t.weight ? static_cast<double>(t.weight[k]) : 1) * share *
@@ -335,7 +336,8 @@ template <class Scalar, class F, class... X>
 Tensor<Scalar> element_losses(Reduction reduction, const Shape& shape, F f, const X*... x) {
   if (reduction != Reduction::none) return {};
   Tensor<Scalar> losses(shape);
-  kernels::map(losses.numel(), losses.data(), [f](const auto&... packs) { return f(packs...).first; }, x...);
+  kernels::map(
+      losses.numel(), losses.data(), [f](const auto&... packs) { return f(packs...).first; }, x...);
   return losses;
 }
 

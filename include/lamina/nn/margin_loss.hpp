@@ -12,22 +12,22 @@ namespace lamina::inline LAMINA_ABI {
 /// Options of hinge_embedding_loss.
 struct HingeEmbeddingLossOptions {
   Choice<Reduction> reduction = Reduction::mean;  ///< of the losses of all elements to one number
-  double margin = 1;                      ///< how large distances of the unlike should be
+  double margin = 1;                              ///< how large distances of the unlike should be
 };
 
 /// Options of multi_margin_loss.
 template <class Scalar = float>
 struct MultiMarginLossOptions {
   Choice<Reduction> reduction = Reduction::mean;  ///< of the losses of all samples to one number
-  Index p = 1;                            ///< the power, 1 or 2
-  double margin = 1;                      ///< how far the label's score should be above the others
-  Tensor<Scalar> weight = {};             ///< [K], for each class; ones if not given
+  Index p = 1;                                    ///< the power, 1 or 2
+  double margin = 1;                              ///< how far the label's score should be above the others
+  Tensor<Scalar> weight = {};                     ///< [K], for each class; ones if not given
 };
 
 /// Options of cosine_embedding_loss.
 struct CosineEmbeddingLossOptions {
   Choice<Reduction> reduction = Reduction::mean;  ///< of the losses of all pairs to one number
-  double margin = 0;                      ///< cosines of the unlike up to here cost nothing
+  double margin = 0;                              ///< cosines of the unlike up to here cost nothing
 };
 
 /// For distances x and targets 1 (alike) or -1 (unlike), element by element:

@@ -16,8 +16,8 @@ struct MeanOptions {
 };
 
 /// The mean along an axis, as x.mean(dim); negative ones count from the end. Mean(1) is that over the tokens, of states
-/// [N, L, D] -> [N, D] or, each sequence by itself, of a packed batch [tokens, D] -> [N, D]. For other sums, and several
-/// axes at once, see Reduce.
+/// [N, L, D] -> [N, D] or, each sequence by itself, of a packed batch [tokens, D] -> [N, D]. For other sums, and
+/// several axes at once, see Reduce.
 ///
 /// Shapes: x [..., n, ...], y [..., ...]. Throws ShapeError for an axis that x does not have, or that has no entry, and
 /// for another one of a packed batch.
@@ -62,7 +62,8 @@ class Mean : public JointLayer<Mean<Scalar>, Scalar> {
   Sequences packed(const Value<Scalar>& x) const {
     const Shape& shape = x.shape();
     require<ShapeError>(shape.rank() == 2 && (dim_ == 1 || dim_ == -2), *this,
-                        ": of a packed batch [tokens, D] there is the mean over the tokens, Mean(1), got shape ", shape);
+                        ": of a packed batch [tokens, D] there is the mean over the tokens, Mean(1), got shape ",
+                        shape);
     return sequences_of(*this, x, shape[1]);
   }
   Groups groups(const Value<Scalar>& x) const {
@@ -97,8 +98,7 @@ class Mean : public JointLayer<Mean<Scalar>, Scalar> {
     for_each(at, [&rows = at.rows, inner = at.inner, in, out](Index i, Scalar share) {
       const Scalar* const from = in + i * inner;
       for (Index row = rows.begin(i); row < rows.begin(i + 1); ++row)
-        kernels::map_run(inner, out + row * inner,
-                         [&](auto load) { return load(from) * simd::Pack<Scalar>(share); });
+        kernels::map_run(inner, out + row * inner, [&](auto load) { return load(from) * simd::Pack<Scalar>(share); });
     });
     return dx;
   }

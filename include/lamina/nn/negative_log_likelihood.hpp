@@ -12,7 +12,7 @@ namespace lamina::inline LAMINA_ABI {
 /// Options of NegativeLogLikelihood.
 struct NegativeLogLikelihoodOptions {
   Choice<Reduction> reduction = Reduction::mean;  ///< mean: by the sum of the weights; none: a loss for every label
-  std::int32_t ignore_index = -100;       ///< of labels that have no loss
+  std::int32_t ignore_index = -100;               ///< of labels that have no loss
 };
 
 /// The loss -w[t] x[n, t, ...] of every label t, or their sum or mean, as a layer: values x [N, C, ...], log

@@ -10,13 +10,13 @@ namespace lamina::inline LAMINA_ABI {
 /// Options of smooth_l1_loss.
 struct SmoothL1LossOptions {
   Choice<Reduction> reduction = Reduction::mean;  ///< of the losses of all elements to one number
-  double beta = 1;                        ///< where the parabola ends; 0: the absolute error, L1
+  double beta = 1;                                ///< where the parabola ends; 0: the absolute error, L1
 };
 
 /// Options of huber_loss.
 struct HuberLossOptions {
   Choice<Reduction> reduction = Reduction::mean;  ///< of the losses of all elements to one number
-  double delta = 1;                       ///< where the parabola ends
+  double delta = 1;                               ///< where the parabola ends
 };
 
 namespace detail {

@@ -78,10 +78,9 @@ class Value {
   Value() = default;
   /// A tensor.
   template <std::convertible_to<Tensor<Scalar>> T>
-  requires(!requires(const T& t) { t.derived(); })
-  Value(T&& values) : tensor(std::forward<T>(values)) {}
-  /// A matrix of Eigen's, or an expression, [rows, columns]: a vector is a column, [N, 1], as a layer of one feature takes
-  /// it.
+  requires(!requires(const T& t) { t.derived(); }) Value(T&& values) : tensor(std::forward<T>(values)) {}
+  /// A matrix of Eigen's, or an expression, [rows, columns]: a vector is a column, [N, 1], as a layer of one feature
+  /// takes it.
   template <class M>
   Value(const Eigen::DenseBase<M>& matrix) : tensor(Tensor<Scalar>(matrix).reshape({matrix.rows(), matrix.cols()})) {}
   /// Rows [tokens, features] of sequences, one behind the other.

@@ -112,7 +112,7 @@ enum class Monitor { loss, accuracy };
 /// The same.
 template <>
 struct Words<Monitor> {
-  static constexpr const char* what = "monitor";                   ///< in messages
+  static constexpr const char* what = "monitor";          ///< in messages
   static constexpr std::array words{"loss", "accuracy"};  ///< of each
 };
 

@@ -178,7 +178,7 @@ enum class PadMode { constant, reflect, edge };
 /// NumPy's and ONNX's.
 template <>
 struct Words<PadMode> {
-  static constexpr const char* what = "mode";                              ///< in messages
+  static constexpr const char* what = "mode";                        ///< in messages
   static constexpr std::array words{"constant", "reflect", "edge"};  ///< of each
 };
 
