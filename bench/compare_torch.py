@@ -110,6 +110,7 @@ HAMBURGERS = {"ham/512x128x128": ("nmf", 128), "ham/512x64x64": ("nmf", 64), "ha
 
 def computed(function):
     """A function of the input as a module."""
+    from torch import nn
 
     class Computed(nn.Module):
         def forward(self, x):
@@ -120,10 +121,11 @@ def computed(function):
 
 def gated(activation):
     """The first half of the channels times an activation of the second."""
+    import torch.nn.functional as F
 
     def product(x):
         a, b = x.chunk(2, 1)
-        return a * activation(b)
+        return a * getattr(F, activation)(b)
 
     return computed(product)
 
@@ -304,8 +306,8 @@ def torch_case(name):
         "act/hardtanh": (nn.Hardtanh, (8, 64, 56, 56)),
         "act/prelu": (lambda: nn.PReLU(64), (8, 64, 56, 56)),
         "act/glu": (lambda: nn.GLU(1), (8, 64, 56, 56)),
-        "act/swiglu": (lambda: gated(F.silu), (8, 64, 56, 56)),
-        "act/geglu": (lambda: gated(F.gelu), (8, 64, 56, 56)),
+        "act/swiglu": (lambda: gated("silu"), (8, 64, 56, 56)),
+        "act/geglu": (lambda: gated("gelu"), (8, 64, 56, 56)),
         "shape/mean_tokens_512_b64": (lambda: computed(lambda x: x.mean(1)), (64, 196, 512)),
         "act/softmax_1000_b256": (lambda: nn.Softmax(1), (256, 1000)),
     }
