@@ -685,7 +685,7 @@ def sigmoid_focal_loss(x, target, alpha=0.25, gamma=2.0, reduction="mean"):
     loss = F.binary_cross_entropy_with_logits(x, target, reduction="none") * (1 - right) ** gamma
     if alpha >= 0:
         loss = loss * (alpha * target + (1 - alpha) * (1 - target))
-    return loss.mean() if reduction == "mean" else loss.sum()
+    return {"mean": loss.mean, "sum": loss.sum, "none": lambda: loss}[reduction]()
 
 
 def dice_loss(x, target, smooth=1e-5, ignore_index=-100, reduction="mean"):

@@ -96,5 +96,6 @@ TEST_CASE("names and errors of layers of images") {
   CHECK_THROWS_WITH_AS(Upsample(0.1)(Tensor<float>({1, 1, 5, 5})),
                        "Upsample(0.1, nearest): leaves no pixel, got shape [1, 1, 5, 5]", ShapeError);
   CHECK_THROWS_WITH_AS(Upsample(2, {.align_corners = true}),
-                       "Upsample(2, nearest, align_corners): align_corners is for bilinear interpolation", ValueError);
+                       "Upsample(2, nearest, align_corners): align_corners is for bilinear and bicubic interpolation",
+                       ValueError);
 }

@@ -77,12 +77,12 @@ class Mean : public JointLayer<Mean<Scalar>, Scalar> {
     const Groups at = groups(x[0]);
     const Scalar* const in = std::as_const(x)[0].tensor.data();
     Scalar* const out = y.data();
-    for_each(at, [&](Index i, Scalar share) {
+    for_each(at, [&](Index i, Scalar length) {
       const Scalar* const first = in + at.rows.begin(i) * at.inner;
       Scalar* const to = out + i * at.inner;
       for (const Scalar* row = first; row != first + at.rows.length(i) * at.inner; row += at.inner)
         kernels::map_run(at.inner, to, [&](auto load) { return load(to) + load(row); });
-      kernels::map_run(at.inner, to, [&](auto load) { return load(to) * simd::Pack<Scalar>(share); });
+      kernels::map_run(at.inner, to, [&](auto load) { return load(to) / simd::Pack<Scalar>(length); });
     });
     return y;
   }
@@ -95,21 +95,21 @@ class Mean : public JointLayer<Mean<Scalar>, Scalar> {
     Tensor<Scalar> dx(shape);
     const Scalar* const in = std::as_const(dy).data();
     Scalar* const out = dx.data();
-    for_each(at, [&rows = at.rows, inner = at.inner, in, out](Index i, Scalar share) {
+    for_each(at, [&rows = at.rows, inner = at.inner, in, out](Index i, Scalar length) {
       const Scalar* const from = in + i * inner;
       for (Index row = rows.begin(i); row < rows.begin(i + 1); ++row)
-        kernels::map_run(inner, out + row * inner, [&](auto load) { return load(from) * simd::Pack<Scalar>(share); });
+        kernels::map_run(inner, out + row * inner, [&](auto load) { return load(from) / simd::Pack<Scalar>(length); });
     });
     return dx;
   }
 
-  /// f(group, 1 / its length), in parallel.
+  /// f(group, its length), in parallel.
   template <class F>
   static void for_each(const Groups& at, F f) {
     const Index groups = at.rows.size(), elements = at.rows.tokens() * at.inner;
     if (elements == 0) return;
     parallel_for(0, groups, kernels::stream_grain * groups / elements, [&](Index first, Index last) {
-      for (Index i = first; i < last; ++i) f(i, Scalar(1) / static_cast<Scalar>(at.rows.length(i)));
+      for (Index i = first; i < last; ++i) f(i, static_cast<Scalar>(at.rows.length(i)));
     });
   }
 

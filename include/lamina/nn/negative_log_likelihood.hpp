@@ -37,7 +37,7 @@ class NegativeLogLikelihood : public JointLayer<NegativeLogLikelihood<Scalar>, S
   Fields fields() const override {
     const NegativeLogLikelihoodOptions usual;
     return Fields("NegativeLogLikelihood")
-        .option("reduction", options_.reduction.word(), "mean")
+        .option("reduction", std::string(options_.reduction.word()), "mean")
         .option("ignore_index", options_.ignore_index, usual.ignore_index);
   }
 

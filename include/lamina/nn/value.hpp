@@ -76,13 +76,12 @@ template <class Scalar = float>
 class Value {
  public:
   Value() = default;
-  /// A tensor.
+  /// A tensor; or a matrix of Eigen's, [rows, columns]: a vector is a column, [N, 1], as a layer of one feature takes
+  /// it.
   template <std::convertible_to<Tensor<Scalar>> T>
-  requires(!requires(const T& t) { t.derived(); }) Value(T&& values) : tensor(std::forward<T>(values)) {}
-  /// A matrix of Eigen's, or an expression, [rows, columns]: a vector is a column, [N, 1], as a layer of one feature
-  /// takes it.
-  template <class M>
-  Value(const Eigen::DenseBase<M>& matrix) : tensor(Tensor<Scalar>(matrix).reshape({matrix.rows(), matrix.cols()})) {}
+  Value(T&& values) : tensor(std::forward<T>(values)) {
+    if constexpr (requires { values.derived(); }) tensor = std::move(tensor).reshape({values.rows(), values.cols()});
+  }
   /// Rows [tokens, features] of sequences, one behind the other.
   Value(Tensor<Scalar> rows, Sequences division)
       : tensor(std::move(rows)), sequences(std::make_shared<const Sequences>(std::move(division))) {}

@@ -235,7 +235,7 @@ class Pad : public detail::Selecting<Pad<Scalar>, Scalar> {
     return Fields("Pad")
         .argument("before", detail::list(before_))
         .argument("behind", detail::list(behind_))
-        .option("mode", mode_.word(), "constant")
+        .option("mode", std::string(mode_.word()), "constant")
         .option("value", static_cast<double>(value_), 0);
   }
 
