@@ -100,7 +100,7 @@ expect_failure("the run keeps an average of the weights; give its --ema" --epoch
 expect_failure("--ema 1 would keep the initial weights" --ema 1)
 expect_failure("--ema" --ema -0.1)
 expect_failure("--mixup" --mixup 0)
-expect_failure("--cutmix excludes --mixup" --mixup 0.2 --cutmix 1)
+expect_failure("--mixup excludes --cutmix" --mixup 0.2 --cutmix 1)
 
 # Each augmentation changes the images, in its own way, and the same in every thread.
 set(colours ${small} --model resnet20 --width 0.25 --resize 16 --epochs 1)
@@ -129,8 +129,8 @@ expect_files(rates lr_find.png)
 if(EXISTS "${DIR}/rates/model.safetensors")
   message(FATAL_ERROR "--lr-find should only find")
 endif()
-expect_failure("--lr-find excludes --resume" --lr-find --resume interrupted/checkpoint.safetensors)
-expect_failure("--lr-find excludes --summary" --lr-find --summary)
+expect_failure("--resume excludes --lr-find" --lr-find --resume interrupted/checkpoint.safetensors)
+expect_failure("--summary excludes --lr-find" --lr-find --summary)
 
 # Ended by a signal it says how to go on, and it goes on; weights are written before what is less needed, curves after
 # every epoch.
