@@ -1,7 +1,7 @@
+#include <lamina/nn/avg_pool2d.hpp>
 #include <lamina/nn/conv1d.hpp>
 #include <lamina/nn/conv2d.hpp>
 #include <lamina/nn/conv_transpose2d.hpp>
-#include <lamina/nn/avg_pool2d.hpp>
 #include <lamina/nn/max_pool2d.hpp>
 
 // As PyTorch has it: a message says how it is written here.

@@ -426,16 +426,16 @@ Loss<Scalar> binary_cross_entropy_with_logits(Tensor<Scalar> logits, const Tenso
 
 }  // namespace lamina::inline LAMINA_ABI
 
-/// A Loss binds to two names.
-/// @{
+/// A Loss binds to two names,
 template <class Scalar>
 struct std::tuple_size<lamina::Loss<Scalar>> : std::integral_constant<std::size_t, 2> {};
+/// the value
 template <class Scalar>
 struct std::tuple_element<0, lamina::Loss<Scalar>> {
   using type = double;  ///< of the value
 };
+/// and the gradient.
 template <class Scalar>
 struct std::tuple_element<1, lamina::Loss<Scalar>> {
   using type = lamina::Tensor<Scalar>;  ///< of the gradient
 };
-/// @}
