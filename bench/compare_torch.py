@@ -108,6 +108,28 @@ HAMBURGERS = {"ham/512x128x128": ("nmf", 128), "ham/512x64x64": ("nmf", 64), "ha
               "ham/cd_512x128x128": ("cd", 128)}
 
 
+def computed(function):
+    """A function of the input as a module."""
+    from torch import nn
+
+    class Computed(nn.Module):
+        def forward(self, x):
+            return function(x)
+
+    return Computed()
+
+
+def gated(activation):
+    """The first half of the channels times an activation of the second."""
+    import torch.nn.functional as F
+
+    def product(x):
+        a, b = x.chunk(2, 1)
+        return a * getattr(F, activation)(b)
+
+    return computed(product)
+
+
 def rms_norm(features):
     """As torch.nn.RMSNorm, which PyTorch 1.13 lacks."""
     import torch
@@ -262,6 +284,7 @@ def torch_case(name):
         "shape/reflection_pad_64_56_b8": (lambda: nn.ReflectionPad2d(1), (8, 64, 56, 56)),
         "shape/upsample_nearest_64_56_b8": (lambda: nn.Upsample(scale_factor=2), (8, 64, 56, 56)),
         "shape/upsample_bilinear_64_56_b8": (lambda: nn.Upsample(scale_factor=2, mode="bilinear"), (8, 64, 56, 56)),
+        "shape/upsample_bicubic_64_56_b8": (lambda: nn.Upsample(scale_factor=2, mode="bicubic"), (8, 64, 56, 56)),
         "conv/1d_128_k3_1000_b8": (lambda: nn.Conv1d(128, 128, 3, padding=1), (8, 128, 1000)),
         "conv/transpose_k4_s2_256_128_14_b8": (lambda: nn.ConvTranspose2d(256, 128, 4, 2, 1), (8, 256, 14, 14)),
         "conv/transpose_k2_s2_128_64_56": (lambda: nn.ConvTranspose2d(128, 64, 2, 2), (1, 128, 56, 56)),
@@ -283,6 +306,9 @@ def torch_case(name):
         "act/hardtanh": (nn.Hardtanh, (8, 64, 56, 56)),
         "act/prelu": (lambda: nn.PReLU(64), (8, 64, 56, 56)),
         "act/glu": (lambda: nn.GLU(1), (8, 64, 56, 56)),
+        "act/swiglu": (lambda: gated("silu"), (8, 64, 56, 56)),
+        "act/geglu": (lambda: gated("gelu"), (8, 64, 56, 56)),
+        "shape/mean_tokens_512_b64": (lambda: computed(lambda x: x.mean(1)), (64, 196, 512)),
         "act/softmax_1000_b256": (lambda: nn.Softmax(1), (256, 1000)),
     }
     if name in layers:

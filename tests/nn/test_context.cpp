@@ -58,9 +58,9 @@ TEST_CASE("Interpolate and the attentions name themselves and what is wrong") {
   CHECK(Interpolate(4, {.mode = InterpolateMode::bilinear, .align_corners = true}).name() ==
         "Interpolate(4, bilinear, align_corners)");
   CHECK_THROWS_WITH_AS(Interpolate(0), "Interpolate(0, nearest): the size must be at least 1, got 0", ValueError);
-  CHECK_THROWS_WITH_AS(Interpolate(4, {.align_corners = true}),
-                       "Interpolate(4, nearest, align_corners): align_corners is for bilinear interpolation",
-                       ValueError);
+  CHECK_THROWS_WITH_AS(
+      Interpolate(4, {.align_corners = true}),
+      "Interpolate(4, nearest, align_corners): align_corners is for bilinear and bicubic interpolation", ValueError);
   CHECK_THROWS_WITH_AS(Interpolate(4).output_shape({3, 8, 8}),
                        "Interpolate(4, nearest): expected images [N, C, H, W], got shape [3, 8, 8]", ShapeError);
   CHECK_THROWS_WITH_AS(interpolate(Tensor<float>({1, 2, 3, 4}), Size2(0, 4)),

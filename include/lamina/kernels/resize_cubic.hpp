@@ -1,0 +1,97 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstddef>
+#include <vector>
+
+#include "lamina/kernels/resize.hpp"
+
+namespace lamina::kernels::inline LAMINA_ISA {
+
+/// One position of an axis resized by a cubic: the sum of weight[k] x[at[k]].
+template <class T>
+struct CubicTap {
+  std::array<Index, 4> at;  ///< positions in x, those beyond the edges at the edge
+  std::array<T, 4> weight;  ///< their factors
+};
+
+/// PyTorch's bicubic sampling without antialiasing (Keys 1981, with a = -3/4): positions lie as for bilinear_taps, but
+/// those beyond the edge are not moved to it.
+template <class T>
+std::vector<CubicTap<T>> cubic_taps(Index in, Index out, const ResizeRatio& ratio, bool align_corners) {
+  constexpr double a = -0.75;
+  const auto near = [](double d) { return ((a + 2) * d - (a + 3)) * d * d + 1; };
+  const auto far = [](double d) { return ((a * d - 5 * a) * d + 8 * a) * d - 4 * a; };
+  std::vector<CubicTap<T>> taps;
+  for (Index i = 0; i < out; ++i) {
+    const double k = static_cast<double>(i), n = static_cast<double>(in);
+    const double at = align_corners ? (out > 1 ? k * (n - 1) / static_cast<double>(out - 1) : 0)
+                                    : (k + 0.5) * ratio.from / ratio.to - 0.5;
+    const double low = std::floor(std::min(at, n)), t = at - low;
+    const std::array<double, 4> weights{far(t + 1), near(t), near(1 - t), far(2 - t)};
+    CubicTap<T> tap;
+    for (std::size_t j = 0; j < 4; ++j) {
+      tap.at[j] = std::clamp<Index>(static_cast<Index>(low) - 1 + static_cast<Index>(j), 0, in - 1);
+      tap.weight[j] = static_cast<T>(weights[j]);
+    }
+    taps.push_back(tap);
+  }
+  return taps;
+}
+
+/// y [planes, rows, columns] from x [planes, h, w], along the rows, then between them.
+template <class T>
+void resize(Index planes, Index h, Index w, const std::vector<CubicTap<T>>& rows,
+            const std::vector<CubicTap<T>>& columns, const T* x, T* y) {
+  const Index width = static_cast<Index>(columns.size()), height = static_cast<Index>(rows.size());
+  parallel_for(0, planes, 1, [&](Index first, Index last) {
+    Tensor<T> wide({h, width});
+    for (Index plane = first; plane < last; ++plane) {
+      T* to = wide.data();
+      for (const T* row = x + plane * h * w; row != x + (plane + 1) * h * w; row += w)
+        for (const auto& [at, weight] : columns)
+          *to++ = weight[0] * row[at[0]] + weight[1] * row[at[1]] + weight[2] * row[at[2]] + weight[3] * row[at[3]];
+      T* out = y + plane * height * width;
+      for (const auto& [at, weight] : rows) {
+        const auto line = [&](std::size_t k) { return wide.data() + at[k] * width; };
+        detail::blend_rows(width, weight[0], line(0), weight[1], line(1), out);
+        detail::blend_rows(width, T(1), out, weight[2], line(2), out);
+        detail::blend_rows(width, T(1), out, weight[3], line(3), out);
+        out += width;
+      }
+    }
+  });
+}
+
+/// The transpose: dx [planes, h, w] from dy [planes, rows, columns].
+template <class T>
+void resize_backward(Index planes, Index h, Index w, const std::vector<CubicTap<T>>& rows,
+                     const std::vector<CubicTap<T>>& columns, const T* dy, T* dx) {
+  const Index width = static_cast<Index>(columns.size()), height = static_cast<Index>(rows.size());
+  parallel_for(0, planes, 1, [&](Index first, Index last) {
+    Tensor<T> wide({h, width});
+    for (Index plane = first; plane < last; ++plane) {
+      wide.fill(0);
+      const T* in = dy + plane * height * width;
+      for (const auto& [at, weight] : rows) {
+        for (std::size_t k = 0; k < 4; ++k) {
+          T* const to = wide.data() + at[k] * width;
+          detail::blend_rows(width, T(1), to, weight[k], in, to);
+        }
+        in += width;
+      }
+      T* const out = dx + plane * h * w;
+      std::fill_n(out, h * w, T(0));
+      const T* from = std::as_const(wide).data();
+      for (T* row = out; row != out + h * w; row += w)
+        for (const auto& [at, weight] : columns) {
+          for (std::size_t k = 0; k < 4; ++k) row[at[k]] += weight[k] * *from;
+          ++from;
+        }
+    }
+  });
+}
+
+}  // namespace lamina::kernels::inline LAMINA_ISA
