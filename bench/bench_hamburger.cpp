@@ -41,6 +41,12 @@ void add_cases() {
         Kind::layer, "context/dual" + size, [] { return dual_attention<float>(512); }, shape);
     add_case(
         Kind::layer, "context/double" + size, [] { return double_attention<float>(512); }, shape);
+    add_case(
+        Kind::layer, "context/apc" + size, [] { return adaptive_pyramid<float>(512); }, shape);
+    add_case(
+        Kind::layer, "context/dm" + size, [] { return dynamic_pyramid<float>(512); }, shape);
+    add_case(
+        Kind::layer, "context/acf" + size, [] { return CoOccurrence<float>(512); }, shape);
   }
   const auto add_step = [](const char* name, void (*run)(benchmark::State&)) {
     benchmark::RegisterBenchmark(name, run)->UseManualTime()->Unit(benchmark::kMillisecond);
