@@ -131,7 +131,8 @@ def stochastic_depth(p):
 
 
 def context(kind, c):
-    """Self-attention, DANet's dual attention or A2-Net's double attention, as in lamina/nn/context/context.hpp."""
+    """The modules of lamina/nn/context/context.hpp: self-attention, DANet's dual attention, A2-Net's double attention,
+    APCNet's, DMNet's and CFNet's."""
     import torch
     import torch.nn.functional as F
     from torch import nn
@@ -172,6 +173,62 @@ def context(kind, c):
             return (self.conv[0](self.gamma[0] * pixels(self.q(x), self.k(x), self.v(x), 1) + x) +
                     self.conv[1](self.gamma[1] * channels + x))
 
+    def pointwise(a, b):
+        return nn.Sequential(nn.Conv2d(a, b, 1, bias=False), nn.BatchNorm2d(b), nn.ReLU(inplace=True))
+
+    class Adaptive(nn.Module):
+        def __init__(self, scale, m):
+            super().__init__()
+            self.scale, self.gla = scale, nn.Conv2d(m, scale**2, 1)
+            self.pooled, self.input = pointwise(c, m), pointwise(c, m)
+            self.all, self.residual, self.fusion = (pointwise(m, m) for _ in range(3))
+
+        def forward(self, x):
+            regions = self.pooled(F.adaptive_avg_pool2d(x, self.scale)).flatten(2)
+            h = self.input(x)
+            weights = torch.sigmoid(self.gla(h + self.all(F.adaptive_avg_pool2d(h, 1)))).flatten(2)
+            return self.fusion(F.relu(self.residual((regions @ weights).view_as(h)) + h))
+
+    class Dynamic(nn.Module):
+        def __init__(self, size, m):
+            super().__init__()
+            self.size, self.filters, self.norm = size, nn.Conv2d(c, m, 1), nn.BatchNorm2d(m)
+            self.input, self.fusion = pointwise(c, m), pointwise(m, m)
+
+        def forward(self, x):
+            filters = self.filters(F.adaptive_avg_pool2d(x, self.size)).flatten(0, 1).unsqueeze(1)
+            h = self.input(x)
+            y = F.conv2d(h.flatten(0, 1).unsqueeze(0), filters, padding=self.size // 2, groups=len(filters)).view_as(h)
+            return self.fusion(F.relu(self.norm(y)))
+
+    class Pyramid(nn.Module):
+        def __init__(self, parts):
+            super().__init__()
+            self.parts = nn.ModuleList(parts)
+
+        def forward(self, x):
+            return torch.cat([x] + [part(x) for part in self.parts], dim=1)
+
+    class CoOccurrence(nn.Module):
+        def __init__(self, heads=8):
+            super().__init__()
+            self.heads, self.pool = heads, nn.AvgPool2d(3, 2, 1, count_include_pad=False)
+            self.q, self.v = nn.Conv2d(c, c, 1), nn.Conv2d(c, c, 1)
+            self.out = nn.Sequential(nn.Conv2d(c, c, 1, bias=False), nn.BatchNorm2d(c))
+            self.dropout = nn.Dropout(0.1)
+
+        def forward(self, x):
+            pooled, d = self.pool(x), c // self.heads
+            q, k, v = (t.flatten(2).view(-1, d, t[0, 0].numel()) for t in (self.q(x), self.q(pooled), self.v(pooled)))
+            weights = self.dropout(torch.softmax(q.transpose(1, 2) @ k / d**0.5, dim=-1))
+            return self.out((v @ weights.transpose(1, 2)).reshape(x.shape)) + x
+
+    if kind == "apc":
+        return Pyramid(Adaptive(scale, c // 2) for scale in (1, 2, 3, 6))
+    if kind == "dm":
+        return Pyramid(Dynamic(size, c) for size in (1, 3, 5, 7))
+    if kind == "acf":
+        return CoOccurrence()
     return Dual() if kind == "dual" else Burger()
 
 
