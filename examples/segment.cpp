@@ -133,6 +133,7 @@ void print_oracle(const Settings& s) {
 }
 
 void run_once(const Settings& s) {
+  examples::Interruption interruption;  // it keeps no checkpoint
   const Data data = load(s);
   Outcome outcome = train_network(s, data);
   save_state_dict(s.file("model.safetensors"), state_dict(outcome.net), {{"model", "hamnet"}, {"dataset", s.dataset}});
@@ -154,7 +155,6 @@ void run(const Settings& s) {
   set_num_threads(s.threads);
   if (!s.pretrained.empty()) return examples::segment_photographs({s.pretrained, s.labels, s.out, s.photos, s.size});
   if (s.oracle) return print_oracle(s);
-  examples::Interruption interruption;  // a single run keeps no checkpoint; a study goes on after its last whole run
   examples::prepare_folder(s.out);
   if (s.all) return run_study(s, all_contexts(s), load(s));
   if (!s.ablation.empty()) return run_ablation(s);

@@ -8,7 +8,6 @@
 #include <utility>
 #include <vector>
 
-#include "common/interruption.hpp"
 #include "lamina/io/file.hpp"
 #include "segmentation/gradients.hpp"
 #include "segmentation/pictures.hpp"
