@@ -40,6 +40,6 @@ TEST_CASE_TEMPLATE("SegNeXt, its attention and its blocks are the authors'", S, 
                       .random_bases = false,
                       .dimension = 8,
                       .online_update = OnlineUpdate::evaluation};
-  CHECK(golden.layer("segnext", SegNeXt<S>(options), std::is_same_v<S, double> ? 1000 : 1000));
+  CHECK(golden.layer("segnext", SegNeXt<S>(options), 1000));
   CHECK(golden.untested() == "");
 }

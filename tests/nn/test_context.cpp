@@ -55,13 +55,14 @@ TEST_CASE("APC, DM and ACF refuse what does not fit") {
   CHECK_THROWS_WITH_AS(dynamic_pyramid<float>(8, {.filter_sizes = {}}), "dynamic_pyramid: there are no filter sizes",
                        ValueError);
   CHECK_THROWS_WITH_AS(MixRegions<float>().output_shapes(shapes({{1, 4, 2, 2}, {1, 3, 5, 5}})),
-                       "MixRegions: expected regions [N, C, S, S'] and weights [N, S S', H, W], got [1, 4, 2, 2] and "
+                       "MixRegions(): expected regions [N, C, S, S'] and weights [N, S S', H, W], got [1, 4, 2, 2] and "
                        "[1, 3, 5, 5]",
                        ShapeError);
-  CHECK_THROWS_WITH_AS(DynamicDepthwise<float>().output_shapes(shapes({{1, 4, 5, 5}, {1, 3, 3, 3}})),
-                       "DynamicDepthwise: expected images [N, C, H, W] and filters [N, C, K, K], got [1, 4, 5, 5] and "
-                       "[1, 3, 3, 3]",
-                       ShapeError);
+  CHECK_THROWS_WITH_AS(
+      DynamicDepthwise<float>().output_shapes(shapes({{1, 4, 5, 5}, {1, 3, 3, 3}})),
+      "DynamicDepthwise(): expected images [N, C, H, W] and filters [N, C, K, K], got [1, 4, 5, 5] and "
+      "[1, 3, 3, 3]",
+      ShapeError);
   CHECK_THROWS_WITH_AS(CoOccurrence<float>(12), "CoOccurrence(12): 8 heads do not divide 12 channels", ValueError);
   CHECK_THROWS_WITH_AS(CrossAttention<float>(0), "CrossAttention(0): heads must be at least 1", ValueError);
   CHECK_THROWS_WITH_AS(CrossAttention<float>(1, 2), "CrossAttention(1, dropout=2): dropout must be in [0, 1]",
