@@ -63,7 +63,7 @@ inline void examine_gradients(const Settings& s) {
   std::string table = "| K |";
   const std::vector<std::string> kinds = {"nmf", "vq", "cd"};
   for (const std::string& kind : kinds)
-    table += text(" ", kind, " one-step: largest, rms | ", kind, " BPTT: largest, rms, condition |");
+    table += text(" ", kind, " one-step: largest, rms, number | ", kind, " BPTT: largest, rms, number |");
   table += "\n| ---: |";
   for (std::size_t i = 0; i < 2 * kinds.size(); ++i) table += " --- |";
   table += "\n";
@@ -86,10 +86,9 @@ inline void examine_gradients(const Settings& s) {
         const Eigen::MatrixXd j = jacobian(*ham, x);
         const Eigen::VectorXd values = Eigen::JacobiSVD<Eigen::MatrixXd>(j).singularValues();
         const double largest = values[0], rms = std::sqrt(values.squaredNorm() / static_cast<double>(values.size()));
-        const double smallest = values[values.size() - 1];
+        const auto number = (values.array() > 0.01 * largest).count();
         char buffer[96];
-        std::snprintf(buffer, sizeof buffer, full ? " %.3g, %.3g, %.1e |" : " %.3g, %.3g |", largest, rms,
-                      largest / std::max(smallest, 1e-300));
+        std::snprintf(buffer, sizeof buffer, " %.3g, %.3g, %td |", largest, rms, static_cast<std::ptrdiff_t>(number));
         table += buffer;
         Series& line = scale[2 * k + (full ? 1 : 0)];
         line.x.push_back(static_cast<double>(steps));

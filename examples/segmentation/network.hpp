@@ -23,7 +23,9 @@ inline Sequential<float> plain_backbone() {
     result.add(Child<float>(ReLU<float>()));
     in = out;
   }
-  lamina::detail::initialise_for_relu(result);
+  init::weights<Conv2d<float>>(result, [](Tensor<float>& w) {
+    init::kaiming_normal(w, {.mode = init::FanMode::fan_out, .nonlinearity = "relu"});
+  });
   return result;
 }
 

@@ -58,8 +58,9 @@ inline void draw_scene(const ScenesOptions& options, Random random, std::uint8_t
       shape.y = shape.y < 0.5 * static_cast<double>(height) ? radius : static_cast<double>(height) - radius;
     }
     if (std::any_of(shapes.begin(), shapes.end(), [&](const SceneShape& other) {
-          const double gap = &other == &shapes[0] ? std::max(1.0, options.apart) : 1;
-          return std::hypot(other.x - shape.x, other.y - shape.y) < other.radius + shape.radius + gap;
+          const bool decides = options.apart > 0 && &other == &shapes[0];  // corners are 1.24 radii away
+          return std::hypot(other.x - shape.x, other.y - shape.y) <
+                 (other.radius + shape.radius) * (decides ? 1.24 : 1) + 1 + (decides ? options.apart : 0);
         }))
       continue;
     shapes.push_back(shape);

@@ -15,13 +15,13 @@ namespace lamina::inline LAMINA_ABI {
 
 /// What HamNet has between squeeze and align.
 enum class Context {
-  none,
-  nmf,
-  vq,
-  cd,
-  self_attention,
-  dual_attention,
-  double_attention,
+  none,              ///< the features as they are
+  nmf,               ///< a Hamburger around non-negative matrix factorisation
+  vq,                ///< around vector quantisation
+  cd,                ///< around concept decomposition
+  self_attention,    ///< of every pixel to all
+  dual_attention,    ///< DANet's
+  double_attention,  ///< A²-Net's
   adaptive_pyramid,  ///< APCNet's
   dynamic_pyramid,   ///< DMNet's
   co_occurrence      ///< CFNet's

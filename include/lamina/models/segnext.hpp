@@ -81,11 +81,14 @@ class MultiScaleAttention : public Block<MultiScaleAttention<Scalar>, Scalar> {
 template <class Scalar = float>
 class MscanBlock : public Block<MscanBlock<Scalar>, Scalar> {
  public:
-  BatchNorm2d<Scalar> norm1, norm2;                 ///< of the branches' inputs
-  Conv2d<Scalar> proj_1, proj_2;                    ///< around the attention
-  MultiScaleAttention<Scalar> attention;            ///< its key is attn.spatial_gating_unit
-  Sequential<Scalar> mlp;                           ///< fc1, dwconv.dwconv, GELU, fc2
-  LayerScale<Scalar> layer_scale_1, layer_scale_2;  ///< of the branches' results
+  /// The parts, as above; the attention's key is attn.spatial_gating_unit, and mlp is fc1, dwconv.dwconv, GELU, fc2.
+  /// @{
+  BatchNorm2d<Scalar> norm1, norm2;
+  Conv2d<Scalar> proj_1, proj_2;
+  MultiScaleAttention<Scalar> attention;
+  Sequential<Scalar> mlp;
+  LayerScale<Scalar> layer_scale_1, layer_scale_2;
+  /// @}
 
   /// The hidden channels of the second branch are expansion * channels.
   MscanBlock(Index channels, double expansion, double drop_path = 0)
@@ -153,8 +156,9 @@ class Mscan : public Block<Mscan<Scalar>, Scalar> {
  public:
   /// One stage, patch_embedI, blockI and normI.
   struct Stage {
-    Sequential<Scalar> embed, blocks;
-    LayerNorm<Scalar> norm;
+    Sequential<Scalar> embed;   ///< halves the sides, or, the first one, quarters them
+    Sequential<Scalar> blocks;  ///< MscanBlocks
+    LayerNorm<Scalar> norm;     ///< over the channels
   };
   std::vector<Stage> stages;  ///< the first one at a quarter of the image's size
 

@@ -140,7 +140,7 @@ class AdaptiveContext : public Block<AdaptiveContext<Scalar>, Scalar> {
 struct AdaptivePyramidOptions {
   Index channels = 0;                     ///< of each module's result; 0: half of x's, as in table 3
   std::vector<Index> scales{1, 2, 3, 6};  ///< regions along a side, a module each
-  double norm_momentum = 0.1;
+  double norm_momentum = 0.1;             ///< of the norms
 };
 
 /// APCNet's pyramid: [x, y_1, y_2, ...] along the channels, an AdaptiveContext for each scale. Shapes: x [N, channels,

@@ -113,7 +113,7 @@ class CrossAttention : public JointLayer<CrossAttention<Scalar>, Scalar> {
 
 /// Options of CoOccurrence.
 struct CoOccurrenceOptions {
-  Index heads = 8;
+  Index heads = 8;             ///< of the attention
   double dropout = 0.1;        ///< of the attention's weights, in training
   double norm_momentum = 0.1;  ///< of the norm
 };
@@ -129,8 +129,11 @@ struct CoOccurrenceOptions {
 template <class Scalar = float>
 class CoOccurrence : public Block<CoOccurrence<Scalar>, Scalar> {
  public:
-  Conv2d<Scalar> conv_qs, conv_vs, conv;  ///< of queries and keys, of values, of the heads' results
-  BatchNorm2d<Scalar> norm_layer;         ///< of what is added to x
+  /// Of queries and keys, of values, of the heads' results; of what is added to x.
+  /// @{
+  Conv2d<Scalar> conv_qs, conv_vs, conv;
+  BatchNorm2d<Scalar> norm_layer;
+  /// @}
 
   /// Shapes, defaults and errors are said at the class.
   explicit CoOccurrence(Index channels, const CoOccurrenceOptions& options = {})

@@ -129,7 +129,7 @@ struct DynamicPyramidOptions {
   Index channels = 0;                           ///< of each module's result; 0: as many as x has, as in table 3
   std::vector<Index> filter_sizes{1, 3, 5, 7};  ///< a module each
   bool fusion = true;                           ///< table 3 has it, mmsegmentation's networks have not
-  double norm_momentum = 0.1;
+  double norm_momentum = 0.1;                   ///< of the norms
 };
 
 /// DMNet's pyramid: [x, y_1, y_2, ...] along the channels, a DynamicContext for each size of filters. Shapes: x [N,
