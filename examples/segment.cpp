@@ -50,9 +50,8 @@ void add_training_options(CLI::App& app, Settings& s) {
   choice(
       "--backbone", s.backbone, names_of(backbones),
       "The network before the context module (default: plain, three convolutions, for context scenes, else resnet18)");
-  app.add_option(
-      "--weights", s.weights,
-      "Weights for the backbone mobilenet_v2, under torchvision's names or deeplab_v3's; its norms stand still");
+  app.add_option("--weights", s.weights,
+                 "Weights for the backbone mobilenet_v2, under torchvision's names or deeplab_v3's");
   app.add_option("--stride", s.stride, "Pixels of the image for one of the features")
       ->check(CLI::IsMember(std::vector<Index>{8, 16}))
       ->capture_default_str();

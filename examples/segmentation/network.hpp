@@ -1,12 +1,14 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "lamina/io/safetensors.hpp"
 #include "lamina/models/hamnet.hpp"
+#include "lamina/nn/graph.hpp"
 #include "lamina/nn/receptive_field.hpp"
 #include "segmentation/settings.hpp"
 
@@ -29,9 +31,7 @@ inline Sequential<float> plain_backbone() {
   return result;
 }
 
-/// Puts the weights of a MobileNet V2 into the backbone, from a file with torchvision's names or deeplab_v3's, and
-/// keeps its norms as they are: their statistics may have been folded into the weights, and batches of a few images
-/// have worse ones.
+/// Puts the weights of a MobileNet V2 into the backbone, from a file with torchvision's names or deeplab_v3's.
 inline void load_backbone(AtInputSize<float>& net, const std::string& path) {
   StateDict<float> state;
   const StateDict<float> own = state_dict(std::as_const(net));
@@ -43,7 +43,47 @@ inline void load_backbone(AtInputSize<float>& net, const std::string& path) {
   const LoadReport report = load_state_dict(net, state, {.strict = false});
   for (const std::string& key : report.missing)
     lamina::require<FileError>(!key.starts_with("backbone."), path, ": no weights for ", key);
-  for_each<BatchNorm2d<float>>(net.net[0], [](BatchNorm2d<float>& norm) { freeze(norm); });
+}
+
+/// Gives a norm the mean and variance of x [N, C, H, W], and the weight and bias with which it computes what it did.
+inline void take_statistics(BatchNorm2d<float>& norm, const Tensor<float>& x) {
+  const Index pixels = x.dim(2) * x.dim(3);
+  for (Index c = 0; c < x.dim(1); ++c) {
+    double sum = 0, squares = 0;
+    for (Index n = 0; n < x.dim(0); ++n)
+      for (Index p = 0; p < pixels; ++p) {
+        const double v = static_cast<double>(x.data()[(n * x.dim(1) + c) * pixels + p]);
+        sum += v, squares += v * v;
+      }
+    const double count = static_cast<double>(x.dim(0) * pixels), mean = sum / count;
+    const double variance = std::max(0.0, squares / count - mean * mean), eps = norm.options().eps;
+    const double slope = static_cast<double>(norm.weight.value.data()[c]) /
+                         std::sqrt(static_cast<double>(norm.running_var.data()[c]) + eps);
+    const double moved = mean - static_cast<double>(norm.running_mean.data()[c]);
+    norm.bias.value.data()[c] += static_cast<float>(slope * moved);
+    norm.weight.value.data()[c] = static_cast<float>(slope * std::sqrt(variance + eps));
+    norm.running_mean.data()[c] = static_cast<float>(mean);
+    norm.running_var.data()[c] = static_cast<float>(variance);
+  }
+}
+
+/// Files may have the norms' statistics folded into the convolutions: in training, batches' own would then change what
+/// the backbone computes. So all norms take those of these images.
+inline void unfold_norms(AtInputSize<float>& net, const Tensor<float>& images) {
+  std::vector<Tensor<float>> edges;
+  const Tensor<float> padded = net.padded(images);
+  const Graph<float> graph = record(std::as_const(net).net[0], padded.shape());
+  edges.resize(graph.shapes.size());
+  edges[static_cast<std::size_t>(graph.inputs[0])] = padded;
+  for (const Node<float>& node : graph.nodes) {
+    Values<float> in;
+    for (const Index edge : node.inputs) in.push_back(edges[static_cast<std::size_t>(edge)]);
+    for_each<BatchNorm2d<float>>(net.net[0], [&](BatchNorm2d<float>& norm) {
+      if (&norm == node.layer) take_statistics(norm, std::as_const(in)[0].tensor);
+    });
+    const Values<float> out = node.layer->infer_values(std::move(in), Activation::none);
+    for (std::size_t i = 0; i < out.size(); ++i) edges[static_cast<std::size_t>(node.outputs[i])] = out[i].tensor;
+  }
 }
 
 /// Takes parts of a Hamburger V1 away, see burger_parts.
@@ -87,7 +127,6 @@ inline AtInputSize<float> make_network(const Settings& s, Index classes, const S
                            .seed = s.seed,
                            .random_bases = !s.keeps_bases()};
   auto net = backbone == "plain" ? hamnet<float>(plain_backbone(), 64, 8, options) : hamnet<float>(options);
-  if (!s.weights.empty()) load_backbone(net, s.weights);
   take_away(net, s.parts);
   return net;
 }

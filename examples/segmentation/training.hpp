@@ -103,6 +103,12 @@ inline Outcome train_network(const Settings& s, const Data& data, bool quiet = f
 
   manual_seed(s.seed);
   auto net = make_network(s, data.count(), crop);
+  if (!s.weights.empty()) {
+    load_backbone(net, s.weights);
+    DataLoader<float> some(
+        data.train, {.batch_size = 32, .seed = s.seed, .transform = options.transform, .augment = options.augment});
+    unfold_norms(net, (*some.begin()).inputs);
+  }
   SGD<float> optimizer(bias_groups(parameters(net), 2 * s.lr), {.lr = s.lr, .momentum = 0.9, .weight_decay = 1e-4});
   PolynomialLR schedule(optimizer, {.total_iters = std::max<Index>(1, s.epochs * loader.size()), .power = 0.9});
   const Index count = count_parameters(net).total;

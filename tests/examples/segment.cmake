@@ -114,6 +114,11 @@ if(NOT result EQUAL 1 OR NOT errors MATCHES "cut.png: .*cut short" OR NOT errors
   message(FATAL_ERROR "a bad photograph should not stop the others:\n${output}${errors}")
 endif()
 expect_files(some small.png small_classes.png)
+run(--limit-train 8 --limit-test 4 --batch-size 4 --width 16 --rank 4 --epochs 1 --backbone mobilenet_v2 --stride 16
+    --weights deeplab.safetensors --out tuned)
+expect_files(tuned metrics.json)
+expect_failure("weights.safetensors: no weights for backbone.features.0.0.weight" --limit-train 8 --limit-test 4
+               --backbone mobilenet_v2 --weights weights.safetensors)
 expect_failure("weights.safetensors: not the weights of DeepLab v3 on MobileNet V2 with 21 classes\n missing:" --pretrained
                weights.safetensors small.png)
 expect_failure("mis-shaped:\n  classifier.weight: expected shape [7, 256, 1, 1], got [21, 256, 1, 1]" ${photographs}
