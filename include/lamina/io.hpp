@@ -6,8 +6,11 @@
 #include "lamina/core/detail/macros_hide.inc"
 // clang-format on
 
+#include "lamina/data/byte_pair.hpp"
 #include "lamina/data/captions.hpp"
+#include "lamina/data/encoded_texts.hpp"
 #include "lamina/data/wordpiece.hpp"
+#include "lamina/io/byte_pair.hpp"
 #include "lamina/io/captions.hpp"
 #include "lamina/io/checkpoint.hpp"
 #include "lamina/io/datasets.hpp"

@@ -13,7 +13,8 @@
 #include <vector>
 
 #include "lamina/core/tensor.hpp"
-#include "lamina/data/detail/unicode.hpp"
+#include "lamina/data/detail/characters.hpp"
+#include "lamina/data/encoded_texts.hpp"
 #include "lamina/data/lines.hpp"
 
 namespace lamina::inline LAMINA_ABI {
@@ -55,40 +56,6 @@ void fold(char32_t c, F& f) {
       std::upper_bound(foldings.begin(), foldings.end(), c, [](char32_t x, const Folding& y) { return x < y.first; });
   if (after == foldings.begin() || c - (after - 1)->first >= (after - 1)->count) return f(c);
   f((after - 1)->to[c - (after - 1)->first]);
-}
-
-/// Takes the first character off UTF-8 text that is not empty; U+FFFD for a byte that does not belong into such.
-inline char32_t take(std::string_view& text) {
-  const auto byte = [&](std::size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u; };
-  const unsigned lead = byte(0);
-  const std::size_t length = lead < 0x80 ? 1 : lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
-  char32_t c = length == 1 ? lead : lead & (0xffu >> (length + 1));
-  bool valid = lead < 0x80 || (lead >= 0xc2 && lead < 0xf5);
-  for (std::size_t i = 1; i < length && valid; ++i) {
-    valid = (byte(i) & 0xc0) == 0x80;
-    c = c << 6 | (byte(i) & 0x3f);
-  }
-  constexpr std::array<char32_t, 5> smallest{0, 0, 0x80, 0x800, 0x10000};
-  valid = valid && c >= smallest[length] && c < 0x110000 && (c < 0xd800 || c >= 0xe000);
-  text.remove_prefix(valid ? length : 1);
-  return valid ? c : 0xfffd;
-}
-
-inline void append(std::string& text, char32_t c) {
-  const auto byte = [&](char32_t value) { text += static_cast<char>(value); };
-  if (c < 0x80) return byte(c);
-  if (c < 0x800) {
-    byte(0xc0 | c >> 6);
-  } else {
-    if (c < 0x10000) {
-      byte(0xe0 | c >> 12);
-    } else {
-      byte(0xf0 | c >> 18);
-      byte(0x80 | (c >> 12 & 0x3f));
-    }
-    byte(0x80 | (c >> 6 & 0x3f));
-  }
-  byte(0x80 | (c & 0x3f));
 }
 
 }  // namespace unicode
@@ -137,13 +104,6 @@ void for_each_word(std::string_view text, bool lower_case, F f) {
   }
   flush();
 }
-
-/// Texts as ids [N, L], [PAD] behind the shorter ones; lengths[i] is the number of ids of text i that are not. What
-/// pack() of lamina/nn/sequences.hpp takes.
-struct EncodedTexts {
-  Labels ids;                  ///< of all texts, one behind the other
-  std::vector<Index> lengths;  ///< tokens of each text
-};
 
 /// BERT's tokenizer (Devlin et al. 2019): a text is cut into words, lower-cased and stripped of accents, and each word
 /// into the longest pieces that the vocabulary has, from its beginning on. Pieces that continue a word are written with
@@ -215,19 +175,9 @@ class WordPiece {
   EncodedTexts encode(std::span<const std::string> texts, Index max_length = 512,
                       std::optional<Index> length = {}) const {
     std::vector<std::vector<std::int32_t>> rows;
-    Index longest = length.value_or(0);
-    for (const std::string& text : texts) {
+    for (const std::string& text : texts)
       rows.push_back(encode(text, std::min(max_length, length.value_or(max_length))));
-      longest = std::max(longest, static_cast<Index>(rows.back().size()));
-    }
-    EncodedTexts result{Labels::full({static_cast<Index>(rows.size()), longest}, padding()), {}};
-    std::int32_t* out = result.ids.data();
-    for (const auto& row : rows) {
-      std::copy(row.begin(), row.end(), out);
-      out += longest;
-      result.lengths.push_back(static_cast<Index>(row.size()));
-    }
-    return result;
+    return padded(rows, padding(), length.value_or(0));
   }
 
   /// The pieces as words again, separated by spaces; [PAD], [CLS] and [SEP] are left out. Throws ValueError for an id
