@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cmath>
+#include <limits>
 
 #include "lamina/io/onnx/save/exporter.hpp"
 #include "lamina/models/clip.hpp"
@@ -11,7 +12,7 @@
 /// Attention as products and a softmax, and what stands around it in transformers.
 namespace lamina::inline LAMINA_ABI::onnx {
 
-/// softmax(q kᵀ / sqrt(d)) v for [N, heads, L, d].
+/// softmax(q kᵀ / sqrt(d)) v for [N, heads, L, d]; of the keys behind a query nothing where it is causal.
 template <class Scalar>
 std::string exported(Exporter<Scalar>& to, const ScaledDotProductAttention<Scalar>& layer) {
   const Shape& shape = to.shape();
@@ -22,7 +23,13 @@ std::string exported(Exporter<Scalar>& to, const ScaledDotProductAttention<Scala
   };
   const std::string queries =
       to.add("Mul", {part(0, {0, 2, 1, 3}), to.constant(1 / std::sqrt(static_cast<double>(each)))});
-  const std::string logits = to.add("MatMul", {queries, part(1, {0, 2, 3, 1})});
+  std::string logits = to.add("MatMul", {queries, part(1, {0, 2, 3, 1})});
+  if (layer.causal()) {
+    Tensor<float> mask = Tensor<float>::zeros({length, length});
+    for (Index i = 0; i < length; ++i)
+      for (Index j = i + 1; j < length; ++j) mask(i, j) = -std::numeric_limits<float>::infinity();
+    logits = to.add("Add", {logits, to.constant(mask)});
+  }
   const std::string weights = to.add("Softmax", {logits}, {attribute("axis", -1)});
   const std::string y = to.transpose(to.add("MatMul", {weights, part(2, {0, 2, 1, 3})}), {0, 2, 1, 3});
   return to.reshape(y, extents(shape));
