@@ -21,6 +21,7 @@
 #include "lamina/io/image_folder.hpp"
 #include "lamina/io/npy.hpp"
 #include "lamina/io/onnx.hpp"
+#include "lamina/io/openai_clip.hpp"
 #include "lamina/io/safetensors.hpp"
 #include "lamina/io/segmentation.hpp"
 #include "lamina/plot/canvas.hpp"

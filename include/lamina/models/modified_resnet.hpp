@@ -17,11 +17,11 @@ namespace lamina::inline LAMINA_ABI {
 
 /// Options of ModifiedResNet; the defaults are CLIP's RN50.
 struct ModifiedResNetOptions {
-  Index image_size = 224;                     ///< side of the images
-  std::array<Index, 4> layers{3, 4, 6, 3};    ///< bottlenecks of each stage
-  Index width = 64;                           ///< channels of the stem; the last features have 32 times as many
-  Index heads = 32;                           ///< of the attention pooling
-  Index projection = 1024;                    ///< size of the embeddings
+  Index image_size = 224;                   ///< side of the images
+  std::array<Index, 4> layers{3, 4, 6, 3};  ///< bottlenecks of each stage
+  Index width = 64;                         ///< channels of the stem; the last features have 32 times as many
+  Index heads = 32;                         ///< of the attention pooling
+  Index projection = 1024;                  ///< size of the embeddings
 };
 
 /// CLIP's attention pooling: a transformer's attention layer whose only query is the mean of the pixels.

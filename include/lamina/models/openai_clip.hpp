@@ -16,8 +16,9 @@ namespace lamina::inline LAMINA_ABI {
 
 /// What an OpenAIClip is made of; the defaults are ViT-B/32's.
 struct OpenAIClipOptions {
-  std::variant<VisionTransformerOptions, ModifiedResNetOptions> image = VisionTransformerOptions{};  ///< the image tower
-  TextTransformerOptions text = {};                                                                 ///< the text tower
+  std::variant<VisionTransformerOptions, ModifiedResNetOptions> image =
+      VisionTransformerOptions{};    ///< the image tower
+  TextTransformerOptions text = {};  ///< the text tower
 
   /// Side of the images.
   Index image_size() const {
@@ -33,8 +34,8 @@ inline constexpr std::array<const char*, 9> openai_clip_names{
 
 /// What OpenAI's models are made of (Radford et al. 2021, tables 19 and 20):
 ///
-///   RN50, RN101, RN50x4, RN50x16, RN50x64      102,007,137  119,688,033  178,300,601  290,979,217  623,258,305 parameters
-///   ViT-B/32, B/16, L/14, L/14@336px           151,277,313  149,620,737  427,616,513  427,944,193
+///   RN50, RN101, RN50x4, RN50x16, RN50x64      102,007,137  119,688,033  178,300,601  290,979,217  623,258,305
+///   parameters ViT-B/32, B/16, L/14, L/14@336px           151,277,313  149,620,737  427,616,513  427,944,193
 ///
 /// Throws ValueError, with the names, for another.
 inline OpenAIClipOptions openai_clip_options(std::string_view name) {
@@ -54,12 +55,10 @@ inline OpenAIClipOptions openai_clip_options(std::string_view name) {
   };
   const auto network = [&](Index size, const std::array<Index, 4>& layers, Index width, Index projection,
                            Index features) {
-    return OpenAIClipOptions{ModifiedResNetOptions{.image_size = size,
-                                                   .layers = layers,
-                                                   .width = width,
-                                                   .heads = width / 2,
-                                                   .projection = projection},
-                             text(projection, features)};
+    return OpenAIClipOptions{
+        ModifiedResNetOptions{
+            .image_size = size, .layers = layers, .width = width, .heads = width / 2, .projection = projection},
+        text(projection, features)};
   };
   if (name == "ViT-B/32") return transformer(224, 32, 768, 12, 512);
   if (name == "ViT-B/16") return transformer(224, 16, 768, 12, 512);

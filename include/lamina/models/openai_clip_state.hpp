@@ -20,7 +20,7 @@ namespace lamina::inline LAMINA_ABI {
 struct OpenAIClipHints {
   std::optional<Index> text_heads = {};   ///< of the attention; 64 features each unless given
   std::optional<Index> image_heads = {};  ///< likewise
-  bool quick_gelu = true;  ///< OpenAI's; false for GELU, of LAION's and most others' weights
+  bool quick_gelu = true;                 ///< OpenAI's; false for GELU, of LAION's and most others' weights
 };
 
 /// CLIP's weights under the names of OpenAIClip, and what it is made of.
@@ -42,8 +42,8 @@ class ClipStateReader {
         if (entry.first == key) return true;
       return false;
     };
-    const bool hugging_face = has("text_model.embeddings.token_embedding.weight") ||
-                              has("vision_model.embeddings.class_embedding");
+    const bool hugging_face =
+        has("text_model.embeddings.token_embedding.weight") || has("vision_model.embeddings.class_embedding");
     for (const auto& [key, value] : state) {
       if (ignored(key)) continue;
       const std::string name = hugging_face ? from_hugging_face(key) : from_open_clip(key);
@@ -53,9 +53,11 @@ class ClipStateReader {
   }
 
   OpenAIClipState<Scalar> read() {
-    require<StateError>(places_.contains("token_embedding.weight"), "openai_clip_state: there is no text tower: expected ",
+    require<StateError>(places_.contains("token_embedding.weight"),
+                        "openai_clip_state: there is no text tower: expected ",
                         "token_embedding.weight, or Hugging Face's text_model.embeddings.token_embedding.weight");
-    require<StateError>(places_.contains("visual.conv1.weight"), "openai_clip_state: there is no image tower: expected ",
+    require<StateError>(places_.contains("visual.conv1.weight"),
+                        "openai_clip_state: there is no image tower: expected ",
                         "visual.conv1.weight, or Hugging Face's vision_model.embeddings.patch_embedding.weight");
     OpenAIClipOptions options;
     options.text = text_options();
@@ -74,28 +76,26 @@ class ClipStateReader {
   }
 
   /// open_clip's models with towers of other kinds have "text." before the text tower's names.
-  static std::string from_open_clip(const std::string& key) {
-    return key.starts_with("text.") ? key.substr(5) : key;
-  }
+  static std::string from_open_clip(const std::string& key) { return key.starts_with("text.") ? key.substr(5) : key; }
 
   static std::string from_hugging_face(const std::string& key) {
     using Pair = std::pair<std::string_view, std::string_view>;
-    static constexpr std::array<Pair, 15> names{{{"vision_model.embeddings.class_embedding", "visual.class_embedding"},
-                                                 {"vision_model.embeddings.patch_embedding.", "visual.conv1."},
-                                                 {"vision_model.embeddings.position_embedding.weight",
-                                                  "visual.positional_embedding"},
-                                                 {"vision_model.pre_layrnorm.", "visual.ln_pre."},
-                                                 {"vision_model.encoder.layers.", "visual.transformer.resblocks."},
-                                                 {"vision_model.post_layernorm.", "visual.ln_post."},
-                                                 {"visual_projection.", "visual.proj."},
-                                                 {"text_model.embeddings.token_embedding.", "token_embedding."},
-                                                 {"text_model.embeddings.position_embedding.", "positional_embedding."},
-                                                 {"text_model.encoder.layers.", "transformer.resblocks."},
-                                                 {"text_model.final_layer_norm.", "ln_final."},
-                                                 {"text_projection.", "text_projection."},
-                                                 {".self_attn.", ".attn."},
-                                                 {".layer_norm", ".ln_"},
-                                                 {".mlp.fc", ".mlp."}}};
+    static constexpr std::array<Pair, 15> names{
+        {{"vision_model.embeddings.class_embedding", "visual.class_embedding"},
+         {"vision_model.embeddings.patch_embedding.", "visual.conv1."},
+         {"vision_model.embeddings.position_embedding.weight", "visual.positional_embedding"},
+         {"vision_model.pre_layrnorm.", "visual.ln_pre."},
+         {"vision_model.encoder.layers.", "visual.transformer.resblocks."},
+         {"vision_model.post_layernorm.", "visual.ln_post."},
+         {"visual_projection.", "visual.proj."},
+         {"text_model.embeddings.token_embedding.", "token_embedding."},
+         {"text_model.embeddings.position_embedding.", "positional_embedding."},
+         {"text_model.encoder.layers.", "transformer.resblocks."},
+         {"text_model.final_layer_norm.", "ln_final."},
+         {"text_projection.", "text_projection."},
+         {".self_attn.", ".attn."},
+         {".layer_norm", ".ln_"},
+         {".mlp.fc", ".mlp."}}};
     std::string name = key;
     for (std::size_t i = 0; i < 12; ++i)
       if (name.starts_with(names[i].first)) {
@@ -121,8 +121,9 @@ class ClipStateReader {
         for (Index i = 0; i < 3; ++i) {
           Tensor<Scalar> part(shape);
           std::copy_n(std::as_const(value).data() + i * part.numel(), part.numel(), part.data());
-          result_.emplace_back(before + "attn." + std::array{"q", "k", "v"}[static_cast<std::size_t>(i)] + "_proj" + kind,
-                               std::move(part));
+          result_.emplace_back(
+              before + "attn." + std::array{"q", "k", "v"}[static_cast<std::size_t>(i)] + "_proj" + kind,
+              std::move(part));
         }
         return;
       }
@@ -172,9 +173,8 @@ class ClipStateReader {
     const Shape patches = shape_of("visual.conv1.weight", 4);
     const Index places = shape_of("visual.positional_embedding", 2)[0] - 1;
     const Index side = static_cast<Index>(std::lround(std::sqrt(static_cast<double>(places))));
-    require<StateError>(side >= 1 && side * side == places,
-                        "openai_clip_state: visual.positional_embedding is for ", places,
-                        " patches, which are not a square");
+    require<StateError>(side >= 1 && side * side == places, "openai_clip_state: visual.positional_embedding is for ",
+                        places, " patches, which are not a square");
     return {.image_size = side * patches[3],
             .patch = patches[3],
             .features = patches[0],
@@ -208,9 +208,9 @@ class ClipStateReader {
 }  // namespace detail
 
 /// CLIP's weights under the names of OpenAIClip, from OpenAI's own ("visual.*", "transformer.resblocks.*"), open_clip's
-/// (the same) or Hugging Face's CLIPModel ("vision_model.*", "text_model.*"), whichever they are: in_proj_weight in three,
-/// projections turned, what is not a weight (input_resolution, position_ids, ...) left out. The sizes are read off the
-/// weights, but for the heads and the activation. Throws StateError, saying what is missing, when a tower is.
+/// (the same) or Hugging Face's CLIPModel ("vision_model.*", "text_model.*"), whichever they are: in_proj_weight in
+/// three, projections turned, what is not a weight (input_resolution, position_ids, ...) left out. The sizes are read
+/// off the weights, but for the heads and the activation. Throws StateError, saying what is missing, when a tower is.
 template <class Scalar>
 OpenAIClipState<Scalar> openai_clip_state(const StateDict<Scalar>& state, const OpenAIClipHints& hints = {}) {
   return detail::ClipStateReader<Scalar>(state, hints).read();

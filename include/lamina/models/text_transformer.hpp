@@ -24,24 +24,24 @@ struct TextTransformerOptions {
   bool quick_gelu = true;    ///< as OpenAI's weights; others' were mostly trained with GELU
 };
 
-/// CLIP's text encoder (Radford et al. 2021, section 2.4): a transformer whose tokens see those before them, read at the
-/// end of text.
+/// CLIP's text encoder (Radford et al. 2021, section 2.4): a transformer whose tokens see those before them, read at
+/// the end of text.
 ///
 ///   x = token_embedding[id] + position,   `layers` causal pre-norm TransformerBlocks,
 ///   y = text_projection ln_final(x[end]),   end the place of the largest id
 ///
 /// Shapes: packed sequences of ids, or dense ids [N, L] with any padding behind the end of text -> [N, projection]. The
-/// state_dict keys are OpenAI's, except that attn.in_proj_weight is three linear maps, and that positional_embedding and
-/// text_projection have a ".weight" behind; see openai_clip_state(). Throws as Embedding for ids beyond the vocabulary,
-/// as LearnedPositions for a sequence that is too long.
+/// state_dict keys are OpenAI's, except that attn.in_proj_weight is three linear maps, and that positional_embedding
+/// and text_projection have a ".weight" behind; see openai_clip_state(). Throws as Embedding for ids beyond the
+/// vocabulary, as LearnedPositions for a sequence that is too long.
 template <class Scalar = float>
 class TextTransformer : public Block<TextTransformer<Scalar>, Scalar> {
  public:
-  Embedding<Scalar> token_embedding;             ///< of the ids
-  LearnedPositions<Scalar> positional_embedding; ///< of the places in a sequence
-  std::vector<TransformerBlock<Scalar>> blocks;  ///< in order
-  LayerNorm<Scalar> ln_final;                    ///< of the end of text
-  Linear<Scalar> text_projection;                ///< to the embedding
+  Embedding<Scalar> token_embedding;              ///< of the ids
+  LearnedPositions<Scalar> positional_embedding;  ///< of the places in a sequence
+  std::vector<TransformerBlock<Scalar>> blocks;   ///< in order
+  LayerNorm<Scalar> ln_final;                     ///< of the end of text
+  Linear<Scalar> text_projection;                 ///< to the embedding
 
   /// Weights are drawn from default_random() as OpenAI's.
   explicit TextTransformer(const TextTransformerOptions& options = {})

@@ -47,7 +47,8 @@ struct VisionTransformerOptions {
 /// CLIP's vision transformer (Dosovitskiy et al. 2021; Radford et al. 2021, section 2.4), with its normalisation before
 /// the blocks:
 ///
-///   tokens = ln_pre([class; patches] + positions),   `layers` pre-norm TransformerBlocks,   y = proj ln_post(tokens[0])
+///   tokens = ln_pre([class; patches] + positions),   `layers` pre-norm TransformerBlocks,   y = proj
+///   ln_post(tokens[0])
 ///
 /// Shapes: images [N, 3, S, S] -> [N, projection]. The state_dict keys are OpenAI's ("conv1.weight", "class_embedding",
 /// "positional_embedding", "ln_pre", "transformer.resblocks.0.attn", ...), except that attn.in_proj_weight is three

@@ -48,7 +48,10 @@ class ImageTokens : public Layer<ImageTokens<Scalar>, Scalar> {
     return {{"class_embedding", class_embedding}, {"positional_embedding", positional_embedding}};
   }
   Fields fields() const override {
-    return Fields("ImageTokens").argument("pixels", pixels_).argument("channels", channels_).option("mean", mean_, false);
+    return Fields("ImageTokens")
+        .argument("pixels", pixels_)
+        .argument("channels", channels_)
+        .option("mean", mean_, false);
   }
 
   /// What it was made with.

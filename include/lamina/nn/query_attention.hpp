@@ -15,8 +15,8 @@ namespace lamina::inline LAMINA_ABI {
 ///
 ///   y[n] = [head_1, ..., head_h],   head_i = softmax(q_i[n] k_i[n]ᵀ / sqrt(d)) v_i[n]
 ///
-/// Takes queries [N, features], keys and values [N, L, features] and gives y [N, features]. Throws ValueError when heads
-/// does not divide features, ShapeError for other shapes.
+/// Takes queries [N, features], keys and values [N, L, features] and gives y [N, features]. Throws ValueError when
+/// heads does not divide features, ShapeError for other shapes.
 template <class Scalar = float>
 class QueryAttention : public JointLayer<QueryAttention<Scalar>, Scalar> {
  public:
@@ -28,8 +28,8 @@ class QueryAttention : public JointLayer<QueryAttention<Scalar>, Scalar> {
   Few<Shape> output_shapes(const Values<Scalar>& x) const override {
     require(x.size() == 3, *this, ": takes queries, keys and values, got ", x.size(), " values");
     const Shape &q = x[0].shape(), &k = x[1].shape(), &v = x[2].shape();
-    const bool fits = q.rank() == 2 && k.rank() == 3 && q[1] == features_ && k[2] == features_ && k[0] == q[0] &&
-                      k[1] >= 1 && k == v;
+    const bool fits =
+        q.rank() == 2 && k.rank() == 3 && q[1] == features_ && k[2] == features_ && k[0] == q[0] && k[1] >= 1 && k == v;
     require<ShapeError>(fits, *this, ": expected queries [N, ", features_, "], keys and values [N, L, ", features_,
                         "], got shapes ", q, ", ", k, " and ", v);
     return q;
@@ -52,21 +52,20 @@ class QueryAttention : public JointLayer<QueryAttention<Scalar>, Scalar> {
   template <class F>
   void each(const Tensor<Scalar>& queries, const Tensor<Scalar>& keys, F f) const {
     const Index length = keys.dim(1), size = features_ / heads_;
-    parallel_for(0, queries.dim(0) * heads_, std::max<Index>(1, (1 << 14) / (length * size)),
-                 [&](Index first, Index last) {
-                   Tensor<Scalar> scratch({2, length});
-                   Scalar* const p = scratch.data();
-                   for (Index task = first; task < last; ++task) {
-                     const Index column = task % heads_ * size, n = task / heads_;
-                     const Head head{n * features_ + column, length, n * length * features_ + column, size,
-                                     Scalar(1) / std::sqrt(static_cast<Scalar>(size))};
-                     for (Index l = 0; l < length; ++l)
-                       p[l] = head.scale * dot(queries.data() + head.begin, keys.data() + head.sequence + l * features_,
-                                               size);
-                     kernels::softmax<false>(1, length, 1, p, p);
-                     f(head, p, p + length);
-                   }
-                 });
+    parallel_for(
+        0, queries.dim(0) * heads_, std::max<Index>(1, (1 << 14) / (length * size)), [&](Index first, Index last) {
+          Tensor<Scalar> scratch({2, length});
+          Scalar* const p = scratch.data();
+          for (Index task = first; task < last; ++task) {
+            const Index column = task % heads_ * size, n = task / heads_;
+            const Head head{n * features_ + column, length, n * length * features_ + column, size,
+                            Scalar(1) / std::sqrt(static_cast<Scalar>(size))};
+            for (Index l = 0; l < length; ++l)
+              p[l] = head.scale * dot(queries.data() + head.begin, keys.data() + head.sequence + l * features_, size);
+            kernels::softmax<false>(1, length, 1, p, p);
+            f(head, p, p + length);
+          }
+        });
   }
   static Scalar dot(const Scalar* a, const Scalar* b, Index n) {
     Scalar sum(0);

@@ -12,6 +12,7 @@
 #include "lamina/nn/leaky_relu.hpp"
 #include "lamina/nn/mish.hpp"
 #include "lamina/nn/prelu.hpp"
+#include "lamina/nn/quick_gelu.hpp"
 #include "lamina/nn/relu.hpp"
 #include "lamina/nn/relu6.hpp"
 #include "lamina/nn/selu.hpp"
@@ -96,6 +97,11 @@ std::string exported(Exporter<Scalar>& to, const Hardswish<Scalar>&) {
 template <class Scalar>
 std::string exported(Exporter<Scalar>& to, const SiLU<Scalar>&) {
   return to.add("Mul", {to.in(), to.add("Sigmoid", {to.in()})});
+}
+
+template <class Scalar>
+std::string exported(Exporter<Scalar>& to, const QuickGELU<Scalar>&) {
+  return to.add("Mul", {to.in(), to.add("Sigmoid", {to.add("Mul", {to.in(), to.constant(1.702)})})});
 }
 
 /// x (1 + erf(x / sqrt 2)) / 2, or x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2.
