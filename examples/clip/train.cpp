@@ -208,11 +208,11 @@ void validate(const Clip& clip, const CaptionDataset<float>& data, const std::op
   LossAverage average;
   Index caption = 0;
   for (Index first = 0; first < data.size(); first += s.batch_size) {
-    const Index count = std::min(s.batch_size, data.size() - first), features = images.dim(1);
-    Tensor<float> both({2, count, features});
-    float* out = std::copy_n(images.data() + first * features, count * features, both.data());
+    const Index count = std::min(s.batch_size, data.size() - first), width = images.dim(1);
+    Tensor<float> both({2, count, width});
+    float* out = std::copy_n(images.data() + first * width, count * width, both.data());
     for (Index i = first; i < first + count; ++i) {
-      out = std::copy_n(texts.data() + caption * features, features, out);
+      out = std::copy_n(texts.data() + caption * width, width, out);
       caption += static_cast<Index>(data.captions(i).size());
     }
     average.add(batch_loss(both, logit_scale, logit_bias, s).value, count);

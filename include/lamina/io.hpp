@@ -15,6 +15,7 @@
 #include "lamina/io/checkpoint.hpp"
 #include "lamina/io/datasets.hpp"
 #include "lamina/io/dtype.hpp"
+#include "lamina/io/embedding_index.hpp"
 #include "lamina/io/file.hpp"
 #include "lamina/io/history.hpp"
 #include "lamina/io/image.hpp"
