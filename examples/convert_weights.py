@@ -3,9 +3,11 @@
 
     convert_weights.py resnet18-f37072fd.pth resnet18.safetensors
     convert_weights.py --entry state_dict --strip module. checkpoint.pth.tar model.safetensors
+    convert_weights.py ViT-B-32.pt clip.safetensors                OpenAI's CLIP, a TorchScript archive
     convert_weights.py --random resnet18 resnet18.safetensors      torchvision's network, drawn weights, for a trial
 
-The file must hold a state_dict: tensors by name. Names and numbers stay as they are, in row-major order, except that
+The file must hold a state_dict: tensors by name (OpenAI's and open_clip's checkpoints, Hugging Face's
+pytorch_model.bin), or be a TorchScript archive, of which the parameters and buffers are taken. Names and numbers stay as they are, in row-major order, except that
 BatchNorm counters that old files lack are added as 0, and the names of torchvision's old DenseNet files
 (denselayer1.norm.1) become today's (denselayer1.norm1), as torchvision does when it loads them.
 """
@@ -17,6 +19,7 @@ import os
 import re
 import struct
 import sys
+import zipfile
 
 import torch
 
@@ -56,6 +59,21 @@ def modern(state):
         if counter != key and counter not in state:
             result[counter] = torch.tensor(0)
     return result
+
+
+def is_torchscript(path):
+    """Whether a file is an archive of torch.jit.save, which has the code beside the tensors."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
+def loaded(path):
+    """What a file holds; runs no Python code from it, and no forward."""
+    if is_torchscript(path):
+        return dict(torch.jit.load(path, map_location="cpu").state_dict())
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def drawn(name, seed):
@@ -120,7 +138,7 @@ def main():
     else:
         source = options.input
         try:
-            state = torch.load(source, map_location="cpu", weights_only=True)  # runs no code from the file
+            state = loaded(source)
         except OSError as error:
             fail(f"{source}: {error.strerror}")
         except Exception as error:  # a foreign or damaged file is any of several

@@ -43,15 +43,14 @@ CaptionDataset<float> load_images(const std::string& folder) {
   return {std::make_shared<const ImageFiles<float>>(paths), std::move(entries)};
 }
 
-Transform<float> prepared_images(Index side) {
-  return Compose{Resize(Size2(side, side)), Normalize({0.485, 0.456, 0.406}, {0.229, 0.224, 0.225})};
+Transform<float> prepared_images(const Architecture& n) {
+  const Resize resize(Size2(n.image_size, n.image_size));
+  if (n.std > 0) return Compose{resize, Normalize({n.mean, n.mean, n.mean}, {n.std, n.std, n.std})};
+  return Compose{resize, Normalize({0.485, 0.456, 0.406}, {0.229, 0.224, 0.225})};
 }
-DataLoader<float> make_loader(const CaptionDataset<float>& images, const Settings& s, bool shuffle) {
-  return DataLoader<float>(images, {.batch_size = std::min(s.batch_size, images.size()),
-                                    .shuffle = shuffle,
-                                    .seed = s.seed,
-                                    .drop_last = shuffle,
-                                    .transform = prepared_images(s.network.image_size)});
+DataLoader<float> make_loader(const CaptionDataset<float>& images, const Settings& s) {
+  return DataLoader<float>(
+      images, {.batch_size = std::min(s.batch_size, images.size()), .transform = prepared_images(s.network)});
 }
 
 }  // namespace lamina::examples::clip

@@ -25,10 +25,10 @@ Data load(const Settings& s);
 /// All images below a folder, of which nothing is said.
 CaptionDataset<float> load_images(const std::string& folder);
 
-/// What brings images to side x side, normalised as the image encoder takes them.
-Transform<float> prepared_images(Index side);
+/// What brings images to n.image_size, normalised as the image encoder takes them.
+Transform<float> prepared_images(const Architecture& n);
 
-/// Batches of prepared images, whose targets are the images' numbers.
-DataLoader<float> make_loader(const CaptionDataset<float>& images, const Settings& s, bool shuffle);
+/// Batches of prepared images in order, whose targets are the images' numbers.
+DataLoader<float> make_loader(const CaptionDataset<float>& images, const Settings& s);
 
 }  // namespace lamina::examples::clip

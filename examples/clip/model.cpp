@@ -7,6 +7,7 @@
 #include "common/described.hpp"
 #include "lamina/compile/plan.hpp"
 #include "lamina/io/safetensors.hpp"
+#include "lamina/models/mobilenet_v2.hpp"
 #include "lamina/models/resnet.hpp"
 #include "lamina/train/progress.hpp"
 
@@ -27,6 +28,13 @@ void for_each_number(Architecture& network, F f) {
   f("positions", network.positions);
   f("projection", network.projection);
 }
+/// Those that files have had since later, which are as above in files that lack them.
+template <class F>
+void for_each_later_number(Architecture& network, F f) {
+  f("logit_bias", network.logit_bias);
+  f("mean", network.mean);
+  f("std", network.std);
+}
 
 /// Embeddings as they are. Throws NumericalError for NaN, which is like nothing and unlike nothing.
 Tensor<float> checked(Tensor<float> embeddings) {
@@ -38,7 +46,7 @@ Tensor<float> checked(Tensor<float> embeddings) {
 }  // namespace
 
 Tensor<float> embed(const Clip& clip, const CaptionDataset<float>& images, const Settings& s, const char* what) {
-  DataLoader<float> loader = make_loader(images, s, false);
+  DataLoader<float> loader = make_loader(images, s);
   const Index side = clip.network.image_size;
   const Plan encoder = compile(clip.net, {loader.batch_size(), 3, side, side});
   Progress progress(loader.size());
@@ -65,7 +73,9 @@ Tensor<float> embed(const Clip& clip, const std::vector<std::string>& texts) {
 }
 
 ClipModel<float> make_network(const Architecture& n, Index vocabulary, double dropout) {
-  return {ImageEncoder<float>(resnet(n.resnet, {.width = n.width}), {3, n.image_size, n.image_size}),
+  Sequential<float> images =
+      n.image_model == "mobilenet_v2" ? mobilenet_v2({.width = n.width}) : resnet(n.resnet, {.width = n.width});
+  return {ImageEncoder<float>(std::move(images), {3, n.image_size, n.image_size}),
           TextEncoder<float>({.vocabulary = vocabulary,
                               .positions = n.positions,
                               .layers = n.layers,
@@ -74,13 +84,14 @@ ClipModel<float> make_network(const Architecture& n, Index vocabulary, double dr
                               .hidden = 4 * n.features,
                               .dropout = dropout,
                               .attention_dropout = dropout}),
-          {.projection = n.projection, .dropout = dropout}};
+          {.projection = n.projection, .dropout = dropout, .logit_bias = n.logit_bias != 0}};
 }
 
 void save(const Clip& clip, const std::string& path) {
-  Metadata metadata{
-      {"format", "lamina clip 1"}, {"dataset", clip.dataset}, {"vocabulary", encode_vocabulary(clip.tokenizer)}};
+  Metadata metadata{{"format", format}, {"dataset", clip.dataset}, {"vocabulary", encode_vocabulary(clip.tokenizer)}};
   Architecture network = clip.network;
+  metadata["image_model"] = network.image_model;
+  for_each_later_number(network, [&](const char* name, auto& value) { metadata[name] = text(value); });
   for_each_number(network, [&](const char* name, auto& value) { metadata[name] = text(value); });
   save_state_dict(path, state_dict(clip.net), metadata);
 }
@@ -97,6 +108,13 @@ Clip read_model(const Settings& s) {
     require<FileError>(CLI::detail::lexical_cast(entry(name), value), s.model, ": ", name, " should be a number, got ",
                        entry(name));
   });
+  if (file.metadata().contains("image_model")) {
+    network.image_model = entry("image_model");
+    for_each_later_number(network, [&](const char* name, auto& value) {
+      require<FileError>(CLI::detail::lexical_cast(entry(name), value), s.model, ": ", name,
+                         " should be a number, got ", entry(name));
+    });
+  }
   WordPiece tokenizer = decode_vocabulary(entry("vocabulary"), s.model);
   const auto features = static_cast<double>(network.features);
   const double rows = static_cast<double>(network.layers) * features + static_cast<double>(network.positions) +

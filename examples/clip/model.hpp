@@ -23,6 +23,9 @@ struct Clip {
   }
 };
 
+/// What the metadata of this program's models says of their format.
+inline constexpr const char* format = "lamina clip 1";
+
 /// The network with its initial weights, for that many tokens.
 ClipModel<float> make_network(const Architecture& n, Index vocabulary, double dropout);
 

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cstdio>
+#include <memory>
 #include <numeric>
 #include <optional>
 
@@ -15,9 +16,12 @@
 #include "lamina/io/image.hpp"
 #include "lamina/io/safetensors.hpp"
 #include "lamina/nn/init.hpp"
+#include "lamina/nn/sigmoid_contrastive_loss.hpp"
 #include "lamina/nn/summary.hpp"
 #include "lamina/optim/adam.hpp"
 #include "lamina/plot/training.hpp"
+#include "lamina/train/cache_features.hpp"
+#include "lamina/train/grad_cache.hpp"
 #include "lamina/train/retrieval.hpp"
 
 namespace lamina::examples::clip {
@@ -28,7 +32,9 @@ namespace {
 void prepare_encoders(ClipModel<float>& net, const Settings& s) {
   if (!s.image_weights.empty()) {
     StateDict<float> state = load_safetensors(s.image_weights);
-    std::erase_if(state, [](const auto& entry) { return entry.first.starts_with("fc."); });
+    std::erase_if(state, [](const auto& entry) {
+      return entry.first.starts_with("fc.") || entry.first.starts_with("classifier.");
+    });
     load_state_dict(net.image_encoder.model, state);
   }
   if (!s.text_weights.empty())
@@ -48,24 +54,73 @@ std::vector<ParameterGroup<float>> parameter_groups(ClipModel<float>& net, const
   for (const NamedParameter<float>& named : parameters(net))
     groups[named.name.starts_with("image_encoder.")  ? 1
            : named.name.starts_with("text_encoder.") ? 2
-           : named.name == "logit_scale"             ? 3
+           : named.name.starts_with("logit_")        ? 3
                                                      : 0]
         .parameters.push_back(named);
   return groups;
 }
 
-/// One caption of each image of a batch, another each epoch.
-std::vector<std::string> draw_captions(const CaptionDataset<float>& data, const Labels& images, std::uint64_t seed,
-                                       Index epoch) {
-  std::vector<std::string> texts;
-  for (const std::int32_t i : images.values()) {
-    Random random =
-        Random(seed).split(static_cast<std::uint64_t>(epoch), (std::uint64_t{1} << 40) + static_cast<std::uint64_t>(i));
-    const std::vector<std::string>& captions = data.captions(i);
-    texts.push_back(captions[static_cast<std::size_t>(random.below(static_cast<Index>(captions.size())))]);
+/// What an epoch goes through: images, each with a caption that is drawn, another each epoch; or, as in the listing,
+/// captions, each with its image. What a frozen image encoder makes of an image is computed once.
+class Rows : public Dataset<float> {
+ public:
+  Rows(const Clip& clip, const CaptionDataset<float>& data, const Settings& s)
+      : data_(data), seed_(s.seed), images_(std::make_shared<const CaptionDataset<float>>(data)) {
+    if (s.freeze_image)
+      images_ = std::make_shared<const TensorDataset<float>>(
+          cache_features<float>(clip.net.image_encoder, make_loader(data, s)));
+    for (Index i = 0; i < data.size(); ++i)
+      if (s.rows == "caption")
+        for (Index k = 0; k < static_cast<Index>(data.captions(i).size()); ++k) rows_.emplace_back(i, k);
+      else
+        rows_.emplace_back(i, -1);
   }
-  return texts;
-}
+
+  Index size() const override { return static_cast<Index>(rows_.size()); }
+  Example<float> get(Index row) const override {
+    return {images_->get(rows_[static_cast<std::size_t>(row)].first).input,
+            Labels::full({}, static_cast<std::int32_t>(row))};
+  }
+
+  /// The captions of rows in an epoch.
+  std::vector<std::string> captions(std::span<const std::int32_t> rows, Index epoch) const {
+    std::vector<std::string> texts;
+    for (const std::int32_t row : rows) {
+      const auto [image, caption] = rows_[static_cast<std::size_t>(row)];
+      const std::vector<std::string>& all = data_.captions(image);
+      Random random = Random(seed_).split(static_cast<std::uint64_t>(epoch),
+                                          (std::uint64_t{1} << 40) + static_cast<std::uint64_t>(image));
+      const Index k = caption >= 0 ? caption : random.below(static_cast<Index>(all.size()));
+      texts.push_back(all[static_cast<std::size_t>(k)]);
+    }
+    return texts;
+  }
+
+ private:
+  CaptionDataset<float> data_;
+  std::uint64_t seed_;
+  std::shared_ptr<const Dataset<float>> images_;
+  std::vector<std::pair<Index, Index>> rows_;  // image, and caption if it is not drawn
+};
+
+/// A model behind its image encoder: features of images and their texts to both embeddings.
+class Heads : public Block<Heads, float> {
+ public:
+  explicit Heads(ClipModel<float>& net) : net_(&net) {}
+  Value<float> flow(Flow<float>& run, Value<float> features, Value<float> tokens) const {
+    Value<float> image = run(net_->image_projection, std::move(features));
+    return run(stack_, std::move(image), run(net_->text_projection, run(net_->text_encoder, std::move(tokens))));
+  }
+  Members<float> members() override {
+    return {{"text_encoder", net_->text_encoder},
+            {"image_projection", net_->image_projection},
+            {"text_projection", net_->text_projection}};
+  }
+
+ private:
+  ClipModel<float>* net_;
+  Stack<float> stack_;
+};
 
 /// How many captions of a batch, embeddings [2, N, projection], are most like their own image.
 Count count_matches(const Tensor<float>& embeddings) {
@@ -76,9 +131,34 @@ Count count_matches(const Tensor<float>& embeddings) {
   return {std::count(ranks.begin(), ranks.end(), 0), embeddings.dim(1)};
 }
 
-Loss<float> batch_loss(const Tensor<float>& embeddings, Parameter<float>& logit_scale, const Settings& s) {
+Loss<float> batch_loss(const Tensor<float>& embeddings, Parameter<float>& logit_scale, Parameter<float>& logit_bias,
+                       const Settings& s) {
   if (s.loss == "soft") return soft_target_loss(embeddings, {.temperature = s.temperature});
+  if (s.loss == "siglip") return sigmoid_contrastive_loss(embeddings, logit_scale, logit_bias);
   return contrastive_loss(embeddings, logit_scale);
+}
+
+/// Forward and backward of a batch, in parts of s.chunk if that is less; the loss.
+double learn(Clip& clip, Module<float>& net, const Tensor<float>& inputs, const std::vector<std::string>& captions,
+             Tape& tape, const Settings& s, Count& matches) {
+  const auto loss_of = [&](const Tensor<float>& embeddings) {
+    matches += count_matches(embeddings);
+    return batch_loss(embeddings, clip.net.logit_scale, clip.net.logit_bias, s);
+  };
+  const Index batch = inputs.dim(0), chunk = s.chunk > 0 ? std::min(s.chunk, batch) : batch;
+  if (chunk == batch) {
+    auto [loss, grad] = loss_of(net.forward(inputs, clip.tokens(captions), tape, InputGrad::skip));
+    net.backward(std::move(grad), tape, InputGrad::skip);
+    return loss;
+  }
+  return grad_cache<float>(
+      (batch + chunk - 1) / chunk, tape,
+      [&](Index part, Tape& own) {
+        const Index first = part * chunk, last = std::min(batch, first + chunk);
+        return net.forward(inputs.slice(first, last), clip.tokens({captions.begin() + first, captions.begin() + last}),
+                           own, InputGrad::skip);
+      },
+      [&](Tensor<float> grad, Tape& own) { net.backward(std::move(grad), own, InputGrad::skip); }, loss_of);
 }
 
 void write_metrics(const Settings& s, const Clip& clip, const History& history,
@@ -95,17 +175,15 @@ void write_metrics(const Settings& s, const Clip& clip, const History& history,
                             .results = held_out ? to_json(*held_out) : Json::object()}});
 }
 
-EpochRecord train_epoch(Clip& clip, DataLoader<float>& loader, const CaptionDataset<float>& data,
-                        Optimizer<float>& optimizer, Tape& tape, const Settings& s, Index epoch, Progress& progress) {
+EpochRecord train_epoch(Clip& clip, DataLoader<float>& loader, const Rows& data, Optimizer<float>& optimizer,
+                        Tape& tape, const Settings& s, Index epoch, Progress& progress) {
   LossAverage average;
   const double begin = seconds_now();
-  for (auto& [pixels, numbers] : loader) {
-    const PackedTokens tokens = clip.tokens(draw_captions(data, numbers, s.seed, epoch));
-    const Tensor<float> embeddings = clip.net.forward(std::move(pixels), tokens, tape);
-    average.count += count_matches(embeddings);
-    auto [loss, grad] = batch_loss(embeddings, clip.net.logit_scale, s);
+  Heads heads(clip.net);
+  Module<float>& net = s.freeze_image ? static_cast<Module<float>&>(heads) : clip.net;
+  for (auto& [inputs, numbers] : loader) {
+    const double loss = learn(clip, net, inputs, data.captions(numbers.values(), epoch), tape, s, average.count);
     if (!is_finite(loss)) throw NumericalError(text("train: the loss is not finite in epoch ", epoch + 1));
-    clip.net.backward(std::move(grad), tape, InputGrad::skip);
     optimizer.step();
     clamp_logit_scale(clip.net.logit_scale);
     average.add(loss, numbers.numel());
@@ -120,24 +198,35 @@ EpochRecord train_epoch(Clip& clip, DataLoader<float>& loader, const CaptionData
 }
 
 /// The loss over batches in order, with the first caption of each image, and the recall at 1 of all captions.
-void validate(const Clip& clip, const CaptionDataset<float>& data, const Settings& s, EpochRecord& record) {
-  const Tensor<float> images = embed(clip, data, s, "validation"), texts = embed(clip, data.all_captions());
-  Parameter<float> logit_scale = clip.net.logit_scale;
-  logit_scale.requires_grad = false;
+void validate(const Clip& clip, const CaptionDataset<float>& data, const std::optional<Tensor<float>>& features,
+              const Settings& s, EpochRecord& record) {
+  const Tensor<float> images =
+      features ? clip.net.image_projection.infer(*features) : embed(clip, data, s, "validation");
+  const Tensor<float> texts = embed(clip, data.all_captions());
+  Parameter<float> logit_scale = clip.net.logit_scale, logit_bias = clip.net.logit_bias;
+  logit_scale.requires_grad = logit_bias.requires_grad = false;
   LossAverage average;
   Index caption = 0;
   for (Index first = 0; first < data.size(); first += s.batch_size) {
-    const Index count = std::min(s.batch_size, data.size() - first), features = images.dim(1);
-    Tensor<float> both({2, count, features});
-    float* out = std::copy_n(images.data() + first * features, count * features, both.data());
+    const Index count = std::min(s.batch_size, data.size() - first), width = images.dim(1);
+    Tensor<float> both({2, count, width});
+    float* out = std::copy_n(images.data() + first * width, count * width, both.data());
     for (Index i = first; i < first + count; ++i) {
-      out = std::copy_n(texts.data() + caption * features, features, out);
+      out = std::copy_n(texts.data() + caption * width, width, out);
       caption += static_cast<Index>(data.captions(i).size());
     }
-    average.add(batch_loss(both, logit_scale, s).value, count);
+    average.add(batch_loss(both, logit_scale, logit_bias, s).value, count);
   }
   record.test_loss = average.loss();
   record.test_accuracy = recalls(images, texts, data).to_image[0];
+}
+
+/// What the image encoder makes of images, [N, features].
+Tensor<float> encoded(const Clip& clip, const CaptionDataset<float>& data, const Settings& s) {
+  const auto features = cache_features<float>(clip.net.image_encoder, make_loader(data, s));
+  std::vector<Index> all(static_cast<std::size_t>(features.size()));
+  std::iota(all.begin(), all.end(), Index{0});
+  return features.batch(all).inputs;
 }
 
 void run_training(Settings s) {
@@ -145,14 +234,23 @@ void run_training(Settings s) {
   examples::prepare_folder(s.out);
   if (s.dataset.empty()) s.dataset = "figures";
   s.network.positions = s.text_weights.empty() ? s.network.max_length : 512;
+  s.network.logit_bias = s.loss == "siglip";
   const Data data = load(s);
-  DataLoader<float> loader = make_loader(data.train, s, true);
   manual_seed(s.seed);
   WordPiece tokenizer = s.vocabulary.empty() ? train_wordpiece(data.train.all_captions(), {.size = s.vocabulary_size})
                                              : load_vocabulary(s.vocabulary);
   const Index vocabulary = tokenizer.size();
   Clip clip{s.network, std::move(tokenizer), make_network(s.network, vocabulary, s.dropout), s.dataset};
   prepare_encoders(clip.net, s);
+  const auto rows = std::make_shared<const Rows>(clip, data.train, s);
+  const bool prepared = s.freeze_image;  // into features
+  DataLoader<float> loader(rows, {.batch_size = std::min(s.batch_size, rows->size()),
+                                  .shuffle = true,
+                                  .seed = s.seed,
+                                  .drop_last = true,
+                                  .transform = prepared ? Transform<float>() : prepared_images(s.network)});
+  std::optional<Tensor<float>> features;  // of the images for validation
+  if (prepared) features = encoded(clip, data.validation, s);
   AdamW<float> optimizer(parameter_groups(clip.net, s), {.lr = s.lr_heads, .weight_decay = 0});
   ReduceLROnPlateau schedule(optimizer, {.factor = s.factor, .patience = s.patience});
   std::printf("CLIP on %s: %s images to learn from, %s to validate, %s held out; %s tokens, %s parameters\n",
@@ -173,8 +271,8 @@ void run_training(Settings s) {
     progress.line("  epoch  train loss   matches  validation loss  recall at 1  learning rate   seconds");
   for (; state.epoch < s.epochs;) {
     progress.section(text("epoch ", state.epoch + 1, "/", s.epochs), loader.size());
-    EpochRecord record = train_epoch(clip, loader, data.train, optimizer, tape, s, state.epoch, progress);
-    validate(clip, data.validation, s, record);
+    EpochRecord record = train_epoch(clip, loader, *rows, optimizer, tape, s, state.epoch, progress);
+    validate(clip, data.validation, features, s, record);
     record.lr = optimizer.lr();
     state.random = tape.random();
     state.history.epochs.push_back(record);
@@ -223,7 +321,8 @@ void add_train(CLI::App& app, Settings& s) {
   };
   const auto positive = CLI::PositiveNumber, not_negative = CLI::NonNegativeNumber;
   option("--scenes", s.scenes, "Drawn scenes to learn from", positive);
-  option("--resnet", n.resnet, "Depth of the image encoder", CLI::IsMember({18, 34, 50, 101, 152}));
+  option("--image-model", n.image_model, "The image encoder", CLI::IsMember({"resnet", "mobilenet_v2"}));
+  option("--resnet", n.resnet, "Depth of a ResNet", CLI::IsMember({18, 34, 50, 101, 152}));
   option("--width", n.width, "Factor of its channels", positive);
   option("--image-size", n.image_size, "Side to which images are resized", CLI::Range(32, 1024));
   option("--layers", n.layers, "Of the text encoder, a DistilBERT", positive);
@@ -232,8 +331,15 @@ void add_train(CLI::App& app, Settings& s) {
   option("--max-length", n.max_length, "Tokens of a caption that are read", CLI::Range(2, 512));
   option("--vocabulary-size", s.vocabulary_size, "Most tokens to learn", positive);
   option("--projection", n.projection, "Features of the embeddings", positive);
-  option("--loss", s.loss, "openai (symmetric cross entropy, learned scale) or soft (soft targets)",
-         CLI::IsMember({"openai", "soft"}));
+  option("--loss", s.loss, "openai (symmetric cross entropy, learned scale), soft (soft targets) or siglip (sigmoid)",
+         CLI::IsMember({"openai", "soft", "siglip"}));
+  option("--rows", s.rows, "An epoch's rows: an image each, with a caption drawn, or a caption each, as in the listing",
+         CLI::IsMember({"image", "caption"}));
+  option("--chunk", s.chunk, "Images in a forward: a batch is run in parts, twice, with its own gradients (0: whole)",
+         not_negative);
+  option("--mean", n.mean, "Of the pixels, 0 to 1, for --image-weights that want another than ImageNet's",
+         CLI::Range(0.0, 1.0));
+  option("--std", n.std, "Of the pixels likewise (0: ImageNet's)", CLI::Range(0.0, 1.0));
   option("--temperature", s.temperature, "Of the soft targets", positive);
   option("--dropout", s.dropout, "In the text encoder and the projections", CLI::Range(0.0, 0.99));
   option("--epochs", s.epochs, "Passes over the images, each with one of its captions", not_negative);
@@ -246,7 +352,7 @@ void add_train(CLI::App& app, Settings& s) {
       ->check(not_negative);
   train->add_option("--lr-text", s.lr_text, "Of the text encoder (default: the heads'; 1e-5 with weights)")
       ->check(not_negative);
-  train->add_option("--image-weights", s.image_weights, "Weights of the ResNet, under torchvision's names");
+  train->add_option("--image-weights", s.image_weights, "Weights of the image encoder, under torchvision's names");
   train->add_option("--text-weights", s.text_weights, "Weights of the DistilBERT, under Hugging Face's names");
   train->add_option("--vocabulary", s.vocabulary, "A vocab.txt (default: learned from the captions)");
   train->add_flag("--freeze-image", s.freeze_image, "Leave the image encoder as it is, and use it as in inference");

@@ -53,8 +53,7 @@ void run_zero_shot(Settings s) {
   }
   means = l2_normalize(std::move(means));
   ConfusionMatrix confusion(classes);
-  DataLoader<float> loader(data.images,
-                           {.batch_size = s.batch_size, .transform = prepared_images(s.network.image_size)});
+  DataLoader<float> loader(data.images, {.batch_size = s.batch_size, .transform = prepared_images(s.network)});
   Progress progress(loader.size());
   progress.section("zero-shot", loader.size());
   for (auto& [pixels, labels] : loader) {

@@ -59,8 +59,9 @@ TEST_CASE("load_captions names what is missing, or leaves it out") {
   const std::string images = folder / "images", captions = folder / "captions.txt";
   CHECK_THROWS_WITH_AS(
       load_captions(folder.path()),
-      (folder.path() + ": no captions: expected a captions.csv, captions.txt, results.csv, *.token.txt or "
-                       "*.token")
+      (folder.path() +
+       ": no captions: expected a captions.csv, captions.txt, results.csv, captions_*.json, *.token.txt or "
+       "*.token")
           .c_str(),
       FileError);
   put(captions, "");

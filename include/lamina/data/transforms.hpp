@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstdint>
 #include <functional>
 #include <tuple>
 #include <utility>
@@ -50,12 +51,22 @@ struct Taps {
   std::vector<Scalar> weights;
 };
 
-/// Bilinear, with pixel centres at half-integers (align_corners = false). With antialias the triangle is as wide as
-/// the input step, so that shrinking averages; growing is the same either way.
+/// The weight of a pixel at a distance, in steps of the input or, shrinking, of the output: a triangle, or Keys' cubic
+/// convolution with a = -1/2.
+inline double resize_weight(double distance, bool bicubic) {
+  const double x = std::abs(distance);
+  if (!bicubic) return std::max(0.0, 1.0 - x);
+  constexpr double a = -0.5;
+  if (x < 1) return ((a + 2) * x - (a + 3)) * x * x + 1;
+  return x < 2 ? (((x - 5) * x + 8) * x - 4) * a : 0;
+}
+
+/// Pixel centres are at half-integers (align_corners = false). With antialias the weights reach as far as the output's
+/// step, so that shrinking averages; growing is the same either way.
 template <class Scalar>
-Taps<Scalar> bilinear_taps(Index in, Index out, bool antialias) {
+Taps<Scalar> resize_taps(Index in, Index out, bool antialias, bool bicubic = false) {
   const double scale = static_cast<double>(in) / static_cast<double>(out);
-  const double reach = antialias ? std::max(scale, 1.0) : 1.0;
+  const double step = antialias ? std::max(scale, 1.0) : 1.0, reach = bicubic ? 2 * step : step;
   Taps<Scalar> taps{2 * static_cast<Index>(std::ceil(reach)) + 1, {}, {}};
   std::vector<double> weights;
   for (Index i = 0; i < out; ++i) {
@@ -66,10 +77,9 @@ Taps<Scalar> bilinear_taps(Index in, Index out, bool antialias) {
     const Index last = std::min(in, static_cast<Index>(std::floor(centre + reach + 0.5)));
     double sum = 0;
     weights.assign(static_cast<std::size_t>(taps.width), 0.0);
-    for (Index j = first; j < last; ++j) {
-      const double distance = std::abs((static_cast<double>(j) + 0.5 - centre) / reach);
-      sum += weights[static_cast<std::size_t>(j - first)] = std::max(0.0, 1.0 - distance);
-    }
+    for (Index j = first; j < last; ++j)
+      sum += weights[static_cast<std::size_t>(j - first)] =
+          resize_weight((static_cast<double>(j) + 0.5 - centre) / step, bicubic);
     taps.first.push_back(first);
     for (double weight : weights) taps.weights.push_back(static_cast<Scalar>(weight / sum));
   }
@@ -78,10 +88,10 @@ Taps<Scalar> bilinear_taps(Index in, Index out, bool antialias) {
 
 /// [C, H, W] -> [C, size.h, size.w]: along the rows, then along the columns.
 template <class Scalar>
-Tensor<Scalar> resize(const Tensor<Scalar>& image, Size2 size, bool antialias) {
+Tensor<Scalar> resize(const Tensor<Scalar>& image, Size2 size, bool antialias, bool bicubic = false) {
   const Index channels = image.dim(0), rows = image.dim(1), columns = image.dim(2);
-  const Taps<Scalar> across = bilinear_taps<Scalar>(columns, size.w, antialias);
-  const Taps<Scalar> down = bilinear_taps<Scalar>(rows, size.h, antialias);
+  const Taps<Scalar> across = resize_taps<Scalar>(columns, size.w, antialias, bicubic);
+  const Taps<Scalar> down = resize_taps<Scalar>(rows, size.h, antialias, bicubic);
   Tensor<Scalar> narrow({channels, rows, size.w});
   const Scalar* in = image.data();
   Scalar* middle = narrow.data();
@@ -106,6 +116,51 @@ Tensor<Scalar> resize(const Tensor<Scalar>& image, Size2 size, bool antialias) {
         for (Index x = 0; x < size.w; ++x) line[x] += weight * source[x];
       }
     }
+  return result;
+}
+
+/// One direction of Pillow's resizing of bytes: lines of `in` values, a step apart, become lines of `out`. Weights have
+/// 22 binary digits, results are rounded to bytes.
+inline void resize_bytes(const std::uint8_t* from, Index lines, Index line, Index in, std::uint8_t* to, Index to_line,
+                         Index out, Index step, bool bicubic) {
+  constexpr int digits = 22;
+  const Taps<double> taps = resize_taps<double>(in, out, true, bicubic);
+  std::vector<std::int32_t> weights;
+  for (const double weight : taps.weights)
+    weights.push_back(static_cast<std::int32_t>(weight * (1 << digits) + (weight < 0 ? -0.5 : 0.5)));
+  for (Index i = 0; i < out; ++i) {
+    const Index first = taps.first[static_cast<std::size_t>(i)], count = std::min(taps.width, in - first);
+    const std::int32_t* const weight = weights.data() + i * taps.width;
+    for (Index l = 0; l < lines; ++l) {
+      std::int32_t sum = 1 << (digits - 1);
+      for (Index k = 0; k < count; ++k) sum += from[l * line + (first + k) * step] * weight[k];
+      to[l * to_line + i * step] = static_cast<std::uint8_t>(std::clamp(sum >> digits, 0, 255));
+    }
+  }
+}
+
+/// [C, H, W] -> [C, size.h, size.w] as Pillow resizes images of bytes, of which the input's values are 255ths.
+template <class Scalar>
+Tensor<Scalar> resize_as_bytes(const Tensor<Scalar>& image, Size2 size, bool bicubic) {
+  const Index channels = image.dim(0), rows = image.dim(1), columns = image.dim(2);
+  std::vector<std::uint8_t> bytes(static_cast<std::size_t>(image.numel()));
+  for (std::size_t i = 0; i < bytes.size(); ++i)
+    bytes[i] = static_cast<std::uint8_t>(std::clamp<Scalar>(std::round(image.data()[i] * 255), 0, 255));
+  if (size.w != columns) {
+    std::vector<std::uint8_t> narrow(static_cast<std::size_t>(channels * rows * size.w));
+    resize_bytes(bytes.data(), channels * rows, columns, columns, narrow.data(), size.w, size.w, 1, bicubic);
+    bytes = std::move(narrow);
+  }
+  if (size.h != rows) {
+    std::vector<std::uint8_t> low(static_cast<std::size_t>(channels * size.h * size.w));
+    for (Index c = 0; c < channels; ++c)
+      resize_bytes(bytes.data() + c * rows * size.w, size.w, 1, rows, low.data() + c * size.h * size.w, 1, size.h,
+                   size.w, bicubic);
+    bytes = std::move(low);
+  }
+  Tensor<Scalar> result({channels, size.h, size.w});
+  Scalar* const out = result.data();
+  for (std::size_t i = 0; i < bytes.size(); ++i) out[i] = static_cast<Scalar>(bytes[i]) / 255;
   return result;
 }
 
@@ -150,10 +205,12 @@ class Normalize {
 /// Options of Resize.
 struct ResizeOptions {
   bool antialias = true;  ///< average over all pixels when shrinking, as image programs do
+  bool bicubic = false;   ///< cubic convolution with a = -1/2 in place of the triangle; with antialias only
+  bool bytes = false;     ///< exactly as Pillow does with bytes: values in 255ths, rounded after each direction
 };
 
-/// Bilinear resampling as torchvision's (align_corners = false), to {h, w} or, given one number, so that the shorter
-/// side becomes it and the aspect ratio is kept.
+/// Resampling as torchvision's (align_corners = false), bilinear unless said otherwise, to {h, w} or, given one number,
+/// so that the shorter side becomes it and the aspect ratio is kept.
 class Resize {
  public:
   /// The shorter side gets this length, the other keeps the ratio. Throws ValueError for one below 1.
@@ -166,7 +223,7 @@ class Resize {
     check();
   }
 
-  /// The image [C, H, W], resized (bilinear).
+  /// The image [C, H, W], resized.
   template <class Scalar>
   Tensor<Scalar> operator()(Tensor<Scalar> image) const {
     detail::require_image("Resize", image);
@@ -174,7 +231,8 @@ class Resize {
     Size2 size = size_;
     if (keep_ratio_) size = h < w ? Size2(size.h, size.h * w / h) : Size2(size.w * h / w, size.w);
     if (size == Size2(h, w)) return image;
-    return detail::resize(image, size, options_.antialias);
+    if (options_.bytes) return detail::resize_as_bytes(image, size, options_.bicubic);
+    return detail::resize(image, size, options_.antialias, options_.bicubic);
   }
   /// The same, as a loader's transform.
   template <class Scalar>
@@ -183,7 +241,11 @@ class Resize {
   }
 
  private:
-  void check() const { require(size_.h >= 1 && size_.w >= 1, "Resize: the size must be at least 1, got ", size_); }
+  void check() const {
+    require(size_.h >= 1 && size_.w >= 1, "Resize: the size must be at least 1, got ", size_);
+    require(options_.antialias || (!options_.bicubic && !options_.bytes),
+            "Resize: bicubic and bytes are there with antialias only");
+  }
 
   Size2 size_;
   bool keep_ratio_;
@@ -340,5 +402,12 @@ class Compose {
  private:
   std::tuple<Transforms...> transforms_;
 };
+
+/// CLIP's preprocessing of an image [3, H, W] in [0, 1] to [3, side, side]: the shorter side resized by Pillow's
+/// bicubic interpolation, the middle cut out, the mean and standard deviation of its training images.
+inline auto clip_preprocessing(Index side) {
+  return Compose{Resize(side, {.bicubic = true, .bytes = true}), CenterCrop(side),
+                 Normalize({0.48145466, 0.4578275, 0.40821073}, {0.26862954, 0.26130258, 0.27577711})};
+}
 
 }  // namespace lamina::inline LAMINA_ABI

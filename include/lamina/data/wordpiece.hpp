@@ -13,15 +13,25 @@
 #include <vector>
 
 #include "lamina/core/tensor.hpp"
-#include "lamina/data/detail/unicode.hpp"
+#include "lamina/data/detail/characters.hpp"
+#include "lamina/data/encoded_texts.hpp"
 #include "lamina/data/lines.hpp"
 
 namespace lamina::inline LAMINA_ABI {
 
+/// Whose rules a WordPiece follows where they differ.
+enum class WordPieceRules {
+  hugging_face,  ///< the special tokens' names in a text are those tokens; characters that are private or not assigned
+                 ///< are left out; every capital sigma becomes the same small letter
+  google  ///< the names have no meaning in a text; such characters are kept; a sigma at the end of a word is the
+          ///< letter that ends words (Python's str.lower())
+};
+
 /// Options of WordPiece.
 struct WordPieceOptions {
-  bool lower_case = true;    ///< lower-case and without accents, as BERT's uncased models
-  Index longest_word = 100;  ///< words of more characters are [UNK]
+  bool lower_case = true;                               ///< lower-case and without accents, as BERT's uncased models
+  Index longest_word = 100;                             ///< words of more characters are [UNK]
+  WordPieceRules rules = WordPieceRules::hugging_face;  ///< as the tokenizers of Hugging Face's models
 };
 
 namespace detail {
@@ -57,50 +67,19 @@ void fold(char32_t c, F& f) {
   f((after - 1)->to[c - (after - 1)->first]);
 }
 
-/// Takes the first character off UTF-8 text that is not empty; U+FFFD for a byte that does not belong into such.
-inline char32_t take(std::string_view& text) {
-  const auto byte = [&](std::size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u; };
-  const unsigned lead = byte(0);
-  const std::size_t length = lead < 0x80 ? 1 : lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
-  char32_t c = length == 1 ? lead : lead & (0xffu >> (length + 1));
-  bool valid = lead < 0x80 || (lead >= 0xc2 && lead < 0xf5);
-  for (std::size_t i = 1; i < length && valid; ++i) {
-    valid = (byte(i) & 0xc0) == 0x80;
-    c = c << 6 | (byte(i) & 0x3f);
-  }
-  constexpr std::array<char32_t, 5> smallest{0, 0, 0x80, 0x800, 0x10000};
-  valid = valid && c >= smallest[length] && c < 0x110000 && (c < 0xd800 || c >= 0xe000);
-  text.remove_prefix(valid ? length : 1);
-  return valid ? c : 0xfffd;
-}
-
-inline void append(std::string& text, char32_t c) {
-  const auto byte = [&](char32_t value) { text += static_cast<char>(value); };
-  if (c < 0x80) return byte(c);
-  if (c < 0x800) {
-    byte(0xc0 | c >> 6);
-  } else {
-    if (c < 0x10000) {
-      byte(0xe0 | c >> 12);
-    } else {
-      byte(0xf0 | c >> 18);
-      byte(0x80 | (c >> 12 & 0x3f));
-    }
-    byte(0x80 | (c >> 6 & 0x3f));
-  }
-  byte(0x80 | (c & 0x3f));
-}
-
 }  // namespace unicode
 
 }  // namespace detail
 
 /// Calls f(word, characters) for the words of a text until it returns false: BERT's basic tokenizer. Control
 /// characters and what is not UTF-8 are left out, white space separates, punctuation marks and CJK ideographs are words
-/// by themselves.
+/// by themselves. Returns whether f never returned false.
 template <class F>
-void for_each_word(std::string_view text, bool lower_case, F f) {
-  std::string word;
+bool for_each_word(std::string_view text, bool lower_case, F f, WordPieceRules rules = WordPieceRules::hugging_face) {
+  namespace unicode = detail::unicode;
+  const bool google = rules == WordPieceRules::google;
+  std::string word, lower;
+  if (google && lower_case && text.find("\xce\xa3") != std::string_view::npos) text = lower = unicode::lower_case(text);
   Index characters = 0;
   bool wanted = true;
   const auto flush = [&] {
@@ -109,11 +88,15 @@ void for_each_word(std::string_view text, bool lower_case, F f) {
     characters = 0;
   };
   const auto add = [&](char32_t c) {
-    const bool alone = detail::unicode::contains(detail::unicode::punctuation, c);
+    const bool alone = unicode::contains(unicode::punctuation, c);
     if (alone) flush();
-    detail::unicode::append(word, c);
+    unicode::append(word, c);
     ++characters;
     if (alone) flush();
+  };
+  const auto left_out = [&](char32_t c) {
+    return c == 0xfffd || unicode::contains(unicode::controls, c) ||
+           (!google && c >= 0x80 && unicode::contains(unicode::unassigned, c));
   };
   while (!text.empty() && wanted) {
     if (const char c = text[0]; c >= 'a' && c <= 'z') {
@@ -122,35 +105,28 @@ void for_each_word(std::string_view text, bool lower_case, F f) {
       text.remove_prefix(1);
       continue;
     }
-    const char32_t c = detail::unicode::take(text);
-    if (c == ' ' || detail::unicode::contains(detail::unicode::spaces, c)) {
+    const char32_t c = unicode::take(text);
+    if (c == ' ' || unicode::contains(unicode::spaces, c)) {
       flush();
-    } else if (c != 0xfffd && !detail::unicode::contains(detail::unicode::controls, c)) {
-      const bool alone = detail::unicode::is_cjk(c);
+    } else if (!left_out(c)) {
+      const bool alone = unicode::is_cjk(c);
       if (alone) flush();
       if (lower_case)
-        detail::unicode::fold(c, add);
+        unicode::fold(c, add);
       else
         add(c);
       if (alone) flush();
     }
   }
   flush();
+  return wanted;
 }
-
-/// Texts as ids [N, L], [PAD] behind the shorter ones; lengths[i] is the number of ids of text i that are not. What
-/// pack() of lamina/nn/sequences.hpp takes.
-struct EncodedTexts {
-  Labels ids;                  ///< of all texts, one behind the other
-  std::vector<Index> lengths;  ///< tokens of each text
-};
 
 /// BERT's tokenizer (Devlin et al. 2019): a text is cut into words, lower-cased and stripped of accents, and each word
 /// into the longest pieces that the vocabulary has, from its beginning on. Pieces that continue a word are written with
 /// "##" before them. A word that cannot be put together is [UNK].
 ///
-/// Case and accents follow Unicode character by character: the Greek capital sigma becomes the same small letter
-/// everywhere. The special tokens' names have no meaning within a text.
+/// Where the tokenizers of Google and of Hugging Face differ, options say which is followed; see WordPieceRules.
 class WordPiece {
  public:
   /// A token's id is its place. Throws ValueError for a vocabulary without [PAD], [UNK], [CLS] or [SEP], and for a
@@ -170,11 +146,12 @@ class WordPiece {
       slots_[slot] = static_cast<std::int32_t>(i);
       longest_ = std::max(longest_, token.size());
     }
-    for (std::size_t i = 0; i < special_names.size(); ++i) {
+    for (std::size_t i = 0; i < required; ++i) {
       const auto found = id(special_names[i]);
       require(found.has_value(), "WordPiece: the vocabulary of ", size(), " tokens has no ", special_names[i]);
       special_[i] = *found;
     }
+    special_[required] = id(special_names[required]).value_or(-1);  // [MASK], which need not be there
   }
 
   /// The number of tokens.
@@ -202,10 +179,24 @@ class WordPiece {
     require(max_length >= 2, "WordPiece: max_length must be at least 2, got ", max_length);
     std::vector<std::int32_t> ids{cls()};
     const auto room = static_cast<std::size_t>(max_length) - 1;
-    for_each_word(text, options_.lower_case, [&](std::string_view word, Index characters) {
-      add_pieces(word, characters, ids);
-      return ids.size() < room;
-    });
+    const auto add_words = [&](std::string_view part) {
+      return for_each_word(
+          part, options_.lower_case,
+          [&](std::string_view word, Index characters) {
+            add_pieces(word, characters, ids);
+            return ids.size() < room;
+          },
+          options_.rules);
+    };
+    bool wanted = true;
+    while (wanted) {
+      const auto [at, name] = find_special(text);
+      wanted = add_words(text.substr(0, at));
+      if (at == text.size()) break;
+      if (wanted) ids.push_back(special_[name]);
+      wanted = wanted && ids.size() < room;
+      text.remove_prefix(at + special_names[name].size());
+    }
     ids.resize(std::min(ids.size(), room));
     ids.push_back(sep());
     return ids;
@@ -215,19 +206,9 @@ class WordPiece {
   EncodedTexts encode(std::span<const std::string> texts, Index max_length = 512,
                       std::optional<Index> length = {}) const {
     std::vector<std::vector<std::int32_t>> rows;
-    Index longest = length.value_or(0);
-    for (const std::string& text : texts) {
+    for (const std::string& text : texts)
       rows.push_back(encode(text, std::min(max_length, length.value_or(max_length))));
-      longest = std::max(longest, static_cast<Index>(rows.back().size()));
-    }
-    EncodedTexts result{Labels::full({static_cast<Index>(rows.size()), longest}, padding()), {}};
-    std::int32_t* out = result.ids.data();
-    for (const auto& row : rows) {
-      std::copy(row.begin(), row.end(), out);
-      out += longest;
-      result.lengths.push_back(static_cast<Index>(row.size()));
-    }
-    return result;
+    return padded(rows, padding(), length.value_or(0));
   }
 
   /// The pieces as words again, separated by spaces; [PAD], [CLS] and [SEP] are left out. Throws ValueError for an id
@@ -245,7 +226,8 @@ class WordPiece {
   }
 
  private:
-  static constexpr std::array<const char*, 4> special_names{"[PAD]", "[UNK]", "[CLS]", "[SEP]"};
+  static constexpr std::array<std::string_view, 5> special_names{"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"};
+  static constexpr std::size_t required = 4;
   static constexpr std::string_view continuation = "##";
 
   /// FNV-1a, which the hashes of all beginnings of a word come by on the way.
@@ -267,6 +249,16 @@ class WordPiece {
       if (token.size() == prefix.size() + rest.size() && token.starts_with(prefix) && token.ends_with(rest)) break;
     }
     return slot;
+  }
+
+  /// Where the first name of a special token is in a text, and which it is; the text's size if there is none that
+  /// counts.
+  std::pair<std::size_t, std::size_t> find_special(std::string_view text) const {
+    if (options_.rules == WordPieceRules::hugging_face)
+      for (std::size_t at = text.find('['); at != std::string_view::npos; at = text.find('[', at + 1))
+        for (std::size_t name = 0; name < special_names.size(); ++name)
+          if (special_[name] >= 0 && text.substr(at).starts_with(special_names[name])) return {at, name};
+    return {text.size(), 0};
   }
 
   void add_pieces(std::string_view word, Index characters, std::vector<std::int32_t>& ids) const {
@@ -297,7 +289,7 @@ class WordPiece {
   std::vector<std::string> tokens_;
   std::vector<std::int32_t> slots_;  // ids by hash; -1: empty
   std::size_t longest_ = 0;          // bytes of a token
-  std::array<std::int32_t, 4> special_{};
+  std::array<std::int32_t, 5> special_{};
 };
 
 /// A vocabulary from the text of a vocab.txt, one token a line. `source` is the file's path, for messages. Throws
@@ -338,10 +330,13 @@ class PieceMerger {
     for (const char* name : {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"}) piece(name);
     std::unordered_map<std::string, Index> counts;
     for (const std::string_view text : texts)
-      for_each_word(text, options.tokenizer.lower_case, [&](std::string_view word, Index characters) {
-        if (characters <= options.tokenizer.longest_word) ++counts[std::string(word)];
-        return true;
-      });
+      for_each_word(
+          text, options.tokenizer.lower_case,
+          [&](std::string_view word, Index characters) {
+            if (characters <= options.tokenizer.longest_word) ++counts[std::string(word)];
+            return true;
+          },
+          options.tokenizer.rules);
     require(!counts.empty(), "train_wordpiece: there are no words in the texts");
     // By name, so that nothing depends on the order in a hash table.
     std::vector<std::pair<std::string, Index>> sorted(counts.begin(), counts.end());

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <utility>
@@ -10,6 +11,7 @@
 #include "lamina/nn/flatten.hpp"
 #include "lamina/nn/identity.hpp"
 #include "lamina/nn/stack.hpp"
+#include "lamina/nn/state.hpp"
 #include "lamina/nn/sum.hpp"
 
 /// A compact CLIP (Radford et al. 2021): an encoder of images and one of texts, each with a projection head into one
@@ -144,8 +146,9 @@ Sequential<Scalar> projection_head(Index features, Index projection = 256, doubl
 
 /// Options of ClipModel.
 struct ClipOptions {
-  Index projection = 256;  ///< size of the embeddings
-  double dropout = 0.1;    ///< of the projection heads
+  Index projection = 256;   ///< size of the embeddings
+  double dropout = 0.1;     ///< of the projection heads
+  bool logit_bias = false;  ///< learn one too, for sigmoid_contrastive_loss
 };
 
 /// The two encoders with their projection heads, for N images and the N texts that belong to them:
@@ -166,13 +169,20 @@ class ClipModel : public Block<ClipModel<Scalar>, Scalar> {
   Sequential<Scalar> text_projection;   ///< to the common space
   /// The logarithm of the factor of the cosines in contrastive_loss; the soft targets do not use it.
   Parameter<Scalar> logit_scale = Tensor<Scalar>::full({}, static_cast<Scalar>(std::log(1 / 0.07)));
+  /// What is added in sigmoid_contrastive_loss; empty without ClipOptions::logit_bias, with which both start as
+  /// SigLIP's.
+  Parameter<Scalar> logit_bias;
 
   /// Takes both encoders; projection heads are new.
   ClipModel(ImageEncoder<Scalar> images, TextEncoder<Scalar> texts, const ClipOptions& options = {})
       : image_encoder(std::move(images)),
         text_encoder(std::move(texts)),
         image_projection(projection_head<Scalar>(image_encoder.features(), options.projection, options.dropout)),
-        text_projection(projection_head<Scalar>(text_encoder.features(), options.projection, options.dropout)) {}
+        text_projection(projection_head<Scalar>(text_encoder.features(), options.projection, options.dropout)) {
+    if (!options.logit_bias) return;
+    logit_scale.value.fill(static_cast<Scalar>(std::log(10.0)));
+    logit_bias = Tensor<Scalar>::full({}, Scalar(-10));
+  }
 
   /// Images alone: their embeddings.
   Value<Scalar> flow(Flow<Scalar>& run, Value<Scalar> images) const {
@@ -188,11 +198,13 @@ class ClipModel : public Block<ClipModel<Scalar>, Scalar> {
   }
 
   Members<Scalar> members() override {
-    return {{"image_encoder", image_encoder},
-            {"text_encoder", text_encoder},
-            {"image_projection", image_projection},
-            {"text_projection", text_projection},
-            {"logit_scale", logit_scale}};
+    Members<Scalar> result{{"image_encoder", image_encoder},
+                           {"text_encoder", text_encoder},
+                           {"image_projection", image_projection},
+                           {"text_projection", text_projection},
+                           {"logit_scale", logit_scale}};
+    if (!logit_bias.value.empty()) result.push_back({"logit_bias", logit_bias});
+    return result;
   }
 
   /// [N, projection], not normalised.
@@ -206,5 +218,16 @@ class ClipModel : public Block<ClipModel<Scalar>, Scalar> {
  private:
   Stack<Scalar> stack_;
 };
+
+/// What a ClipModel takes of a state that was saved in PyTorch by the listing that it follows ("OpenAI-CLIP", best.pt):
+/// that has no logit_scale, which its loss does not use, so that `otherwise` is put in; position_ids are no weights.
+template <class Scalar>
+StateDict<Scalar> listing_clip_state(StateDict<Scalar> state, double otherwise = std::log(1 / 0.07)) {
+  std::erase_if(state, [](const auto& entry) { return entry.first.ends_with(".position_ids"); });
+  const auto is_scale = [](const auto& entry) { return entry.first == "logit_scale"; };
+  if (std::none_of(state.begin(), state.end(), is_scale))
+    state.emplace_back("logit_scale", Tensor<Scalar>::full({}, static_cast<Scalar>(otherwise)));
+  return state;
+}
 
 }  // namespace lamina::inline LAMINA_ABI

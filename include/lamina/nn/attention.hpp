@@ -5,7 +5,7 @@
 #include <string>
 #include <utility>
 
-#include "lamina/kernels/attention.hpp"
+#include "lamina/kernels/causal_attention.hpp"
 #include "lamina/nn/block.hpp"
 #include "lamina/nn/linear.hpp"
 #include "lamina/nn/sequences.hpp"
@@ -14,7 +14,8 @@ namespace lamina::inline LAMINA_ABI {
 
 /// Options of ScaledDotProductAttention.
 struct ScaledDotProductAttentionOptions {
-  double dropout = 0;  ///< of the probabilities, in training
+  double dropout = 0;   ///< of the probabilities, in training
+  bool causal = false;  ///< a token sees itself and those before it alone
 };
 
 /// The core of multi-head attention (Vaswani et al. 2017, equation 1): with queries, keys and values each cut into
@@ -22,7 +23,8 @@ struct ScaledDotProductAttentionOptions {
 ///
 ///   y = [head_1, ..., head_h],   head_i = dropout(softmax(q_i k_iᵀ / sqrt(d))) v_i
 ///
-/// within each sequence of a packed batch [tokens, features], or of a dense one, [L, features] or [N, L, features]. The
+/// within each sequence of a packed batch [tokens, features], or of a dense one, [L, features] or [N, L, features]; with
+/// {.causal = true} a token's softmax goes over itself and the tokens before it. The
 /// matrix of probabilities is never held as a whole. Takes the three values, of one shape, and gives one. Throws
 /// ValueError when heads does not divide features or dropout is not in [0, 1], ShapeError for other shapes.
 template <class Scalar = float>
@@ -44,7 +46,8 @@ class ScaledDotProductAttention : public JointLayer<ScaledDotProductAttention<Sc
     return Fields("ScaledDotProductAttention")
         .argument("features", features_)
         .argument("heads", heads_)
-        .option("dropout", options_.dropout, 0);
+        .option("dropout", options_.dropout, 0)
+        .option("causal", options_.causal, false);
   }
   Index multiply_adds_of(const Values<Scalar>& x) const override {
     const Sequences division = sequences(x);
@@ -54,7 +57,10 @@ class ScaledDotProductAttention : public JointLayer<ScaledDotProductAttention<Sc
   }
 
   /// What it was made with.
+  /// @{
   Index heads() const { return heads_; }
+  bool causal() const { return options_.causal; }
+  /// @}
 
  private:
   Sequences sequences(const Values<Scalar>& x) const {
@@ -70,10 +76,17 @@ class ScaledDotProductAttention : public JointLayer<ScaledDotProductAttention<Sc
     return {offsets, heads_, features_ / heads_, queries.data(), keys.data(), values.data()};
   }
 
+  void attend(const kernels::AttentionInput<Scalar>& in, Scalar* y) const {
+    if (options_.causal)
+      kernels::causal_attention(in, y);
+    else
+      kernels::attention(in, y);
+  }
+
   Value<Scalar> do_infer(Values<Scalar> x) const override {
     const Sequences division = sequences(x);
     Tensor<Scalar> y(x[0].shape());
-    kernels::attention(
+    attend(
         input(division.offsets(), std::as_const(x)[0].tensor, std::as_const(x)[1].tensor, std::as_const(x)[2].tensor),
         y.data());
     x[0].tensor = std::move(y);
@@ -91,7 +104,7 @@ class ScaledDotProductAttention : public JointLayer<ScaledDotProductAttention<Sc
       tape.random().uniform();  // the next split is another
     }
     x[0].tensor = Tensor<Scalar>(queries.shape());
-    kernels::attention(in, x[0].tensor.data());
+    attend(in, x[0].tensor.data());
     tape.push(queries, keys, values, std::move(division), in.dropout, in.draws);
     return std::move(x[0]);
   }
@@ -103,7 +116,10 @@ class ScaledDotProductAttention : public JointLayer<ScaledDotProductAttention<Sc
     in.dropout = dropout;
     in.draws = draws;
     Tensor<Scalar> dq(queries.shape()), dk(queries.shape()), dv(queries.shape());
-    kernels::attention_backward(in, std::as_const(dy).data(), dq.data(), dk.data(), dv.data());
+    if (options_.causal)
+      kernels::causal_attention_backward(in, std::as_const(dy).data(), dq.data(), dk.data(), dv.data());
+    else
+      kernels::attention_backward(in, std::as_const(dy).data(), dq.data(), dk.data(), dv.data());
     return {std::move(dq), std::move(dk), std::move(dv)};
   }
 
@@ -114,6 +130,7 @@ class ScaledDotProductAttention : public JointLayer<ScaledDotProductAttention<Sc
 /// Options of MultiHeadAttention.
 struct MultiHeadAttentionOptions {
   double dropout = 0;                                                         ///< of the probabilities, in training
+  bool causal = false;  ///< a token sees itself and those before it alone
   std::array<const char*, 4> keys{"q_proj", "k_proj", "v_proj", "out_proj"};  ///< names of the four linear maps
 };
 
@@ -133,7 +150,7 @@ class MultiHeadAttention : public Block<MultiHeadAttention<Scalar>, Scalar> {
         k(features, features),
         v(features, features),
         out(features, features),
-        attend_(features, heads, {.dropout = options.dropout}),
+        attend_(features, heads, {.dropout = options.dropout, .causal = options.causal}),
         keys_(options.keys) {}
 
   /// What flows through it, see Block.

@@ -65,10 +65,17 @@ class Tape {
   explicit Tape(const Random& random) : random_(random) {}
   /// @}
 
+  /// One on which a forward is run again: it draws what the first one drew from `random` on, and replays().
+  static Tape replaying(const Random& random) {
+    Tape tape(random);
+    tape.replays_ = true;
+    return tape;
+  }
+
   /// What layers draw from in training, such as dropout.
   Random& random() { return random_; }
 
-  /// True while a Checkpoint runs a forward again: statistics have been counted the first time.
+  /// True while a forward is run again, as by Checkpoint: statistics have been counted the first time.
   bool replays() const { return replays_; }
 
   /// Saves values, as one entry. A tensor that a Checkpoint has computed is not kept but computed again by pop.

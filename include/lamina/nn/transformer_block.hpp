@@ -9,6 +9,7 @@
 #include "lamina/nn/dropout.hpp"
 #include "lamina/nn/gelu.hpp"
 #include "lamina/nn/layer_norm.hpp"
+#include "lamina/nn/quick_gelu.hpp"
 
 namespace lamina::inline LAMINA_ABI {
 
@@ -21,12 +22,13 @@ struct TransformerBlockOptions {
   NormPosition norm = NormPosition::post;    ///< where it normalises
   double eps = 1e-5;                         ///< of the layer normalisations
   double dropout = 0;                        ///< behind the feed-forward branch, in training
+  bool quick_gelu = false;                   ///< QuickGELU in place of GELU
   MultiHeadAttentionOptions attention = {};  ///< of the attention
   /// Names of the attention, the first norm, the two linear maps of the feed-forward branch and the second norm.
   std::array<const char*, 5> keys{"self_attn", "layer_norm1", "mlp.fc1", "mlp.fc2", "layer_norm2"};
 };
 
-/// One layer of a transformer encoder, with f(x) = dropout(linear2(GELU(linear1(x)))):
+/// One layer of a transformer encoder, with f(x) = dropout(linear2(GELU(linear1(x)))), or QuickGELU:
 ///
 ///   post   h = norm1(x + attention(x)),   y = norm2(h + f(h))
 ///   pre    h = x + attention(norm1(x)),   y = h + f(norm2(h))
@@ -46,7 +48,7 @@ class TransformerBlock : public Block<TransformerBlock<Scalar>, Scalar> {
       : attention(features, heads, options.attention),
         norm1(features, {.eps = options.eps}),
         feed_forward{{options.keys[2], Linear<Scalar>(features, hidden)},
-                     {"", GELU<Scalar>()},
+                     options.quick_gelu ? Child<Scalar>("", QuickGELU<Scalar>()) : Child<Scalar>("", GELU<Scalar>()),
                      {options.keys[3], Linear<Scalar>(hidden, features)},
                      {"", Dropout<Scalar>(options.dropout)}},
         norm2(features, {.eps = options.eps}),

@@ -12,6 +12,7 @@
 #include "lamina/nn/leaky_relu.hpp"
 #include "lamina/nn/mish.hpp"
 #include "lamina/nn/prelu.hpp"
+#include "lamina/nn/quick_gelu.hpp"
 #include "lamina/nn/relu.hpp"
 #include "lamina/nn/relu6.hpp"
 #include "lamina/nn/selu.hpp"
@@ -136,6 +137,12 @@ template <class Scalar>
 std::string exported(Exporter<Scalar>& to, const SiLU<Scalar>&) {
   return detail::silu(to, to.in());
 }
+
+template <class Scalar>
+std::string exported(Exporter<Scalar>& to, const QuickGELU<Scalar>&) {
+  return to.add("Mul", {to.in(), to.add("Sigmoid", {to.add("Mul", {to.in(), to.constant(1.702)})})});
+}
+
 template <class Scalar>
 std::string exported(Exporter<Scalar>& to, const GELU<Scalar>& layer) {
   return detail::gelu(to, to.in(), layer);

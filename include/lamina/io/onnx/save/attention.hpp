@@ -1,17 +1,21 @@
 #pragma once
 
 #include <cmath>
+#include <limits>
 
 #include "lamina/io/onnx/save/exporter.hpp"
 #include "lamina/models/clip.hpp"
 #include "lamina/nn/attention.hpp"
 #include "lamina/nn/context/attention.hpp"
+#include "lamina/nn/image_tokens.hpp"
+#include "lamina/nn/largest_token.hpp"
 #include "lamina/nn/positions.hpp"
+#include "lamina/nn/query_attention.hpp"
 
 /// Attention as products and a softmax, and what stands around it in transformers.
 namespace lamina::inline LAMINA_ABI::onnx {
 
-/// softmax(q kᵀ / sqrt(d)) v for [N, heads, L, d].
+/// softmax(q kᵀ / sqrt(d)) v for [N, heads, L, d]; of the keys behind a query nothing where it is causal.
 template <class Scalar>
 std::string exported(Exporter<Scalar>& to, const ScaledDotProductAttention<Scalar>& layer) {
   const Shape& shape = to.shape();
@@ -22,10 +26,52 @@ std::string exported(Exporter<Scalar>& to, const ScaledDotProductAttention<Scala
   };
   const std::string queries =
       to.add("Mul", {part(0, {0, 2, 1, 3}), to.constant(1 / std::sqrt(static_cast<double>(each)))});
-  const std::string logits = to.add("MatMul", {queries, part(1, {0, 2, 3, 1})});
+  std::string logits = to.add("MatMul", {queries, part(1, {0, 2, 3, 1})});
+  if (layer.causal()) {
+    Tensor<float> mask = Tensor<float>::zeros({length, length});
+    for (Index i = 0; i < length; ++i)
+      for (Index j = i + 1; j < length; ++j) mask(i, j) = -std::numeric_limits<float>::infinity();
+    logits = to.add("Add", {logits, to.constant(mask)});
+  }
   const std::string weights = to.add("Softmax", {logits}, {attribute("axis", -1)});
   const std::string y = to.transpose(to.add("MatMul", {weights, part(2, {0, 2, 1, 3})}), {0, 2, 1, 3});
   return to.reshape(y, extents(shape));
+}
+
+/// The same for one query of each sequence.
+template <class Scalar>
+std::string exported(Exporter<Scalar>& to, const QueryAttention<Scalar>& layer) {
+  const Index batch = to.shape(1)[0], length = to.shape(1)[1], heads = layer.heads(), each = to.shape(1)[2] / heads;
+  const auto part = [&](std::size_t i, const Integers& axes) {
+    return to.transpose(to.reshape(to.in(i), {batch, length, heads, each}), axes);
+  };
+  const std::string query = to.add(
+      "Mul", {to.reshape(to.in(), {batch, heads, 1, each}), to.constant(1 / std::sqrt(static_cast<double>(each)))});
+  const std::string logits = to.add("MatMul", {query, part(1, {0, 2, 3, 1})});
+  const std::string weights = to.add("Softmax", {logits}, {attribute("axis", -1)});
+  return to.reshape(to.add("MatMul", {weights, part(2, {0, 2, 1, 3})}), extents(to.output_shape()));
+}
+
+/// [class or mean; pixels] + positions.
+template <class Scalar>
+std::string exported(Exporter<Scalar>& to, const ImageTokens<Scalar>& layer) {
+  const Shape& shape = to.shape();
+  const Index batch = shape[0], channels = shape[1];
+  const std::string pixels = to.transpose(to.reshape(to.in(), {batch, channels, shape[2] * shape[3]}), {0, 2, 1});
+  const std::string first =
+      layer.mean() ? to.add("ReduceMean", {pixels}, {attribute("axes", Integers{1}), attribute("keepdims", 1)})
+                   : to.add("Expand",
+                            {to.reshape(to.parameter("class_embedding", layer.class_embedding.value), {1, 1, channels}),
+                             to.constant(Integers{batch, 1, channels})});
+  return to.add("Add", {to.add("Concat", {first, pixels}, {attribute("axis", 1)}),
+                        to.parameter("positional_embedding", layer.positional_embedding.value)});
+}
+
+/// The state at the first of the largest ids.
+template <class Scalar>
+std::string exported(Exporter<Scalar>& to, const LargestToken<Scalar>&) {
+  const std::string place = to.add("ArgMax", {to.ids(1)}, {attribute("axis", 1), attribute("keepdims", 1)});
+  return to.add("GatherND", {to.in(), place}, {attribute("batch_dims", 1)});
 }
 
 /// A layer as nodes of ONNX; the name of its result.
