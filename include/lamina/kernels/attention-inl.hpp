@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 
 #include "lamina/kernels/attention.hpp"
 #include "lamina/kernels/elementwise.hpp"
@@ -35,11 +36,17 @@ struct AttentionHead {
   /// Queries in a block, so that their probabilities stay in the cache.
   Index block_rows() const { return std::min(n, std::max<Index>(16, (1 << 14) / n)); }
 
-  /// The probabilities [rows, n] of the queries from `first` on, before dropout.
+  /// How many keys the queries of such a block see.
+  Index seen(Index first, Index rows) const { return in.causal ? first + rows : n; }
+
+  /// The probabilities [rows, n] of the queries from `first` on, before dropout; zeros for keys that they don't see.
   void probabilities(Index first, Index rows, T* p) const {
-    MatrixProduct<T> product{rows, n, in.size, of(in.q).from(first, 0), of(in.k).transpose(), {p, n, 1}, Store::assign};
+    MatrixProduct<T> product{rows,      seen(first, rows), in.size, of(in.q).from(first, 0), of(in.k).transpose(),
+                             {p, n, 1}, Store::assign};
     product.factor = scale();
     product.run();
+    for (Index r = 0; r < rows && in.causal; ++r)
+      std::fill(p + r * n + first + r + 1, p + (r + 1) * n, -std::numeric_limits<T>::infinity());
     softmax<false>(rows, n, 1, p, p);
   }
 
@@ -79,7 +86,7 @@ void attention(const AttentionInput<T>& in, T* y) {
       const Index rows = std::min(block, head.n - first);
       head.probabilities(first, rows, p);
       if (in.dropout > 0) head.drop(first, rows, p, p);
-      gemm(rows, in.size, head.n, row_major(p, head.n), head.of(in.v), head.of(y).from(first, 0));
+      gemm(rows, in.size, head.seen(first, rows), row_major(p, head.n), head.of(in.v), head.of(y).from(first, 0));
     }
   });
 }
@@ -90,20 +97,26 @@ void attention_backward(const AttentionInput<T>& in, const T* dy, T* dq, T* dk, 
     const Index n = head.n, size = in.size, block = head.block_rows();
     Tensor<T> scratch({3, block, n});
     T *const p = scratch.data(), *const ds = p + block * n, *const dropped = ds + block * n;
+    for (Index r = 0; r < n && in.causal; ++r) {  // each block adds to more rows than the one before
+      std::fill_n(head.of(dk).data + r * in.columns(), size, T(0));
+      std::fill_n(head.of(dv).data + r * in.columns(), size, T(0));
+    }
     for (Index first = 0; first < n; first += block) {
-      const Index rows = std::min(block, n - first);
-      const Store store = first == 0 ? Store::assign : Store::add;
+      const Index rows = std::min(block, n - first), seen = head.seen(first, rows);
+      const Store store = first == 0 && !in.causal ? Store::assign : Store::add;
       const MatrixView<const T> dy_block = head.of(dy).from(first, 0);
       head.probabilities(first, rows, p);
       if (in.dropout > 0) head.drop(first, rows, p, dropped);
-      gemm(n, size, rows, transposed(in.dropout > 0 ? dropped : p, n), dy_block, head.of(dv), store);
-      gemm(rows, n, size, dy_block, head.of(in.v).transpose(), ds);
+      gemm(seen, size, rows, transposed(in.dropout > 0 ? dropped : p, n), dy_block, head.of(dv), store);
+      if (seen < n) std::fill_n(ds, rows * n, T(0));
+      gemm(rows, seen, size, dy_block, head.of(in.v).transpose(), MatrixView<T>{ds, n, 1});
       if (in.dropout > 0) head.drop(first, rows, ds, ds);
-      softmax_backward<false>(rows, n, 1, p, ds, ds);
+      softmax_backward<false>(rows, n, 1, p, ds, ds);  // where p is 0 the gradient is
       map(
-          rows * n, ds, [s = simd::Pack<T>(head.scale())](simd::Pack<T> v) { return v * s; }, ds);
-      gemm(rows, size, n, row_major(ds, n), head.of(in.k), head.of(dq).from(first, 0));
-      gemm(n, size, rows, transposed(ds, n), head.of(in.q).from(first, 0), head.of(dk), store);
+          rows * n, ds, [s = simd::Pack<T>(head.scale())](simd::Pack<T> v) { return v * s; },
+          static_cast<const T*>(ds));
+      gemm(rows, size, seen, row_major(ds, n), head.of(in.k), head.of(dq).from(first, 0));
+      gemm(seen, size, rows, transposed(ds, n), head.of(in.q).from(first, 0), head.of(dk), store);
     }
   });
 }

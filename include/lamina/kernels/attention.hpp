@@ -25,8 +25,9 @@ struct AttentionInput {
   /// @{
   const T *q, *k, *v;
   /// @}
-  double dropout = 0;  ///< probability with which a weight is dropped; 0 in inference
-  Random draws{};      ///< of the dropout; a probability's factor depends on this and its position alone
+  bool causal = false;  ///< a token sees itself and those before it in its sequence, and the rest is not computed
+  double dropout = 0;   ///< probability with which a weight is dropped; 0 in inference
+  Random draws{};       ///< of the dropout; a probability's factor depends on this and its position alone
 
   /// Columns of q, k, v and y.
   Index columns() const { return heads * size; }

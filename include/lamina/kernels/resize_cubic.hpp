@@ -8,7 +8,7 @@
 
 #include "lamina/kernels/resize.hpp"
 
-namespace lamina::kernels::inline LAMINA_ISA {
+namespace lamina::kernels {
 
 /// One position of an axis resized by a cubic: the sum of weight[k] x[at[k]].
 template <class T>
@@ -40,6 +40,8 @@ std::vector<CubicTap<T>> cubic_taps(Index in, Index out, const ResizeRatio& rati
   }
   return taps;
 }
+
+inline namespace LAMINA_KERNELS {
 
 /// y [planes, rows, columns] from x [planes, h, w], along the rows, then between them.
 template <class T>
@@ -94,4 +96,6 @@ void resize_backward(Index planes, Index h, Index w, const std::vector<CubicTap<
   });
 }
 
-}  // namespace lamina::kernels::inline LAMINA_ISA
+}  // namespace LAMINA_KERNELS
+
+}  // namespace lamina::kernels
