@@ -40,9 +40,13 @@ inline void load_backbone(AtInputSize<float>& net, const std::string& path) {
     const auto named = [&](const auto& entry) { return entry.first == key; };
     if (key.starts_with("backbone.") && std::any_of(own.begin(), own.end(), named)) state.emplace_back(key, value);
   }
-  const LoadReport report = load_state_dict(net, state, {.strict = false});
-  for (const std::string& key : report.missing)
-    lamina::require<FileError>(!key.starts_with("backbone."), path, ": no weights for ", key);
+  try {
+    for (const std::string& key : load_state_dict(net, state, {.strict = false}).missing)
+      lamina::require<FileError>(!key.starts_with("backbone."), path, ": no weights for ", key);
+  } catch (const StateError& error) {
+    const std::string what = error.what();  // a line with the whole model, then the list
+    throw StateError(text(path, ": not the weights of MobileNet V2", what.substr(what.find('\n'))));
+  }
 }
 
 /// Gives a norm the mean and variance of x [N, C, H, W], and the weight and bias with which it computes what it did.

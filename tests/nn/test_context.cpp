@@ -19,6 +19,7 @@ TEST_CASE("Interpolate and the attentions conform") {
   CHECK(conforms(ChannelAttention<double>(), {2, 3, 2, 5}));
   CHECK(conforms(GatherDistribute<double>(2), {2, 7, 3, 4}));
   CHECK(conforms(dual_attention<double>(8), {2, 8, 3, 3}, {.training_differs = true}));
+  manual_seed(1);  // the same weights in any order of tests: differences across a ReLU's kink say nothing
   CHECK(conforms(AdaptiveContext<double>(2, 3, 2), {3, 3, 4, 5}, {.training_differs = true}));
   CHECK(conforms(adaptive_pyramid<double>(4, {.scales = {1, 3}}), {3, 4, 5, 4}, {.training_differs = true}));
   for (const Index k : {1, 2, 3, 5})
