@@ -6,6 +6,7 @@
 
 #include "lamina/io/onnx/save/exporter.hpp"
 #include "lamina/nn/conv_transpose2d.hpp"
+#include "lamina/nn/mean.hpp"
 #include "lamina/nn/negative_log_likelihood.hpp"
 #include "lamina/nn/tensor/combine.hpp"
 #include "lamina/nn/tensor/constant.hpp"
