@@ -1,7 +1,7 @@
 #!/usr/bin/python3
-"""PyTorch by the recipes of examples/README.md's table for CIFAR-10, to compare with train_classifier.
+"""PyTorch by the recipes for CIFAR-10 in examples/README.md, to compare with train_classifier.
 
-    LAMINA_DATA=DIR examples/compare_cifar.py frozen --weights mobilenet_v2.safetensors --train 5000 --size 96 --epochs 20
+    LAMINA_DATA=DIR examples/compare_cifar.py frozen --weights mobilenet_v2.safetensors --train 5000 --size 160 --epochs 10
     LAMINA_DATA=DIR examples/compare_cifar.py tuned --weights mobilenet_v2.safetensors --train 10000 --size 96 --epochs 3
     LAMINA_DATA=DIR examples/compare_cifar.py resnet20 --epochs 5 --state resnet20.pt      goes on where --state ends
 
@@ -76,9 +76,10 @@ def frozen(options):
         with torch.no_grad():
             return torch.cat([net.features(shown(x, options.size)).mean((2, 3)) for x in images.split(250)])
 
-    (images, labels), (test_images, test_labels) = cifar10(True, options.train), cifar10(False)
+    (images, labels), (test_images, test_labels) = cifar10(True, options.train), cifar10(False, options.test)
     x, test_x, head = features(images), features(test_images), net.classifier[1]
-    optimizer = torch.optim.Adam(head.parameters(), lr=1e-3)
+    groups = [{"params": [head.weight], "weight_decay": 1e-3}, {"params": [head.bias]}]
+    optimizer = torch.optim.Adam(groups, lr=1e-3)
     for _ in range(options.epochs):
         for batch in torch.randperm(len(x)).split(64):
             optimizer.zero_grad()
@@ -89,7 +90,7 @@ def frozen(options):
 
 def tuned(options):
     net = mobilenet(options.weights)
-    (images, labels), (test_images, test_labels) = cifar10(True, options.train), cifar10(False)
+    (images, labels), (test_images, test_labels) = cifar10(True, options.train), cifar10(False, options.test)
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.requires_grad_(False)
@@ -183,7 +184,7 @@ def main():
     parser.add_argument("--weights")
     parser.add_argument("--state")
     parser.add_argument("--seed", type=int, default=0)
-    for name, default in {"train": 5000, "size": 96, "epochs": 20, "threads": 2}.items():
+    for name, default in {"train": 5000, "test": 10000, "size": 160, "epochs": 10, "threads": 2}.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args()
     if options.recipe != "resnet20" and not options.weights:
