@@ -1,7 +1,6 @@
 // Says which kernels lamina::compiled has chosen, and lets them compute.
-#include <lamina/lamina.hpp>
-
 #include <cstdio>
+#include <lamina/lamina.hpp>
 
 int main() {
   try {

@@ -7,6 +7,7 @@
 #include "lamina/nn/add.hpp"
 #include "lamina/nn/avg_pool2d.hpp"
 #include "lamina/nn/batch_norm.hpp"
+#include "lamina/nn/block.hpp"
 #include "lamina/nn/context/row_attention.hpp"
 #include "lamina/nn/conv2d.hpp"
 #include "lamina/nn/init.hpp"
