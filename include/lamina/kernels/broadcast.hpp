@@ -6,6 +6,8 @@
 
 namespace lamina::kernels {
 
+inline namespace LAMINA_KERNELS {
+
 /// Whether two shapes agree in rank, and in every axis where neither has extent 1.
 inline bool broadcasts(const Shape& a, const Shape& b) {
   if (a.rank() != b.rank()) return false;
@@ -21,6 +23,8 @@ inline Shape broadcast_shape(const Shape& a, const Shape& b) {
     if (a[axis] == 1) joined = joined.with(axis, b[axis]);
   return joined;
 }
+
+}  // namespace LAMINA_KERNELS
 
 inline namespace LAMINA_ISA {
 
@@ -222,8 +226,6 @@ Tensor<Scalar> add(Tensor<Scalar> a, Tensor<Scalar> b) {
 }
 /// @}
 
-}  // namespace LAMINA_KERNELS
-
 /// The sums of x over the axes in which `shape` has extent 1: the gradient of a tensor of that shape that was repeated.
 template <class Scalar>
 Tensor<Scalar> sum_to(const Shape& shape, const Tensor<Scalar>& x) {
@@ -234,5 +236,7 @@ Tensor<Scalar> sum_to(const Shape& shape, const Tensor<Scalar>& x) {
   multiply(x.shape(), shape, result.data(), x.shape(), x.data(), ones, &one);
   return result;
 }
+
+}  // namespace LAMINA_KERNELS
 
 }  // namespace lamina::kernels

@@ -105,8 +105,6 @@ void tap_convolution_backward_weight(const ConvolutionShape& s, const std::vecto
                                      T* dweight);
 /// @}
 
-}  // namespace LAMINA_KERNELS
-
 /// By the method that is fastest for this shape.
 /// @{
 template <class T>
@@ -122,6 +120,8 @@ void convolution_backward_weight(const ConvolutionShape& s, const T* x, const T*
   convolution_backward_weight(s, x, dy, dweight, dbias, backward_weight_method<T>(s));
 }
 /// @}
+
+}  // namespace LAMINA_KERNELS
 
 }  // namespace lamina::kernels
 

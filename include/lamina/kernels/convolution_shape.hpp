@@ -49,6 +49,8 @@ struct ConvolutionShape {
   /// @}
 };
 
+inline namespace LAMINA_KERNELS {
+
 /// The same convolution in numbers that the image bounds: where there is one row (or column) of outputs, its stride
 /// says nothing and may be huge; nor does the dilation of a single tap.
 inline ConvolutionShape bounded(ConvolutionShape s) {
@@ -137,5 +139,7 @@ inline bool dilated(const ConvolutionShape& s) { return s.dh > 1 || s.dw > 1; }
 inline Index winograd_tiles(const ConvolutionShape& s, Index side) {
   return s.n * s.dh * s.dw * parts_of(parts_of(s.oh(), s.dh), side) * parts_of(parts_of(s.ow(), s.dw), side);
 }
+
+}  // namespace LAMINA_KERNELS
 
 }  // namespace lamina::kernels

@@ -6,12 +6,10 @@
 #include "lamina/core/tensor.hpp"
 #include "lamina/kernels/simd.hpp"
 
-namespace lamina::kernels {
+namespace lamina::kernels::inline LAMINA_KERNELS {
 
 /// Elements in one piece of a parallel streaming pass.
 inline constexpr Index stream_grain = 1 << 15;
-
-inline namespace LAMINA_KERNELS {
 
 /// y[i] = f(x[i]...) for i < n, where f maps packs to a pack; y may be one of the x. Every element is computed by the
 /// same instructions wherever it lies, so results do not depend on the number of threads. (flatten, here and in the
@@ -25,8 +23,6 @@ void map(Index n, Scalar* y, F f, const In*... x) {
         });
       });
 }
-
-}  // namespace LAMINA_KERNELS
 
 /// f(x[i], others[i]...) for every i, all of x's size; in x's storage if nobody else holds it.
 template <class Scalar, class F, class... Other>
@@ -60,4 +56,4 @@ void copy_rows(Index rows, Index columns, const Scalar* x, Index x_stride, Scala
   });
 }
 
-}  // namespace lamina::kernels
+}  // namespace lamina::kernels::inline LAMINA_KERNELS

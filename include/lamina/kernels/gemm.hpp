@@ -28,17 +28,6 @@ struct MatrixView {
 /// An operand of a product, which does not take part in deducing T.
 template <class T>
 using Operand = MatrixView<const std::type_identity_t<T>>;
-/// Rows lie one behind the other.
-template <class T>
-MatrixView<T> row_major(T* data, Index columns) {
-  return {data, columns, 1};
-}
-/// The transpose of a matrix whose rows lie one behind the other.
-template <class T>
-MatrixView<const T> transposed(const T* data, Index columns) {
-  return {data, 1, columns};
-}
-
 /// How a product is added to what is there.
 enum class Store { assign, add };
 
@@ -54,6 +43,17 @@ struct PackedMatrix {
 };
 
 inline namespace LAMINA_KERNELS {
+
+/// Rows lie one behind the other.
+template <class T>
+MatrixView<T> row_major(T* data, Index columns) {
+  return {data, columns, 1};
+}
+/// The transpose of a matrix whose rows lie one behind the other.
+template <class T>
+MatrixView<const T> transposed(const T* data, Index columns) {
+  return {data, 1, columns};
+}
 
 /// c = a b or, with Store::add, c + a b; plus column_bias[j], unless null, in every row. a is [m, k], b is [k, n], c is
 /// [m, n]. a and b may have any strides, so that a transpose costs no copy; c's columns must be contiguous, and c must
@@ -76,14 +76,14 @@ template <class T>
 void gemm(Index m, const Operand<T>& a, const PackedMatrix<T>& b, const MatrixView<T>& c, Store store = Store::assign,
           const std::type_identity_t<T>* column_bias = nullptr);
 
-}  // namespace LAMINA_KERNELS
-
 /// A product whose c has rows of n.
 template <class T>
 void gemm(Index m, Index n, Index k, const Operand<T>& a, const Operand<T>& b, T* c, Store store = Store::assign,
           const std::type_identity_t<T>* column_bias = nullptr) {
   gemm(m, n, k, a, b, MatrixView<T>{c, n, 1}, store, column_bias);
 }
+
+}  // namespace LAMINA_KERNELS
 
 }  // namespace lamina::kernels
 

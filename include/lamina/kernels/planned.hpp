@@ -63,10 +63,10 @@ class LinearKernel {
   virtual void run(Index unit, Index rows, const T* x, T* y, const Finish<T>& finish, T* scratch) const = 0;
 };
 
+inline namespace LAMINA_KERNELS {
+
 /// Whether blocked_depthwise takes these sizes: taller filters are not for it.
 inline bool is_blocked_depthwise(const ConvolutionShape& s) { return s.depthwise() && s.kh <= 64; }
-
-inline namespace LAMINA_KERNELS {
 
 /// By the definition. s describes one group. planar: the input is [N, C, H, W]. changes: it is changed as it is read.
 template <class T>

@@ -26,6 +26,8 @@ struct ResizeRatio {
   double to;    ///< so many of the result
 };
 
+inline namespace LAMINA_KERNELS {
+
 /// PyTorch's bilinear sampling without antialiasing. With align_corners the outermost positions coincide, position i
 /// lying at i (in - 1) / (out - 1); else the outermost edges do, and i lies at (i + 1/2) from / to - 1/2, at least 0.
 template <class T>
@@ -53,6 +55,8 @@ std::vector<ResizeTap<T>> nearest_taps(Index in, Index out, const ResizeRatio& r
   }
   return taps;
 }
+
+}  // namespace LAMINA_KERNELS
 
 inline namespace LAMINA_ISA {
 

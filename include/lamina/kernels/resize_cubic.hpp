@@ -17,6 +17,8 @@ struct CubicTap {
   std::array<T, 4> weight;  ///< their factors
 };
 
+inline namespace LAMINA_KERNELS {
+
 /// PyTorch's bicubic sampling without antialiasing (Keys 1981, with a = -3/4): positions lie as for bilinear_taps, but
 /// those beyond the edge are not moved to it.
 template <class T>
@@ -41,8 +43,6 @@ std::vector<CubicTap<T>> cubic_taps(Index in, Index out, const ResizeRatio& rati
   return taps;
 }
 
-inline namespace LAMINA_KERNELS {
-
 /// y [planes, rows, columns] from x [planes, h, w], along the rows, then between them.
 template <class T>
 void resize(Index planes, Index h, Index w, const std::vector<CubicTap<T>>& rows,
@@ -56,8 +56,9 @@ void resize(Index planes, Index h, Index w, const std::vector<CubicTap<T>>& rows
         for (const auto& [at, weight] : columns)
           *to++ = weight[0] * row[at[0]] + weight[1] * row[at[1]] + weight[2] * row[at[2]] + weight[3] * row[at[3]];
       T* out = y + plane * height * width;
-      for (const auto& [at, weight] : rows) {
-        const auto line = [&](std::size_t k) { return wide.data() + at[k] * width; };
+      for (const CubicTap<T>& tap : rows) {
+        const auto& weight = tap.weight;
+        const auto line = [&](std::size_t k) { return wide.data() + tap.at[k] * width; };
         detail::blend_rows(width, weight[0], line(0), weight[1], line(1), out);
         detail::blend_rows(width, T(1), out, weight[2], line(2), out);
         detail::blend_rows(width, T(1), out, weight[3], line(3), out);
