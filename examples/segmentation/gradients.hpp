@@ -1,6 +1,6 @@
 #pragma once
 
-#include <Eigen/SVD>
+#include <Eigen/Eigenvalues>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -84,8 +84,14 @@ inline void examine_gradients(const Settings& s) {
                                              .inverse_temperature = s.inverse_temperature,
                                              .gradient = gradient});
         const Eigen::MatrixXd j = jacobian(*ham, x);
-        const Eigen::VectorXd values = Eigen::JacobiSVD<Eigen::MatrixXd>(j).singularValues();
-        const double largest = values[0], rms = std::sqrt(values.squaredNorm() / static_cast<double>(values.size()));
+        // The singular values, as the roots of a symmetric matrix's eigenvalues, the largest last.
+        const Eigen::MatrixXd gram = j * j.transpose();
+        const Eigen::VectorXd values = Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd>(gram, Eigen::EigenvaluesOnly)
+                                           .eigenvalues()
+                                           .cwiseMax(0)
+                                           .cwiseSqrt();
+        const double largest = values[values.size() - 1],
+                     rms = std::sqrt(values.squaredNorm() / static_cast<double>(values.size()));
         const auto number = (values.array() > 0.01 * largest).count();
         char buffer[96];
         std::snprintf(buffer, sizeof buffer, " %.3g, %.3g, %td |", largest, rms, static_cast<std::ptrdiff_t>(number));
