@@ -31,8 +31,8 @@ template <class Scalar = float>
 class AvgPool2d : public detail::AveragePool<AvgPool2d<Scalar>, Scalar> {
  public:
   /// What PyTorch's order of arguments is told here.
-  template <std::integral Stride, class... Rest>
-  AvgPool2d(Size2, Stride, const Rest&...) : AvgPool2d(1) {
+  template <std::integral Stride, class Padding, class... Rest>
+  AvgPool2d(Size2, Stride, const Padding&, const Rest&...) : AvgPool2d(1) {
     static_assert(sizeof(Scalar) == 0,
                   "the options of AvgPool2d have names: AvgPool2d(3, {.stride = 2, .padding = 1}) and the like");
   }

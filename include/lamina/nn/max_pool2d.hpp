@@ -28,8 +28,8 @@ template <class Scalar = float>
 class MaxPool2d : public Layer<MaxPool2d<Scalar>, Scalar> {
  public:
   /// What PyTorch's order of arguments is told here.
-  template <std::integral Stride, class... Rest>
-  MaxPool2d(Size2, Stride, const Rest&...) : MaxPool2d(1) {
+  template <std::integral Stride, class Padding, class... Rest>
+  MaxPool2d(Size2, Stride, const Padding&, const Rest&...) : MaxPool2d(1) {
     static_assert(sizeof(Scalar) == 0,
                   "the options of MaxPool2d have names: MaxPool2d(3, {.stride = 2, .padding = 1}) and the like");
   }
