@@ -196,6 +196,20 @@ Tensor<double> input(HamKind kind, const Shape& shape, std::uint64_t seed = 3) {
   return x.cast<float>().cast<double>();
 }
 
+/// The slopes of a loss by every value of m, from central differences.
+template <class Loss>
+Matrix slopes(const Matrix& m, double step, const Loss& loss) {
+  Matrix probe = m, result = m;
+  for (std::size_t k = 0; k < probe.values.size(); ++k) {
+    probe.values[k] = m.values[k] + step;
+    const double above = loss(probe);
+    probe.values[k] = m.values[k] - step;
+    result.values[k] = (above - loss(probe)) / (2 * step);
+    probe.values[k] = m.values[k];
+  }
+  return result;
+}
+
 }  // namespace
 
 TEST_CASE_TEMPLATE("hams equal the paper's algorithms written in loops", S, float, double) {
@@ -230,21 +244,13 @@ TEST_CASE("one-step gradients equal differences of the last step with the rest h
         const double step = 1e-5;
         naive(kind, options, ham.bases, x, options.train_steps, [&](const Naive& n, const Matrix& m, Index item) {
           const Matrix direction = matrix_of(dy, options, item);
-          Matrix probe = m, slope = m;
-          const auto loss = [&] {
+          const auto loss = [&](const Matrix& probe) {
             const Matrix y = n.last(probe, norms(m));
             double sum = 0;
             for (std::size_t k = 0; k < y.values.size(); ++k) sum += y.values[k] * direction.values[k];
             return sum;
           };
-          for (std::size_t k = 0; k < probe.values.size(); ++k) {
-            probe.values[k] = m.values[k] + step;
-            const double above = loss();
-            probe.values[k] = m.values[k] - step;
-            slope.values[k] = (above - loss()) / (2 * step);
-            probe.values[k] = m.values[k];
-          }
-          put(slope, options, item, numeric);
+          put(slopes(m, step, loss), options, item, numeric);
           return m;
         });
         CHECK(testing::worst_difference(dx, numeric).error < 1e-7);
@@ -275,8 +281,7 @@ TEST_CASE("gradients of the last steps equal differences with what is before the
         naive(kind, options, ham.bases, x, options.train_steps - last,
               [&](const Naive& held, const Matrix& m, Index item) {
                 const Matrix direction = matrix_of(dy, options, item);
-                Matrix probe = m, slope = m;
-                const auto loss = [&] {
+                const auto loss = [&](const Matrix& probe) {
                   Naive n = held;
                   n.iterate(probe, last, false);
                   const Matrix y = n.last(probe, norms(probe));
@@ -284,14 +289,7 @@ TEST_CASE("gradients of the last steps equal differences with what is before the
                   for (std::size_t k = 0; k < y.values.size(); ++k) sum += y.values[k] * direction.values[k];
                   return sum;
                 };
-                for (std::size_t k = 0; k < probe.values.size(); ++k) {
-                  probe.values[k] = m.values[k] + step;
-                  const double above = loss();
-                  probe.values[k] = m.values[k] - step;
-                  slope.values[k] = (above - loss()) / (2 * step);
-                  probe.values[k] = m.values[k];
-                }
-                put(slope, options, item, numeric);
+                put(slopes(m, step, loss), options, item, numeric);
                 return m;
               });
         CHECK(testing::worst_difference(dx, numeric).error < 1e-6);

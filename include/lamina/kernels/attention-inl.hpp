@@ -7,6 +7,7 @@
 
 #include "lamina/kernels/attention.hpp"
 #include "lamina/kernels/elementwise.hpp"
+#include "lamina/kernels/functions.hpp"
 #include "lamina/kernels/gemm-inl.hpp"
 #include "lamina/kernels/softmax.hpp"
 
@@ -18,8 +19,6 @@ namespace detail {
 /// One head of one sequence.
 template <class T>
 struct AttentionHead {
-  using Pack = simd::Pack<T>;
-
   const AttentionInput<T>& in;
   Index task;  ///< sequence * heads + head
   Index head = task % in.heads;
@@ -55,8 +54,7 @@ struct AttentionHead {
     const Tensor<T> uniform = in.draws.split(static_cast<std::uint64_t>(task), static_cast<std::uint64_t>(first))
                                   .template uniform<T>({rows, n});
     const auto p = static_cast<T>(in.dropout), kept = static_cast<T>(in.dropout < 1 ? 1 / (1 - in.dropout) : 0);
-    map(
-        rows * n, to, [=](Pack v, Pack u) { return v * select(u < Pack(p), Pack(T(0)), kept); }, from, uniform.data());
+    map(rows * n, to, Dropped<T>{{p, kept}}, from, uniform.data());
   }
 };
 
@@ -112,9 +110,7 @@ void attention_backward(const AttentionInput<T>& in, const T* dy, T* dq, T* dk, 
       gemm(rows, seen, size, dy_block, head.of(in.v).transpose(), MatrixView<T>{ds, n, 1});
       if (in.dropout > 0) head.drop(first, rows, ds, ds);
       softmax_backward<false>(rows, n, 1, p, ds, ds);  // where p is 0 the gradient is
-      map(
-          rows * n, ds, [s = simd::Pack<T>(head.scale())](simd::Pack<T> v) { return v * s; },
-          static_cast<const T*>(ds));
+      map(rows * n, ds, Scaled<T>{head.scale()}, static_cast<const T*>(ds));
       gemm(rows, size, seen, row_major(ds, n), head.of(in.k), head.of(dq).from(first, 0));
       gemm(seen, size, rows, transposed(ds, n), head.of(in.q).from(first, 0), head.of(dk), store);
     }

@@ -179,14 +179,13 @@ class BlockedDepthwise {
   }
 
  private:
-  static constexpr Index most_rows = 64;  // see is_blocked_depthwise
   /// Zeros in a padded row, some of them for outputs behind the last.
   static constexpr Index around = 8;
 
   /// Rows first..last-1 of a block's outputs.
   void rows(Index n, Index block, Index first, Index last, const T* x, const T* filters, T* y, const Finish<T>& finish,
             T* scratch) const {
-    const T* taps[most_rows];
+    const T* taps[blocked_depthwise_rows];
     Index pitch = s_.w * width, x_first = 0;
     if (padded_) {
       x_first = std::max<Index>(0, first - s_.top);

@@ -135,6 +135,12 @@ inline Index grain_of(Index work) { return std::max<Index>(1, (Index{1} << 14) /
 /// Whether taps lie apart.
 inline bool dilated(const ConvolutionShape& s) { return s.dh > 1 || s.dw > 1; }
 
+/// Rows of taps up to which depthwise convolutions are made in blocks, and whether these sizes are.
+/// @{
+inline constexpr Index blocked_depthwise_rows = 64;
+inline bool is_blocked_depthwise(const ConvolutionShape& s) { return s.depthwise() && s.kh <= blocked_depthwise_rows; }
+/// @}
+
 /// Tiles of side x side outputs that cover y; where it is dilated, the phases of y (dilation.hpp).
 inline Index winograd_tiles(const ConvolutionShape& s, Index side) {
   return s.n * s.dh * s.dw * parts_of(parts_of(s.oh(), s.dh), side) * parts_of(parts_of(s.ow(), s.dw), side);

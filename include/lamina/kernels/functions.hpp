@@ -64,4 +64,46 @@ struct Dropped {
   }
 };
 
+/// x as it is, and its gradient.
+struct Unclamped {
+  /// Of a vector.
+  template <class V>
+  static V value(V x) {
+    return x;
+  }
+  /// Of dy, by the result y.
+  template <class V>
+  static V gradient(V, V dy) {
+    return dy;
+  }
+};
+
+/// max(x, 0), and its gradient.
+struct Relu {
+  /// Of a vector.
+  template <class V>
+  static V value(V x) {
+    return max(x, V(0));
+  }
+  /// Of dy, by the result y.
+  template <class V>
+  static V gradient(V y, V dy) {
+    return select(y <= V(0), V(0), dy);
+  }
+};
+
+/// min(max(x, 0), 6), and its gradient.
+struct Relu6 {
+  /// Of a vector.
+  template <class V>
+  static V value(V x) {
+    return min(max(x, V(0)), V(6));
+  }
+  /// Of dy, by the result y.
+  template <class V>
+  static V gradient(V y, V dy) {
+    return select(y <= V(0), V(0), select(y >= V(6), V(0), dy));
+  }
+};
+
 }  // namespace lamina::kernels

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "lamina/core/tensor.hpp"
+#include "lamina/kernels/functions.hpp"
 #include "lamina/kernels/run.hpp"
 
 /// Normalisation over channels (batch norm) and over rows (layer norm).
@@ -59,48 +60,15 @@ inline namespace LAMINA_ISA {
 
 namespace detail {
 
-/// The clamps: their values, and with their result y the gradient.
-/// @{
-struct NoClamp {
-  template <class Pack>
-  static Pack value(Pack x) {
-    return x;
-  }
-  template <class Pack>
-  static Pack gradient(Pack, Pack dy) {
-    return dy;
-  }
-};
-struct ReluClamp {
-  template <class Pack>
-  static Pack value(Pack x) {
-    return max(x, Pack(0));
-  }
-  template <class Pack>
-  static Pack gradient(Pack y, Pack dy) {
-    return select(y <= Pack(0), Pack(0), dy);
-  }
-};
-struct Relu6Clamp {
-  template <class Pack>
-  static Pack value(Pack x) {
-    return min(max(x, Pack(0)), Pack(6));
-  }
-  template <class Pack>
-  static Pack gradient(Pack y, Pack dy) {
-    return select(y <= Pack(0), Pack(0), select(y >= Pack(6), Pack(0), dy));
-  }
-};
-/// @}
-/// f(one of them).
+/// f(the functions of a clamp).
 template <class F>
 void with_clamp(Clamp clamp, F f) {
   if (clamp == Clamp::relu)
-    f(ReluClamp());
+    f(Relu());
   else if (clamp == Clamp::relu6)
-    f(Relu6Clamp());
+    f(Relu6());
   else
-    f(NoClamp());
+    f(Unclamped());
 }
 
 /// Some neighbouring channels: what is worked on at once, so that a second pass finds in the cache what the first has

@@ -65,9 +65,6 @@ class LinearKernel {
 
 inline namespace LAMINA_KERNELS {
 
-/// Whether blocked_depthwise takes these sizes: taller filters are not for it.
-inline bool is_blocked_depthwise(const ConvolutionShape& s) { return s.depthwise() && s.kh <= 64; }
-
 /// By the definition. s describes one group. planar: the input is [N, C, H, W]. changes: it is changed as it is read.
 template <class T>
 std::unique_ptr<BlockedKernel<T>> blocked_convolution(const ConvolutionShape& s, bool planar, bool changes);

@@ -43,57 +43,30 @@ std::vector<CubicTap<T>> cubic_taps(Index in, Index out, const ResizeRatio& rati
   return taps;
 }
 
-/// y [planes, rows, columns] from x [planes, h, w], along the rows, then between them.
+/// y [planes, rows, columns] from x [planes, h, w].
 template <class T>
 void resize(Index planes, Index h, Index w, const std::vector<CubicTap<T>>& rows,
             const std::vector<CubicTap<T>>& columns, const T* x, T* y) {
-  const Index width = static_cast<Index>(columns.size()), height = static_cast<Index>(rows.size());
-  parallel_for(0, planes, 1, [&](Index first, Index last) {
-    Tensor<T> wide({h, width});
-    for (Index plane = first; plane < last; ++plane) {
-      T* to = wide.data();
-      for (const T* row = x + plane * h * w; row != x + (plane + 1) * h * w; row += w)
-        for (const auto& [at, weight] : columns)
-          *to++ = weight[0] * row[at[0]] + weight[1] * row[at[1]] + weight[2] * row[at[2]] + weight[3] * row[at[3]];
-      T* out = y + plane * height * width;
-      for (const CubicTap<T>& tap : rows) {
-        const auto& weight = tap.weight;
-        const auto line = [&](std::size_t k) { return wide.data() + tap.at[k] * width; };
-        detail::blend_rows(width, weight[0], line(0), weight[1], line(1), out);
-        detail::blend_rows(width, T(1), out, weight[2], line(2), out);
-        detail::blend_rows(width, T(1), out, weight[3], line(3), out);
-        out += width;
-      }
-    }
-  });
+  const auto sampled = [](const CubicTap<T>& tap, const T* row) {
+    const auto& [at, weight] = tap;
+    return weight[0] * row[at[0]] + weight[1] * row[at[1]] + weight[2] * row[at[2]] + weight[3] * row[at[3]];
+  };
+  const auto blend = [](const CubicTap<T>& tap, const T* image, Index width, T* to) {
+    const auto& weight = tap.weight;
+    const auto line = [&](std::size_t k) { return image + tap.at[k] * width; };
+    detail::blend_rows(width, weight[0], line(0), weight[1], line(1), to);
+    detail::blend_rows<T>(width, T(1), to, weight[2], line(2), to);
+    detail::blend_rows<T>(width, T(1), to, weight[3], line(3), to);
+  };
+  detail::resize_planes(planes, h, w, rows, columns, x, y, sampled, blend);
 }
 
 /// The transpose: dx [planes, h, w] from dy [planes, rows, columns].
 template <class T>
 void resize_backward(Index planes, Index h, Index w, const std::vector<CubicTap<T>>& rows,
                      const std::vector<CubicTap<T>>& columns, const T* dy, T* dx) {
-  const Index width = static_cast<Index>(columns.size()), height = static_cast<Index>(rows.size());
-  parallel_for(0, planes, 1, [&](Index first, Index last) {
-    Tensor<T> wide({h, width});
-    for (Index plane = first; plane < last; ++plane) {
-      wide.fill(0);
-      const T* in = dy + plane * height * width;
-      for (const auto& [at, weight] : rows) {
-        for (std::size_t k = 0; k < 4; ++k) {
-          T* const to = wide.data() + at[k] * width;
-          detail::blend_rows(width, T(1), to, weight[k], in, to);
-        }
-        in += width;
-      }
-      T* const out = dx + plane * h * w;
-      std::fill_n(out, h * w, T(0));
-      const T* from = std::as_const(wide).data();
-      for (T* row = out; row != out + h * w; row += w)
-        for (const auto& [at, weight] : columns) {
-          for (std::size_t k = 0; k < 4; ++k) row[at[k]] += weight[k] * *from;
-          ++from;
-        }
-    }
+  detail::resize_planes_backward(planes, h, w, rows, columns, dy, dx, [](const CubicTap<T>& tap, auto f) {
+    for (std::size_t k = 0; k < 4; ++k) f(tap.at[k], tap.weight[k]);
   });
 }
 
