@@ -1,11 +1,12 @@
 #pragma once
 
+#include <concepts>
 #include <cstdio>
+#include <initializer_list>
 #include <memory>
 #include <stdexcept>
 #include <string>
 #include <string_view>
-#include <type_traits>
 
 #include "lamina/core/isa.hpp"
 
@@ -70,26 +71,53 @@ class OutOfMemory : public Error {
 
 namespace core_detail {
 
-inline void append(std::string& out, std::string_view text) { out += text; }
-inline void append(std::string& out, char c) { out += c; }
-template <class T>
-requires std::is_arithmetic_v<T>
-void append(std::string& out, T value) {
-  if constexpr (std::is_same_v<T, bool>) {
-    out += value ? "true" : "false";
-  } else if constexpr (std::is_integral_v<T>) {
-    out += std::to_string(value);
-  } else {
+/// An argument of text(), which it refers to. One type for all: a message's arguments cost the compiler little.
+class Part {
+ public:
+  Part(std::string_view text) : text_(text) {}
+  Part(const char* text) : text_(text) {}
+  Part(const std::string& text) : text_(text) {}
+  Part(const char& c) : text_(&c, 1) {}
+  Part(bool value) : text_(value ? "true" : "false") {}
+  template <class T>
+  requires requires(const T& t) {
+    { t.to_string() } -> std::convertible_to<std::string>;
+  }
+  Part(const T& value)
+      : value_(&value),
+        append_([](std::string& out, const void* v) { out += static_cast<const T*>(v)->to_string(); }) {}
+  template <std::integral T>
+  Part(const T& value)
+      : value_(&value),
+        append_([](std::string& out, const void* v) { out += std::to_string(*static_cast<const T*>(v)); }) {}
+  template <std::floating_point T>
+  Part(const T& value)
+      : value_(&value), append_([](std::string& out, const void* v) { append(out, *static_cast<const T*>(v)); }) {}
+
+  void append_to(std::string& out) const {
+    if (append_)
+      append_(out, value_);
+    else
+      out += text_;
+  }
+
+ private:
+  static void append(std::string& out, double value) {
     char buffer[32];
-    std::snprintf(buffer, sizeof buffer, "%g", static_cast<double>(value));
+    std::snprintf(buffer, sizeof buffer, "%g", value);
     out += buffer;
   }
+
+  std::string_view text_;
+  const void* value_ = nullptr;
+  void (*append_)(std::string& out, const void* value) = nullptr;
+};
+
+inline std::string joined(std::initializer_list<Part> parts) {
+  std::string out;
+  for (const Part& part : parts) part.append_to(out);
+  return out;
 }
-template <class T>
-requires requires(const T& t) {
-  { t.to_string() } -> std::convertible_to<std::string>;
-}
-void append(std::string& out, const T& value) { out += value.to_string(); }
 
 }  // namespace core_detail
 
@@ -97,15 +125,13 @@ void append(std::string& out, const T& value) { out += value.to_string(); }
 /// %g, anything else that is not a text by its to_string(): shapes, sizes, modules.
 template <class... Args>
 std::string text(const Args&... args) {
-  std::string out;
-  (core_detail::append(out, args), ...);
-  return out;
+  return core_detail::joined({args...});
 }
 
 /// Throws Exception(text(args...)).
 template <class Exception, class... Args>
 [[noreturn, gnu::cold, gnu::noinline]] void fail(const Args&... args) {
-  throw Exception(text(args...));
+  throw Exception(core_detail::joined({args...}));
 }
 
 /// Throws Exception(text(args...)) when the condition does not hold; the text is only made then. A module in it stands

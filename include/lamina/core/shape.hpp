@@ -99,7 +99,7 @@ class Shape {
   /// As PyTorch prints it: "[8, 4, 224, 224]".
   std::string to_string() const {
     std::string out = "[";
-    for (int axis = 0; axis < rank_; ++axis) core_detail::append(out, text(axis ? ", " : "", (*this)[axis]));
+    for (int axis = 0; axis < rank_; ++axis) out += text(axis ? ", " : "", (*this)[axis]);
     return out + "]";
   }
 

@@ -7,6 +7,39 @@
 
 namespace lamina::inline LAMINA_ABI {
 
+namespace detail {
+
+/// What blocks share, whichever they are.
+template <class Scalar>
+class BlockBase : public Module<Scalar> {
+ public:
+  /// By a flow of shapes.
+  Shape output_shape(const Shape& input) const override {
+    Shaping<Scalar> flow;
+    try {
+      return flow.all(*this, Value<Scalar>::of_shape(input))[0].shape();
+    } catch (Error& error) {
+      locate(error, *this, flow.failed());
+      throw;
+    }
+  }
+
+  /// The sum over the layers of the recorded graph.
+  Index multiply_adds(const Shape& input) const override { return record(*this, input).multiply_adds(); }
+
+ private:
+  Values<Scalar> run(Flow<Scalar>& flow, Values<Scalar> inputs) const override {
+    flow.enter(*this, inputs);
+    Values<Scalar> results = flow_of(flow, std::move(inputs));
+    flow.leave(*this, results);
+    return results;
+  }
+
+  virtual Values<Scalar> flow_of(Flow<Scalar>& run, Values<Scalar> in) const = 0;
+};
+
+}  // namespace detail
+
 /// Base of a module that says how values flow through its children, once:
 ///
 ///   /// x + down(gelu(up(norm(x)))).
@@ -29,31 +62,8 @@ namespace lamina::inline LAMINA_ABI {
 /// or Values. It only looks at values' shapes, and calls no module but through the run. Throws ValueError when it is
 /// given another number of values than it takes.
 template <class Derived, class Scalar = float>
-class Block : public detail::Cloned<Derived, Scalar, Module<Scalar>> {
- public:
-  /// By a flow of shapes.
-  Shape output_shape(const Shape& input) const override {
-    detail::Shaping<Scalar> flow;
-    try {
-      return flow.all(*this, Value<Scalar>::of_shape(input))[0].shape();
-    } catch (Error& error) {
-      detail::locate(error, *this, flow.failed());
-      throw;
-    }
-  }
-
-  /// The sum over the layers of the recorded graph.
-  Index multiply_adds(const Shape& input) const override { return record(*this, input).multiply_adds(); }
-
- private:
-  Values<Scalar> run(Flow<Scalar>& flow, Values<Scalar> inputs) const override {
-    flow.enter(*this, inputs);
-    Values<Scalar> results = flow_of(flow, std::move(inputs));
-    flow.leave(*this, results);
-    return results;
-  }
-
-  Values<Scalar> flow_of(Flow<Scalar>& run, Values<Scalar> in) const {
+class Block : public detail::Cloned<Derived, Scalar, detail::BlockBase<Scalar>> {
+  Values<Scalar> flow_of(Flow<Scalar>& run, Values<Scalar> in) const override {
     using V = Value<Scalar>;
     const auto& self = static_cast<const Derived&>(*this);
     if constexpr (requires(V v) { self.flow(run, v); })

@@ -22,10 +22,9 @@ struct Child {
   /// A module, under a name if one is given.
   /// @{
   template <std::derived_from<Module<Scalar>> M>
-  Child(M m) : module(std::make_unique<M>(std::move(m))) {}
+  Child(M m) : module(new M(std::move(m))) {}
   template <std::derived_from<Module<Scalar>> M>
-  Child(std::string child_name, M m)
-      : name(std::move(child_name)), named(true), module(std::make_unique<M>(std::move(m))) {}
+  Child(std::string child_name, M m) : name(std::move(child_name)), named(true), module(new M(std::move(m))) {}
   Child(std::unique_ptr<Module<Scalar>> m) : module(std::move(m)) {}
   Child(std::string child_name, std::unique_ptr<Module<Scalar>> m)
       : name(std::move(child_name)), named(true), module(std::move(m)) {}

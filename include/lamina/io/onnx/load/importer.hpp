@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -206,6 +207,10 @@ class Importer {
   /// What a layer gives. Its name is that of the initialiser `weight` without ".weight", or the node's.
   template <class Layer>
   Term<Scalar> apply(Layer layer, std::vector<Term<Scalar>> inputs, const std::string& weight = "") {
+    return apply(std::unique_ptr<Primitive<Scalar>>(new Layer(std::move(layer))), std::move(inputs), weight);
+  }
+  Term<Scalar> apply(std::unique_ptr<Primitive<Scalar>> layer, std::vector<Term<Scalar>> inputs,
+                     const std::string& weight) {
     bool constant = true, known = true;
     Values<Scalar> values;
     for (const auto& term : inputs) {
@@ -215,17 +220,17 @@ class Importer {
                                      : Value<Scalar>::of_shape(term.shape.value_or(Shape{})));
     }
     if (constant) {
-      const Primitive<Scalar>& one = layer;
-      limited(layer.output_shapes(values)[0].numel());
-      return Term<Scalar>::of(std::move(one.infer_values(std::move(values), Activation::none)[0].tensor));
+      limited(layer->output_shapes(values)[0].numel());
+      return Term<Scalar>::of(std::move(layer->infer_values(std::move(values), Activation::none)[0].tensor));
     }
     std::optional<Shape> shape;
-    if (known) shape = layer.output_shapes(values)[0];
+    if (known) shape = layer->output_shapes(values)[0];
     std::vector<Index> slots;
     for (auto& term : inputs) slots.push_back(slot_of(term));
     const std::string name = program_->unique(layer_name(weight));
-    for (const auto& member : layer.members()) program_->keys.insert(name + "." + member.name);
-    return {program_->add({name, std::move(layer)}, std::move(slots)), {}, shape, {}, {}};
+    for (const auto& member : layer->members()) program_->keys.insert(name + "." + member.name);
+    return {
+        program_->add({name, std::unique_ptr<Module<Scalar>>(std::move(layer))}, std::move(slots)), {}, shape, {}, {}};
   }
   /// What is computed now must not be larger than what files in use have.
   static void limited(Index count) {
