@@ -1,5 +1,6 @@
 #pragma once
 
+#include <memory>
 #include <utility>
 
 #include "lamina/nn/graph.hpp"
@@ -62,7 +63,12 @@ class BlockBase : public Module<Scalar> {
 /// or Values. It only looks at values' shapes, and calls no module but through the run. Throws ValueError when it is
 /// given another number of values than it takes.
 template <class Derived, class Scalar = float>
-class Block : public detail::Cloned<Derived, Scalar, detail::BlockBase<Scalar>> {
+class Block : public detail::BlockBase<Scalar> {
+ public:
+  /// By Derived's copy constructor.
+  std::unique_ptr<Module<Scalar>> clone() const override { return detail::copy_of<Derived, Scalar>(*this); }
+
+ private:
   Values<Scalar> flow_of(Flow<Scalar>& run, Values<Scalar> in) const override {
     using V = Value<Scalar>;
     const auto& self = static_cast<const Derived&>(*this);

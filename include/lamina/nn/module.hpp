@@ -358,14 +358,18 @@ class JointLayerBase : public Primitive<Scalar> {
   virtual Few<Tensor<Scalar>> do_backward(Tensor<Scalar> dy, Tape& tape, const Few<InputGrad>& needs) = 0;
 };
 
-/// Gives clone() through Derived's copy constructor. By new: std::make_unique gives every layer a unique_ptr of its
-/// own, an eighth of a program's compile time.
+/// A copy of a module whose class is Derived. By new: std::make_unique gives every layer a unique_ptr of its own, an
+/// eighth of a program's compile time.
+template <class Derived, class Scalar>
+std::unique_ptr<Module<Scalar>> copy_of(const Module<Scalar>& module) {
+  return std::unique_ptr<Module<Scalar>>(new Derived(static_cast<const Derived&>(module)));
+}
+
+/// Gives clone() through Derived's copy constructor.
 template <class Derived, class Scalar, class Base>
 class Cloned : public Base {
  public:
-  std::unique_ptr<Module<Scalar>> clone() const override {
-    return std::unique_ptr<Module<Scalar>>(new Derived(static_cast<const Derived&>(*this)));
-  }
+  std::unique_ptr<Module<Scalar>> clone() const override { return copy_of<Derived, Scalar>(*this); }
 };
 
 }  // namespace detail
@@ -382,7 +386,11 @@ class Cloned : public Base {
 /// do_backward pops what do_forward pushed, adds to the gradient() of every parameter that requires_grad, and returns
 /// dx, which it need not compute with InputGrad::skip.
 template <class Derived, class Scalar>
-using Layer = detail::Cloned<Derived, Scalar, detail::LayerBase<Scalar>>;
+class Layer : public detail::LayerBase<Scalar> {
+ public:
+  /// By Derived's copy constructor.
+  std::unique_ptr<Module<Scalar>> clone() const override { return detail::copy_of<Derived, Scalar>(*this); }
+};
 
 /// Base of a layer of several values, which are tensors with their sequences, giving one. Derived overrides
 /// output_shapes, fields if it has options, and
@@ -391,7 +399,11 @@ using Layer = detail::Cloned<Derived, Scalar, detail::LayerBase<Scalar>>;
 ///
 /// where do_backward gives a gradient for each value, empty where needs says skip.
 template <class Derived, class Scalar>
-using JointLayer = detail::Cloned<Derived, Scalar, detail::JointLayerBase<Scalar>>;
+class JointLayer : public detail::JointLayerBase<Scalar> {
+ public:
+  /// By Derived's copy constructor.
+  std::unique_ptr<Module<Scalar>> clone() const override { return detail::copy_of<Derived, Scalar>(*this); }
+};
 
 }  // namespace lamina::inline LAMINA_ABI
 

@@ -205,6 +205,7 @@ class Importer {
   // Layers and results.
 
   /// What a layer gives. Its name is that of the initialiser `weight` without ".weight", or the node's.
+  /// @{
   template <class Layer>
   Term<Scalar> apply(Layer layer, std::vector<Term<Scalar>> inputs, const std::string& weight = "") {
     return apply(std::unique_ptr<Primitive<Scalar>>(new Layer(std::move(layer))), std::move(inputs), weight);
@@ -232,6 +233,7 @@ class Importer {
     return {
         program_->add({name, std::unique_ptr<Module<Scalar>>(std::move(layer))}, std::move(slots)), {}, shape, {}, {}};
   }
+  /// @}
   /// What is computed now must not be larger than what files in use have.
   static void limited(Index count) {
     require(count <= Index{1} << 28, "constants of ", count, " elements are not taken");
