@@ -45,14 +45,20 @@ std::string fingerprint(const CaptionDataset<float>& images, const std::string& 
 
 }  // namespace
 
+std::string fingerprint_of_file(const std::string& path) {
+  Fingerprint print;
+  print.add(read_file(path));
+  return print.hex();
+}
+std::string fingerprint_of_text(const std::string& text) {
+  Fingerprint print;
+  print.add(text);
+  return print.hex();
+}
+
 std::pair<Clip, Data> open(Settings& s) {
   Clip clip = read_model(s);
   s.network = clip.network;
-  if (!s.images.empty()) {
-    s.split = "images";
-    const CaptionDataset<float> all = load_images(s.images);
-    return {std::move(clip), Data{all, all, all, s.images}};
-  }
   if (s.dataset.empty()) s.dataset = clip.dataset;
   return {std::move(clip), load(s)};
 }
@@ -60,9 +66,7 @@ std::pair<Clip, Data> open(Settings& s) {
 Tensor<float> cached_embeddings(const Clip& clip, const CaptionDataset<float>& images, const std::string& folder,
                                 const Settings& s) {
   const std::string path = text(s.model, ".", s.split, ".embeddings");
-  Fingerprint model;
-  model.add(read_file(s.model));
-  const Metadata wanted{{"model", model.hex()}, {"images", fingerprint(images, folder)}};
+  const Metadata wanted{{"model", fingerprint_of_file(s.model)}, {"images", fingerprint(images, folder)}};
   if (file_exists(path)) {
     try {
       const SafetensorsFile file(path);

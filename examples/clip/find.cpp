@@ -5,6 +5,7 @@
 
 #include "clip/cache.hpp"
 #include "clip/options.hpp"
+#include "clip/photos.hpp"
 #include "common/program.hpp"
 #include "lamina/io/image.hpp"
 #include "lamina/plot/charts.hpp"
@@ -16,6 +17,12 @@ namespace {
 void run_search(Settings s) {
   require(s.query.find_first_not_of(" \t\r\n") != std::string::npos, "find: the query is empty");
   examples::prepare_folder(s.out);
+  if (!s.images.empty()) {
+    const Encoder encoder = read_encoder(s);
+    const Tensor<float> query = encoder.texts({s.query});
+    const EmbeddingIndex index = indexed_photos(encoder, s);
+    return show_matches(index, index.search(query[0], s.count), s.query, s);
+  }
   const auto [clip, data] = open(s);
   const CaptionDataset<float>& images = data.part(s.split);
   const Tensor<float> embeddings = cached_embeddings(clip, images, data.folder, s);
@@ -55,9 +62,8 @@ void add_find(CLI::App& app, Settings& s) {
   add_model(sub, s);
   add_images(sub, s, "the model's");
   add_split(sub, s);
-  add_folder(sub, s);
+  add_photos(sub, s);
   sub->add_option("--query", s.query, "What to look for")->required();
-  sub->add_option("-n,--count", s.count, "How many images")->check(CLI::PositiveNumber)->capture_default_str();
   add_out(sub, s);
 }
 

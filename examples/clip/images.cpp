@@ -27,22 +27,6 @@ Data load(const Settings& s) {
   return {train, validation, held_out, folder};
 }
 
-CaptionDataset<float> load_images(const std::string& folder) {
-  namespace fs = std::filesystem;
-  std::vector<std::string> paths;
-  try {
-    for (const auto& entry : fs::recursive_directory_iterator(folder))
-      if (entry.is_regular_file() && has_image_extension(entry.path())) paths.push_back(entry.path().string());
-  } catch (const fs::filesystem_error& error) {
-    throw FileError(text(folder, ": cannot read: ", error.code().message()));
-  }
-  require<FileError>(!paths.empty(), folder, ": no PNG or JPEG image in it");
-  std::sort(paths.begin(), paths.end());
-  std::vector<ImageCaptions> entries;
-  for (const std::string& path : paths) entries.push_back({fs::path(path).lexically_relative(folder).string(), {""}});
-  return {std::make_shared<const ImageFiles<float>>(paths), std::move(entries)};
-}
-
 Transform<float> prepared_images(const Architecture& n) {
   const Resize resize(Size2(n.image_size, n.image_size));
   if (n.std > 0) return Compose{resize, Normalize({n.mean, n.mean, n.mean}, {n.std, n.std, n.std})};

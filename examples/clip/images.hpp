@@ -22,9 +22,6 @@ struct Data {
 /// and as many others are for validation.
 Data load(const Settings& s);
 
-/// All images below a folder, of which nothing is said.
-CaptionDataset<float> load_images(const std::string& folder);
-
 /// What brings images to n.image_size, normalised as the image encoder takes them.
 Transform<float> prepared_images(const Architecture& n);
 

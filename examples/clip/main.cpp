@@ -17,6 +17,7 @@ int main(int argc, char** argv) {
                                    add_train(app, s);
                                    add_embed(app, s);
                                    add_find(app, s);
+                                   add_similar(app, s);
                                    add_evaluate(app, s);
                                    add_zero_shot(app, s);
                                    app.require_subcommand(1);

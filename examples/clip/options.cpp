@@ -32,7 +32,10 @@ void add_images(CLI::App* sub, Settings& s, const char* otherwise) {
 }
 
 void add_model(CLI::App* sub, Settings& s) {
-  sub->add_option("--model", s.model, "model.safetensors of a training run")->required();
+  sub->add_option(
+         "--model", s.model,
+         "model.safetensors of a training run; with --images also OpenAI's, open_clip's or Hugging Face's weights")
+      ->required();
 }
 
 void add_split(CLI::App* sub, Settings& s) {
@@ -45,8 +48,19 @@ void add_out(CLI::App* sub, Settings& s) {
   sub->add_option("--out", s.out, "Folder for the results; made if it does not exist")->capture_default_str();
 }
 
-void add_folder(CLI::App* sub, Settings& s) {
+void add_photos(CLI::App* sub, Settings& s) {
   sub->add_option("--images", s.images, "All images below a folder, which need no captions, in place of a dataset");
+  sub->add_option("--index", s.index, "The file of their embeddings (default: beside the model, one for each folder)");
+  add_tokenizer(sub, s);
+  sub->add_option("-n,--count,--top", s.count, "How many images")->check(CLI::PositiveNumber)->capture_default_str();
+  sub->add_flag("--json", s.json, "Print the matches of --images as JSON");
+}
+
+void add_tokenizer(CLI::App* sub, Settings& s) {
+  sub->add_option("--tokenizer", s.tokenizer,
+                  "Of OpenAI's weights: bpe_simple_vocab_16e6.txt.gz, or vocab.json beside merges.txt (default: beside "
+                  "the model)");
+  sub->add_flag("--gelu", s.gelu, "Weights that were trained with GELU (LAION's), not OpenAI's QuickGELU");
 }
 
 }  // namespace lamina::examples::clip

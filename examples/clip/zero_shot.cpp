@@ -1,6 +1,7 @@
 #include <cstdio>
 #include <memory>
 
+#include "clip/encoder.hpp"
 #include "clip/images.hpp"
 #include "clip/model.hpp"
 #include "clip/options.hpp"
@@ -35,29 +36,44 @@ Classified load_classified(const Settings& s) {
   return first(std::move(folder), std::move(classes));
 }
 
+/// The lines of a file that are not empty.
+std::vector<std::string> lines_of(const std::string& path) {
+  std::vector<std::string> lines = read_lines(path);
+  std::erase(lines, "");
+  require<FileError>(!lines.empty(), path, ": there are no lines in it");
+  return lines;
+}
+
 void run_zero_shot(Settings s) {
   examples::prepare_folder(s.out);
+  if (!s.templates.empty()) s.prompts = lines_of(s.templates);
   for (const std::string& prompt : s.prompts)
     require(prompt.find("{}") != std::string::npos, "zero-shot: the prompt '", prompt, "' has no {} for the class");
-  const Clip clip = read_model(s);
-  s.network = clip.network;
-  const Classified data = load_classified(s);
+  const Encoder encoder = read_encoder(s);
+  s.network.image_size = encoder.image_size;
+  Classified data = load_classified(s);
+  if (!s.class_names.empty()) {
+    std::vector<std::string> names = lines_of(s.class_names);
+    require<FileError>(names.size() == data.classes.size(), s.class_names, ": ", names.size(), " names for ",
+                       data.classes.size(), " classes");
+    data.classes = std::move(names);
+  }
   // A class is the mean of what its sentences become.
   const auto classes = static_cast<Index>(data.classes.size());
-  Tensor<float> means = Tensor<float>::zeros({classes, clip.network.projection});
+  Tensor<float> means = Tensor<float>::zeros({classes, encoder.projection});
   for (const std::string& prompt : s.prompts) {
     std::vector<std::string> sentences;
     for (const std::string& name : data.classes)
       sentences.push_back(std::string(prompt).replace(prompt.find("{}"), 2, name));
-    means += l2_normalize(embed(clip, sentences));
+    means += encoder.texts(sentences);
   }
   means = l2_normalize(std::move(means));
   ConfusionMatrix confusion(classes);
-  DataLoader<float> loader(data.images, {.batch_size = s.batch_size, .transform = prepared_images(s.network)});
+  DataLoader<float> loader(data.images, {.batch_size = s.batch_size, .transform = encoder.prepare});
   Progress progress(loader.size());
   progress.section("zero-shot", loader.size());
   for (auto& [pixels, labels] : loader) {
-    const Tensor<float> embeddings = l2_normalize(clip.net.embed_images(std::move(pixels)));
+    const Tensor<float> embeddings = encoder.images(std::move(pixels));
     Tensor<float> scores({embeddings.dim(0), classes});
     scores.matrix() = embeddings.matrix() * means.matrix().transpose();
     confusion.add(labels, predicted_classes(scores));
@@ -84,6 +100,9 @@ void add_zero_shot(CLI::App& app, Settings& s) {
       ->capture_default_str();
   sub->add_option("--prompt", s.prompts, "The sentence, {} for the class; of several --prompt the mean is taken")
       ->allow_extra_args(false);
+  sub->add_option("--templates", s.templates, "A file of such sentences, one a line, in place of --prompt");
+  sub->add_option("--class-names", s.class_names, "A file of the classes' names, one a line, in the classes' order");
+  add_tokenizer(sub, s);
   sub->add_option("--limit", s.limit, "Use only the first images")->check(CLI::PositiveNumber)->capture_default_str();
 }
 
