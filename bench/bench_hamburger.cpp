@@ -1,6 +1,7 @@
 #include <chrono>
 
 #include "cases.hpp"
+#include "lamina/models/segnext.hpp"
 #include "lamina/nn/context/context.hpp"
 
 namespace lamina::bench {
@@ -41,7 +42,18 @@ void add_cases() {
         Kind::layer, "context/dual" + size, [] { return dual_attention<float>(512); }, shape);
     add_case(
         Kind::layer, "context/double" + size, [] { return double_attention<float>(512); }, shape);
+    add_case(
+        Kind::layer, "context/apc" + size, [] { return adaptive_pyramid<float>(512); }, shape);
+    add_case(
+        Kind::layer, "context/dm" + size, [] { return dynamic_pyramid<float>(512); }, shape);
+    add_case(
+        Kind::layer, "context/acf" + size, [] { return CoOccurrence<float>(512); }, shape);
   }
+  const auto segnext = [] { return SegNeXt<float>(); };
+  const Shape photograph{1, 3, 512, 512};
+  add_case(Kind::layer, "segnext_t/512", segnext, photograph);
+  const auto planned = [=](benchmark::State& state) { run_plan(state, segnext, photograph, {}); };
+  benchmark::RegisterBenchmark("segnext_t/512/plan", planned)->Unit(benchmark::kMillisecond);
   const auto add_step = [](const char* name, void (*run)(benchmark::State&)) {
     benchmark::RegisterBenchmark(name, run)->UseManualTime()->Unit(benchmark::kMillisecond);
   };

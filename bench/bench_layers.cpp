@@ -99,8 +99,10 @@ void add_cases() {
   add_case(Kind::layer, "shape/zero_pad_64_56_b8", [] { return ZeroPad2d(1); }, {8, 64, 56, 56});
   add_case(Kind::layer, "shape/reflection_pad_64_56_b8", [] { return ReflectionPad2d(1); }, {8, 64, 56, 56});
   add_case(Kind::layer, "shape/upsample_nearest_64_56_b8", [] { return Upsample(2); }, {8, 64, 56, 56});
-  add_case(Kind::layer, "shape/upsample_bilinear_64_56_b8",
-           [] { return Upsample<float>(2, {.mode = InterpolateMode::bilinear}); }, {8, 64, 56, 56});
+  add_case(Kind::layer, "shape/upsample_bilinear_64_56_b8", [] { return Upsample<float>(2, {.mode = "bilinear"}); },
+           {8, 64, 56, 56});
+  add_case(Kind::layer, "shape/upsample_bicubic_64_56_b8", [] { return Upsample<float>(2, {.mode = "bicubic"}); },
+           {8, 64, 56, 56});
   add_case(Kind::layer, "pool/max_2x2_64_112_b8", [] { return MaxPool2d(2); }, {8, 64, 112, 112});
   add_case(Kind::layer, "pool/max_3x3_s2_64_112_b8", [] { return MaxPool2d(3, {.stride = 2, .padding = 1}); },
            {8, 64, 112, 112});
@@ -130,6 +132,11 @@ void add_cases() {
       Kind::layer, "act/prelu", [] { return PReLU<float>({.num_parameters = 64}); }, activations);
   add_case(
       Kind::layer, "act/glu", [] { return GLU(1); }, activations);
+  add_case(
+      Kind::layer, "act/swiglu", [] { return SwiGLU(1); }, activations);
+  add_case(
+      Kind::layer, "act/geglu", [] { return GEGLU(1); }, activations);
+  add_case(Kind::layer, "shape/mean_tokens_512_b64", [] { return Mean(1); }, {64, 196, 512});
   add_case(Kind::layer, "act/softmax_1000_b256", [] { return Softmax(1); }, {256, 1000});
   add_case(Kind::layer, "norm/local_response_96_55",
            [] { return LocalResponseNorm<float>(5, {.alpha = 5e-4, .k = 2}); }, {8, 96, 55, 55});

@@ -1,3 +1,8 @@
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <vector>
+
 #include "cases.hpp"
 #include "exported.hpp"
 
@@ -38,14 +43,13 @@ void dense_convolution(benchmark::State& state, Index c, Index m, Index kernel) 
                                     .bottom = around,
                                     .left = around,
                                     .right = around};
-  const auto direct = kernels::DirectConvolution<float>::forward(s);
+  const std::vector<Index> taps = kernels::all_taps(s);
   Random random(0);
   const Tensor x = random.normal({8, c, 28, 28}), weight = random.normal({m, c, kernel, kernel}),
                bias = random.normal({m});
   for (auto _ : state) {
-    Tensor<float> filters({direct.filters_size()}), y({8, m, 28, 28});
-    direct.pack_filters(weight.data(), filters.data());
-    direct.run(x.data(), std::as_const(filters).data(), y.data(), kernels::bias_of(bias.data(), m));
+    Tensor<float> y({8, m, 28, 28});
+    kernels::tap_convolution_forward(s, taps, x.data(), weight.data(), bias.data(), y.data());
     benchmark::DoNotOptimize(y.data());
   }
 }
@@ -90,6 +94,40 @@ void add_distilbert(const std::string& name, const std::vector<Index>& lengths) 
   };
   benchmark::RegisterBenchmark(("distilbert/" + name + "/infer").c_str(), infer)->Unit(benchmark::kMillisecond);
   benchmark::RegisterBenchmark(("distilbert/" + name + "/train").c_str(), train)->Unit(benchmark::kMillisecond);
+}
+
+/// serve/NAME_threads8/plan: eight threads ask one plan for an image each, again and again. The time is that between
+/// answers; p50_ms and p99_ms are from a request to its answer.
+template <class Make>
+void add_serving(const std::string& name, Make make, const Shape& shape) {
+  const auto serve = [=, plan = std::make_shared<std::optional<Plan<float>>>()](benchmark::State& state) {
+    const int threads = num_threads();
+    if (state.thread_index() == 0) {  // the others wait at the loop until it is there
+      manual_seed(0);
+      set_num_threads(1);  // there are as many requests as processors, or more
+      plan->emplace(compile(make(), shape));
+    }
+    const Tensor<float> x = Random(static_cast<std::uint64_t>(state.thread_index())).normal(shape);
+    std::vector<double> latencies;
+    for (auto _ : state) {
+      const double begin = seconds_now();
+      benchmark::DoNotOptimize((**plan)(x).data());
+      latencies.push_back(1e3 * (seconds_now() - begin));
+    }
+    std::sort(latencies.begin(), latencies.end());
+    const auto quantile = [&](double share) {
+      const double value = latencies[static_cast<std::size_t>(share * static_cast<double>(latencies.size() - 1))];
+      return benchmark::Counter(value, benchmark::Counter::kAvgThreads);
+    };
+    state.counters["p50_ms"] = quantile(0.5);
+    state.counters["p99_ms"] = quantile(0.99);
+    state.SetItemsProcessed(state.iterations());
+    if (state.thread_index() == 0) set_num_threads(threads);
+  };
+  benchmark::RegisterBenchmark(("serve/" + name + "_threads8/plan").c_str(), serve)
+      ->Threads(8)
+      ->UseRealTime()
+      ->Unit(benchmark::kMillisecond);
 }
 
 /// net/NAME/infer, plan and plan_bfloat16 of one of the networks that ONNX Runtime gets.
@@ -161,6 +199,11 @@ void add_cases() {
 
   for (const auto& exported : exported_networks())
     if (std::string(exported.name) != "lenet_b256") add_exported(exported);  // LeNet is above
+
+  add_serving(
+      "mobilenet_v2", [] { return mobilenet_v2(); }, one);
+  add_serving(
+      "resnet18", [] { return resnet(18); }, one);
 
   // Full texts; and captions, whose lengths are the octiles of Flickr8k's.
   add_distilbert("b8_l64", std::vector<Index>(8, 64));

@@ -108,6 +108,28 @@ HAMBURGERS = {"ham/512x128x128": ("nmf", 128), "ham/512x64x64": ("nmf", 64), "ha
               "ham/cd_512x128x128": ("cd", 128)}
 
 
+def computed(function):
+    """A function of the input as a module."""
+    from torch import nn
+
+    class Computed(nn.Module):
+        def forward(self, x):
+            return function(x)
+
+    return Computed()
+
+
+def gated(activation):
+    """The first half of the channels times an activation of the second."""
+    import torch.nn.functional as F
+
+    def product(x):
+        a, b = x.chunk(2, 1)
+        return a * getattr(F, activation)(b)
+
+    return computed(product)
+
+
 def rms_norm(features):
     """As torch.nn.RMSNorm, which PyTorch 1.13 lacks."""
     import torch
@@ -131,7 +153,8 @@ def stochastic_depth(p):
 
 
 def context(kind, c):
-    """Self-attention, DANet's dual attention or A2-Net's double attention, as in lamina/nn/context/context.hpp."""
+    """The modules of lamina/nn/context/context.hpp: self-attention, DANet's dual attention, A2-Net's double attention,
+    APCNet's, DMNet's and CFNet's."""
     import torch
     import torch.nn.functional as F
     from torch import nn
@@ -172,7 +195,145 @@ def context(kind, c):
             return (self.conv[0](self.gamma[0] * pixels(self.q(x), self.k(x), self.v(x), 1) + x) +
                     self.conv[1](self.gamma[1] * channels + x))
 
+    def pointwise(a, b):
+        return nn.Sequential(nn.Conv2d(a, b, 1, bias=False), nn.BatchNorm2d(b), nn.ReLU(inplace=True))
+
+    class Adaptive(nn.Module):
+        def __init__(self, scale, m):
+            super().__init__()
+            self.scale, self.gla = scale, nn.Conv2d(m, scale**2, 1)
+            self.pooled, self.input = pointwise(c, m), pointwise(c, m)
+            self.all, self.residual, self.fusion = (pointwise(m, m) for _ in range(3))
+
+        def forward(self, x):
+            regions = self.pooled(F.adaptive_avg_pool2d(x, self.scale)).flatten(2)
+            h = self.input(x)
+            weights = torch.sigmoid(self.gla(h + self.all(F.adaptive_avg_pool2d(h, 1)))).flatten(2)
+            return self.fusion(F.relu(self.residual((regions @ weights).view_as(h)) + h))
+
+    class Dynamic(nn.Module):
+        def __init__(self, size, m):
+            super().__init__()
+            self.size, self.filters, self.norm = size, nn.Conv2d(c, m, 1), nn.BatchNorm2d(m)
+            self.input, self.fusion = pointwise(c, m), pointwise(m, m)
+
+        def forward(self, x):
+            filters = self.filters(F.adaptive_avg_pool2d(x, self.size)).flatten(0, 1).unsqueeze(1)
+            h = self.input(x)
+            y = F.conv2d(h.flatten(0, 1).unsqueeze(0), filters, padding=self.size // 2, groups=len(filters)).view_as(h)
+            return self.fusion(F.relu(self.norm(y)))
+
+    class Pyramid(nn.Module):
+        def __init__(self, parts):
+            super().__init__()
+            self.parts = nn.ModuleList(parts)
+
+        def forward(self, x):
+            return torch.cat([x] + [part(x) for part in self.parts], dim=1)
+
+    class CoOccurrence(nn.Module):
+        def __init__(self, heads=8):
+            super().__init__()
+            self.heads, self.pool = heads, nn.AvgPool2d(3, 2, 1, count_include_pad=False)
+            self.q, self.v = nn.Conv2d(c, c, 1), nn.Conv2d(c, c, 1)
+            self.out = nn.Sequential(nn.Conv2d(c, c, 1, bias=False), nn.BatchNorm2d(c))
+            self.dropout = nn.Dropout(0.1)
+
+        def forward(self, x):
+            pooled, d = self.pool(x), c // self.heads
+            q, k, v = (t.flatten(2).view(-1, d, t[0, 0].numel()) for t in (self.q(x), self.q(pooled), self.v(pooled)))
+            weights = self.dropout(torch.softmax(q.transpose(1, 2) @ k / d**0.5, dim=-1))
+            return self.out((v @ weights.transpose(1, 2)).reshape(x.shape)) + x
+
+    if kind == "apc":
+        return Pyramid(Adaptive(scale, c // 2) for scale in (1, 2, 3, 6))
+    if kind == "dm":
+        return Pyramid(Dynamic(size, c) for size in (1, 3, 5, 7))
+    if kind == "acf":
+        return CoOccurrence()
     return Dual() if kind == "dual" else Burger()
+
+
+def segnext():
+    """SegNeXt-T as in its authors' program, for ADE20K; the bases are drawn, and in training all steps differentiated."""
+    import torch
+    import torch.nn.functional as F
+    from torch import nn
+
+    class Attention(nn.Module):
+        def __init__(self, c):
+            super().__init__()
+            self.conv0, self.conv3 = nn.Conv2d(c, c, 5, padding=2, groups=c), nn.Conv2d(c, c, 1)
+            self.strips = nn.ModuleList(
+                nn.Sequential(nn.Conv2d(c, c, (1, k), padding=(0, k // 2), groups=c),
+                              nn.Conv2d(c, c, (k, 1), padding=(k // 2, 0), groups=c)) for k in (7, 11, 21))
+
+        def forward(self, x):
+            a = self.conv0(x)
+            return self.conv3(a + self.strips[0](a) + self.strips[1](a) + self.strips[2](a)) * x
+
+    class Block(nn.Module):
+        def __init__(self, c, ratio):
+            super().__init__()
+            self.norm1, self.norm2 = nn.BatchNorm2d(c), nn.BatchNorm2d(c)
+            self.attention = nn.Sequential(nn.Conv2d(c, c, 1), nn.GELU(), Attention(c), nn.Conv2d(c, c, 1))
+            self.mlp = nn.Sequential(nn.Conv2d(c, ratio * c, 1), nn.Conv2d(ratio * c, ratio * c, 3, padding=1, groups=ratio * c),
+                                     nn.GELU(), nn.Conv2d(ratio * c, c, 1))
+            self.scale1, self.scale2 = (nn.Parameter(torch.full((c, 1, 1), 1e-2)) for _ in range(2))
+
+        def forward(self, x):
+            n = self.norm1(x)
+            x = x + self.scale1 * (self.attention(n) + n)
+            return x + self.scale2 * self.mlp(self.norm2(x))
+
+    class Stage(nn.Module):
+        def __init__(self, embed, c, ratio, depth):
+            super().__init__()
+            self.embed, self.blocks = embed, nn.Sequential(*[Block(c, ratio) for _ in range(depth)])
+            self.norm = nn.LayerNorm(c)
+
+        def forward(self, x):
+            return self.norm(self.blocks(self.embed(x)).permute(0, 2, 3, 1)).permute(0, 3, 1, 2).contiguous()
+
+    class SegNeXt(nn.Module):
+        def __init__(self):
+            super().__init__()
+            dims = (32, 64, 160, 256)
+            self.stages = nn.ModuleList()
+            for i, (c, ratio, depth) in enumerate(zip(dims, (8, 8, 4, 4), (3, 3, 5, 2))):
+                embed = nn.Sequential(nn.Conv2d(3, c // 2, 3, 2, 1), nn.BatchNorm2d(c // 2), nn.GELU(),
+                                      nn.Conv2d(c // 2, c, 3, 2, 1), nn.BatchNorm2d(c)) if i == 0 else nn.Sequential(
+                                          nn.Conv2d(dims[i - 1], c, 3, 2, 1), nn.BatchNorm2d(c))
+                self.stages.append(Stage(embed, c, ratio, depth))
+            conv = lambda a: nn.Sequential(nn.Conv2d(a, 256, 1, bias=False), nn.GroupNorm(32, 256))
+            self.squeeze, self.ham_in, self.ham_out, self.align = conv(480), nn.Conv2d(256, 256, 1), conv(256), conv(256)
+            self.classify = nn.Sequential(nn.Dropout2d(0.1), nn.Conv2d(256, 150, 1))
+
+        def ham(self, x):
+            x, shape = x.flatten(2), x.shape
+            bases = F.normalize(torch.rand(len(x), 256, 16), dim=1)
+            coef = F.softmax(x.transpose(1, 2).bmm(bases), dim=-1)
+
+            def update():
+                return coef * x.transpose(1, 2).bmm(bases) / (coef.bmm(bases.transpose(1, 2).bmm(bases)) + 1e-6)
+
+            for _ in range(6 if self.training else 7):
+                coef = update()
+                bases = bases * x.bmm(coef) / (bases.bmm(coef.transpose(1, 2).bmm(coef)) + 1e-6)
+            return bases.bmm(update().transpose(1, 2)).view(shape)
+
+        def forward(self, image):
+            x, levels = image, []
+            for stage in self.stages:
+                levels.append(x := stage(x))
+            size = levels[1].shape[2:]
+            x = F.relu(self.squeeze(torch.cat(
+                [F.interpolate(level, size, mode="bilinear", align_corners=False) for level in levels[1:]], dim=1)))
+            x = F.relu(x + self.ham_out(self.ham(F.relu(self.ham_in(x)))))
+            logits = self.classify(F.relu(self.align(x)))
+            return F.interpolate(logits, image.shape[2:], mode="bilinear", align_corners=False)
+
+    return SegNeXt()
 
 
 INVOLUTIONS = {"involution/32x16x64x64_k5": ((32, 16, 64, 64), 5, 1, 2),  # input, kernel, groups, reduction
@@ -262,6 +423,7 @@ def torch_case(name):
         "shape/reflection_pad_64_56_b8": (lambda: nn.ReflectionPad2d(1), (8, 64, 56, 56)),
         "shape/upsample_nearest_64_56_b8": (lambda: nn.Upsample(scale_factor=2), (8, 64, 56, 56)),
         "shape/upsample_bilinear_64_56_b8": (lambda: nn.Upsample(scale_factor=2, mode="bilinear"), (8, 64, 56, 56)),
+        "shape/upsample_bicubic_64_56_b8": (lambda: nn.Upsample(scale_factor=2, mode="bicubic"), (8, 64, 56, 56)),
         "conv/1d_128_k3_1000_b8": (lambda: nn.Conv1d(128, 128, 3, padding=1), (8, 128, 1000)),
         "conv/transpose_k4_s2_256_128_14_b8": (lambda: nn.ConvTranspose2d(256, 128, 4, 2, 1), (8, 256, 14, 14)),
         "conv/transpose_k2_s2_128_64_56": (lambda: nn.ConvTranspose2d(128, 64, 2, 2), (1, 128, 56, 56)),
@@ -283,6 +445,9 @@ def torch_case(name):
         "act/hardtanh": (nn.Hardtanh, (8, 64, 56, 56)),
         "act/prelu": (lambda: nn.PReLU(64), (8, 64, 56, 56)),
         "act/glu": (lambda: nn.GLU(1), (8, 64, 56, 56)),
+        "act/swiglu": (lambda: gated("silu"), (8, 64, 56, 56)),
+        "act/geglu": (lambda: gated("gelu"), (8, 64, 56, 56)),
+        "shape/mean_tokens_512_b64": (lambda: computed(lambda x: x.mean(1)), (64, 196, 512)),
         "act/softmax_1000_b256": (lambda: nn.Softmax(1), (256, 1000)),
     }
     if name in layers:
@@ -294,6 +459,8 @@ def torch_case(name):
     if found := re.fullmatch(r"context/(\w+)_512x(\d+)x\d+", name):
         shape = (1, 512, int(found[2]), int(found[2]))
         return context(found[1], 512), shape, shape
+    if name == "segnext_t/512":
+        return segnext(), (1, 3, 512, 512), (1, 3, 512, 512)
     if name.startswith("pixelcnn/"):
         shape = (int(name.rsplit("b", 1)[1]), 1, 28, 28)
         return pixelcnn(), shape, shape

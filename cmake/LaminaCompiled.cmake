@@ -1,5 +1,5 @@
 # lamina::compiled: the templates of lamina/compiled/*.inc, instantiated once for float and double. A program that links it
-# compiles in a fraction of the time; it must be built for the same instruction set (-march). Header-only is the default.
+# compiles in a fraction of the time. Header-only is the default.
 set(sources)
 foreach(part nn models compile train)
   foreach(scalar float double)
@@ -34,13 +34,26 @@ add_library(lamina_compiled STATIC EXCLUDE_FROM_ALL ${sources} "${source}")
 add_library(lamina::compiled ALIAS lamina_compiled)
 target_link_libraries(lamina_compiled PUBLIC lamina::lamina)
 target_compile_definitions(lamina_compiled PUBLIC LAMINA_COMPILED)
-# What links it must be for the same instruction set.
+# Built for this machine's processor, it wants programs for the same.
 target_compile_options(lamina_compiled INTERFACE $<$<BOOL:${LAMINA_NATIVE}>:-march=native>)
 if(TARGET lamina_build)
   target_link_libraries(lamina_compiled PRIVATE $<BUILD_INTERFACE:lamina_build>)
 endif()
 if(LAMINA_COMPILED)
   set_target_properties(lamina_compiled PROPERTIES EXCLUDE_FROM_ALL FALSE)
+endif()
+
+# Where nothing says which processor it is for, on x86-64, the kernels are there for three instruction sets, and a
+# program chooses when it calls the first: programs need no -march.
+include(CheckCXXSourceCompiles)
+check_cxx_source_compiles("#if !defined(__x86_64__) || !defined(__ELF__) || defined(__AVX__)
+#error
+#endif
+int main() {}" LAMINA_ANY_X86_64)
+set(LAMINA_DISPATCHED OFF)
+if(LAMINA_ANY_X86_64 AND NOT LAMINA_NATIVE)
+  set(LAMINA_DISPATCHED ON)
+  include(LaminaDispatch)
 endif()
 
 # What lamina/compiled/version.hpp asks for.

@@ -21,11 +21,14 @@
 #include "common/networks.hpp"
 #include "common/options.hpp"
 #include "common/program.hpp"
+#include "lamina/data/augmentation.hpp"
 #include "lamina/data/digits.hpp"
 #include "lamina/data/loader.hpp"
+#include "lamina/data/mixup.hpp"
 #include "lamina/data/statistics.hpp"
 #include "lamina/io/checkpoint.hpp"
 #include "lamina/io/datasets.hpp"
+#include "lamina/io/history.hpp"
 #include "lamina/io/image.hpp"
 #include "lamina/io/image_folder.hpp"
 #include "lamina/io/safetensors.hpp"
@@ -39,6 +42,7 @@
 #include "lamina/plot/charts.hpp"
 #include "lamina/plot/training.hpp"
 #include "lamina/train/fit.hpp"
+#include "lamina/train/lr_find.hpp"
 
 namespace {
 
@@ -89,11 +93,11 @@ struct Settings {
   std::vector<Index> milestones;
   Index epochs = 10, batch_size = 256, limit_train = no_limit, limit_test = no_limit, resize = 0, warmup = 0,
         checkpoint_every = 1;
-  std::optional<double> lr, momentum, dropout, test_share;
+  std::optional<double> lr, momentum, dropout, test_share, ema, mixup, cutmix;
   std::optional<Index> hidden, freeze_backbone;
   std::optional<std::string> unreadable;
   double width = 1, weight_decay = 0, label_smoothing = 0;
-  bool auxiliary_heads = false, new_head = false, summary = false;
+  bool auxiliary_heads = false, new_head = false, summary = false, lr_find = false, freeze_norms = false;
   int threads = num_threads();
   std::uint64_t seed = 0;
 
@@ -101,6 +105,8 @@ struct Settings {
   bool augments(const std::string& how) const {
     return std::find(augment.begin(), augment.end(), how) != augment.end();
   }
+  /// Whether an image, or its target, is another one in every epoch.
+  bool random_images() const { return !(augment.empty() || augments("none")) || mixup || cutmix; }
 };
 
 void add_options(CLI::App& app, Settings& s) {
@@ -128,8 +134,11 @@ void add_options(CLI::App& app, Settings& s) {
       ->expected(0, 1)
       ->default_str("0")
       ->check(at_least(0));
-  app.add_flag("--summary", s.summary,
-               "Print the network's table, for --dataset or what it was published for, and stop");
+  app.add_flag("--freeze-norms", s.freeze_norms,
+               "Keep batch normalisations as they are: for --weights and few images, and for weights\n"
+               "into which they were folded");
+  CLI::Option* const summary = app.add_flag(
+      "--summary", s.summary, "Print the network's table, for --dataset or what it was published for, and stop");
   app.add_option("--dataset", s.dataset,
                  "The images; digits are drawn, the others read from --data (default: digits);\n"
                  "folder: PNG and JPEG files of your own, in a folder for each class")
@@ -148,8 +157,8 @@ void add_options(CLI::App& app, Settings& s) {
       ->check(choice({"skip", "error"}));
   app.add_option("--normalize", s.normalize,
                  "Take mean and deviation from each channel: ImageNet's, as torchvision's weights\n"
-                 "need, or those of the training images")
-      ->check(choice({"imagenet", "dataset", "none"}))
+                 "need; 0.5 and 0.5, as TensorFlow's do; those of the training images")
+      ->check(choice({"imagenet", "tensorflow", "dataset", "none"}))
       ->capture_default_str();
   app.add_option("--epochs", s.epochs, "Passes over the training data, those of a resumed run included")
       ->check(at_least(0))
@@ -177,11 +186,28 @@ void add_options(CLI::App& app, Settings& s) {
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
   app.add_option("--augment", s.augment,
-                 "AlexNet's, any of: crop (a random window of the image at 8/7 of the size;\n"
-                 "in tests the middle), flip (left and right, half of the images), colour\n"
-                 "(along the principal components of RGB)")
+                 "Random changes of the training images, any of: one of the crops pad-crop\n"
+                 "(anywhere in the image with an eighth of it around, as for CIFAR), crop (of the\n"
+                 "image at 8/7 of the size; in tests the middle, as AlexNet's) and resized-crop\n"
+                 "(of random size and shape; in tests as crop); flip (left and right, half of the\n"
+                 "images), randaugment, jitter (brightness, contrast, saturation, each by 40 %,\n"
+                 "and hue by 10 %), colour (along the principal components of RGB), erase (a\n"
+                 "window, of half of the images); or none (the default)")
       ->delimiter(',')
-      ->check(choice({"crop", "flip", "colour"}));
+      ->check(choice({"pad-crop", "crop", "resized-crop", "flip", "randaugment", "jitter", "colour", "erase", "none"}));
+  CLI::Option* const mixup =
+      app.add_option("--mixup", s.mixup, "Mix images of a batch and their classes, by shares from Beta(A, A)")
+          ->type_name("A")
+          ->check(CLI::PositiveNumber);
+  app.add_option("--cutmix", s.cutmix, "Put windows of other images into those of a batch, likewise")
+      ->type_name("A")
+      ->check(CLI::PositiveNumber)
+      ->excludes(mixup);
+  app.add_option("--ema", s.ema,
+                 "Test and keep a moving average of the weights, that after every step goes\n"
+                 "1 - D of the way to them, such as 0.999")
+      ->type_name("D")
+      ->check(CLI::Range(0.0, 1.0));
   app.add_option("--threads", s.threads, "Threads; results do not depend on them")
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
@@ -194,7 +220,13 @@ void add_options(CLI::App& app, Settings& s) {
   app.add_option("--resize", s.resize, "Side to which images are resized (default: what the model is made for)")
       ->check(CLI::Range(Index{1}, Index{4096}));
   app.add_option("--out", s.out, "Folder for the results; made if it does not exist")->capture_default_str();
-  app.add_option("--resume", s.resume, "Continue from this checkpoint");
+  CLI::Option* const resume = app.add_option("--resume", s.resume, "Continue from this checkpoint");
+  app.add_flag("--lr-find", s.lr_find,
+               "Try learning rates from 1e-7 on, a step of training with each, draw the losses\n"
+               "(lr_find.png), print the suggested rate for a training with the other options,\n"
+               "and stop")
+      ->excludes(summary)
+      ->excludes(resume);
   app.add_option("--checkpoint-every", s.checkpoint_every, "Epochs between checkpoints; 0: none")
       ->check(at_least(0))
       ->capture_default_str();
@@ -314,23 +346,32 @@ Transform<float> chain(std::vector<Transform<float>> steps) {
 Transform<float> make_transform(const Settings& s, const Data& data, const examples::Preparation& preparation,
                                 bool training) {
   std::vector<Transform<float>> steps;
-  const bool crop = s.augments("crop");
+  const auto augments = [&](const char* how) { return training && s.augments(how); };
   const Index before = preparation.resize, side = preparation.crop;
-  if (data.image != Shape{data.channels, before, before}) steps.emplace_back(Resize(before));
-  if (crop && training)
-    steps.emplace_back(RandomCrop(side));
-  else if (crop || !data.image || (*data.image)[1] != (*data.image)[2])
-    steps.emplace_back(CenterCrop(side));
-  if (s.augments("flip") && training) steps.emplace_back(RandomHorizontalFlip());
-  require(!s.augments("colour") || data.channels == 3, "--augment colour is for colour images; these have ",
-          data.channels, " channel");
-  if (s.augments("colour") && training) steps.emplace_back(Lighting());
+  const bool square = data.image && (*data.image)[1] == (*data.image)[2];
+  if (augments("resized-crop")) {
+    steps.emplace_back(RandomResizedCrop(side));
+  } else {
+    if (data.image != Shape{data.channels, before, before}) steps.emplace_back(Resize(before));
+    if (augments("crop"))
+      steps.emplace_back(RandomCrop(side));
+    else if (before != side || !square)
+      steps.emplace_back(CenterCrop(side));
+    if (augments("pad-crop")) steps.emplace_back(RandomCrop(side, {.padding = parts_of(side, 8)}));
+  }
+  if (augments("flip")) steps.emplace_back(RandomHorizontalFlip());
+  if (augments("randaugment")) steps.emplace_back(RandAugment());
+  if (augments("jitter"))
+    steps.emplace_back(ColorJitter({.brightness = 0.4, .contrast = 0.4, .saturation = 0.4, .hue = 0.1}));
+  if (augments("colour")) steps.emplace_back(Lighting());
   if (!preparation.mean.empty()) steps.emplace_back(Normalize(preparation.mean, preparation.std));
+  if (augments("erase")) steps.emplace_back(RandomErasing());
   return chain(std::move(steps));
 }
 
-LoaderOptions<float> loading(const Settings& s, const Data& data, const examples::Preparation& preparation,
-                             bool training) {
+template <class Target = Labels>
+LoaderOptions<float, Target> loading(const Settings& s, const Data& data, const examples::Preparation& preparation,
+                                     bool training) {
   return {.batch_size = s.batch_size,
           .shuffle = training,
           .seed = s.seed,
@@ -338,14 +379,28 @@ LoaderOptions<float> loading(const Settings& s, const Data& data, const examples
           .transform = make_transform(s, data, preparation, training)};
 }
 
+/// What options there are together, where neither the command line nor what they are given to sees it.
+void check_options(const Settings& s, const Data& data) {
+  Index crops = 0;
+  for (const char* crop : {"pad-crop", "crop", "resized-crop"}) crops += s.augments(crop);
+  require(crops <= 1, "--augment: pad-crop, crop and resized-crop exclude each other");
+  require(!s.augments("none") || s.augment.size() == 1, "--augment none excludes others");
+  require(!s.augments("colour") || data.channels == 3, "--augment colour is for colour images; these have ",
+          data.channels, " channel");
+  require(s.ema.value_or(0) < 1, "--ema 1 would keep the initial weights");
+}
+
 examples::Preparation make_preparation(const Settings& s, const Data& data) {
   const Index side = side_of(s);
-  const Index before = s.augments("crop") ? static_cast<Index>(std::lround(static_cast<double>(side) * 8 / 7)) : side;
+  const bool cropped = s.augments("crop") || s.augments("resized-crop");
+  const Index before = cropped ? static_cast<Index>(std::lround(static_cast<double>(side) * 8 / 7)) : side;
   examples::Preparation result{before, side};
   if (s.normalize == "imagenet") {
     require(data.channels == 3, "--normalize imagenet is for colour images; these have ", data.channels, " channel");
     result.mean = {0.485, 0.456, 0.406};
     result.std = {0.229, 0.224, 0.225};
+  } else if (s.normalize == "tensorflow") {
+    result.mean = result.std = std::vector<double>(static_cast<std::size_t>(data.channels), 0.5);
   } else if (s.normalize == "dataset") {
     DataLoader<float> images(data.train, loading(s, data, result, false));
     const ChannelStatistics statistics = channel_statistics(images);
@@ -356,12 +411,6 @@ examples::Preparation make_preparation(const Settings& s, const Data& data) {
     result.std = statistics.std;
   }
   return result;
-}
-
-LossFunction<float> make_loss(const Settings& s) {
-  return [smoothing = s.label_smoothing](Tensor<float> output, const Labels& labels) {
-    return cross_entropy(std::move(output), labels, {.label_smoothing = smoothing});
-  };
 }
 
 std::unique_ptr<Optimizer<float>> make_optimizer(const Settings& s, Module<float>& net) {
@@ -455,6 +504,80 @@ void write_metrics(const Settings& s, const Module<float>& net, const History& h
                             .results = {{"test_accuracy", test_accuracy}}}});
 }
 
+/// A network and what trains it.
+struct Learner {
+  Module<float>& net;
+  Optimizer<float>& optimizer;
+  Schedule* schedule;
+};
+
+/// Writes lr_find.png, and prints the suggestion.
+template <class Target>
+void find_lr(const Settings& s, const Learner& learner, DataLoader<float, Target>& train,
+             FitOptions<float, Target> options) {
+  const LrFind found = lr_find(learner.net, learner.optimizer, train, {}, std::move(options));
+  write_png(s.file("lr_find.png"), plot_lr_find(found));
+  std::printf("suggested learning rate: %.3g\n\n", found.suggestion);
+  examples::print_outputs(s.out, {{"lr_find.png", "the losses by learning rate"}});
+}
+
+/// Trains from where the state stands, or finds a learning rate. The history, and a checkpoint, are written after each
+/// epoch.
+template <class Target>
+void train_with(const Settings& s, const Learner& learner, DataLoader<float, Target> train,
+                DataLoader<float, Target> test, FitState<float>& state, examples::Interruption& interruption) {
+  Module<float>& net = learner.net;
+  FitOptions<float, Target> options{
+      .epochs = s.epochs,
+      .test = &test,
+      .loss = CrossEntropyLoss<float>({.label_smoothing = s.label_smoothing}),
+      .metric = [](const auto& logits, const auto& targets) { return count_correct(logits, targets); },
+      .schedule = learner.schedule,
+      .ema_decay = s.ema,
+      .seed = s.seed};
+  const auto frozen = [&](Index epoch) { return s.freeze_backbone == 0 || s.freeze_backbone > epoch; };
+  const auto freeze_norms = [&] {
+    if (s.freeze_norms) examples::freeze_norms(net, examples::find_network(s.model));
+  };
+  if (frozen(state.epoch)) {
+    examples::freeze_backbone(net);
+    options.cache_features = net.as<Sequential<float>>() && !s.random_images();
+  }
+  freeze_norms();
+  if (s.lr_find) return find_lr(s, learner, train, std::move(options));
+  options.on_epoch = [&](const FitState<float>& now) {
+    if (s.freeze_backbone && !frozen(now.epoch)) {
+      unfreeze(net);
+      freeze_norms();
+    }
+    if (s.checkpoint_every > 0 && (now.epoch % s.checkpoint_every == 0 || now.epoch == s.epochs))
+      interruption.save_checkpoint(s.file("checkpoint.safetensors"), [&] {
+        save_checkpoint(s.file("checkpoint.safetensors"), now, net, learner.optimizer, learner.schedule);
+      });
+    try {
+      save_history(s.out, now.history);
+    } catch (const FileError& error) {  // the weights of this run are worth more; the end tries again
+      std::fprintf(stderr, "%s\n", error.what());
+    }
+  };
+  fit(net, learner.optimizer, train, options, state);
+}
+
+/// The same with images of a batch mixed, whose targets are shares of classes.
+void train_with_mixed(const Settings& s, const Learner& learner, const Data& data,
+                      const examples::Preparation& preparation, FitState<float>& state,
+                      examples::Interruption& interruption) {
+  using Shares = Tensor<float>;
+  const auto classes = static_cast<Index>(data.classes.size());
+  const auto with_shares = [&](const std::shared_ptr<const Dataset<float>>& images, bool training) {
+    LoaderOptions<float, Shares> options = loading<Shares>(s, data, preparation, training);
+    if (training && s.mixup) options.collate = MixUp({.alpha = *s.mixup});
+    if (training && s.cutmix) options.collate = CutMix({.alpha = *s.cutmix});
+    return DataLoader<float, Shares>(OneHot<float>(images, classes), std::move(options));
+  };
+  train_with(s, learner, with_shares(data.train, true), with_shares(data.test, false), state, interruption);
+}
+
 void run(Settings& s) {
   if (s.summary) return print_summary(s);
   if (s.dataset.empty()) s.dataset = "digits";
@@ -462,6 +585,7 @@ void run(Settings& s) {
   set_num_threads(s.threads);
   examples::prepare_folder(s.out);
   const Data data = load_data(s);
+  check_options(s, data);
   const examples::Preparation preparation = make_preparation(s, data);
   DataLoader<float> train(data.train, loading(s, data, preparation, true)),
       test(data.test, loading(s, data, preparation, false));
@@ -483,20 +607,16 @@ void run(Settings& s) {
   FitState<float> state;
   if (!s.resume.empty()) {
     state = load_checkpoint(s.resume, net, *optimizer, schedule.get());
+    require(s.ema || state.average.empty(), s.resume, ": the run keeps an average of the weights; give its --ema");
     std::fprintf(stderr, "continuing %s after epoch %td\n", s.resume.c_str(), state.epoch);
   }
-  FitOptions<float> options{
-      .epochs = s.epochs, .test = &test, .loss = make_loss(s), .schedule = schedule.get(), .seed = s.seed};
-  const auto frozen = [&](Index epoch) { return s.freeze_backbone == 0 || s.freeze_backbone > epoch; };
-  if (frozen(state.epoch)) examples::freeze_backbone(net);
-  options.on_epoch = [&](const FitState<float>& now) {
-    if (s.freeze_backbone && !frozen(now.epoch)) unfreeze(net);
-    if (s.checkpoint_every > 0 && (now.epoch % s.checkpoint_every == 0 || now.epoch == s.epochs))
-      interruption.save_checkpoint(s.file("checkpoint.safetensors"), [&] {
-        save_checkpoint(s.file("checkpoint.safetensors"), now, net, *optimizer, schedule.get());
-      });
-  };
-  const History history = fit(net, *optimizer, train, options, state);
+  const Learner learner{net, *optimizer, schedule.get()};
+  if (s.mixup || s.cutmix)
+    train_with_mixed(s, learner, data, preparation, state, interruption);
+  else
+    train_with(s, learner, train, test, state, interruption);
+  if (s.lr_find) return;
+  const History& history = state.history;
   save_classifier(s.file("model.safetensors"), net, file, s.dataset);
 
   const Verdict verdict = judge(net, test, classes);
@@ -505,8 +625,7 @@ void run(Settings& s) {
   std::snprintf(title, sizeof title, "%.2f %% of %s test images are right", 100 * accuracy,
                 with_commas(test.samples()).c_str());
   write_metrics(s, net, history, accuracy);
-  write_file_atomically(s.file("history.csv"), to_csv(history));
-  write_png(s.file("curves.png"), plot_history(history));
+  save_history(s.out, history);
   write_png(s.file("predictions.png"), draw_predictions(s, verdict, data, preparation));
   write_png(s.file("confusion.png"), plot_confusion(verdict.confusion, data.classes, title));
 

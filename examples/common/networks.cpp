@@ -17,6 +17,8 @@
 #include "lamina/models/rednet.hpp"
 #include "lamina/models/resnet.hpp"
 #include "lamina/models/vgg.hpp"
+#include "lamina/nn/batch_norm.hpp"
+#include "lamina/nn/named_modules.hpp"
 #include "lamina/nn/summary.hpp"
 
 namespace lamina::examples {
@@ -252,6 +254,16 @@ void freeze_backbone(Module<float>& net) {
   freeze(net);
   for (auto& [name, parameter, owner] : parameters(net))
     if (in_head(name, last)) unfreeze(*owner);
+}
+
+void freeze_norms(Module<float>& net, const Network& network) {
+  bool found = false;
+  for (auto& [path, module] : named_modules(net))
+    if (module->as<BatchNorm2d<float>>() || module->as<BatchNorm1d<float>>()) {
+      freeze(*module);
+      found = true;
+    }
+  require(found, network.name, " has no batch normalisation");
 }
 
 bool has_auxiliary_heads(const std::string& path) { return SafetensorsFile(path).contains("aux1.fc1.weight"); }

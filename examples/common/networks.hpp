@@ -54,6 +54,9 @@ void load_weights(Module<float>& net, const Network& network, const std::string&
 /// Freezes all layers but those that give logits: the last one, and those of GoogLeNet's auxiliary heads.
 void freeze_backbone(Module<float>& net);
 
+/// Freezes the batch normalisations: they go on as in inference. Throws ValueError for a network without.
+void freeze_norms(Module<float>& net, const Network& network);
+
 /// Whether a file has weights of GoogLeNet's auxiliary heads.
 bool has_auxiliary_heads(const std::string& path);
 

@@ -196,6 +196,20 @@ TEST_CASE("after its first epoch, a loader asks the system for no storage") {
   CHECK(storage_statistics().system_allocations == before);
 }
 
+TEST_CASE("a loader owns a temporary dataset, in braces one that is made of names alone, too") {
+  const Tensor<float> x({2, 1}, {0, 1});
+  struct Ones : Dataset<float> {
+    Index size() const override { return 3; }
+    Example<float> get(Index) const override { return {Tensor<float>::ones({1}), Labels::zeros({})}; }
+  };
+  DataLoader ones{Ones()};  // in parentheses the declaration of a function
+  Index samples = 0;
+  for (auto& [inputs, targets] : ones) samples += inputs.dim(0);
+  CHECK(samples == 3);
+  DataLoader pairs{TensorDataset(x, Labels({2}, {0, 1})), {.batch_size = 2}};
+  CHECK(pairs.begin()->inputs == x);
+}
+
 TEST_CASE("DataLoader refuses what makes no sense") {
   CHECK_THROWS_WITH_AS(DataLoader(numbers(3), {.batch_size = 0}), "DataLoader: batch_size must be at least 1, got 0",
                        ValueError);

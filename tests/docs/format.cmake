@@ -24,7 +24,7 @@ if(count LESS 100)
 endif()
 execute_process(COMMAND "${CLANG_FORMAT}" --dry-run --Werror ${files} RESULT_VARIABLE result ERROR_VARIABLE problems)
 # Of an inline namespace it replaces the closing comment by the same.
-string(REGEX REPLACE "[^\n]*error: code should be clang-formatted[^\n]*\n}  // namespace [^\n]*inline LAMINA_(ABI|ISA)[^\n]*\n *\\^\n"
+string(REGEX REPLACE "[^\n]*error: code should be clang-formatted[^\n]*\n}  // namespace [^\n]*inline LAMINA_(ABI|ISA|KERNELS)[^\n]*\n *\\^\n"
                      "" problems "${problems}")
 if(problems OR NOT result MATCHES "^[01]$")
   string(REGEX MATCHALL "[^\n]*error: code should be clang-formatted[^\n]*" lines "${problems}")

@@ -8,6 +8,7 @@
 #include <lamina/io.hpp>
 #include <lamina/lamina.hpp>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 

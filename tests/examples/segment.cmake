@@ -1,4 +1,4 @@
-# Short runs of segment in DIR: its files, the independence of threads, every context, its errors.
+# Short runs of segment in DIR: its files, the independence of threads, every context, studies, its errors.
 cmake_policy(VERSION 3.22)
 include("${CMAKE_CURRENT_LIST_DIR}/common.cmake")
 set(always --limit-train 12 --limit-test 6)
@@ -32,7 +32,7 @@ expect_interrupted(TERM stopped "stopped; there is no checkpoint to resume from"
 
 train(none --epochs 1 --context none --stride 16)
 train(bptt --epochs 1 --version v2+ --gradient bptt)
-foreach(context vq cd self-attention danet double-attention)
+foreach(context vq cd self-attention danet double-attention apc dm acf)
   train(${context} --epochs 1 --context ${context})
 endforeach()
 train(kept --epochs 1 --version v2+ --bases kept)
@@ -46,10 +46,54 @@ foreach(run one:random cd:kept kept:kept vq:random)
   endif()
 endforeach()
 train(untrained --epochs 0 --context nmf --version v2)
+train(mobilenet --epochs 1 --backbone mobilenet_v2 --stride 16 --multi-scale)
+file(READ "${DIR}/mobilenet/metrics.json" metrics)
+string(JSON value GET "${metrics}" models 0 results multi_scale mean_iou)
+string(JSON value GET "${metrics}" models 0 results frequency_weighted_iou)
+train(windows --epochs 1 --window 48 --crop 33 --parts only-ham --gradient bptt --gradient-steps 1)
+
+# The scenes where the signal is farther away than the network sees.
+expect_output("pixels far; the signal is farther from what it decides" --dataset context --epochs 1 --batch-size 4 --width 16 --rank 4 --out
+              far)
+expect_output("stride 16: perfect labels have a mean IoU of 0." --oracle)
+
+# A study and an ablation go on where they were stopped, and refuse what others have made.
+set(study --backbone plain --batch-size 6 --width 16 --rank 2 --epochs 1 --seeds 2)
+run(${study} --ablation gradient-depth --out depth)
+expect_files(depth table.md table.json curves.png one-step/seed-0/metrics.json last-2/seed-1/segmentations.png)
+file(READ "${DIR}/depth/table.json" table)
+string(JSON rows LENGTH "${table}" rows)
+string(JSON values LENGTH "${table}" rows 0 mean_iou)
+if(NOT rows EQUAL 6 OR NOT values EQUAL 2)
+  message(FATAL_ERROR "table.json:\n${table}")
+endif()
+file(READ "${DIR}/depth/table.md" before)
+file(REMOVE "${DIR}/depth/bptt/seed-1/metrics.json" "${DIR}/depth/table.md")
+run(${study} --ablation gradient-depth --out depth)
+file(READ "${DIR}/depth/table.md" after)
+string(REGEX REPLACE "[0-9]+ [|]\n" "|\n" before "${before}") # the seconds
+string(REGEX REPLACE "[0-9]+ [|]\n" "|\n" after "${after}")
+if(NOT before STREQUAL after)
+  message(FATAL_ERROR "a study that goes on should come to the same:\n${before}\n${after}")
+endif()
+expect_failure("one-step/seed-0/metrics.json: is of a run with other settings" ${study} --lr 0.5 --ablation
+               gradient-depth --out depth)
+run(--backbone plain --batch-size 6 --width 8 --rank 2 --epochs 0 --seeds 1 --all --out all)
+expect_files(all table.md none/seed-0/metrics.json acf/seed-0/features.png cd-2-steps/seed-0/metrics.json)
+run(--backbone plain --batch-size 6 --width 8 --rank 2 --epochs 1 --seeds 1 --ablation eval-steps --out eval)
+expect_files(eval table.md curves.png seed-0/evaluations.json)
 
 expect_failure("nowhere/camvid/train: cannot read the folder" --dataset camvid --data nowhere)
 expect_failure("--bases is for the contexts nmf, vq and cd, not for none" --context none --bases kept)
 expect_failure("--context" --context attention)
+expect_failure("--parts is for the context nmf and --version v1" --context cd --parts no-ham)
+expect_failure("--gradient-steps is for --gradient bptt" --gradient-steps 2)
+expect_failure("--weights is for --backbone mobilenet_v2, not for resnet18" --weights weights.safetensors)
+expect_failure("pixels far: too much for context scenes of 97 pixels; --backbone plain sees less" --dataset context
+               --backbone resnet18)
+expect_failure("--context excludes --all" --all --context cd)
+expect_failure("nowhere/VOCdevkit/VOC2012/ImageSets/Segmentation/" --dataset voc --data nowhere)
+expect_failure("nowhere/cityscapes/leftImg8bit/" --dataset cityscapes --data nowhere)
 expect_failure("--stride" --stride 4)
 expect_failure("--width: expected a whole number of at least 8, got 4" --width 4)
 file(WRITE "${DIR}/file" "")
@@ -70,6 +114,11 @@ if(NOT result EQUAL 1 OR NOT errors MATCHES "cut.png: .*cut short" OR NOT errors
   message(FATAL_ERROR "a bad photograph should not stop the others:\n${output}${errors}")
 endif()
 expect_files(some small.png small_classes.png)
+run(--limit-train 8 --limit-test 4 --batch-size 4 --width 16 --rank 4 --epochs 1 --backbone mobilenet_v2 --stride 16
+    --weights deeplab.safetensors --out tuned)
+expect_files(tuned metrics.json)
+expect_failure("weights.safetensors: not the weights of MobileNet V2" --limit-train 8 --limit-test 4 --backbone mobilenet_v2
+               --weights weights.safetensors)
 expect_failure("weights.safetensors: not the weights of DeepLab v3 on MobileNet V2 with 21 classes\n missing:" --pretrained
                weights.safetensors small.png)
 expect_failure("mis-shaped:\n  classifier.weight: expected shape [7, 256, 1, 1], got [21, 256, 1, 1]" ${photographs}

@@ -3,6 +3,14 @@ cmake_policy(VERSION 3.22)
 include("${CMAKE_CURRENT_LIST_DIR}/common.cmake")
 set(always --limit-train 600 --limit-test 100)
 
+# expect_different(a b): two files of DIR differ.
+function(expect_different a b)
+  execute_process(COMMAND "${CMAKE_COMMAND}" -E compare_files "${DIR}/${a}" "${DIR}/${b}" RESULT_VARIABLE different)
+  if(NOT different)
+    message(FATAL_ERROR "${a} and ${b} are equal")
+  endif()
+endfunction()
+
 run(--epochs 2 --threads 1 --out straight)
 expect_files(straight metrics.json history.csv curves.png predictions.png confusion.png model.safetensors)
 read_metrics(metrics straight 1 2)
@@ -56,11 +64,7 @@ run(${small} --model googlenet --auxiliary-heads --width 0.1 --resize 32 --epoch
 expect_equal(auxiliary/model.safetensors loaded/model.safetensors)
 # All but the last layer of a file: a new head is the seed's, the rest the file's.
 run(${small} --epochs 0 --weights straight/model.safetensors --new-head --out new_head)
-execute_process(COMMAND "${CMAKE_COMMAND}" -E compare_files "${DIR}/straight/model.safetensors"
-                "${DIR}/new_head/model.safetensors" RESULT_VARIABLE different)
-if(NOT different)
-  message(FATAL_ERROR "--new-head left the head as it is in the file")
-endif()
+expect_different(straight/model.safetensors new_head/model.safetensors)
 run(${small} --model resnet18_listing --width 0.05 --resize 32 --epochs 6 --lr 0.08 --init xavier --schedule multistep
     --milestones 4,5 --warmup 3 --out schedule)
 file(READ "${DIR}/schedule/history.csv" history)
@@ -78,7 +82,61 @@ foreach(row IN LISTS rows)
   endif()
 endforeach()
 
-# Ended by a signal it says how to go on, and it goes on; weights are written before what is less needed.
+# An average of the weights, and batches whose images are mixed: other weights, whose bits depend neither on threads nor
+# on interruptions. An average that forgets at once is the weights themselves.
+run(--epochs 2 --ema 0 --out forgetful)
+expect_equal(straight/model.safetensors forgetful/model.safetensors)
+foreach(recipe "--ema;0.9" "--mixup;0.4" "--cutmix;1;--label-smoothing;0.1" "--mixup;0.2;--ema;0.5;--augment;flip,erase")
+  string(REPLACE ";" "" out "${recipe}")
+  run(${recipe} --epochs 2 --threads 1 --out ${out})
+  expect_different(straight/model.safetensors ${out}/model.safetensors)
+  run(${recipe} --epochs 1 --threads 2 --out ${out}_1)
+  run(${recipe} --epochs 2 --threads 2 --out ${out}_2 --resume ${out}_1/checkpoint.safetensors)
+  expect_equal(${out}/model.safetensors ${out}_2/model.safetensors)
+endforeach()
+read_metrics(metrics --mixup0.4 1 2)
+expect_failure("the run keeps an average of the weights; give its --ema" --epochs 2 --out averaged --resume
+               --ema0.9_1/checkpoint.safetensors)
+expect_failure("--ema 1 would keep the initial weights" --ema 1)
+expect_failure("--ema" --ema -0.1)
+expect_failure("--mixup" --mixup 0)
+expect_failure("--mixup excludes --cutmix" --mixup 0.2 --cutmix 1)
+
+# Each augmentation changes the images, in its own way, and the same in every thread.
+set(colours ${small} --model resnet20 --width 0.25 --resize 16 --epochs 1)
+run(${colours} --augment none --out augment_none)
+run(${colours} --out augment)
+expect_equal(augment/model.safetensors augment_none/model.safetensors)
+set(before none)
+foreach(augment pad-crop crop resized-crop flip randaugment jitter erase pad-crop,flip,randaugment,erase)
+  run(${colours} --augment ${augment} --threads 2 --out augment_${augment})
+  expect_different(augment_${augment}/model.safetensors augment_${before}/model.safetensors)
+  set(before ${augment})
+endforeach()
+run(${colours} --augment pad-crop,flip,randaugment,erase --threads 1 --out augment_1)
+expect_equal(augment_1/model.safetensors augment_pad-crop,flip,randaugment,erase/model.safetensors)
+expect_failure("--augment: pad-crop, crop and resized-crop exclude each other" --augment crop,pad-crop)
+expect_failure("--augment none excludes others" --augment none,flip)
+expect_failure("mirror not in" --augment mirror)
+
+# The finder of learning rates draws, suggests and stops; of what it tried nothing is left.
+run(${small} --lr-find --mixup 0.2 --out mixed_rates)
+run(${small} --lr-find --out rates)
+if(NOT output MATCHES "suggested learning rate: [0-9]")
+  message(FATAL_ERROR "--lr-find:\n${output}")
+endif()
+expect_files(rates lr_find.png)
+if(EXISTS "${DIR}/rates/model.safetensors")
+  message(FATAL_ERROR "--lr-find should only find")
+endif()
+expect_failure("--resume excludes --lr-find" --lr-find --resume interrupted/checkpoint.safetensors)
+expect_failure("--summary excludes --lr-find" --lr-find --summary)
+
+# Ended by a signal it says how to go on, and it goes on; weights are written before what is less needed, curves after
+# every epoch.
+expect_interrupted(TERM drawn/history.csv "stopped; to go on: --resume drawn/checkpoint.safetensors" --epochs 100000
+                   --out drawn)
+expect_files(drawn history.csv)
 expect_interrupted(TERM stopped/checkpoint.safetensors "stopped; to go on: --resume stopped/checkpoint.safetensors"
                    --epochs 100000 --out stopped)
 run(--epochs 0 --resume stopped/checkpoint.safetensors --out stopped)
@@ -156,18 +214,10 @@ run(${folder} --weights frozen/model.safetensors --new-head --epochs 0 --seed 9 
 run(${tuned} --epochs 0 --seed 9 --out backbone)
 expect_equal(frozen_backbone/model.safetensors backbone/model.safetensors)
 run(${tuned} --epochs 0 --seed 1 --out unlearned)
-execute_process(COMMAND "${CMAKE_COMMAND}" -E compare_files "${DIR}/frozen/model.safetensors"
-                "${DIR}/unlearned/model.safetensors" RESULT_VARIABLE different)
-if(NOT different)
-  message(FATAL_ERROR "--freeze-backbone left the head unlearned")
-endif()
+expect_different(frozen/model.safetensors unlearned/model.safetensors)
 run(${tuned} --epochs 2 --freeze-backbone 1 --seed 1 --out thawed)
 run(${folder} --weights thawed/model.safetensors --new-head --epochs 0 --seed 9 --out thawed_backbone)
-execute_process(COMMAND "${CMAKE_COMMAND}" -E compare_files "${DIR}/thawed_backbone/model.safetensors"
-                "${DIR}/backbone/model.safetensors" RESULT_VARIABLE different)
-if(NOT different)
-  message(FATAL_ERROR "--freeze-backbone 1 left the backbone frozen in epoch 2")
-endif()
+expect_different(thawed_backbone/model.safetensors backbone/model.safetensors) # epoch 2 is not frozen
 foreach(epoch 1 2)
   set(resume "")
   if(epoch EQUAL 2)
@@ -176,6 +226,16 @@ foreach(epoch 1 2)
   run(${tuned} --epochs ${epoch} --freeze-backbone 1 --seed 1 ${resume} --out thawed_${epoch})
 endforeach()
 expect_equal(thawed/model.safetensors thawed_2/model.safetensors)
+
+# Batch normalisations that stay as they are: of a backbone that is frozen they are a part.
+run(${tuned} --epochs 2 --freeze-backbone --freeze-norms --seed 1 --out frozen_norms)
+expect_equal(frozen/model.safetensors frozen_norms/model.safetensors)
+run(${tuned} --epochs 2 --freeze-backbone 1 --freeze-norms --seed 1 --out thawed_norms)
+expect_different(thawed/model.safetensors thawed_norms/model.safetensors)
+run(${tuned} --epochs 2 --freeze-backbone 1 --freeze-norms --seed 1 --resume thawed_1/checkpoint.safetensors --out
+    thawed_norms_2)
+expect_equal(thawed_norms/model.safetensors thawed_norms_2/model.safetensors)
+expect_failure("lenet has no batch normalisation" --freeze-norms)
 
 # Folders that are not what they should be.
 file(MAKE_DIRECTORY "${DIR}/empty" "${DIR}/one" "${DIR}/lone/a" "${DIR}/lone/b" "${DIR}/flat/a" "${DIR}/flat/b")
@@ -211,6 +271,11 @@ if(NOT result EQUAL 0 OR NOT errors MATCHES
 endif()
 expect_failure("photos/red/broken.jpg: not a readable PNG or JPEG image" ${own} --data photos --unreadable error)
 expect_failure("are for --dataset folder, not for digits" --unreadable skip)
+run(${network} --dataset folder --data photos --normalize tensorflow --epochs 0 --out tensorflow)
+file(STRINGS "${DIR}/tensorflow/model.safetensors" header REGEX "preparation")
+if(NOT header MATCHES [=[mean\\":\[0.5,0.5,0.5\],.*std\\":\[0.5,0.5,0.5\]]=])
+  message(FATAL_ERROR "--normalize tensorflow:\n${header}")
+endif()
 expect_failure("--normalize imagenet is for colour images; these have 1 channel" --normalize imagenet)
 expect_failure("cifar100/cifar-100-binary/train.bin: no such file" --dataset cifar100 --data nowhere)
 expect_failure("resnet19" --model resnet19)

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
-"""Makes hamnet.safetensors and hams.safetensors with the authors' own program: training steps of a small HamNet, their
-groups of parameters, their test over many sizes of an image; hams of any rank, with kept bases.
+"""Makes hamnet.safetensors, checkpoints.safetensors and hams.safetensors with the authors' own program: training steps of
+a small HamNet, their groups of parameters, their test over many sizes of an image; what a checkpoint of each version of
+the Hamburger holds; hams of any rank, with kept bases.
 
     tests/golden/make_hamnet.py CLONE [--check | --list]        CLONE: of github.com/Gsunshine/Enjoy-Hamburger;
                                                                 else as make_layers.py
@@ -16,6 +17,7 @@ that both sides have them, and puts empty modules in place of what only reads fi
                                test sums over its sizes
     pad.N                      height and width N and what their pad_inf makes of an image of this side
 
+in checkpoints.safetensors, for each version, state.KEY (with the bases that the test keeps), an image x and its logits,
 and in hams.safetensors, beside what layers have: updated, the bases after an inference, and second, another one's result.
 """
 
@@ -178,6 +180,28 @@ def hamnet(f):
     for side in (1, 8, 9, 10, 160, 161):
         padded, _ = test.pad_inf(torch.zeros(1, 1, side, side + 3))
         f.add("hamnet", **{f"pad.{side}": torch.tensor([side, side + 3, *padded.shape[2:]])})
+
+
+@layers.area
+def checkpoints(f):
+    """The state that train.py saves under 'net', for V1, V2 and V2+ with two hams, and the logits in evaluation."""
+    settings.HAM_TYPE, settings.MD_R, settings.TRAIN_STEPS, settings.EVAL_STEPS = "NMF", 4, 6, 6
+    settings.N_CLASSES, settings.ZERO_HAM = 5, False
+    for version, dual, d in (("V1", False, 16), ("V2", False, 16), ("V2+", True, 8)):
+        draw = burgers.Draw(f"checkpoint {version}")
+        settings.VERSION, settings.DUAL, settings.MD_D, settings.SPATIAL = version, dual, d, True
+        net = HamNet(5, 1, 16, 8)
+        draw.fill(net)
+        f.name(version, f"HamNet, ResNet-50 with 1 channel for 64, {version}, dual={dual}")
+        x = draw.normal((1, 3, 33, 41))
+        f.add(version, x=x, **{f"state.{key}": value for key, value in net.state_dict().items()})
+        hams = {"ham_1": 8, "ham_2": 5 * 6} if dual else {"ham": 16}
+        for name, dimension in hams.items():
+            bases = nn.functional.normalize(draw.uniform((1, dimension, 4), 0.05, 1.0), dim=1).float().double()
+            same_bases(getattr(net.hamburger, name), bases)
+            f.add(version, **{f"state.hamburger.{name}.bases": bases})
+        with torch.no_grad():
+            f.add(version, logits=net.eval()(x))
 
 
 @layers.area

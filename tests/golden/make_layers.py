@@ -140,7 +140,7 @@ class Fixture:
         self.name(case, f"{function.__name__}({', '.join(f'{key}={value!r}' for key, value in shown.items())})")
         x = (draw.normal(x, 2.0) if isinstance(x, tuple) else x.double()).clone().requires_grad_()
         value = function(x, target, **options)
-        value.backward()
+        value.sum().backward()
         self.add(case, x=x, target=target, value=value, grad=x.grad)
         self.add(case, **{key: value for key, value in options.items() if isinstance(value, torch.Tensor)})
 
@@ -161,6 +161,29 @@ class Hardsigmoid(nn.Module):
 
     def forward(self, x):
         return F.relu6(x + 3) / 6
+
+
+class HardsigmoidOf(nn.Module):
+    """ONNX's HardSigmoid."""
+
+    def __init__(self, alpha, beta):
+        super().__init__()
+        self.alpha, self.beta = alpha, beta
+
+    def forward(self, x):
+        return (self.alpha * x + self.beta).clamp(0, 1)
+
+
+class Gated(nn.Module):
+    """f of the first half times g of the second."""
+
+    def __init__(self, first, second, dim=-1):
+        super().__init__()
+        self.first, self.second, self.dim = first, second, dim
+
+    def forward(self, x):
+        a, b = x.chunk(2, self.dim)
+        return self.first(a) * self.second(b)
 
 
 @area
@@ -196,6 +219,16 @@ def activations(f):
     f.layer("glu/last", nn.GLU(), (3, 4, 6))
     f.layer("glu/channels", nn.GLU(1), (2, 6, 3, 5))
     f.layer("glu/first", nn.GLU(0), (4, 3))
+    f.layer("swiglu/last", Gated(nn.Identity(), nn.SiLU()), (3, 4, 38))
+    f.layer("swiglu/channels", Gated(nn.Identity(), nn.SiLU(), 1), (2, 6, 3, 5))
+    f.layer("geglu/last", Gated(nn.Identity(), nn.GELU()), (3, 4, 38))
+    f.layer("geglu/tanh", Gated(nn.Identity(), nn.GELU(approximate="tanh"), 0), (4, 7))
+    f.layer("gated/llama", Gated(nn.SiLU(), nn.Identity()), (3, 38))
+    f.layer("gated/pixelcnn", Gated(nn.Tanh(), nn.Sigmoid(), 1), (2, 6, 3, 5))
+    f.layer("gated/relu_gelu", Gated(nn.ReLU(), nn.GELU(), 1), (2, 6, 3, 5))
+    for name, (alpha, beta) in {"keras": (0.2, 0.5), "steep": (1.5, -0.25)}.items():
+        f.layer(f"hardsigmoid/{name}", HardsigmoidOf(alpha, beta), Draw(name).normal((2, 3, 3, 5), 3.0))
+        f.layer(f"hardsigmoid/{name}_tails", HardsigmoidOf(alpha, beta), tails)
     f.layer("softmax/masked", nn.Softmax(dim=-1), torch.tensor([[0.5, -math.inf, 1.5], [-math.inf, -math.inf, 2]]))
 
 
@@ -213,6 +246,17 @@ class DropPath(nn.Module):
         keep = 1 - self.p
         noise = x.new_empty([len(x)] + [1] * (x.dim() - 1)).bernoulli_(keep)
         return x if not self.training else x * (noise / keep if keep > 0 else noise)
+
+
+class Mean(nn.Module):
+    """x.mean(dim)."""
+
+    def __init__(self, dim, keepdim):
+        super().__init__()
+        self.dim, self.keepdim = dim, keepdim
+
+    def forward(self, x):
+        return x.mean(self.dim, keepdim=self.keepdim)
 
 
 @area
@@ -243,6 +287,15 @@ def shapes(f):
         for factor in (2, 3, 0.5, 0.6, (1.7, 0.4), 2.5):
             f.layer(f"upsample/{mode}_{factor}", nn.Upsample(scale_factor=factor, mode=mode), (2, 2, 5, 7))
     f.layer("upsample/corners", nn.Upsample(scale_factor=1.7, mode="bilinear", align_corners=True), (2, 2, 5, 7))
+    for mode in ("bicubic", "nearest-exact"):
+        for factor in (2, 3, 0.5, 0.6, (1.7, 0.4), 2.5):
+            f.layer(f"upsample/{mode}_{factor}", nn.Upsample(scale_factor=factor, mode=mode), (2, 2, 5, 7))
+        for size in ((9, 3), (5, 20), (1, 7)):
+            f.layer(f"upsample/{mode}_to_{size}", nn.Upsample(size, mode=mode), (2, 2, 5, 7))
+    f.layer("upsample/bicubic_corners", nn.Upsample(scale_factor=1.7, mode="bicubic", align_corners=True), (2, 2, 5, 7))
+    f.layer("upsample/bicubic_one_corner", nn.Upsample((1, 9), mode="bicubic", align_corners=True), (1, 2, 5, 2))
+    for dim, keepdim in ((1, False), (1, True), (-1, False), (0, False), (2, True)):
+        f.layer(f"mean/{dim}_{keepdim}", Mean(dim, keepdim), (3, 5, 19))
     case, ids = "embedding/padding_idx", Draw("embedding").labels((3, 7), 5)
     layer = nn.Embedding(5, 4, padding_idx=2)
     Draw(case).fill(layer)
@@ -525,6 +578,12 @@ def pooling(f):
          ceil_mode=True)  # fmt: skip
     f.layer("max_pool2d/negative_padding", nn.MaxPool2d(3, 2, 1), -Draw("negative").uniform((1, 2, 5, 5), 1, 2))
     f.layer("max_pool2d/ties", nn.MaxPool2d(2, 1), torch.ones(1, 1, 4, 4))
+    for case, options in {"plain": {}, "padding": {"stride": 2, "padding": 1}, "dilation": {"stride": 1, "dilation": 2},
+                          "ceil": {"stride": 3, "padding": 1, "ceil_mode": True}}.items():  # fmt: skip
+        x = Draw(case).normal((2, 3, 7, 9))
+        y, indices = F.max_pool2d(x, (2, 3), return_indices=True, **options)
+        f.name(f"max_pool2d/indices_{case}", f"max_pool2d((2, 3), {options}, return_indices=True)")
+        f.add(f"max_pool2d/indices_{case}", x=x, y=y, indices=indices)
     pool("avg_pool2d/exclude_padding", nn.AvgPool2d, (2, 2, 6, 7), 3, stride=2, padding=1, count_include_pad=False)
     pool("avg_pool2d/exclude_padding_ceil", nn.AvgPool2d, (2, 2, 6, 8), 3, stride=2, padding=1, ceil_mode=True,
          count_include_pad=False)  # fmt: skip
@@ -626,7 +685,7 @@ def sigmoid_focal_loss(x, target, alpha=0.25, gamma=2.0, reduction="mean"):
     loss = F.binary_cross_entropy_with_logits(x, target, reduction="none") * (1 - right) ** gamma
     if alpha >= 0:
         loss = loss * (alpha * target + (1 - alpha) * (1 - target))
-    return loss.mean() if reduction == "mean" else loss.sum()
+    return {"mean": loss.mean, "sum": loss.sum, "none": lambda: loss}[reduction]()
 
 
 def dice_loss(x, target, smooth=1e-5, ignore_index=-100, reduction="mean"):
@@ -786,6 +845,23 @@ def losses(f):
     dice("ignored", (2, 5, 3, 4), holes)
     dice("sum", (2, 3, 7), draw.labels((2, 7), 3), smooth=1.0, reduction="sum")
     dice("one_place", (3, 4), draw.labels((3,), 4))
+    # A loss for each element, sample or place: appended, so that the draws above stay.
+    none = {"reduction": "none"}
+    ce("none", (6, 5), labels, **none)
+    ce("none_rank1", (4,), torch.tensor(2), **none)
+    ce("none_images", (2, 5, 3, 4), holes, label_smoothing=0.1, weight=weight, **none)
+    ce("none_soft", (6, 5), soft, label_smoothing=0.2, weight=weight, **none)
+    nll("none", (2, 5, 3, 4), holes, weight=weight, **none)
+    f.loss("mse/none", F.mse_loss, (4, 5), draw.normal((4, 5)), **none)
+    bce("none", (4, 5), zero_one, **none)
+    bce("none_weights", (4, 5), draw.uniform((4, 5)), **weights, **none)
+    f.loss("smooth_l1/none", F.smooth_l1_loss, (4, 9), draw.normal((4, 9)), beta=0.5, **none)
+    f.loss("huber/none", F.huber_loss, (4, 9), draw.normal((4, 9)), delta=2.5, **none)
+    kl("none", (4, 6), some.float().double(), **none)
+    focal("none", (4, 5), zero_one, **none)
+    f.loss("hinge_embedding/none", F.hinge_embedding_loss, draw.uniform((4, 5), 0, 3), signs, **none)
+    f.loss("multi_margin/none", F.multi_margin_loss, (6, 5), labels, weight=weight, p=2, **none)
+    cosine("none", (2, 6, 3), like, margin=0.4, **none)
 
 
 # --- branches and networks --------------------------------------------------------------------------------------------

@@ -69,6 +69,18 @@ TEST_CASE_TEMPLATE("activations as in PyTorch", S, float, double) {
   CHECK(golden.layer("glu/last", GLU<S>()));
   CHECK(golden.layer("glu/channels", GLU<S>(1)));
   CHECK(golden.layer("glu/first", GLU<S>(0)));
+  CHECK(golden.layer("swiglu/last", SwiGLU<S>()));
+  CHECK(golden.layer("swiglu/channels", SwiGLU<S>(1)));
+  CHECK(golden.layer("geglu/last", GEGLU<S>()));
+  CHECK(golden.layer("geglu/tanh", GEGLU<S>(0, {.approximate = "tanh"})));
+  CHECK(golden.layer("gated/llama", GatedActivation(SiLU<S>(), Identity<S>())));
+  CHECK(golden.layer("gated/pixelcnn", GatedActivation(Tanh<S>(), Sigmoid<S>(), 1)));
+  CHECK(golden.layer("gated/relu_gelu", GatedActivation(ReLU<S>(), GELU<S>(), 1)));
+  for (const auto& [name, options] : {std::pair<std::string, HardsigmoidOptions>{"keras", {.alpha = 0.2}},
+                                      {"steep", {.alpha = 1.5, .beta = -0.25}}}) {
+    CHECK(golden.layer("hardsigmoid/" + name, Hardsigmoid<S>(options)));
+    CHECK(golden.layer("hardsigmoid/" + name + "_tails", Hardsigmoid<S>(options)));
+  }
   check_softmax<Softmax>(golden, "softmax");
   check_softmax<LogSoftmax>(golden, "log_softmax");
   CHECK(golden.layer("softmax/masked", Softmax<S>(-1)));

@@ -61,6 +61,26 @@ TEST_CASE_TEMPLATE("training steps and the test of HamNet follow the authors' pr
   CHECK(relative(multi_scale_probabilities(net, image), softmax(average, 1)) < (single ? 1e-2 : 1e-7));
 }
 
+TEST_CASE_TEMPLATE("the checkpoints of HamNet's versions load strictly, and give the authors' logits", S, float,
+                   double) {
+  Golden<S> golden("checkpoints");
+  for (const auto& [name, version] : {std::pair<std::string, HamburgerVersion>{"V1", HamburgerVersion::v1},
+                                      {"V2", HamburgerVersion::v2},
+                                      {"V2+", HamburgerVersion::v2_plus}}) {
+    HamNetOptions options{.classes = 5, .channels = 16, .aligned = 8, .version = version};
+    options.backbone.width = 1.0 / 64;
+    options.hamburger = {.D = version == HamburgerVersion::v2_plus ? 8 : 16, .pixels = 5 * 6};
+    options.hamburger.ham = {.rank = 4, .eval_steps = 6, .random_bases = false};
+    auto net = hamnet<S>(options);
+    CHECK(golden.run(name, [&, &key = name](auto& report) {
+      report.slack = 1000;
+      load_state_dict(net, golden.state(key, "state"));
+      report.add("logits", net(golden.tensor(key + "/x")));
+    }));
+  }
+  CHECK(golden.untested() == "");
+}
+
 TEST_CASE("HamNet's groups of parameters are those of the authors' program") {
   Golden<double> golden("hamnet");
   auto net = small_hamnet(golden);

@@ -50,6 +50,9 @@ TEST_CASE_TEMPLATE("losses as in PyTorch", S, float, double) {
   CHECK(classes("cross_entropy/images_ignored_weight", {.weight = weight}));
   CHECK(classes("cross_entropy/images_ignored_smoothing", {.label_smoothing = 0.1}));
   CHECK(classes("cross_entropy/images_sum", {.reduction = sum}));
+  CHECK(classes("cross_entropy/none", {.reduction = "none"}));
+  CHECK(classes("cross_entropy/none_rank1", {.reduction = "none"}));
+  CHECK(classes("cross_entropy/none_images", {.reduction = "none", .label_smoothing = 0.1, .weight = weight}));
 
   const auto soft = [&](const std::string& name, const CrossEntropyOptions<S>& options) {
     return golden.loss(name,
@@ -58,6 +61,7 @@ TEST_CASE_TEMPLATE("losses as in PyTorch", S, float, double) {
   CHECK(soft("cross_entropy/soft", {}));
   CHECK(soft("cross_entropy/soft_sum", {.reduction = sum}));
   CHECK(soft("cross_entropy/soft_smoothing", {.label_smoothing = 0.1}));
+  CHECK(soft("cross_entropy/none_soft", {.reduction = "none", .label_smoothing = 0.2, .weight = weight}));
   CHECK(soft("cross_entropy/soft_weight", {.weight = weight}));
   CHECK(soft("cross_entropy/soft_smoothing_weight", {.label_smoothing = 0.2, .weight = weight}));
   CHECK(soft("cross_entropy/soft_images", {}));
@@ -71,6 +75,7 @@ TEST_CASE_TEMPLATE("losses as in PyTorch", S, float, double) {
   CHECK(nll("nll/ignored_weight", {.weight = weight}));
   CHECK(nll("nll/ignored_class", {.ignore_index = 1}));
   CHECK(nll("nll/images", {}));
+  CHECK(nll("nll/none", {.reduction = "none", .weight = weight}));
 
   const auto mse = [&](const std::string& name, const MseLossOptions& options) {
     return golden.loss(name, [&](const Tensor<S>& x) { return mse_loss(x, golden.tensor(name + "/target"), options); });
@@ -79,6 +84,7 @@ TEST_CASE_TEMPLATE("losses as in PyTorch", S, float, double) {
     CHECK(mse(name + "_mean", {}));
     CHECK(mse(name + "_sum", {.reduction = sum}));
   }
+  CHECK(mse("mse/none", {.reduction = "none"}));
 
   const auto tensor = [&](const char* key) { return golden.tensor(std::string("bce/") + key); };
   const auto bce = [&](const std::string& name, const BinaryCrossEntropyOptions<S>& options) {
@@ -99,6 +105,10 @@ TEST_CASE_TEMPLATE("losses as in PyTorch", S, float, double) {
                                           .weight = tensor("weight_pos_weight_sum/weight"),
                                           .pos_weight = tensor("weight_pos_weight_sum/pos_weight")}));
   CHECK(bce("bce/tails", {}));
+  CHECK(bce("bce/none", {.reduction = "none"}));
+  CHECK(bce(
+      "bce/none_weights",
+      {.reduction = "none", .weight = tensor("none_weights/weight"), .pos_weight = tensor("none_weights/pos_weight")}));
 
   const auto elements = [&](const std::string& name, auto loss) {
     return golden.loss(name, [&](const Tensor<S>& x) { return loss(x, golden.tensor(name + "/target")); });
@@ -111,6 +121,7 @@ TEST_CASE_TEMPLATE("losses as in PyTorch", S, float, double) {
   CHECK(smooth("smooth_l1/half", {.beta = 0.5}));
   CHECK(smooth("smooth_l1/wide", {.beta = 2.5}));
   CHECK(smooth("smooth_l1/l1", {.beta = 0}));
+  CHECK(smooth("smooth_l1/none", {.reduction = "none", .beta = 0.5}));
   const auto huber = [&](const std::string& name, const HuberLossOptions& options) {
     return elements(name, [&](const auto& x, const auto& target) { return huber_loss(x, target, options); });
   };
@@ -118,6 +129,7 @@ TEST_CASE_TEMPLATE("losses as in PyTorch", S, float, double) {
   CHECK(huber("huber/sum", {.reduction = sum}));
   CHECK(huber("huber/half", {.delta = 0.5}));
   CHECK(huber("huber/wide", {.delta = 2.5}));
+  CHECK(huber("huber/none", {.reduction = "none", .delta = 2.5}));
 
   const auto kl = [&](const std::string& name, const KlDivOptions& options) {
     return elements(name, [&](const auto& x, const auto& target) { return kl_div(x, target, options); });
@@ -127,6 +139,7 @@ TEST_CASE_TEMPLATE("losses as in PyTorch", S, float, double) {
   CHECK(kl("kl_div/batchmean", {.batchmean = true}));
   CHECK(kl("kl_div/log_target", {.log_target = true}));
   CHECK(kl("kl_div/images", {.batchmean = true}));
+  CHECK(kl("kl_div/none", {.reduction = "none"}));
 
   const auto focal = [&](const std::string& name, const FocalLossOptions& options) {
     return elements(name, [&](const auto& x, const auto& target) { return sigmoid_focal_loss(x, target, options); });
@@ -138,6 +151,7 @@ TEST_CASE_TEMPLATE("losses as in PyTorch", S, float, double) {
   CHECK(focal("focal/gamma_half", {.alpha = 0.6, .gamma = 0.5}));
   CHECK(focal("focal/no_alpha", {.alpha = -1}));
   CHECK(focal("focal/tails", {}));
+  CHECK(focal("focal/none", {.reduction = "none"}));
 
   const auto hinge = [&](const std::string& name, const HingeEmbeddingLossOptions& options) {
     return elements(name, [&](const auto& x, const auto& target) { return hinge_embedding_loss(x, target, options); });
@@ -145,6 +159,7 @@ TEST_CASE_TEMPLATE("losses as in PyTorch", S, float, double) {
   CHECK(hinge("hinge_embedding/mean", {}));
   CHECK(hinge("hinge_embedding/sum", {.reduction = sum, .margin = 2}));
   CHECK(hinge("hinge_embedding/edge", {}));
+  CHECK(hinge("hinge_embedding/none", {.reduction = "none"}));
 
   const auto by_labels = [&](const std::string& name, auto loss) {
     return golden.loss(name, [&](const Tensor<S>& x) { return loss(x, golden.labels(name + "/target")); });
@@ -157,6 +172,7 @@ TEST_CASE_TEMPLATE("losses as in PyTorch", S, float, double) {
   CHECK(margin("multi_margin/square", {.p = 2, .margin = 0.5}));
   CHECK(margin("multi_margin/weight", {.weight = weight}));
   CHECK(margin("multi_margin/rank1", {}));
+  CHECK(margin("multi_margin/none", {.reduction = "none", .p = 2, .weight = weight}));
 
   const auto cosine = [&](const std::string& name, const CosineEmbeddingLossOptions& options) {
     return by_labels(name,
@@ -165,6 +181,7 @@ TEST_CASE_TEMPLATE("losses as in PyTorch", S, float, double) {
   CHECK(cosine("cosine_embedding/mean", {}));
   CHECK(cosine("cosine_embedding/sum_margin", {.reduction = sum, .margin = 0.4}));
   CHECK(cosine("cosine_embedding/unlike", {.margin = -0.5}));
+  CHECK(cosine("cosine_embedding/none", {.reduction = "none", .margin = 0.4}));
 
   const auto dice = [&](const std::string& name, const DiceLossOptions& options) {
     return by_labels(name, [&](const auto& x, const auto& labels) { return dice_loss(x, labels, options); });

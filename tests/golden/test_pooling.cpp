@@ -43,6 +43,17 @@ TEST_CASE_TEMPLATE("pooling as in PyTorch", S, float, double) {
                      Max({2, 3}, {.stride = 2, .padding = 1, .dilation = {3, 2}, .ceil_mode = true})));
   CHECK(golden.layer("max_pool2d/negative_padding", Max(3, {.stride = 2, .padding = 1})));
   CHECK(golden.layer("max_pool2d/ties", Max(2, {.stride = 1})));
+  for (const auto& [name, options] : {std::pair<std::string, MaxPool2dOptions>{"plain", {}},
+                                      {"padding", {.stride = 2, .padding = 1}},
+                                      {"dilation", {.stride = 1, .dilation = 2}},
+                                      {"ceil", {.stride = 3, .padding = 1, .ceil_mode = true}}}) {
+    const std::string case_name = "max_pool2d/indices_" + name;
+    CHECK(golden.run(case_name, [&](auto& report) {
+      const auto [y, indices] = Max({2, 3}, options).with_indices(golden.tensor(case_name + "/x"));
+      report.add("y", y);
+      report.add("indices", indices);
+    }));
+  }
 
   check_common<Avg>(golden, "avg_pool2d");
   CHECK(golden.layer("avg_pool2d/exclude_padding", Avg(3, {.stride = 2, .padding = 1, .count_include_pad = false})));

@@ -7,6 +7,7 @@
 #include "lamina/nn/embedding.hpp"
 #include "lamina/nn/flatten.hpp"
 #include "lamina/nn/identity.hpp"
+#include "lamina/nn/mean.hpp"
 #include "lamina/nn/pad2d.hpp"
 #include "lamina/nn/pixel_shuffle.hpp"
 #include "lamina/nn/unflatten.hpp"
@@ -40,19 +41,30 @@ TEST_CASE_TEMPLATE("layers that rearrange, resample, look up or drop as in PyTor
   CHECK(golden.layer("pad2d/reflection", ReflectionPad2d<S>(3)));
   CHECK(golden.layer("pad2d/reflection_sides", ReflectionPad2d<S>({1, 3, 4, 0})));
   CHECK(golden.layer("pad2d/replication", ReplicationPad2d<S>({0, 7, 6, 1})));
-  for (const InterpolateMode mode : {InterpolateMode::nearest, InterpolateMode::bilinear})
+  for (const char* const mode : {"nearest", "bilinear", "bicubic", "nearest-exact"})
     for (const auto& [name, factor] : {std::pair<const char*, ScaleFactor>{"2", 2},
                                        {"3", 3},
                                        {"0.5", 0.5},
                                        {"0.6", 0.6},
                                        {"(1.7, 0.4)", {1.7, 0.4}},
                                        {"2.5", 2.5}}) {
-      const std::string case_name =
-          text("upsample/", mode == InterpolateMode::nearest ? "nearest" : "bilinear", "_", name);
+      const std::string case_name = text("upsample/", mode, "_", name);
       CHECK(golden.layer(case_name, Upsample<S>(factor, {.mode = mode})));
       CHECK(golden.layer(case_name, Interpolate<S>(factor, {.mode = mode})));
     }
-  CHECK(golden.layer("upsample/corners", Upsample<S>(1.7, {.mode = InterpolateMode::bilinear, .align_corners = true})));
+  for (const char* const mode : {"bicubic", "nearest-exact"})
+    for (const auto& [name, size] :
+         {std::pair<const char*, Size2>{"(9, 3)", {9, 3}}, {"(5, 20)", {5, 20}}, {"(1, 7)", {1, 7}}})
+      CHECK(golden.layer(text("upsample/", mode, "_to_", name), Interpolate<S>(size, {.mode = mode})));
+  CHECK(golden.layer("upsample/corners", Upsample<S>(1.7, {.mode = "bilinear", .align_corners = true})));
+  CHECK(golden.layer("upsample/bicubic_corners", Upsample<S>(1.7, {.mode = "bicubic", .align_corners = true})));
+  CHECK(
+      golden.layer("upsample/bicubic_one_corner", Interpolate<S>({1, 9}, {.mode = "bicubic", .align_corners = true})));
+  CHECK(golden.layer("mean/1_False", Mean<S>()));
+  CHECK(golden.layer("mean/1_True", Mean<S>(1, {.keepdim = true})));
+  CHECK(golden.layer("mean/-1_False", Mean<S>(-1)));
+  CHECK(golden.layer("mean/0_False", Mean<S>(0)));
+  CHECK(golden.layer("mean/2_True", Mean<S>(2, {.keepdim = true})));
   CHECK(golden.run("embedding/padding_idx", [&](auto& report) {
     Embedding<S> layer(5, 4, {.padding_idx = 2});
     load_state_dict(layer, golden.state("embedding/padding_idx", "state"));

@@ -232,3 +232,106 @@ TEST_CASE("the real datasets, where LAMINA_DATA has them") {
   CHECK(camvid.input_shape().rank() == 3);
   for (const std::int32_t label : camvid.targets().values()) REQUIRE((label >= 0 && label <= camvid_void));
 }
+
+namespace {
+
+/// A PNG file of these indices [H, W] of a palette of reds, greens and blues, as Pascal VOC's annotations are.
+void write_palette_png(const std::string& path, const Tensor<std::uint8_t>& indices) {
+  write_png(path, indices);
+  std::string png = contents(path);
+  const auto big_endian = [](std::size_t value) {
+    std::string bytes;
+    for (const int shift : {24, 16, 8, 0}) bytes.push_back(static_cast<char>(value >> shift));
+    return bytes;
+  };
+  const auto checksum = [&](const std::string& chunk) {
+    return big_endian(crc32(0, reinterpret_cast<const Bytef*>(chunk.data()), static_cast<uInt>(chunk.size())));
+  };
+  png[25] = 3;
+  png.replace(29, 4, checksum(png.substr(12, 17)));
+  std::string palette = "PLTE";
+  for (int i = 0; i < 256; ++i)
+    palette += {static_cast<char>(255 - i), static_cast<char>(37 * i), static_cast<char>(i / 2)};
+  png.insert(33, big_endian(palette.size() - 4) + palette + checksum(palette));
+  put(path, png);
+}
+
+}  // namespace
+
+TEST_CASE("read_label_image gives a palette's indices, and grey values") {
+  const TemporaryFolder folder;
+  Tensor<std::uint8_t> values({3, 100});
+  for (Index i = 0; i < values.numel(); ++i) values.data()[i] = static_cast<std::uint8_t>(i * 7);
+  write_palette_png(folder / "palette.png", values);
+  write_png(folder / "grey.png", values);
+  CHECK(read_image(folder / "palette.png").dim(0) == 3);
+  for (const char* name : {"palette.png", "grey.png"}) {
+    const Labels labels = read_label_image(folder / name);
+    REQUIRE(labels.shape() == values.shape());
+    for (Index i = 0; i < values.numel(); ++i) CHECK(labels.data()[i] == values.data()[i]);
+  }
+  write_png(folder / "colours.png", Tensor<std::uint8_t>({3, 2, 2}));
+  CHECK_THROWS_WITH_AS(read_label_image(folder / "colours.png"),
+                       (folder / "colours.png: expected grey values of 8 bits or a palette's indices").c_str(),
+                       FileError);
+  put(folder / "text.png", "no image");
+  CHECK_THROWS_WITH_AS(read_label_image(folder / "text.png"),
+                       (folder / "text.png: expected a PNG image with a number for every pixel").c_str(), FileError);
+}
+
+TEST_CASE("Pascal VOC, ADE20K and Cityscapes are read in their layouts") {
+  const TemporaryFolder folder;
+  const auto image = [&](const std::string& path, Index h, Index w) {
+    std::filesystem::create_directories(std::filesystem::path(folder / path).parent_path());
+    write_png(folder / path, Tensor<std::uint8_t>::full({3, h, w}, 51));
+  };
+  const auto labels = [&](const std::string& path, bool palette, Index h, Index w, std::uint8_t first,
+                          std::uint8_t other) {
+    std::filesystem::create_directories(std::filesystem::path(folder / path).parent_path());
+    Tensor<std::uint8_t> values = Tensor<std::uint8_t>::full({h, w}, other);
+    values.data()[0] = first;
+    palette ? write_palette_png(folder / path, values) : write_png(folder / path, values);
+  };
+
+  put(folder / "voc/ImageSets/Segmentation/val.txt", "2007_b\n2007_a\r\n");
+  for (const char* name : {"2007_a", "2007_b"}) image(text("voc/JPEGImages/", name, ".jpg"), 4, 6);
+  labels("voc/SegmentationClass/2007_a.png", true, 4, 6, 255, 15);
+  labels("voc/SegmentationClass/2007_b.png", true, 4, 6, 20, 0);
+  const auto voc = load_voc(folder / "voc", "val");
+  REQUIRE(voc.size() == 2);
+  CHECK(voc.file(0).image == folder / "voc/JPEGImages/2007_b.jpg");
+  CHECK(voc.get(0).target(0, 0) == 20);
+  CHECK(voc.get(0).input(2, 3, 5) == doctest::Approx(0.2));
+  CHECK(voc.get(1).target(0, 0) == segmentation_void);
+  CHECK(voc.get(1).target(3, 5) == 15);
+  labels("voc/SegmentationClass/2007_a.png", true, 4, 6, 21, 0);
+  CHECK_THROWS_WITH_AS(voc.get(1), (folder / "voc/SegmentationClass/2007_a.png: 21 is none of the classes").c_str(),
+                       FileError);
+  labels("voc/SegmentationClass/2007_a.png", true, 4, 5, 1, 0);
+  CHECK_THROWS_WITH_AS(
+      voc.get(1),
+      (folder / "voc/SegmentationClass/2007_a.png: expected labels of the image's size [4, 6], got [4, 5]").c_str(),
+      FileError);
+  put(folder / "voc/ImageSets/Segmentation/none.txt", "\n");
+  CHECK_THROWS_WITH_AS(load_voc(folder / "voc", "none"),
+                       (folder / "voc/ImageSets/Segmentation/none.txt: there are no names").c_str(), FileError);
+  CHECK_THROWS_AS(load_voc(folder / "voc", "train"), FileError);
+
+  image("ade/images/validation/ADE_val_1.jpg", 3, 5);
+  labels("ade/annotations/validation/ADE_val_1.png", false, 3, 5, 0, 150);
+  const auto ade = load_ade20k(folder / "ade", "validation");
+  REQUIRE(ade.size() == 1);
+  CHECK(ade.get(0).target(0, 0) == segmentation_void);
+  CHECK(ade.get(0).target(1, 1) == 149);
+  CHECK_THROWS_AS(load_ade20k(folder / "ade", "training"), FileError);
+
+  image("city/leftImg8bit/val/ulm/ulm_1_2_leftImg8bit.png", 4, 8);
+  labels("city/gtFine/val/ulm/ulm_1_2_gtFine_labelIds.png", false, 4, 8, 3, 26);
+  const auto city = load_cityscapes(folder / "city", "val");
+  REQUIRE(city.size() == 1);
+  CHECK(city.get(0).target(0, 0) == segmentation_void);
+  CHECK(cityscapes_classes[static_cast<std::size_t>(city.get(0).target(1, 1))] == "car");
+  CHECK_THROWS_WITH_AS(load_cityscapes(folder / "city", "train"),
+                       (folder / "city/leftImg8bit/train: cannot read the folder: No such file or directory").c_str(),
+                       FileError);
+}

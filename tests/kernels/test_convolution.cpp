@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "lamina/core/random.hpp"
-#include "lamina/kernels/convolution.hpp"
+#include "lamina/kernels/convolution-inl.hpp"
 
 using namespace lamina;
 using kernels::ConvolutionMethod;

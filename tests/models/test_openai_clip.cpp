@@ -250,14 +250,15 @@ TEST_CASE("weights load by OpenAI's, open_clip's, Hugging Face's and its own nam
 TEST_CASE("OpenAI's sizes by name have their numbers of parameters") {
   const std::vector<Index> expected{102007137, 119688033, 178300601, 290979217, 623258305,
                                     151277313, 149620737, 427616513, 427944193};
-  // Blocks are equal: the models with one and with two of each kind give those with many.
+  // Blocks are equal, and so are tokens: the models with one and with two of each kind give those with many.
   const auto of = [](const OpenAIClipOptions& options) { return count_parameters(OpenAIClip<float>(options)).total; };
   for (std::size_t i = 0; i < openai_clip_names.size(); ++i) {
     CAPTURE(openai_clip_names[i]);
     const OpenAIClipOptions options = openai_clip_options(openai_clip_names[i]);
     OpenAIClipOptions least = options;
-    least.text.layers = 1;
-    std::vector<std::pair<Index*, Index>> depths{{&least.text.layers, options.text.layers}};
+    least.text.layers = least.text.vocabulary = 1;
+    std::vector<std::pair<Index*, Index>> depths{{&least.text.layers, options.text.layers},
+                                                 {&least.text.vocabulary, options.text.vocabulary}};
     if (auto* image = std::get_if<VisionTransformerOptions>(&least.image)) {
       image->layers = 1;
       depths.push_back({&image->layers, std::get<VisionTransformerOptions>(options.image).layers});

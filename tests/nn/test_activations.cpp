@@ -140,10 +140,16 @@ TEST_CASE("activations with slopes for channels, or halves along an axis, confor
   for (const Shape& shape : {Shape{3, 4}, Shape{2, 4, 3, 5}, Shape{2, 4, 17}, Shape{0, 4}, Shape{1, 4, 40}}) {
     CHECK(conforms(PReLU<double>({.num_parameters = 4}), shape));
     CHECK(conforms(GLU<double>(1), shape));
+    CHECK(conforms(SwiGLU<double>(1), shape));
+    CHECK(conforms(GEGLU<double>(1, {.approximate = "tanh"}), shape));
+    CHECK(conforms(GatedActivation(SiLU<double>(), Identity<double>(), 1), shape));
+    CHECK(conforms(GatedActivation(Tanh<double>(), Hardsigmoid<double>({.alpha = 0.2}), 1), shape));
   }
   CHECK(conforms(PReLU<double>({.num_parameters = 37, .init = -0.3}), {5, 37}));
   CHECK(conforms(GLU<double>(), {3, 4}));
   CHECK(conforms(GLU<double>(-2), {2, 3, 4, 19}));
+  CHECK(conforms(GEGLU<double>(), {3, 4}));
+  CHECK(conforms(SwiGLU<double>(-2), {2, 3, 4, 19}));
 }
 
 TEST_CASE("activations with options") {
@@ -268,6 +274,12 @@ TEST_CASE("names and errors of activations") {
   CHECK(PReLU({.num_parameters = 3}).name() == "PReLU(num_parameters=3)");
   CHECK(GLU().name() == "GLU()");
   CHECK(GLU(1).name() == "GLU(1)");
+  CHECK(SwiGLU().name() == "SwiGLU()");
+  CHECK(GEGLU(1, {.approximate = "tanh"}).name() == "GEGLU(1, approximate=tanh)");
+  CHECK(GatedActivation(SiLU(), Identity(), 1).name() == "GatedActivation(SiLU(), Identity(), dim=1)");
+  CHECK(Hardsigmoid({.alpha = 0.2, .beta = 0.4}).name() == "Hardsigmoid(alpha=0.2, beta=0.4)");
+  CHECK_THROWS_WITH_AS(Hardsigmoid({.alpha = 0}), "Hardsigmoid: alpha must be positive, got 0", ValueError);
+  CHECK_THROWS_WITH_AS(SwiGLU(2)(Tensor<float>({2, 4})), "SwiGLU(2): no axis 2 in shape [2, 4]", ShapeError);
   CHECK_THROWS_WITH_AS(Softplus({.beta = 0}), "Softplus(beta=0): beta must not be 0", ValueError);
   CHECK_THROWS_WITH_AS(Hardtanh(1, 1), "Hardtanh(1, 1): min_val must be below max_val", ValueError);
   CHECK_THROWS_WITH_AS(PReLU({.num_parameters = 0}), "PReLU(num_parameters=0): num_parameters must be at least 1",

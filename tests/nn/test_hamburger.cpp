@@ -96,8 +96,8 @@ struct Naive {
     const Matrix cosines = transpose(scaled_x) * normalized(d, 1e-6);
     return softmax_of_rows(map(cosines, [&](Index, Index, double v) { return v * inverse_temperature; }));
   }
-  void iterate(const Matrix& x, Index steps) {
-    if (kind == HamKind::nmf) c = softmax_of_rows(transpose(x) * d);
+  void iterate(const Matrix& x, Index steps, bool from_start = true) {
+    if (kind == HamKind::nmf && from_start) c = softmax_of_rows(transpose(x) * d);
     for (Index step = 0; step < steps; ++step) {
       if (kind == HamKind::nmf) {
         c = multiplied(c, transpose(x) * d, transpose(d) * d);
@@ -196,6 +196,20 @@ Tensor<double> input(HamKind kind, const Shape& shape, std::uint64_t seed = 3) {
   return x.cast<float>().cast<double>();
 }
 
+/// The slopes of a loss by every value of m, from central differences.
+template <class Loss>
+Matrix slopes(const Matrix& m, double step, const Loss& loss) {
+  Matrix probe = m, result = m;
+  for (std::size_t k = 0; k < probe.values.size(); ++k) {
+    probe.values[k] = m.values[k] + step;
+    const double above = loss(probe);
+    probe.values[k] = m.values[k] - step;
+    result.values[k] = (above - loss(probe)) / (2 * step);
+    probe.values[k] = m.values[k];
+  }
+  return result;
+}
+
 }  // namespace
 
 TEST_CASE_TEMPLATE("hams equal the paper's algorithms written in loops", S, float, double) {
@@ -230,26 +244,79 @@ TEST_CASE("one-step gradients equal differences of the last step with the rest h
         const double step = 1e-5;
         naive(kind, options, ham.bases, x, options.train_steps, [&](const Naive& n, const Matrix& m, Index item) {
           const Matrix direction = matrix_of(dy, options, item);
-          Matrix probe = m, slope = m;
-          const auto loss = [&] {
+          const auto loss = [&](const Matrix& probe) {
             const Matrix y = n.last(probe, norms(m));
             double sum = 0;
             for (std::size_t k = 0; k < y.values.size(); ++k) sum += y.values[k] * direction.values[k];
             return sum;
           };
-          for (std::size_t k = 0; k < probe.values.size(); ++k) {
-            probe.values[k] = m.values[k] + step;
-            const double above = loss();
-            probe.values[k] = m.values[k] - step;
-            slope.values[k] = (above - loss()) / (2 * step);
-            probe.values[k] = m.values[k];
-          }
-          put(slope, options, item, numeric);
+          put(slopes(m, step, loss), options, item, numeric);
           return m;
         });
         CHECK(testing::worst_difference(dx, numeric).error < 1e-7);
       });
     }
+}
+
+TEST_CASE("gradients of the last steps equal differences with what is before them held") {
+  const double step = 1e-5;
+  for (const HamKind kind : kinds)
+    for (const Index last : {1, 2}) {
+      const Case& c = cases[last];
+      HamOptions options = options_of(c, dimension_of(c));
+      options.train_steps = 4;
+      options.inverse_temperature = 3;
+      options.online_update = OnlineUpdate::evaluation;
+      options.gradient = HamGradient::bptt;
+      options.gradient_steps = last;
+      with_ham<double>(kind, options, [&](auto ham) {
+        CAPTURE(ham.name());
+        Tensor<double> x = input(kind, c.shape);
+        x.array() += 1;
+        const Tensor<double> dy = Random(5).normal<double>(c.shape);
+        Tape tape;
+        ham.forward(x, tape);
+        const Tensor<double> dx = ham.backward(dy, tape);
+        Tensor<double> numeric(x.shape());
+        naive(kind, options, ham.bases, x, options.train_steps - last,
+              [&](const Naive& held, const Matrix& m, Index item) {
+                const Matrix direction = matrix_of(dy, options, item);
+                const auto loss = [&](const Matrix& probe) {
+                  Naive n = held;
+                  n.iterate(probe, last, false);
+                  const Matrix y = n.last(probe, norms(probe));
+                  double sum = 0;
+                  for (std::size_t k = 0; k < y.values.size(); ++k) sum += y.values[k] * direction.values[k];
+                  return sum;
+                };
+                put(slopes(m, step, loss), options, item, numeric);
+                return m;
+              });
+        CHECK(testing::worst_difference(dx, numeric).error < 1e-6);
+      });
+    }
+  // No step at all is the one-step gradient but for the norms of VQ; more steps than there are is all of it.
+  for (const HamKind kind : {HamKind::nmf, HamKind::cd}) {
+    const Tensor<double> x = input(kind, {1, 6, 4, 3});
+    const auto gradient = [&](HamGradient through, std::optional<Index> steps) {
+      const HamOptions options{.rank = 3, .train_steps = 4, .gradient = through, .gradient_steps = steps};
+      return with_ham<double>(kind, options, [&](auto ham) {
+        Tape tape;
+        return ham.backward(ham.forward(x, tape), tape);
+      });
+    };
+    const auto differ = [](const Tensor<double>& a, const Tensor<double>& b) {
+      return testing::worst_difference(a, b).error;
+    };
+    const Tensor<double> one = gradient(HamGradient::one_step, {}), all = gradient(HamGradient::bptt, {});
+    CHECK(differ(gradient(HamGradient::bptt, 0), one) < 1e-12);
+    CHECK(differ(gradient(HamGradient::bptt, 4), all) == 0);
+    CHECK(differ(gradient(HamGradient::bptt, 9), all) == 0);
+    CHECK(differ(one, all) > 1e-6);
+  }
+  CHECK_THROWS_WITH_AS(NMF({.gradient_steps = 2}), "NMF: gradient_steps is for the gradient bptt", ValueError);
+  CHECK_THROWS_WITH_AS(CD({.gradient = HamGradient::bptt, .gradient_steps = -1}),
+                       "CD: gradient_steps must not be negative, got -1", ValueError);
 }
 
 TEST_CASE("hams with full gradients conform") {

@@ -42,7 +42,7 @@ TEST_CASE("PixelShuffle, Unflatten, Upsample and Interpolate by factors conform"
   CHECK(conforms(Unflatten<double>(1, {3, -1}), {4, 6, 7}));
   CHECK(conforms(Unflatten<double>(-1, {2, 2, 2}), {3, 8}));
   for (const ScaleFactor& factor : {ScaleFactor(2), ScaleFactor(0.6), ScaleFactor(1.7, 0.4), ScaleFactor(1)})
-    for (const InterpolateMode mode : {InterpolateMode::nearest, InterpolateMode::bilinear}) {
+    for (const char* const mode : {"nearest", "bilinear", "bicubic", "nearest-exact"}) {
       CHECK(conforms(Upsample<double>(factor, {.mode = mode}), {2, 3, 4, 5}));
       CHECK(conforms(Interpolate<double>(factor, {.mode = mode}), {1, 2, 3, 6}));
     }
@@ -67,6 +67,13 @@ TEST_CASE("names and errors of layers of images") {
   CHECK(Upsample(2).name() == "Upsample(2, nearest)");
   CHECK(Upsample({2, 0.5}, {.mode = InterpolateMode::bilinear}).name() == "Upsample((2, 0.5), bilinear)");
   CHECK(Interpolate(ScaleFactor(0.6)).name() == "Interpolate(0.6, nearest)");
+  CHECK(Interpolate({4, 2}, {.mode = InterpolateMode::nearest_exact}).name() == "Interpolate((4, 2), nearest-exact)");
+  CHECK(Upsample(2, {.mode = "bicubic", .align_corners = true}).name() == "Upsample(2, bicubic, align_corners)");
+  CHECK_THROWS_WITH_AS(Upsample(2, {.mode = "cubic"}),
+                       "mode: expected nearest, bilinear, bicubic or nearest-exact, got 'cubic'", ValueError);
+  CHECK_THROWS_WITH_AS(
+      Upsample(2, {.mode = "nearest-exact", .align_corners = true}),
+      "Upsample(2, nearest-exact, align_corners): align_corners is for bilinear and bicubic interpolation", ValueError);
 
   CHECK_THROWS_WITH_AS(ZeroPad2d("same"), "ZeroPad2d(same): padding \"same\" is not for this layer", ValueError);
   CHECK_THROWS_WITH_AS(ZeroPad2d(1)(Tensor<float>({3, 4, 4})),
@@ -89,5 +96,6 @@ TEST_CASE("names and errors of layers of images") {
   CHECK_THROWS_WITH_AS(Upsample(0.1)(Tensor<float>({1, 1, 5, 5})),
                        "Upsample(0.1, nearest): leaves no pixel, got shape [1, 1, 5, 5]", ShapeError);
   CHECK_THROWS_WITH_AS(Upsample(2, {.align_corners = true}),
-                       "Upsample(2, nearest, align_corners): align_corners is for bilinear interpolation", ValueError);
+                       "Upsample(2, nearest, align_corners): align_corners is for bilinear and bicubic interpolation",
+                       ValueError);
 }

@@ -186,6 +186,28 @@ TEST_CASE("cross_entropy at the edges") {
   CHECK(pixels.grad == Tensor<float>::zeros({2, 3, 5}));
 }
 
+TEST_CASE("with reduction none each loss stays for itself, and the rest is that of their sum") {
+  const Tensor<double> logits = Random(3).normal<double>({4, 3}), target = Random(4).normal<double>({4, 3});
+  const Labels labels({4}, {2, 0, -100, 1});
+  const Loss<double> each = cross_entropy(logits, labels, {.reduction = "none"});
+  const auto [sum, grad] = cross_entropy(logits, labels, {.reduction = Reduction::sum});
+  REQUIRE(each.losses.shape() == Shape{4});
+  CHECK(each.losses(2) == 0);
+  CHECK(each.losses.array().sum() == doctest::Approx(sum).epsilon(1e-14));
+  CHECK(each.value == sum);
+  CHECK(each.grad == grad);
+  for (Index i = 0; i < 4; ++i)
+    CHECK(each.losses(i) ==
+          doctest::Approx(
+              cross_entropy(logits.slice(i, i + 1), labels.slice(i, i + 1), {.reduction = Reduction::sum}).value)
+              .epsilon(1e-14));
+  CHECK(mse_loss(logits, target, {.reduction = "none"}).losses.shape() == Shape{4, 3});
+  CHECK(mse_loss(logits, target).losses.empty());
+  CHECK(dice_loss(logits, Labels({4}, {0, 1, 2, 0}), {.reduction = "none"}).losses.shape() == Shape{4, 3});
+  CHECK_THROWS_WITH_AS(mse_loss(logits, target, {.reduction = "max"}),
+                       "reduction: expected mean, sum or none, got 'max'", ValueError);
+}
+
 TEST_CASE("losses reuse their argument when nobody else holds it, and leave it alone otherwise") {
   Tensor<float> logits = Tensor<float>::ones({2, 3});
   const Tensor<float> kept = logits;

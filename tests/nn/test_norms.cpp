@@ -11,6 +11,8 @@
 #include "lamina/nn/instance_norm.hpp"
 #include "lamina/nn/layer_norm.hpp"
 #include "lamina/nn/local_response_norm.hpp"
+#include "lamina/nn/relu.hpp"
+#include "lamina/nn/relu6.hpp"
 #include "lamina/nn/rms_norm.hpp"
 #include "lamina/nn/summary.hpp"
 #include "lamina/nn/tanh.hpp"

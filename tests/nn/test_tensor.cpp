@@ -1,7 +1,9 @@
 #include <doctest/doctest.h>
 
+#include "lamina/nn/cat.hpp"
 #include "lamina/nn/container.hpp"
 #include "lamina/nn/conv_transpose2d.hpp"
+#include "lamina/nn/mean.hpp"
 #include "lamina/nn/negative_log_likelihood.hpp"
 #include "lamina/nn/softplus.hpp"
 #include "lamina/nn/tensor/combine.hpp"
@@ -119,13 +121,12 @@ TEST_CASE("Where, MatMul, Gather and NegativeLogLikelihood conform") {
   CHECK(conforms(With(Gather<double>(1), {{"", Constant<double>(numbers({2, 2}, {0, 2, -1, 0}))}}), {2, 3, 4}));
   CHECK(conforms(With(Combine<double>(Operation::multiply), {{"", Constant<double>(numbers({4}, {1, 2, 3, 4}), "w")}}),
                  {3, 4}));
-  for (const bool reduce : {true, false})
-    for (const Reduction reduction : {Reduction::mean, Reduction::sum}) {
-      const NegativeLogLikelihood<double> layer({reduction, 2, reduce});
-      CHECK(conforms(With(layer, {{"", Constant<double>(numbers({2, 4}, {0, 1, 2, 0, 1, 1, 2, 0}))},
-                                  {"", Constant<double>(numbers({3}, {1, 0.5, 2}))}}),
-                     {2, 3, 4}, whole));
-    }
+  for (const char* const reduction : {"mean", "sum", "none"}) {
+    const NegativeLogLikelihood<double> layer({reduction, 2});
+    CHECK(conforms(With(layer, {{"", Constant<double>(numbers({2, 4}, {0, 1, 2, 0, 1, 1, 2, 0}))},
+                                {"", Constant<double>(numbers({3}, {1, 0.5, 2}))}}),
+                   {2, 3, 4}, whole));
+  }
   CHECK_THROWS_WITH_AS(NegativeLogLikelihood<double>().infer(Values<double>(Tensor<double>({1, 3}), numbers({1}, {3}))),
                        "NegativeLogLikelihood(): label 3 at position 0 is not one of 3 classes", ValueError);
   CHECK_THROWS_WITH_AS(Gather<double>(0).infer(Values<double>(Tensor<double>({2}), numbers({1}, {-3}))),
@@ -159,6 +160,9 @@ TEST_CASE("layers that take entries conform") {
   CHECK(Slice<double>({{0, -3, std::numeric_limits<Index>::max(), 2}})(x) == numbers({2}, {2, 4}));
   CHECK(Pad<double>({2}, {1}, PadMode::reflect)(x) == numbers({7}, {3, 2, 1, 2, 3, 4, 3}));
   CHECK(Pad<double>({1}, {2}, PadMode::edge)(x) == numbers({7}, {1, 1, 2, 3, 4, 4, 4}));
+  CHECK(Pad<double>({1}, {2}, "edge")(x) == Pad<double>({1}, {2}, PadMode::edge)(x));
+  CHECK_THROWS_WITH_AS(Pad<double>({1}, {2}, "wrap"), "mode: expected constant, reflect or edge, got 'wrap'",
+                       ValueError);
   CHECK_THROWS_WITH_AS(Pad<double>({4}, {0}, PadMode::reflect)(x),
                        "Pad([4], [0], mode=reflect): axis 0 is too short, got shape [4]", ShapeError);
   CHECK_THROWS_AS(Slice<double>({{0, 0, 1, 0}}), ValueError);
@@ -175,6 +179,40 @@ TEST_CASE("Reduce conforms for every aggregate") {
       CHECK(conforms(Reduce<double>(static_cast<Aggregate>(i), {{}, keep}), {2, 3}, options));
     }
   CHECK_THROWS_AS(Reduce<double>(Aggregate::max).output_shape({0, 2}), ShapeError);
+}
+
+TEST_CASE("Mean conforms; of a packed batch it is that of each sequence's tokens") {
+  for (const bool keepdim : {true, false}) {
+    CHECK(conforms(Mean<double>(1, {.keepdim = keepdim}), {2, 3, 4}));
+    CHECK(conforms(Mean<double>(-1, {.keepdim = keepdim}), {2, 3, 19}));
+    CHECK(conforms(Mean<double>(2, {.keepdim = keepdim}), {2, 3, 4, 5}));
+    CHECK(conforms(Mean<double>(0, {.keepdim = keepdim}), {5, 3}, whole));
+  }
+  const Tensor<double> tokens = numbers({4, 2}, {1, 2, 3, 4, 5, 6, 9, 8});
+  const Value<double> batch(tokens, Sequences(std::vector<Index>{1, 3}));
+  Mean<double> mean;
+  Tape tape;
+  CHECK(mean.forward(batch, tape) == numbers({2, 2}, {1, 2, (3.0 + 5 + 9) / 3, 6}));
+  CHECK(mean.backward(numbers({2, 2}, {1, 2, 3, 6}), tape) == numbers({4, 2}, {1, 2, 1, 2, 1, 2, 1, 2}));
+  CHECK(Mean<double>(-2, {.keepdim = true})(batch).shape() == Shape{2, 1, 2});
+  CHECK_THROWS_WITH_AS(Mean<double>(0)(batch),
+                       "Mean(0): of a packed batch [tokens, D] there is the mean over the tokens, Mean(1), got shape "
+                       "[4, 2]",
+                       ShapeError);
+  CHECK_THROWS_WITH_AS(Mean<double>(2)(tokens), "Mean(2): no axis 2 in shape [4, 2]", ShapeError);
+  CHECK_THROWS_WITH_AS(Mean<double>(1, {.keepdim = true}).output_shape({2, 0}),
+                       "Mean(1, keepdim=true): of nothing, got shape [2, 0]", ShapeError);
+}
+
+TEST_CASE("concat: tensors of any type, one behind the other along an axis") {
+  const Tensor<double> a = numbers({2, 2}, {1, 2, 3, 4}), b = numbers({2, 1}, {5, 6});
+  CHECK(concat({a, b}, 1) == numbers({2, 3}, {1, 2, 5, 3, 4, 6}));
+  CHECK(concat({a, b}, -1) == Cat<double>(1).infer(Values<double>(a, b))[0]);
+  CHECK(concat({a, a}) == numbers({4, 2}, {1, 2, 3, 4, 1, 2, 3, 4}));
+  CHECK(concat(std::vector<Labels>{Labels({2}, {1, 2}), Labels({0}), Labels({1}, {3})}) == Labels({3}, {1, 2, 3}));
+  CHECK_THROWS_WITH_AS(concat({a, b}), "concat: shapes may differ in axis 0 only, got [2, 2] and [2, 1]", ShapeError);
+  CHECK_THROWS_WITH_AS(concat({a, b}, 2), "concat: no axis 2 in shape [2, 2]", ShapeError);
+  CHECK_THROWS_WITH_AS(concat(std::vector<Labels>()), "concat: takes at least one tensor", ValueError);
 }
 
 TEST_CASE("ConvTranspose2d conforms, and is the gradient of a convolution") {

@@ -208,7 +208,7 @@ TEST_CASE("monitoring the accuracy") {
   auto train = loader(), test = test_loader();
   Adam optimizer(parameters(net), {.lr = 0.01});
   const History history =
-      fit(net, optimizer, train, {.epochs = 6, .test = &test, .monitor = Monitor::accuracy, .progress = false});
+      fit(net, optimizer, train, {.epochs = 6, .test = &test, .monitor = "accuracy", .progress = false});
   const double best = history.epochs[static_cast<std::size_t>(history.best_epoch - 1)].test_accuracy;
   for (const EpochRecord& record : history.epochs) CHECK(record.test_accuracy <= best);
 }

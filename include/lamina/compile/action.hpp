@@ -1,18 +1,11 @@
 #pragma once
 
 #include <memory>
-#include <type_traits>
 #include <utility>
-#include <variant>
 #include <vector>
 
 #include "lamina/compile/place.hpp"
-#include "lamina/kernels/blocked_convolution.hpp"
-#include "lamina/kernels/blocked_depthwise.hpp"
-#include "lamina/kernels/blocked_passes.hpp"
-#include "lamina/kernels/blocked_winograd.hpp"
-#include "lamina/kernels/convolution.hpp"
-#include "lamina/kernels/finished_linear.hpp"
+#include "lamina/kernels/planned.hpp"
 #include "lamina/nn/options.hpp"
 
 /// Steps as they run: with their kernel chosen, their filters packed and their memory known.
@@ -69,8 +62,8 @@ namespace detail {
 /// A vector of values by channel in whole vectors, zeros behind.
 template <class T>
 Tensor<T> in_whole_vectors(const Tensor<T>& values) {
-  Tensor<T> result =
-      Tensor<T>::zeros({std::max<Index>(1, parts_of(values.numel(), 2 * simd::width<T>)) * 2 * simd::width<T>});
+  const Index pair = 2 * kernels::block_lanes<T>();
+  Tensor<T> result = Tensor<T>::zeros({std::max<Index>(1, parts_of(values.numel(), pair)) * pair});
   std::copy_n(values.data(), values.numel(), result.data());
   return result;
 }
@@ -141,153 +134,93 @@ inline kernels::ConvolutionShape group_of(kernels::ConvolutionShape s) {
   return s;
 }
 
-/// What a call of a convolution works on.
+/// The kernel of a convolution's step.
 template <class T>
-struct ConvolutionCall {
-  kernels::BlockedImages<T> x, y;
-  kernels::Finish<T> finish;
-
-  /// One group's part.
-  ConvolutionCall(const Call<T>& call, const Place& from, const Place& to, const FinishOf<T>& finish_of,
-                  const kernels::ConvolutionShape& s, Index group)
-      : x(call.images(from)), y(call.images(to)), finish(finish_of.of(call)) {
-    x.data += group * s.group_x();
-    y.data += group * s.group_y();
-    if (finish.residual) finish.residual += group * s.group_y();
-    finish.bias += group * s.group_m();
+std::unique_ptr<kernels::BlockedKernel<T>> kernel_of(const Program<T>& program, const Step<T>& step) {
+  using kernels::ConvolutionMethod;
+  switch (step.method) {
+    case Method::depthwise:
+      return kernels::blocked_depthwise<T>(step.shape, step.mean >= 0);
+    case Method::direct:
+      return kernels::blocked_convolution<T>(group_of(step.shape), !program.value(step.inputs[0]).blocked,
+                                             step.changes_input());
+    default:
+      return kernels::blocked_winograd<T>(group_of(step.shape),
+                                          step.method == Method::winograd_5   ? ConvolutionMethod::winograd_5
+                                          : step.method == Method::winograd_4 ? ConvolutionMethod::winograd_4
+                                                                              : ConvolutionMethod::winograd_2);
   }
-};
+}
 
+/// A convolution in blocks, one group after the other; a depthwise one is of one piece.
 template <class T>
-class DirectAction final : public Action<T> {
+class ConvolutionAction final : public Action<T> {
  public:
-  DirectAction(const Program<T>& program, const Step<T>& step, bool planar)
+  ConvolutionAction(const Program<T>& program, const Step<T>& step)
       : s_(step.shape),
-        kernel_(group_of(s_), planar, step.changes_input()),
+        groups_(step.method == Method::depthwise ? 1 : s_.groups),
+        kernel_(kernel_of(program, step)),
         x_(place_of(program, step.inputs[0])),
         y_(place_of(program, step.outputs[0])),
         finish_(program, step, true),
         intake_(program, step),
-        filters_(kernels::pack_groups(kernel_, s_, step.weight.data())) {}
-  Index units(Index n, Index) const override { return s_.groups * kernel_.units(n); }
-  Index scratch() const override { return kernel_.scratch(); }
-  void run(const Call<T>& call, Index n, Index, Index unit, T*, T* scratch) const override {
-    const Index g = unit / kernel_.units(n);
-    const ConvolutionCall<T> on(call, x_, y_, finish_, s_, g);
-    kernel_.run(unit % kernel_.units(n), on.x, intake_.of(call), filters_.data() + g * kernel_.filters_size(), on.y,
-                on.finish, scratch);
+        filters_({groups_, kernel_->filters_size()}) {
+    if (step.mean >= 0) mean_ = place_of(program, step.mean);
+    for (Index g = 0; g < groups_; ++g)
+      kernel_->pack_filters(step.weight.data() + g * s_.group_weight(), filters_.data() + g * kernel_->filters_size());
+  }
+  Index phases() const override { return kernel_->phases(); }
+  Index units(Index n, Index phase) const override { return groups_ * kernel_->units(n, phase); }
+  Index scratch() const override { return kernel_->scratch(); }
+  Index shared(Index n) const override { return groups_ * kernel_->shared(n); }
+  void run(const Call<T>& call, Index n, Index phase, Index unit, T* shared, T* scratch) const override {
+    const Index units = kernel_->units(n, phase), g = unit / units;
+    kernels::BlockedWork<T> work{call.images(x_),
+                                 intake_.of(call),
+                                 filters_.data() + g * kernel_->filters_size(),
+                                 call.images(y_),
+                                 finish_.of(call),
+                                 mean_.root >= 0 ? call.at(mean_) : nullptr,
+                                 mean_.sample,
+                                 shared + g * kernel_->shared(n),
+                                 scratch};
+    work.x.data += g * s_.group_x();
+    work.y.data += g * s_.group_y();
+    work.finish.bias += g * s_.group_m();
+    if (work.finish.residual) work.finish.residual += g * s_.group_y();
+    kernel_->run(phase, unit % units, work);
   }
 
  private:
   kernels::ConvolutionShape s_;
-  kernels::BlockedConvolution<T> kernel_;
-  Place x_, y_;
+  Index groups_;
+  std::unique_ptr<kernels::BlockedKernel<T>> kernel_;
+  Place x_, y_, mean_{-1};
   FinishOf<T> finish_;
   IntakeOf<T> intake_;
   Tensor<T> filters_;
 };
 
 template <class T>
-class WinogradAction final : public Action<T> {
- public:
-  WinogradAction(const Program<T>& program, const Step<T>& step)
-      : s_(step.shape),
-        kernel_(step.method == Method::winograd_5   ? kernels::winograd_tile<T, 2, 5>()
-                : step.method == Method::winograd_4 ? kernels::winograd_tile<T, 4, 3>()
-                                                    : kernels::winograd_tile<T, 2, 3>(),
-                group_of(s_)),
-        x_(place_of(program, step.inputs[0])),
-        y_(place_of(program, step.outputs[0])),
-        finish_(program, step, true),
-        filters_(kernels::pack_groups(kernel_, s_, step.weight.data())) {}
-  Index phases() const override { return kernel_.phases(); }
-  Index units(Index n, Index phase) const override { return s_.groups * kernel_.units(n, phase); }
-  Index scratch() const override { return kernel_.scratch(); }
-  Index shared(Index n) const override { return s_.groups * kernel_.shared(n); }
-  void run(const Call<T>& call, Index n, Index phase, Index unit, T* shared, T* scratch) const override {
-    const Index units = kernel_.units(n, phase), g = unit / units;
-    const ConvolutionCall<T> on(call, x_, y_, finish_, s_, g);
-    kernel_.run(phase, unit % units, on.x, filters_.data() + g * kernel_.filters_size(), on.y, on.finish,
-                shared + g * kernel_.shared(n), scratch);
-  }
-
- private:
-  kernels::ConvolutionShape s_;
-  kernels::BlockedWinograd<T> kernel_;
-  Place x_, y_;
-  FinishOf<T> finish_;
-  Tensor<T> filters_;
-};
-
-template <class T>
-class DepthwiseAction final : public Action<T> {
- public:
-  DepthwiseAction(const Program<T>& program, const Step<T>& step)
-      : kernel_(step.shape, step.mean >= 0),
-        x_(place_of(program, step.inputs[0])),
-        y_(place_of(program, step.outputs[0])),
-        finish_(program, step, true),
-        filters_({kernel_.filters_size()}) {
-    if (step.mean >= 0) mean_ = place_of(program, step.mean);
-    kernel_.pack_filters(step.weight.data(), filters_.data());
-  }
-  Index units(Index n, Index) const override { return kernel_.units(n); }
-  Index scratch() const override { return kernel_.scratch(); }
-  void run(const Call<T>& call, Index, Index, Index unit, T*, T* scratch) const override {
-    kernel_.run(unit, call.images(x_), filters_.data(), call.images(y_), finish_.of(call),
-                mean_.root >= 0 ? call.at(mean_) : nullptr, mean_.sample, scratch);
-  }
-
- private:
-  kernels::BlockedDepthwise<T> kernel_;
-  Place x_, y_, mean_{-1};
-  FinishOf<T> finish_;
-  Tensor<T> filters_;
-};
-
-/// Weights as they are stored.
-template <class T>
-using Weights = std::variant<Tensor<T>, std::vector<kernels::BFloat16>>;
-
-template <class T>
 class LinearAction final : public Action<T> {
  public:
   LinearAction(const Program<T>& program, const Step<T>& step, bool narrow)
-      : kernel_(step.weight.dim(1), step.weight.dim(0)),
+      : kernel_(kernels::finished_linear(step.weight.dim(1), step.weight.dim(0), step.weight.data(), narrow)),
         each_(sample_size<T>(program.value(step.outputs[0])) / step.weight.dim(0)),
         x_(place_of(program, step.inputs[0])),
         y_(place_of(program, step.outputs[0])),
-        finish_(program, step, true) {
-    Tensor<T> filters({kernel_.filters_size()});
-    kernel_.pack_filters(step.weight.data(), filters.data());
-    if constexpr (std::is_same_v<T, float>)
-      if (narrow) {
-        std::vector<kernels::BFloat16> halves(static_cast<std::size_t>(filters.numel()));
-        parallel_for(0, filters.numel(), Index{1} << 16, [&, from = std::as_const(filters).data()](Index i, Index end) {
-          for (; i < end; ++i) halves[static_cast<std::size_t>(i)] = kernels::BFloat16::from(from[i]);
-        });
-        filters_ = std::move(halves);
-        return;
-      }
-    filters_ = std::move(filters);
-  }
-  Index units(Index n, Index) const override { return kernel_.units(n * each_); }
-  Index scratch() const override { return kernel_.scratch(); }
+        finish_(program, step, true) {}
+  Index units(Index n, Index) const override { return kernel_->units(n * each_); }
+  Index scratch() const override { return kernel_->scratch(); }
   void run(const Call<T>& call, Index n, Index, Index unit, T*, T* scratch) const override {
-    const auto with = [&](const auto* filters) {
-      kernel_.run(unit, n * each_, std::as_const(call).at(x_), filters, call.at(y_), finish_.of(call), scratch);
-    };
-    if constexpr (std::is_same_v<T, float>)
-      if (const auto* narrow = std::get_if<1>(&filters_)) return with(narrow->data());
-    with(std::get<0>(filters_).data());
+    kernel_->run(unit, n * each_, call.at(x_), call.at(y_), finish_.of(call), scratch);
   }
 
  private:
-  kernels::FinishedLinear<T> kernel_;
+  std::unique_ptr<kernels::LinearKernel<T>> kernel_;
   Index each_;  // rows of a sample
   Place x_, y_;
   FinishOf<T> finish_;
-  Weights<T> filters_;
 };
 
 /// Norms, activations, sums and gates that stand alone; in blocks, or activations and sums in rows.
@@ -302,8 +235,8 @@ class ElementwiseAction final : public Action<T> {
         finish_(program, step, false),
         intake_(program, step) {
     const Shape& shape = program.value(step.outputs[0]).shape;
-    blocks_ = blocked_ ? kernels::blocks_of<T>(shape[1]) : std::max<Index>(1, parts_of(size_, Index{1} << 13));
-    each_ = blocked_ ? shape[2] * shape[3] * simd::width<T> : parts_of(size_, blocks_);
+    blocks_ = blocked_ ? parts_of(shape[1], lanes_) : std::max<Index>(1, parts_of(size_, Index{1} << 13));
+    each_ = blocked_ ? shape[2] * shape[3] * lanes_ : parts_of(size_, blocks_);
     if (step.kind == StepKind::add) other_ = place_of(program, step.inputs[1]);
     if (step.kind == StepKind::gate) intake_.gate = place_of(program, step.inputs[1]);
     if (step.kind == StepKind::norm) {
@@ -321,7 +254,7 @@ class ElementwiseAction final : public Action<T> {
     const T* x = call.at(x_) + n * x_.sample + at;
     T* const y = call.at(y_) + n * y_.sample + at;
     if (const auto intake = intake_.of(call)) {
-      intake(n, block, count / simd::width<T>, x, y);
+      kernels::intake_pass(intake, n, block, count / lanes_, x, y);
       x = y;
     }
     kernels::finish_pass(count, x, other_.root >= 0 ? call.at(other_) + n * other_.sample + at : nullptr,
@@ -330,6 +263,7 @@ class ElementwiseAction final : public Action<T> {
 
  private:
   bool blocked_;
+  Index lanes_ = kernels::block_lanes<T>();
   Index size_, blocks_, each_;
   Place x_, y_, other_{-1};
   FinishOf<T> finish_;
@@ -353,8 +287,8 @@ class BlockAction final : public Action<T> {
     for (Index id : step.inputs) {
       const ProgramValue& x = program.value(id);
       const bool there = kind_ == StepKind::concat && x.whole == step.outputs[0] && x.channel == channel;
-      for (Index c = 0; c < x.shape[1] && !there; c += width)
-        parts_.push_back({place_of(program, id), c * in, (channel + c) * out, std::min(width, x.shape[1] - c)});
+      for (Index c = 0; c < x.shape[1] && !there; c += lanes_)
+        parts_.push_back({place_of(program, id), c * in, (channel + c) * out, std::min(lanes_, x.shape[1] - c)});
       channel += x.shape[1];
     }
   }
@@ -371,21 +305,21 @@ class BlockAction final : public Action<T> {
       case StepKind::average_pool:
         return kernels::blocked_avg_pool(spans_[0], spans_[1], shape_[3], n, unit % parts, intake_.of(call), x, y);
       case StepKind::to_blocked:
-        return kernels::interleave(x, pixels, part.channels, 1, pixels, y, pixels);
+        return kernels::plane_to_block(pixels, part.channels, x, y);
       case StepKind::to_planar:
-        return kernels::deinterleave(x, pixels, y, pixels, part.channels, [](simd::Pack<T> v) { return v; });
+        return kernels::block_to_plane(pixels, part.channels, x, y);
       default:
-        std::copy_n(x, pixels * width, y);
+        std::copy_n(x, pixels * lanes_, y);
     }
   }
 
  private:
-  static constexpr Index width = simd::width<T>;
   struct Part {
     Place x;
     Index from, to, channels;
   };
   StepKind kind_;
+  Index lanes_ = kernels::block_lanes<T>();
   Shape shape_;
   std::vector<kernels::WindowAxis> windows_;
   std::vector<std::vector<kernels::Span>> spans_;
@@ -402,10 +336,7 @@ std::unique_ptr<Action<T>> action_of(const Program<T>& program, const Step<T>& s
   switch (step.kind) {
     case StepKind::convolution:
       if (step.method == Method::planar) return nullptr;
-      if (step.method == Method::depthwise) return std::make_unique<detail::DepthwiseAction<T>>(program, step);
-      if (step.method == Method::direct)
-        return std::make_unique<detail::DirectAction<T>>(program, step, !program.value(step.inputs[0]).blocked);
-      return std::make_unique<detail::WinogradAction<T>>(program, step);
+      return std::make_unique<detail::ConvolutionAction<T>>(program, step);
     case StepKind::linear:
       return std::make_unique<detail::LinearAction<T>>(program, step, narrow_weights);
     case StepKind::norm:

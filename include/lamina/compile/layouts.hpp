@@ -4,8 +4,7 @@
 #include <vector>
 
 #include "lamina/compile/program.hpp"
-#include "lamina/kernels/blocked_depthwise.hpp"
-#include "lamina/kernels/convolution.hpp"
+#include "lamina/kernels/planned.hpp"
 #include "lamina/nn/cat.hpp"
 
 namespace lamina::inline LAMINA_ABI::compiler {
@@ -14,10 +13,9 @@ namespace lamina::inline LAMINA_ABI::compiler {
 /// image has so few tiles that F(4x4)'s larger filters take the time (512 -> 512, 7 x 7: 2.0 ms against 2.7).
 template <class T>
 Method method_for(const kernels::ConvolutionShape& s) {
-  constexpr Index width = simd::width<T>;
+  const Index width = kernels::block_lanes<T>();
   if (s.depthwise())
-    return kernels::BlockedDepthwise<T>::takes(s) && kernels::fills_vectors<T>(s.c) ? Method::depthwise
-                                                                                    : Method::planar;
+    return kernels::is_blocked_depthwise(s) && kernels::fills_vectors<T>(s.c) ? Method::depthwise : Method::planar;
   if (s.groups > 1 && (s.group_c() % width != 0 || s.group_m() % width != 0)) return Method::planar;
   if (!kernels::fills_vectors<T>(s.group_m())) return Method::planar;
   switch (kernels::forward_method<T>(s)) {
@@ -36,7 +34,7 @@ Method method_for(const kernels::ConvolutionShape& s) {
 template <class T>
 bool reads_planes(const Step<T>& step) {
   return step.method == Method::planar ||
-         (step.method == Method::direct && step.shape.groups == 1 && step.shape.c < simd::width<T>);
+         (step.method == Method::direct && step.shape.groups == 1 && step.shape.c < kernels::block_lanes<T>());
 }
 
 /// Chooses each value's layout. Convolutions make blocks, pooling, sums, gates and elementwise steps keep what they are
@@ -77,7 +75,8 @@ void choose_layouts(Program<Scalar>& program) {
         in = true;
         for (std::size_t i = 0; i < step.inputs.size(); ++i) {
           const ProgramValue& value = program.value(step.inputs[i]);
-          in = in && value.blocked && (i + 1 == step.inputs.size() || value.shape[1] % simd::width<Scalar> == 0);
+          in = in && value.blocked &&
+               (i + 1 == step.inputs.size() || value.shape[1] % kernels::block_lanes<Scalar>() == 0);
         }
         out = in;
         break;

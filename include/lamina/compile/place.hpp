@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "lamina/compile/program.hpp"
-#include "lamina/kernels/blocked.hpp"
+#include "lamina/kernels/convolution.hpp"
 
 namespace lamina::inline LAMINA_ABI::compiler {
 
@@ -20,7 +20,8 @@ template <class T>
 Index sample_size(const ProgramValue& value) {
   const Shape& s = value.shape;
   if (!value.blocked) return s.rank() == 0 ? 1 : s.product(1, s.rank());
-  return kernels::blocks_of<T>(s[1]) * simd::width<T> * s[2] * s[3];
+  const Index lanes = kernels::block_lanes<T>();
+  return parts_of(s[1], lanes) * lanes * s[2] * s[3];
 }
 
 /// Of a value of a program.

@@ -124,7 +124,7 @@ class Executable {
     Index shared = 0;                  // where in the arena
   };
 
-  static constexpr auto most_phases = static_cast<std::size_t>(kernels::BlockedWinograd<T>::most_phases);
+  static constexpr auto most_phases = static_cast<std::size_t>(kernels::BlockedKernel<T>::most_phases);
   /// How far the threads are with a phase of a step.
   struct alignas(64) Progress {
     std::atomic<Index> next{0}, done{0};

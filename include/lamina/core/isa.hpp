@@ -38,5 +38,42 @@
 #define LAMINA_VECTOR_BYTES 16
 #endif
 
+// With a library that holds the kernels for several instruction sets and chooses one when a program starts
+// (LAMINA_DISPATCHED; compiled/kernels.inc says which kernels), everything else but core/ is the same whatever it is
+// compiled for, and the kernels that it calls are declarations that lead into the library. The library's own units of
+// kernels are LAMINA_KERNEL_FORM.
+
 /// Where everything else but core/ is.
+#if defined(LAMINA_DISPATCHED) || defined(LAMINA_KERNEL_FORM)
+#define LAMINA_ABI compiled
+#else
 #define LAMINA_ABI LAMINA_ISA
+#endif
+/// Where the kernels are that it calls.
+#ifdef LAMINA_DISPATCHED
+#define LAMINA_KERNELS chosen
+#else
+#define LAMINA_KERNELS LAMINA_ISA
+#endif
+
+namespace lamina {
+
+#ifdef LAMINA_DISPATCHED
+/// The instruction set of the kernels: "sse2", "avx2" or "avx512". The first call chooses the widest that the processor
+/// has, or the one that the environment variable LAMINA_ISA names; one that does not exist, or that the processor has
+/// not, is a ValueError.
+const char* instruction_set();
+#else
+inline namespace LAMINA_ISA {
+/// The instruction set that the kernels are compiled for, as far as they tell them apart: "sse2", "avx2", "neon", ...
+constexpr const char* instruction_set() {
+#define LAMINA_QUOTED(name) #name
+#define LAMINA_NAME_OF(name) LAMINA_QUOTED(name)
+  return LAMINA_NAME_OF(LAMINA_ISA);
+#undef LAMINA_NAME_OF
+#undef LAMINA_QUOTED
+}
+}  // namespace LAMINA_ISA
+#endif
+
+}  // namespace lamina

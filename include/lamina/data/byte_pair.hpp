@@ -523,7 +523,9 @@ inline BytePairMerge merge_of_line(std::string_view line, const std::string& sou
   return {std::string(line.substr(0, space)), std::string(line.substr(space + 1))};
 }
 
-/// What the constructor throws, with the file.
+}  // namespace detail
+
+/// A BytePair of what `source`, a file, holds: as the constructor, but its errors are FileErrors that name the source.
 template <class Vocabulary>
 BytePair byte_pair_of(Vocabulary vocabulary, std::vector<BytePairMerge> merges, const BytePairOptions& options,
                       const std::string& source) {
@@ -533,8 +535,6 @@ BytePair byte_pair_of(Vocabulary vocabulary, std::vector<BytePairMerge> merges, 
     throw FileError(text(source, ": ", error.what()));
   }
 }
-
-}  // namespace detail
 
 /// CLIP's tokenizer from the text of its bpe_simple_vocab_16e6.txt: a first line that is no merge, then one merge a
 /// line. Its 49,408 tokens are the bytes, the bytes at the ends of words, what the merges make, and the two special
@@ -563,8 +563,8 @@ inline BytePair decode_clip_vocabulary(std::string_view text, const std::string&
   require<FileError>(ends, source, ": none of its merges ends a word with </w>; is it of another model?");
   vocabulary.emplace_back("<|startoftext|>");
   vocabulary.emplace_back("<|endoftext|>");
-  return detail::byte_pair_of(std::move(vocabulary), std::move(merges),
-                              {.form = BytePairForm::clip, .truncate = options.truncate}, source);
+  return byte_pair_of(std::move(vocabulary), std::move(merges),
+                      {.form = BytePairForm::clip, .truncate = options.truncate}, source);
 }
 
 /// The merges of the text of a merges.txt, one a line; lines that begin with "#version" are none. Throws FileError,

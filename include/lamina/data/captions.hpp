@@ -85,13 +85,14 @@ std::pair<CaptionDataset<Scalar>, CaptionDataset<Scalar>> split(const CaptionDat
   return {all.subset({order.begin() + held_out, order.end()}), all.subset({order.begin(), order.begin() + held_out})};
 }
 
-namespace detail {
-
+/// Without the spaces around it.
 inline std::string_view trimmed(std::string_view text) {
   constexpr std::string_view spaces = " \t\r\n";
   const std::size_t begin = std::min(text.find_first_not_of(spaces), text.size());
   return text.substr(begin, text.find_last_not_of(spaces) + 1 - begin);
 }
+
+namespace detail {
 
 /// The parts of a line between bars, without the spaces around them; the last one is the rest, at most `most` of them.
 inline std::vector<std::string> split_bars(std::string_view line, std::size_t most) {

@@ -179,6 +179,9 @@ class Epoch {
 ///   DataLoader loader(TensorDataset(images, labels), {.batch_size = 256, .shuffle = true, .seed = 0});
 ///   for (auto& [images, labels] : loader) ...   // one epoch; the next loop is the next epoch
 ///
+/// It keeps the dataset, a temporary one too; if that is made of names alone, braces tell C++ that no function is
+/// declared: `DataLoader loader{ImageFolder(directory)}`.
+///
 /// The order of an epoch is a function of the seed and the epoch's number, and the transform of sample i in epoch e
 /// draws from Random(seed).split(e, i), what mixes a batch from another for each batch: equal seeds give equal batches,
 /// however many are prepared ahead, by however many threads. Leaving a loop early stops the threads; what the dataset

@@ -21,6 +21,9 @@ struct ScenesOptions {
   std::uint64_t seed = 0;  ///< of all scenes; see first
   Index first = 0;         ///< the number of the first scene: disjoint ranges give disjoint training and test sets
   double noise = 0.06;     ///< standard deviation of the pixels'; 1 is from black to white
+  /// Pixels at least between the signal's edge and every other shape's: beyond what a backbone sees, context decides.
+  /// If positive, the signal is in a corner, and there may be fewer other shapes, where they do not find a place.
+  double apart = 0;
 };
 
 namespace detail {
@@ -47,11 +50,17 @@ inline void draw_scene(const ScenesOptions& options, Random random, std::uint8_t
   const Index wanted = 5 + random.below(4);
   for (int attempt = 0; attempt < 200 && static_cast<Index>(shapes.size()) < wanted; ++attempt) {
     const double radius = side * (0.08 + 0.06 * random.uniform());
-    const SceneShape shape{random.below(3), radius + (static_cast<double>(width) - 2 * radius) * random.uniform(),
-                           radius + (static_cast<double>(height) - 2 * radius) * random.uniform(), radius,
-                           6.2832 * random.uniform()};
+    SceneShape shape{random.below(3), radius + (static_cast<double>(width) - 2 * radius) * random.uniform(),
+                     radius + (static_cast<double>(height) - 2 * radius) * random.uniform(), radius,
+                     6.2832 * random.uniform()};
+    if (options.apart > 0 && shapes.empty()) {
+      shape.x = shape.x < 0.5 * static_cast<double>(width) ? radius : static_cast<double>(width) - radius;
+      shape.y = shape.y < 0.5 * static_cast<double>(height) ? radius : static_cast<double>(height) - radius;
+    }
     if (std::any_of(shapes.begin(), shapes.end(), [&](const SceneShape& other) {
-          return std::hypot(other.x - shape.x, other.y - shape.y) < other.radius + shape.radius + 1;
+          const bool decides = options.apart > 0 && &other == &shapes[0];  // corners are 1.24 radii away
+          return std::hypot(other.x - shape.x, other.y - shape.y) <
+                 (other.radius + shape.radius) * (decides ? 1.24 : 1) + 1 + (decides ? options.apart : 0);
         }))
       continue;
     shapes.push_back(shape);

@@ -21,7 +21,8 @@ template <class Scalar, class Target>
 ChannelStatistics channel_statistics(DataLoader<Scalar, Target>& loader) {
   std::vector<double> mean, squares;  // squares: the sum of (x - mean)^2
   double count = 0;                   // of the values of a channel so far
-  for (auto& [images, targets] : loader) {
+  for (auto& [batch, targets] : loader) {
+    const Tensor<Scalar>& images = batch;  // clang 14 lets no lambda have a structured binding
     require<ShapeError>(images.rank() == 4 && (mean.empty() || images.dim(1) == static_cast<Index>(mean.size())),
                         "channel_statistics: expected images [N, C, H, W] of one C, got shape ", images.shape());
     mean.resize(static_cast<std::size_t>(images.dim(1)));
@@ -32,7 +33,7 @@ ChannelStatistics channel_statistics(DataLoader<Scalar, Target>& loader) {
     for (std::size_t c = 0; c < mean.size(); ++c) {
       const auto for_each = [&](auto f) {
         for (Index i = 0; i < images.dim(0); ++i) {
-          const Scalar* x = std::as_const(images).data() + (i * images.dim(1) + static_cast<Index>(c)) * plane;
+          const Scalar* x = images.data() + (i * images.dim(1) + static_cast<Index>(c)) * plane;
           std::for_each_n(x, plane, f);
         }
       };

@@ -23,8 +23,8 @@ namespace lamina::inline LAMINA_ABI {
 enum class WordPieceRules {
   hugging_face,  ///< the special tokens' names in a text are those tokens; characters that are private or not assigned
                  ///< are left out; every capital sigma becomes the same small letter
-  google  ///< the names have no meaning in a text; such characters are kept; a sigma at the end of a word is the
-          ///< letter that ends words (Python's str.lower())
+  google         ///< the names have no meaning in a text; such characters are kept; a sigma at the end of a word is the
+                 ///< letter that ends words (Python's str.lower())
 };
 
 /// Options of WordPiece.

@@ -30,12 +30,8 @@ struct RowProduct {
   /// y [rows, y_columns], x [rows, x_columns]; bias of all results or null.
   void run(const Tensor<Scalar>& x, Tensor<Scalar>& y, const Scalar* bias, kernels::Store store) const {
     const Index rows = y.dim(0);
-    const auto from = kernels::row_major(x.data() + in, x.dim(1));
-    const kernels::MatrixView<Scalar> to{y.data() + out, y.dim(1), 1};
-    if (bias)
-      kernels::gemm(rows, from, weight, to, store, kernels::ColumnBias<Scalar>{bias + out});
-    else
-      kernels::gemm(rows, from, weight, to, store);
+    kernels::gemm(rows, kernels::row_major(x.data() + in, x.dim(1)), weight,
+                  kernels::MatrixView<Scalar>{y.data() + out, y.dim(1), 1}, store, bias ? bias + out : nullptr);
   }
 };
 
@@ -53,7 +49,8 @@ class PixelConvolution {
     const Index groups = conv.options().groups, in = conv.in_channels() / groups, out = outputs_ / groups;
     for (Index g = 0; g < groups; ++g)
       products_.push_back(
-          {g * in, g * out, {in, out, kernels::transposed(conv.weight.value.data() + g * out * in, in)}});
+          {g * in, g * out,
+           kernels::pack_matrix<Scalar>(in, out, kernels::transposed(conv.weight.value.data() + g * out * in, in))});
   }
 
   Tensor<Scalar> run(const Tensor<Scalar>& x) const {
@@ -85,7 +82,9 @@ class MaskedRing {
         bias_(conv.options().bias ? conv.bias.value : Tensor<Scalar>()) {
     const Tensor<Scalar> centers = conv.center_weight();
     conv.for_each_group([&](Index first, Index rows, Index seen) {
-      centers_.push_back({0, first, {seen, rows, kernels::transposed(centers.data() + first * channels_, channels_)}});
+      centers_.push_back({0, first,
+                          kernels::pack_matrix<Scalar>(
+                              seen, rows, kernels::transposed(centers.data() + first * channels_, channels_))});
     });
   }
 
@@ -118,18 +117,19 @@ class MaskedRing {
     const Index outputs = weight.dim(0), channels = weight.dim(1), taps = weight.dim(2);
     Tensor<Scalar> result({channels * taps, outputs});
     Scalar* row = result.data();
-    const Index lanes = kernels::lanes_of<Scalar>(channels);
+    const Index lanes = kernels::block_channels<Scalar>(channels);
     for (Index block = 0; block < channels; block += lanes)
       for (Index t = 0; t < taps; ++t)
         for (Index c = block; c < std::min(channels, block + lanes); ++c, row += outputs)
           for (Index m = 0; m < outputs; ++m) row[m] = weight.data()[(m * channels + c) * taps + t];
-    return {channels * taps, outputs, kernels::row_major(std::as_const(result).data(), outputs)};
+    return kernels::pack_matrix<Scalar>(channels * taps, outputs,
+                                        kernels::row_major(std::as_const(result).data(), outputs));
   }
 
   /// What the taps meet at `count` pixels from `at` on, [N count, C taps], in the order of the operand.
   Tensor<Scalar> gather(Pixel at, Index count) const {
     const Index n = seen_.dim(0) * count, depth = channels_ * static_cast<Index>(taps_.size());
-    const Index lanes = kernels::lanes_of<Scalar>(channels_);
+    const Index lanes = kernels::block_channels<Scalar>(channels_);
     Tensor<Scalar> result({n, depth});
     std::vector<Index> offsets;
     for (const Index tap : taps_) {

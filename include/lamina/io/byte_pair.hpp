@@ -42,16 +42,16 @@ inline std::vector<std::string> decode_vocabulary_json(const std::string& text, 
 
 }  // namespace detail
 
-/// A byte-pair tokenizer from the two files of Hugging Face's: GPT-2's, or CLIP's if tokens end words with </w>. Both
+/// A byte-pair tokenizer from the two files of Hugging Face's: GPT-2's, or CLIP's if tokens end words with `</w>`. Both
 /// may be gzip. Throws FileError, naming the file, when one cannot be read or is damaged, and when they do not belong
 /// together.
 inline BytePair load_byte_pair(const std::string& vocabulary, const std::string& merges, bool truncate = false) {
   std::vector<std::string> tokens = detail::decode_vocabulary_json(read_text(vocabulary), vocabulary);
   const bool clip = std::any_of(tokens.begin(), tokens.end(),
                                 [](const std::string& token) { return token.size() > 4 && token.ends_with("</w>"); });
-  return detail::byte_pair_of(std::move(tokens), decode_merges(read_text(merges), merges),
-                              {.form = clip ? BytePairForm::clip : BytePairForm::gpt2, .truncate = truncate},
-                              lamina::text(vocabulary, " and ", merges));
+  return byte_pair_of(std::move(tokens), decode_merges(read_text(merges), merges),
+                      {.form = clip ? BytePairForm::clip : BytePairForm::gpt2, .truncate = truncate},
+                      lamina::text(vocabulary, " and ", merges));
 }
 
 }  // namespace lamina::inline LAMINA_ABI

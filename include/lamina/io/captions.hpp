@@ -46,7 +46,7 @@ inline std::vector<ImageCaptions> decode_coco_captions(const std::string& text, 
       require<FileError>(place != places.end(), source, ": a caption of image ", annotation.at("image_id").dump(),
                          ", which is not listed");
       const auto caption = annotation.at("caption").get<std::string>();
-      const std::string_view words = detail::trimmed(caption);
+      const std::string_view words = trimmed(caption);
       require<FileError>(!words.empty(), source, ": a caption of ", entries[place->second].image, " is empty");
       entries[place->second].captions.emplace_back(words);
     }

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "lamina/core/numbers.hpp"
 #include "lamina/core/parallel.hpp"
 #include "lamina/io/safetensors.hpp"
 #include "lamina/nn/contrastive_loss.hpp"
@@ -20,6 +21,7 @@ struct IndexedFile {
   std::string name;           ///< below the indexed folder
   std::int64_t modified = 0;  ///< nanoseconds
   std::int64_t size = 0;      ///< bytes
+  /// The same file, unchanged.
   bool operator==(const IndexedFile&) const = default;
 };
 
@@ -27,6 +29,7 @@ struct IndexedFile {
 struct Neighbour {
   Index place;       ///< in the order of the rows
   float similarity;  ///< of the query and the row as they are
+  /// The same place and similarity.
   bool operator==(const Neighbour&) const = default;
 };
 
@@ -203,7 +206,7 @@ class EmbeddingIndex {
         double squares = 0;
         for (Index c = 0; c < features; ++c)
           squares += static_cast<double>(rows[i * features + c]) * static_cast<double>(rows[i * features + c]);
-        require<NumericalError>(std::isfinite(squares), "EmbeddingIndex: the embedding of ",
+        require<NumericalError>(is_finite(squares), "EmbeddingIndex: the embedding of ",
                                 files_[static_cast<std::size_t>(i)].name,
                                 " is not finite; are the model's weights whole?");
         const detail::ByteCode code = detail::encode_bytes(rows + i * features, features, codes_.data() + i * features);

@@ -2,9 +2,13 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
 #include <filesystem>
+#include <limits>
+#include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "lamina/data/dataset.hpp"
@@ -72,6 +76,187 @@ TensorDataset<Scalar> load_camvid(const std::string& dir, const std::string& spl
     std::copy_n(label.data(), label.numel(), labels.data() + i * label.numel());
   }
   return TensorDataset<Scalar>(std::move(images), std::move(labels));
+}
+
+/// The 19 classes of Cityscapes that count, by their train ids.
+inline constexpr std::array<std::string_view, 19> cityscapes_classes = {
+    "road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation", "terrain",
+    "sky",  "person",   "rider",    "car",  "truck", "bus",  "train",         "motorcycle",   "bicycle"};
+
+inline constexpr std::int32_t segmentation_void = 255;  ///< the label of pixels that do not count
+
+namespace detail {
+
+/// A PNG file whose palette, if it has one, is 0, 1, 2, ... in grey, so that its pixels are its indices; else as it is.
+/// (Checksums are looked at before, not after.)
+inline Bytes with_plain_palette(Bytes png) {
+  std::size_t at = png_signature.size();
+  while (at + 12 <= png.size()) {
+    const auto number = [&](std::size_t i) {
+      return std::size_t{png[at + i]} << 24 | std::size_t{png[at + i + 1]} << 16 | std::size_t{png[at + i + 2]} << 8 |
+             png[at + i + 3];
+    };
+    const std::size_t length = number(0);
+    const std::string_view type(reinterpret_cast<const char*>(png.data()) + at + 4, 4);
+    if (type == "IDAT") break;
+    if (type == "IHDR" && length >= 10 && png[at + 17] != 3) break;  // no palette
+    if (type == "PLTE") {
+      Bytes chunk = {0, 0, 3, 0, 'P', 'L', 'T', 'E'};
+      for (int i = 0; i < 256; ++i) chunk.insert(chunk.end(), 3, static_cast<std::uint8_t>(i));
+      chunk.insert(chunk.end(), 4, 0);
+      const auto begin = png.begin() + static_cast<std::ptrdiff_t>(at);
+      const auto behind = png.erase(begin, begin + static_cast<std::ptrdiff_t>(length + 12));
+      png.insert(behind, chunk.begin(), chunk.end());
+      break;
+    }
+    at += length + 12;
+  }
+  return png;
+}
+
+}  // namespace detail
+
+/// The numbers [H, W] that a PNG file has for its pixels: grey values, or indices of its palette, as the annotations of
+/// segmentation data are kept (Pascal VOC, ADE20K, Cityscapes). Throws FileError for a file that is no such image, or
+/// has colours or grey values of other than 8 bits.
+inline Labels read_label_image(const std::string& path) {
+  Bytes bytes = read_file(path);
+  require<FileError>(
+      bytes.size() >= 8 && std::equal(detail::png_signature.begin(), detail::png_signature.end(), bytes.begin()), path,
+      ": expected a PNG image with a number for every pixel");
+  const auto [width, height] = detail::check_png(bytes, path);
+  // A palette's colours are three channels, which then are equal.
+  const bool palette = bytes.size() > 25 && bytes[25] == 3;
+  require<FileError>(palette || (bytes.size() > 25 && bytes[25] == 0 && bytes[24] == 8), path,
+                     ": expected grey values of 8 bits or a palette's indices");
+  require<FileError>(height == 0 || width <= ImageOptions{}.max_pixels / height, path, ": the image of ", width, " x ",
+                     height, " pixels is too large");
+  const Tensor<std::uint8_t> image =
+      detail::decode_by_stb(detail::with_plain_palette(std::move(bytes)), path, width, height, palette ? 3 : 1);
+  Labels labels({image.dim(1), image.dim(2)});
+  std::copy_n(image.data(), labels.numel(), labels.data());
+  return labels;
+}
+
+/// An image and the file of its labels.
+struct SegmentationFile {
+  std::string image;   ///< PNG or JPEG
+  std::string labels;  ///< PNG, see read_label_image
+};
+
+/// Images with a class for every pixel, each in two files, decoded when asked for; they may differ in size, and
+/// SegmentationAugment, say, makes them equal. A table of 256 says which class a stored number is, or
+/// segmentation_void; numbers that it has -1 for are none.
+template <class Scalar = float>
+class SegmentationFiles : public Dataset<Scalar> {
+ public:
+  using Table = std::array<std::int32_t, 256>;  ///< the class of each stored number
+
+  /// Numbers 0 to classes - 1 are classes, 255 is segmentation_void.
+  static Table plain(Index classes) {
+    Table table;
+    for (std::size_t i = 0; i < 256; ++i)
+      table[i] = static_cast<Index>(i) < classes ? static_cast<std::int32_t>(i) : -1;
+    table[255] = segmentation_void;
+    return table;
+  }
+
+  /// Throws ValueError without files.
+  SegmentationFiles(std::vector<SegmentationFile> files, const Table& table) : files_(std::move(files)), table_(table) {
+    require(!files_.empty(), "SegmentationFiles: there are no files");
+  }
+
+  /// The number of images.
+  Index size() const override { return static_cast<Index>(files_.size()); }
+  /// Throws FileError, naming the file, for what cannot be read, an image and labels of different sizes, and a number
+  /// that is no class.
+  Example<Scalar> get(Index i) const override {
+    check_sample("SegmentationFiles", i, size());
+    const SegmentationFile& file = files_[static_cast<std::size_t>(i)];
+    const Tensor<std::uint8_t> image = read_image(file.image, {.channels = 3});
+    Labels labels = read_label_image(file.labels);
+    require<FileError>(labels.shape() == image.shape().tail(1), file.labels, ": expected labels of the image's size ",
+                       image.shape().tail(1), ", got ", labels.shape());
+    for (Index p = 0; p < labels.numel(); ++p) {
+      const std::int32_t stored = std::as_const(labels).data()[p], label = table_[static_cast<std::size_t>(stored)];
+      require<FileError>(label >= 0, file.labels, ": ", stored, " is none of the classes");
+      labels.data()[p] = label;
+    }
+    return {to_float<Scalar>(image), std::move(labels)};
+  }
+
+  /// The files of sample i.
+  const SegmentationFile& file(Index i) const {
+    check_sample("SegmentationFiles", i, size());
+    return files_[static_cast<std::size_t>(i)];
+  }
+
+ private:
+  std::vector<SegmentationFile> files_;
+  Table table_;
+};
+
+/// Pascal VOC's layout: dir/JPEGImages/NAME.jpg, dir/ANNOTATIONS/NAME.png with the palette's indices, and a NAME in
+/// each line of dir/ImageSets/Segmentation/SPLIT.txt ("train", "val", "trainval"; "trainaug" where it was added, with
+/// annotations "SegmentationClassAug"). dir is VOCdevkit/VOC2012. Throws FileError for a list that cannot be read, or
+/// is empty.
+template <class Scalar = float>
+SegmentationFiles<Scalar> load_voc(const std::string& dir, const std::string& split,
+                                   const std::string& annotations = "SegmentationClass") {
+  const std::string list = text(dir, "/ImageSets/Segmentation/", split, ".txt");
+  std::vector<SegmentationFile> files;
+  for (const std::string& name : read_lines(list))
+    if (!name.empty())
+      files.push_back({text(dir, "/JPEGImages/", name, ".jpg"), text(dir, "/", annotations, "/", name, ".png")});
+  require<FileError>(!files.empty(), list, ": there are no names");
+  return {std::move(files), SegmentationFiles<Scalar>::plain(static_cast<Index>(voc_classes.size()))};
+}
+
+/// ADE20K's layout (SceneParsing): dir/images/SPLIT/NAME.jpg and dir/annotations/SPLIT/NAME.png for the splits
+/// "training" and "validation", where 0 does not count and 1 to 150 are the classes 0 to 149. Throws FileError for a
+/// folder that cannot be read or has no images.
+template <class Scalar = float>
+SegmentationFiles<Scalar> load_ade20k(const std::string& dir, const std::string& split) {
+  std::vector<SegmentationFile> files;
+  for (const std::string& name : detail::png_files(text(dir, "/annotations/", split)))
+    files.push_back({text(dir, "/images/", split, "/", name.substr(0, name.size() - 4), ".jpg"),
+                     text(dir, "/annotations/", split, "/", name)});
+  typename SegmentationFiles<Scalar>::Table table;
+  table.fill(-1);
+  table[0] = segmentation_void;
+  for (std::int32_t k = 1; k <= 150; ++k) table[static_cast<std::size_t>(k)] = k - 1;
+  return {std::move(files), table};
+}
+
+/// Cityscapes' layout: dir/leftImg8bit/SPLIT/CITY/*_leftImg8bit.png and dir/gtFine/SPLIT/CITY/*_gtFine_labelIds.png for
+/// the splits "train" and "val"; the 34 ids become the 19 train ids, and segmentation_void where they do not count.
+/// Throws FileError for folders that cannot be read or have no images.
+template <class Scalar = float>
+SegmentationFiles<Scalar> load_cityscapes(const std::string& dir, const std::string& split) {
+  const std::string images = text(dir, "/leftImg8bit/", split), ending = "_leftImg8bit.png";
+  std::error_code error;
+  std::vector<std::string> cities;
+  for (const auto& entry : std::filesystem::directory_iterator(images, error))
+    if (entry.is_directory()) cities.push_back(entry.path().filename().string());
+  require<FileError>(!error, images, ": cannot read the folder: ", error.message());
+  require<FileError>(!cities.empty(), images, ": there are no folders of cities");
+  std::sort(cities.begin(), cities.end());
+  std::vector<SegmentationFile> files;
+  for (const std::string& city : cities)
+    for (const std::string& name : detail::png_files(images + "/" + city)) {
+      if (!name.ends_with(ending)) continue;
+      const std::string stem = name.substr(0, name.size() - ending.size());
+      files.push_back({text(images, "/", city, "/", name),
+                       text(dir, "/gtFine/", split, "/", city, "/", stem, "_gtFine_labelIds.png")});
+    }
+  require<FileError>(!files.empty(), images, ": there are no images *", ending);
+  typename SegmentationFiles<Scalar>::Table table;
+  table.fill(-1);
+  std::fill_n(table.begin(), 34, segmentation_void);
+  table[255] = segmentation_void;  // the license plates' -1
+  constexpr std::array ids = {7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33};
+  for (std::size_t k = 0; k < ids.size(); ++k) table[static_cast<std::size_t>(ids[k])] = static_cast<std::int32_t>(k);
+  return {std::move(files), table};
 }
 
 }  // namespace lamina::inline LAMINA_ABI

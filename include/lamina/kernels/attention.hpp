@@ -5,15 +5,13 @@
 #include <span>
 
 #include "lamina/core/random.hpp"
-#include "lamina/kernels/gemm.hpp"
-#include "lamina/kernels/softmax.hpp"
 
 /// Scaled dot-product attention (Vaswani et al. 2017, equation 1) of every head over every sequence of a packed batch:
 ///
 ///   y = dropout(softmax(q kᵀ / sqrt(size))) v
 ///
 /// The probabilities exist for one block of queries at a time; backward computes them again.
-namespace lamina::kernels::inline LAMINA_ISA {
+namespace lamina::kernels {
 
 /// q, k and v are [tokens, heads * size]; sequence i has the rows offsets[i]..offsets[i + 1]-1.
 template <class T>
@@ -27,103 +25,28 @@ struct AttentionInput {
   /// @{
   const T *q, *k, *v;
   /// @}
-  double dropout = 0;  ///< probability with which a weight is dropped; 0 in inference
-  Random draws{};      ///< of the dropout; a probability's factor depends on this and its position alone
+  bool causal = false;  ///< a token sees itself and those before it in its sequence, and the rest is not computed
+  double dropout = 0;   ///< probability with which a weight is dropped; 0 in inference
+  Random draws{};       ///< of the dropout; a probability's factor depends on this and its position alone
 
   /// Columns of q, k, v and y.
   Index columns() const { return heads * size; }
 };
 
-namespace detail {
-
-/// One head of one sequence.
-template <class T>
-struct AttentionHead {
-  using Pack = simd::Pack<T>;
-
-  const AttentionInput<T>& in;
-  Index task;  ///< sequence * heads + head
-  Index head = task % in.heads;
-  Index begin = in.offsets[static_cast<std::size_t>(task / in.heads)];
-  Index n = in.offsets[static_cast<std::size_t>(task / in.heads) + 1] - begin;
-
-  /// Its part of q or another matrix of that shape.
-  template <class S>
-  MatrixView<S> of(S* x) const {
-    return {x + begin * in.columns() + head * in.size, in.columns(), 1};
-  }
-  T scale() const { return T(1) / std::sqrt(static_cast<T>(in.size)); }
-
-  /// Queries in a block, so that their probabilities stay in the cache.
-  Index block_rows() const { return std::min(n, std::max<Index>(16, (1 << 14) / n)); }
-
-  /// The probabilities [rows, n] of the queries from `first` on, before dropout.
-  void probabilities(Index first, Index rows, T* p) const {
-    const auto scaled = [s = Pack(scale())](Pack v) { return v * s; };
-    gemm(rows, n, in.size, of(in.q).from(first, 0), of(in.k).transpose(), p, Store::assign, Activation{scaled});
-    softmax<false>(rows, n, 1, p, p);
-  }
-
-  /// to = from times the dropout's factors, 0 or 1 / (1 - dropout); [rows, n].
-  void drop(Index first, Index rows, const T* from, T* to) const {
-    const Tensor<T> uniform = in.draws.split(static_cast<std::uint64_t>(task), static_cast<std::uint64_t>(first))
-                                  .template uniform<T>({rows, n});
-    const auto p = static_cast<T>(in.dropout), kept = static_cast<T>(in.dropout < 1 ? 1 / (1 - in.dropout) : 0);
-    map(
-        rows * n, to, [=](Pack v, Pack u) { return v * select(u < Pack(p), Pack(T(0)), kept); }, from, uniform.data());
-  }
-};
-
-/// f(head) for all heads of all sequences, in parallel.
-template <class T, class F>
-void for_each_head(const AttentionInput<T>& in, F f) {
-  const Index sequences = static_cast<Index>(in.offsets.size()) - 1;
-  parallel_for(0, sequences * in.heads, 1, [&](Index first, Index last) {
-    for (Index task = first; task < last; ++task) f(AttentionHead<T>{in, task});
-  });
-}
-
-}  // namespace detail
+inline namespace LAMINA_KERNELS {
 
 /// y [tokens, heads * size], on any number of threads.
 template <class T>
-void attention(const AttentionInput<T>& in, T* y) {
-  detail::for_each_head(in, [&](const detail::AttentionHead<T>& head) {
-    const Index block = head.block_rows();
-    Tensor<T> scratch({block, head.n});
-    T* const p = scratch.data();
-    for (Index first = 0; first < head.n; first += block) {
-      const Index rows = std::min(block, head.n - first);
-      head.probabilities(first, rows, p);
-      if (in.dropout > 0) head.drop(first, rows, p, p);
-      gemm(rows, in.size, head.n, row_major(p, head.n), head.of(in.v), head.of(y).from(first, 0));
-    }
-  });
-}
+void attention(const AttentionInput<T>& in, T* y);
 
 /// From the gradient of y, those of q, k and v.
 template <class T>
-void attention_backward(const AttentionInput<T>& in, const T* dy, T* dq, T* dk, T* dv) {
-  detail::for_each_head(in, [&](const detail::AttentionHead<T>& head) {
-    const Index n = head.n, size = in.size, block = head.block_rows();
-    Tensor<T> scratch({3, block, n});
-    T *const p = scratch.data(), *const ds = p + block * n, *const dropped = ds + block * n;
-    for (Index first = 0; first < n; first += block) {
-      const Index rows = std::min(block, n - first);
-      const Store store = first == 0 ? Store::assign : Store::add;
-      const MatrixView<const T> dy_block = head.of(dy).from(first, 0);
-      head.probabilities(first, rows, p);
-      if (in.dropout > 0) head.drop(first, rows, p, dropped);
-      gemm(n, size, rows, transposed(in.dropout > 0 ? dropped : p, n), dy_block, head.of(dv), store);
-      gemm(rows, n, size, dy_block, head.of(in.v).transpose(), ds);
-      if (in.dropout > 0) head.drop(first, rows, ds, ds);
-      softmax_backward<false>(rows, n, 1, p, ds, ds);
-      map(
-          rows * n, ds, [s = simd::Pack<T>(head.scale())](simd::Pack<T> v) { return v * s; }, ds);
-      gemm(rows, size, n, row_major(ds, n), head.of(in.k), head.of(dq).from(first, 0));
-      gemm(n, size, rows, transposed(ds, n), head.of(in.q).from(first, 0), head.of(dk), store);
-    }
-  });
-}
+void attention_backward(const AttentionInput<T>& in, const T* dy, T* dq, T* dk, T* dv);
 
-}  // namespace lamina::kernels::inline LAMINA_ISA
+}  // namespace LAMINA_KERNELS
+
+}  // namespace lamina::kernels
+
+#ifndef LAMINA_DISPATCHED
+#include "lamina/kernels/attention-inl.hpp"
+#endif

@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "lamina/kernels/finished_product.hpp"
-#include "lamina/kernels/gemm.hpp"
+#include "lamina/kernels/gemm-inl.hpp"
 
 /// Direct convolution from blocks of channels to blocks of channels, finished as it is stored: 1x1, strided, dilated,
 /// the first layer of a network (whose images are planar), and wherever Winograd's algorithm does not pay.
@@ -162,7 +162,7 @@ class BlockedConvolution {
           const T* const pixel = image + (block * s_.h * s_.w + i * s_.w + j) * width;
           T* const out = to + block * plane_ + (p - first) * width;
           if (intake)
-            intake(n, block, 1, pixel, out);
+            change(intake, n, block, 1, pixel, out);
           else
             simd::Pack<T>::load(pixel).store(out);
         }
@@ -170,7 +170,7 @@ class BlockedConvolution {
     }
     if (pointwise_) {
       for (Index block = 0; block < inputs_; ++block)
-        intake(n, block, last - first, image + (block * s_.h * s_.w + first) * width, to + block * plane_);
+        change(intake, n, block, last - first, image + (block * s_.h * s_.w + first) * width, to + block * plane_);
       return;
     }
     const Index top = first * s_.sh - s_.top, rows = rows_of(last - first);
@@ -209,7 +209,7 @@ class BlockedConvolution {
       std::fill_n(to, begin * width, T(0));
       const T* const from = image + (top + r) * s_.w * width;
       if (intake)
-        intake(n, block, end - begin, from, to + begin * width);
+        change(intake, n, block, end - begin, from, to + begin * width);
       else
         std::copy_n(from, (end - begin) * width, to + begin * width);
       std::fill_n(to + end * width, (columns_ - end) * width, T(0));

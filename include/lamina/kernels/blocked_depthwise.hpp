@@ -119,7 +119,7 @@ void depthwise_row_any(const ConvolutionShape& s, const DepthwiseRow<T>& row, co
           sum = multiply_add(Pack::load(row.rows[a] + j * width), Pack::load(row.weight + (a * s.kw + b) * width), sum);
       }
     if (residual) sum += Pack::load(residual + o * width);
-    finish.clamp(sum).store(row.y + o * width);
+    clamped(finish, sum).store(row.y + o * width);
   }
 }
 
@@ -178,18 +178,14 @@ class BlockedDepthwise {
         .store(means + n * means_sample + block * width);
   }
 
-  /// Taller filters are not for this kernel.
-  static bool takes(const ConvolutionShape& s) { return s.depthwise() && s.kh <= most_rows; }
-
  private:
-  static constexpr Index most_rows = 64;
   /// Zeros in a padded row, some of them for outputs behind the last.
   static constexpr Index around = 8;
 
   /// Rows first..last-1 of a block's outputs.
   void rows(Index n, Index block, Index first, Index last, const T* x, const T* filters, T* y, const Finish<T>& finish,
             T* scratch) const {
-    const T* taps[most_rows];
+    const T* taps[blocked_depthwise_rows];
     Index pitch = s_.w * width, x_first = 0;
     if (padded_) {
       x_first = std::max<Index>(0, first - s_.top);

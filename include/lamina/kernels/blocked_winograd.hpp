@@ -5,7 +5,7 @@
 
 #include "lamina/kernels/dilation.hpp"
 #include "lamina/kernels/finished_product.hpp"
-#include "lamina/kernels/gemm.hpp"
+#include "lamina/kernels/gemm-inl.hpp"
 #include "lamina/kernels/winograd.hpp"
 
 /// Winograd's convolution (winograd.hpp) from blocks of channels to blocks of channels, finished as it is stored.
@@ -26,7 +26,7 @@ void finished_winograd_output(const T* products, Index stride, T* pixels, Index 
         const Index at = i * pitch + j * step;
         v += term;
         if (residual) v += Pack::load(residual + at);
-        finish.clamp(v).store(pixels + at);
+        clamped(finish, v).store(pixels + at);
       });
 }
 
@@ -86,7 +86,6 @@ class BlockedWinograd {
     });
   }
 
-  static constexpr Index most_phases = 9;  ///< no more than these
   /// One, or three for each group of tiles.
   Index phases() const { return in_phases_ ? 3 * groups_ : 1; }
   /// Units of work of a phase for n samples.

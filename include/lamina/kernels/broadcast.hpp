@@ -4,7 +4,9 @@
 
 #include "lamina/kernels/elementwise.hpp"
 
-namespace lamina::kernels::inline LAMINA_ISA {
+namespace lamina::kernels {
+
+inline namespace LAMINA_KERNELS {
 
 /// Whether two shapes agree in rank, and in every axis where neither has extent 1.
 inline bool broadcasts(const Shape& a, const Shape& b) {
@@ -21,6 +23,10 @@ inline Shape broadcast_shape(const Shape& a, const Shape& b) {
     if (a[axis] == 1) joined = joined.with(axis, b[axis]);
   return joined;
 }
+
+}  // namespace LAMINA_KERNELS
+
+inline namespace LAMINA_ISA {
 
 namespace detail {
 
@@ -194,6 +200,10 @@ Tensor<Scalar> broadcast(Tensor<Scalar> a, Tensor<Scalar> b) {
 
 }  // namespace detail
 
+}  // namespace LAMINA_ISA
+
+inline namespace LAMINA_KERNELS {
+
 /// out = sum of a * b over the axes of `space` in which out has extent 1. All shapes have the rank of `space` and in
 /// each axis its extent or 1; an operand is repeated along the axes where it has 1. So this is the product of two
 /// tensors that broadcast, and with a gradient as `a` also that product's gradients. The order of every sum is fixed.
@@ -227,4 +237,6 @@ Tensor<Scalar> sum_to(const Shape& shape, const Tensor<Scalar>& x) {
   return result;
 }
 
-}  // namespace lamina::kernels::inline LAMINA_ISA
+}  // namespace LAMINA_KERNELS
+
+}  // namespace lamina::kernels

@@ -7,7 +7,7 @@
 
 #include "lamina/core/shape.hpp"
 
-namespace lamina::kernels::inline LAMINA_ISA {
+namespace lamina::kernels {
 
 /// The sizes of a convolution; x is [N, C, H, W], the weight [M, C / groups, KH, KW], y [N, M, OH, OW] with
 /// OH = floor((H + top + bottom - DH (KH - 1) - 1) / SH) + 1.
@@ -48,6 +48,8 @@ struct ConvolutionShape {
   Index group_weight() const { return group_m() * group_c() * taps(); }
   /// @}
 };
+
+inline namespace LAMINA_KERNELS {
 
 /// The same convolution in numbers that the image bounds: where there is one row (or column) of outputs, its stride
 /// says nothing and may be huge; nor does the dilation of a single tap.
@@ -130,4 +132,20 @@ struct StridePhases {
 /// How many tasks of `work` memory accesses or multiply-adds go into one piece of a parallel_for.
 inline Index grain_of(Index work) { return std::max<Index>(1, (Index{1} << 14) / std::max<Index>(1, work)); }
 
-}  // namespace lamina::kernels::inline LAMINA_ISA
+/// Whether taps lie apart.
+inline bool dilated(const ConvolutionShape& s) { return s.dh > 1 || s.dw > 1; }
+
+/// Rows of taps up to which depthwise convolutions are made in blocks, and whether these sizes are.
+/// @{
+inline constexpr Index blocked_depthwise_rows = 64;
+inline bool is_blocked_depthwise(const ConvolutionShape& s) { return s.depthwise() && s.kh <= blocked_depthwise_rows; }
+/// @}
+
+/// Tiles of side x side outputs that cover y; where it is dilated, the phases of y (dilation.hpp).
+inline Index winograd_tiles(const ConvolutionShape& s, Index side) {
+  return s.n * s.dh * s.dw * parts_of(parts_of(s.oh(), s.dh), side) * parts_of(parts_of(s.ow(), s.dw), side);
+}
+
+}  // namespace LAMINA_KERNELS
+
+}  // namespace lamina::kernels

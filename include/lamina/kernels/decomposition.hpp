@@ -9,7 +9,7 @@
 
 #include "lamina/core/tensor.hpp"
 #include "lamina/kernels/elementwise.hpp"
-#include "lamina/kernels/gemm.hpp"
+#include "lamina/kernels/gemm-inl.hpp"
 #include "lamina/kernels/run.hpp"
 
 /// Low-rank decompositions X = bases coefficientsᵀ of matrices X [d, n] by alternating updates, where a step costs one

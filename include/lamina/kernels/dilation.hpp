@@ -10,9 +10,6 @@
 /// side. (TensorFlow's SpaceToBatchND and BatchToSpaceND do this to a dilated convolution.)
 namespace lamina::kernels::inline LAMINA_ISA {
 
-/// Whether taps lie apart.
-inline bool dilated(const ConvolutionShape& s) { return s.dh > 1 || s.dw > 1; }
-
 /// The convolution of all phases: each a sample, as large as the largest, with its padding in it.
 inline ConvolutionShape phases_of(const ConvolutionShape& s) {
   ConvolutionShape phases = s;

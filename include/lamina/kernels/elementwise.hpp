@@ -6,7 +6,7 @@
 #include "lamina/core/tensor.hpp"
 #include "lamina/kernels/simd.hpp"
 
-namespace lamina::kernels::inline LAMINA_ISA {
+namespace lamina::kernels::inline LAMINA_KERNELS {
 
 /// Elements in one piece of a parallel streaming pass.
 inline constexpr Index stream_grain = 1 << 15;
@@ -56,4 +56,4 @@ void copy_rows(Index rows, Index columns, const Scalar* x, Index x_stride, Scala
   });
 }
 
-}  // namespace lamina::kernels::inline LAMINA_ISA
+}  // namespace lamina::kernels::inline LAMINA_KERNELS

@@ -6,7 +6,7 @@
 
 /// What kernels for planned inference do to values as they read and as they store them, said at run time: one
 /// compiled kernel serves every combination of bias, residual sum and activation.
-namespace lamina::kernels::inline LAMINA_ISA {
+namespace lamina::kernels {
 
 /// An elementwise function of memory, y[i] = f(y[i]): for activations that are more than a clamp.
 template <class T>
@@ -32,9 +32,6 @@ struct Finish {
   T lowest = -std::numeric_limits<T>::infinity(), highest = std::numeric_limits<T>::infinity();
   /// @}
   InPlace<T> activation = {};  ///< f, if there is one
-
-  /// The clamp; a NaN stays.
-  simd::Pack<T> clamp(simd::Pack<T> v) const { return min(max(v, lowest), highest); }
 };
 
 /// What happens to images in blocks of channels as they are read: v scale + shift, by channel, and then perhaps ReLU
@@ -49,21 +46,6 @@ struct Intake {
 
   /// Whether anything is changed.
   explicit operator bool() const { return scale || gate; }
-
-  /// y[p] = the change of x[p] for `pixels` pixels of a block of channels of a sample.
-  void operator()(Index sample, Index block, Index pixels, const T* x, T* y) const {
-    using Pack = simd::Pack<T>;
-    constexpr Index width = simd::width<T>;
-    if (gate) {
-      const Pack factor = Pack::load(gate + sample * gate_sample + block * width);
-      for (Index p = 0; p < pixels; ++p) (Pack::load(x + p * width) * factor).store(y + p * width);
-    } else {
-      const Pack factor = Pack::load(scale + block * width), term = Pack::load(shift + block * width);
-      const Pack least(relu ? T(0) : -std::numeric_limits<T>::infinity());
-      for (Index p = 0; p < pixels; ++p)
-        max(multiply_add(Pack::load(x + p * width), factor, term), least).store(y + p * width);
-    }
-  }
 };
 
 /// Images with their channels in blocks of one vector: pixel p of block b of sample n is the vector at
@@ -78,4 +60,30 @@ struct BlockedImages {
   operator BlockedImages<const T>() const requires(!std::is_const_v<T>) { return {data, sample}; }
 };
 
-}  // namespace lamina::kernels::inline LAMINA_ISA
+inline namespace LAMINA_ISA {
+
+/// The clamp of a finish; a NaN stays.
+template <class T>
+simd::Pack<T> clamped(const Finish<T>& finish, simd::Pack<T> v) {
+  return min(max(v, finish.lowest), finish.highest);
+}
+
+/// y[p] = the change of x[p] for `pixels` pixels of a block of channels of a sample.
+template <class T>
+void change(const Intake<T>& intake, Index sample, Index block, Index pixels, const T* x, T* y) {
+  using Pack = simd::Pack<T>;
+  constexpr Index width = simd::width<T>;
+  if (intake.gate) {
+    const Pack factor = Pack::load(intake.gate + sample * intake.gate_sample + block * width);
+    for (Index p = 0; p < pixels; ++p) (Pack::load(x + p * width) * factor).store(y + p * width);
+  } else {
+    const Pack factor = Pack::load(intake.scale + block * width), term = Pack::load(intake.shift + block * width);
+    const Pack least(intake.relu ? T(0) : -std::numeric_limits<T>::infinity());
+    for (Index p = 0; p < pixels; ++p)
+      max(multiply_add(Pack::load(x + p * width), factor, term), least).store(y + p * width);
+  }
+}
+
+}  // namespace LAMINA_ISA
+
+}  // namespace lamina::kernels

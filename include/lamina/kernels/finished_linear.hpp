@@ -102,7 +102,7 @@ class FinishedLinear {
         const Index lanes = std::min(width, out_ - j);
         Pack v = Pack::load(sums + i * 2 * width + (j - column));
         if (residual) v += Pack::load(residual + i * out_ + j, lanes);
-        finish.clamp(v).store(y + i * out_ + j, lanes);
+        clamped(finish, v).store(y + i * out_ + j, lanes);
       }
   }
 

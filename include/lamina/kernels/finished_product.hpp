@@ -10,7 +10,7 @@
 
 /// The register tile of planned inference: rows (pixels) times two vectors of output channels, finished as it is
 /// stored. The same tile serves pointwise, direct and Winograd convolutions and linear layers.
-namespace lamina::kernels::inline LAMINA_ISA {
+namespace lamina::kernels {
 
 /// The upper half of a float: 8 bits of fraction. Storage of weights only; arithmetic is in float.
 struct BFloat16 {
@@ -31,6 +31,10 @@ struct BFloat16 {
     return result;
   }
 };
+
+}  // namespace lamina::kernels
+
+namespace lamina::kernels::inline LAMINA_ISA {
 
 /// A vector of weights, as T.
 template <class T>

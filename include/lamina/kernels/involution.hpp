@@ -15,7 +15,7 @@
 /// a tap's weights is loaded once for those channels; their sums wait in registers while it passes over the taps. For
 /// the kernels' gradient, dy waits there. The input's gradient is the same walk over dy, for one phase of dx after the
 /// other: which taps meet it, and where, depends on the phase. Nothing is unfolded.
-namespace lamina::kernels::inline LAMINA_ISA {
+namespace lamina::kernels {
 
 /// The sizes of an involution; x is [N, C, H, W], y [N, C, OH, OW] with OH = ceil(H / stride), and the kernels
 /// [N, groups * K * K, OH, OW]; zeros around the image.
@@ -52,6 +52,8 @@ struct InvolutionShape {
     return groups_innermost ? std::max<Index>(0, (out - 1) * stride + reach + 1 - in) / 2 : reach / 2;
   }
 };
+
+inline namespace LAMINA_ISA {
 
 namespace detail {
 
@@ -361,6 +363,10 @@ void add_scratch_row(const ScratchRows<T>& layout, Index w, Index stride, const 
 
 }  // namespace detail
 
+}  // namespace LAMINA_ISA
+
+inline namespace LAMINA_KERNELS {
+
 /// y[n, c, i, j] = sum over a, b of kernels[n, g(c), a, b, i, j] x[n, c, i S + a D - top, j S + b D - left].
 template <class T>
 void involution_forward(const InvolutionShape& s, const T* x, const T* kernels, T* y) {
@@ -404,4 +410,6 @@ void involution_backward_input(const InvolutionShape& s, const T* kernels, const
   });
 }
 
-}  // namespace lamina::kernels::inline LAMINA_ISA
+}  // namespace LAMINA_KERNELS
+
+}  // namespace lamina::kernels

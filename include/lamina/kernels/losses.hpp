@@ -11,7 +11,7 @@
 #include "lamina/kernels/reduce.hpp"
 
 /// Losses and their gradients in one pass.
-namespace lamina::kernels::inline LAMINA_ISA {
+namespace lamina::kernels {
 
 /// The target distributions t of a cross entropy over logits x [outer, classes, inner]:
 ///
@@ -35,6 +35,8 @@ struct CrossEntropyTargets {
   /// The label's own share.
   T point(std::int32_t label) const { return (T(1) - smoothing) * (weight ? weight[label] : T(1)); }
 };
+
+inline namespace LAMINA_ISA {
 
 namespace detail {
 
@@ -214,6 +216,10 @@ double cross_entropy_places(const CrossEntropyTargets<T>& t, Index sample, Index
 
 }  // namespace detail
 
+}  // namespace LAMINA_ISA
+
+inline namespace LAMINA_KERNELS {
+
 /// The sum over all samples and places of - sum over k of t[k] log softmax(x)[k]; `gradient`, which may be x, gets
 /// `scale` times its gradient.
 template <class T>
@@ -241,6 +247,10 @@ double cross_entropy(const CrossEntropyTargets<T>& t, T scale, const T* x, T* gr
   for (const double part : parts) total += part;
   return total;
 }
+
+}  // namespace LAMINA_KERNELS
+
+inline namespace LAMINA_ISA {
 
 /// The sum over i < n of the first of f(x[i]...), a pair of vectors; the second goes to gradient[i], which may be one
 /// of the x.
@@ -282,4 +292,6 @@ simd::Pack<T> log1p_exp_minus_abs(simd::Pack<T> x) {
   }
 }
 
-}  // namespace lamina::kernels::inline LAMINA_ISA
+}  // namespace LAMINA_ISA
+
+}  // namespace lamina::kernels

@@ -3,13 +3,15 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <functional>
 #include <vector>
 
 #include "lamina/core/tensor.hpp"
+#include "lamina/kernels/functions.hpp"
 #include "lamina/kernels/run.hpp"
 
 /// Normalisation over channels (batch norm) and over rows (layer norm).
-namespace lamina::kernels::inline LAMINA_ISA {
+namespace lamina::kernels {
 
 /// A tensor [samples, channels, length]: images with length = H * W, features with length = 1.
 struct ChannelShape {
@@ -40,32 +42,34 @@ struct ChannelPart {
 template <class T>
 using ChannelParts = std::vector<ChannelPart<T>>;
 
-/// How batch norm maps a value: y = f((x - mean) * scale + shift), where f is an activation, and each pointer has one
-/// value for each channel.
-template <class T, class Activation>
+/// What batch norm applies to its result: nothing, max(x, 0), or min(max(x, 0), 6).
+enum class Clamp { none, relu, relu6 };
+
+/// How batch norm maps a value: y = clamp((x - mean) * scale + shift), where each pointer has one value for each
+/// channel.
+template <class T>
 struct ChannelMap {
   /// One value for each channel.
   /// @{
   const T *mean, *scale, *shift;
   /// @}
-  Activation f;  ///< its value and gradient are taken of vectors
+  Clamp clamp = Clamp::none;  ///< what is applied
 };
 
-/// The activation that does nothing.
-struct NoActivation {
-  /// x.
-  template <class Pack>
-  static Pack value(Pack x) {
-    return x;
-  }
-  /// dy.
-  template <class Pack>
-  static Pack gradient(Pack, Pack dy) {
-    return dy;
-  }
-};
+inline namespace LAMINA_ISA {
 
 namespace detail {
+
+/// f(the functions of a clamp).
+template <class F>
+void with_clamp(Clamp clamp, F f) {
+  if (clamp == Clamp::relu)
+    f(Relu());
+  else if (clamp == Clamp::relu6)
+    f(Relu6());
+  else
+    f(Unclamped());
+}
 
 /// Some neighbouring channels: what is worked on at once, so that a second pass finds in the cache what the first has
 /// read, and small enough for two of them to fit there. It has slots, each a channel, or for length = 1 a vector of
@@ -238,22 +242,21 @@ void channel_moments(const ChannelBlock<T>& block, F f) {
 }
 
 /// A ChannelMap's values for a channel, or for a vector of channels.
-template <class T, class Activation>
+template <class T, class F>
 struct Normalization {
   simd::Pack<T> mean, scale, shift;
-  Activation f;
 
   /// By the same instructions, so with the same bits, in forward and backward.
-  simd::Pack<T> value(simd::Pack<T> x) const { return f.value(simd::multiply_add(x - mean, scale, shift)); }
-  simd::Pack<T> gradient(simd::Pack<T> x, simd::Pack<T> dy) const { return f.gradient(value(x), dy); }
+  simd::Pack<T> value(simd::Pack<T> x) const { return F::value(simd::multiply_add(x - mean, scale, shift)); }
+  simd::Pack<T> gradient(simd::Pack<T> x, simd::Pack<T> dy) const { return F::gradient(value(x), dy); }
 };
 
 /// The same for each slot of a block: (slot) -> Normalization.
-template <class T, class Activation>
-auto normalizations(const ChannelBlock<T>& block, const ChannelMap<T, Activation>& map) {
-  return [mean = block.parameters(map.mean), scale = block.parameters(map.scale), shift = block.parameters(map.shift),
-          f = map.f](std::size_t k) {
-    return Normalization<T, Activation>{mean[k], scale[k], shift[k], f};
+template <class F, class T>
+auto normalizations(const ChannelBlock<T>& block, const ChannelMap<T>& map) {
+  return [mean = block.parameters(map.mean), scale = block.parameters(map.scale),
+          shift = block.parameters(map.shift)](std::size_t k) {
+    return Normalization<T, F>{mean[k], scale[k], shift[k]};
   };
 }
 
@@ -286,9 +289,10 @@ void channel_sums(const ChannelShape& s, const T* x, const T* dy, F f, Add add) 
   });
 }
 
-/// y = map(x), sample by sample; the samples of y lie y_stride apart. y may be x.
-template <class T, class Activation>
-void normalize_channels(const ChannelShape& s, const T* x, const ChannelMap<T, Activation>& map, T* y, Index y_stride) {
+namespace detail {
+
+template <class F, class T>
+void normalize_channels(const ChannelShape& s, const T* x, const ChannelMap<T>& map, T* y, Index y_stride) {
   const bool features = s.length == 1;
   const Index run = features ? s.channels : s.length, runs = features ? 1 : s.channels;  // of a sample
   parallel_for(0, s.samples * runs, (1 << 15) / std::max<Index>(1, run), [&](Index first, Index last) {
@@ -297,8 +301,7 @@ void normalize_channels(const ChannelShape& s, const T* x, const ChannelMap<T, A
       const T* const in = x + i * run;
       T* const out = y + i / runs * y_stride + c * run;
       const auto at = [&](auto parameter) {
-        return detail::Normalization<T, Activation>{parameter(map.mean), parameter(map.scale), parameter(map.shift),
-                                                    map.f};
+        return Normalization<T, F>{parameter(map.mean), parameter(map.scale), parameter(map.shift)};
       };
       if (features)
         map_run(run, out, [&](auto load) { return at(load).value(load(in)); });
@@ -309,29 +312,23 @@ void normalize_channels(const ChannelShape& s, const T* x, const ChannelMap<T, A
   });
 }
 
-/// moments(c, mean, biased variance) for every channel c of x, as in a two-pass computation; then y = map(x), where
-/// moments has written the map's values for c. A channel is read from memory once, if it fits into the cache. Channels
-/// run in parallel; y may be x.
-template <class T, class Activation, class F>
-void batch_norm(const ChannelShape& s, const ChannelParts<T>& x, const ChannelMap<T, Activation>& map, F moments,
+template <class F, class T, class Moments>
+void batch_norm(const ChannelShape& s, const ChannelParts<T>& x, const ChannelMap<T>& map, const Moments& moments,
                 T* y) {
-  detail::ChannelBlock<T>::for_each(s, x, [&](const detail::ChannelBlock<T>& block) {
-    detail::channel_moments(block, moments);
-    block.map(block.of(y), [x = block.x(), slots = detail::normalizations(block, map)](std::size_t k) {
+  ChannelBlock<T>::for_each(s, x, [&](const ChannelBlock<T>& block) {
+    channel_moments(block, moments);
+    block.map(block.of(y), [x = block.x(), slots = normalizations<F>(block, map)](std::size_t k) {
       return [x, n = slots(k)](auto load) { return n.value(load(x)); };
     });
   });
 }
 
-/// The backward of batch_norm, with g = dy f'(...): sums(c, sum g, sum g (x - mean)) for every channel c, then, into
-/// those parts' dx that are not null, dx = g * scale - (x - mean) * slope - offset, where sums has written slope and
-/// offset [channels] for c. dx may be dy, if there is one part, or x.
-template <class T, class Activation, class F>
+template <class F, class T, class Sums>
 void batch_norm_backward(const ChannelShape& s, const ChannelParts<T>& parts, const T* gradient,
-                         const ChannelMap<T, Activation>& map, F sums, const T* slope, const T* offset) {
-  using Block = detail::ChannelBlock<T>;
+                         const ChannelMap<T>& map, const Sums& sums, const T* slope, const T* offset) {
+  using Block = ChannelBlock<T>;
   Block::for_each(s, parts, [&](const Block& block) {
-    const auto slots = detail::normalizations(block, map);
+    const auto slots = normalizations<F>(block, map);
     const Channels<const T> x = block.x(), dy = block.of(gradient);
     std::array<typename Block::Values, 2> totals;
     for (auto& total : totals) std::fill_n(total.begin(), block.channels(), 0.0);
@@ -356,6 +353,8 @@ void batch_norm_backward(const ChannelShape& s, const ChannelParts<T>& parts, co
     });
   });
 }
+
+}  // namespace detail
 
 namespace detail {
 
@@ -384,6 +383,36 @@ RowMoments<T> row_square(Index n, const T* row) {
 }
 
 }  // namespace detail
+
+}  // namespace LAMINA_ISA
+
+inline namespace LAMINA_KERNELS {
+
+/// y = map(x), sample by sample; the samples of y lie y_stride apart. y may be x.
+template <class T>
+void normalize_channels(const ChannelShape& s, const T* x, const ChannelMap<T>& map, T* y, Index y_stride) {
+  detail::with_clamp(map.clamp, [&]<class F>(F) { detail::normalize_channels<F>(s, x, map, y, y_stride); });
+}
+
+/// moments(c, mean, biased variance) for every channel c of x, as in a two-pass computation; then y = map(x), where
+/// moments has written the map's values for c. A channel is read from memory once, if it fits into the cache. Channels
+/// run in parallel; y may be x.
+template <class T>
+void batch_norm(const ChannelShape& s, const ChannelParts<T>& x, const ChannelMap<T>& map,
+                const std::function<void(Index, double, double)>& moments, T* y) {
+  detail::with_clamp(map.clamp, [&]<class F>(F) { detail::batch_norm<F>(s, x, map, moments, y); });
+}
+
+/// The backward of batch_norm, with g = dy f'(...): sums(c, sum g, sum g (x - mean)) for every channel c, then, into
+/// those parts' dx that are not null, dx = g * scale - (x - mean) * slope - offset, where sums has written slope and
+/// offset [channels] for c. dx may be dy, if there is one part, or x.
+template <class T>
+void batch_norm_backward(const ChannelShape& s, const ChannelParts<T>& parts, const T* gradient,
+                         const ChannelMap<T>& map, const std::function<void(Index, double, double)>& sums,
+                         const T* slope, const T* offset) {
+  detail::with_clamp(map.clamp,
+                     [&]<class F>(F) { detail::batch_norm_backward<F>(s, parts, gradient, map, sums, slope, offset); });
+}
 
 /// Every row of x [rows, n] to mean 0 and variance 1, then weight * . + bias (each [n], or null for 1 and 0); y may
 /// be x. With `mean` and `inverse_deviation` [rows], they get each row's moments. Not `centered`: the mean is taken for
@@ -523,4 +552,6 @@ void normalize_groups_backward(const ChannelShape& s, Index groups, const T* x, 
     }
 }
 
-}  // namespace lamina::kernels::inline LAMINA_ISA
+}  // namespace LAMINA_KERNELS
+
+}  // namespace lamina::kernels

@@ -10,7 +10,7 @@
 #include "lamina/kernels/run.hpp"
 
 /// Pooling over the two last axes; `planes` is the product of the others.
-namespace lamina::kernels::inline LAMINA_ISA {
+namespace lamina::kernels {
 
 /// One axis of a sliding window: output o sees the inputs start(o) + k * dilation, k < kernel, that lie in [0, in).
 struct WindowAxis {
@@ -27,6 +27,16 @@ struct WindowAxis {
   Index end_tap(Index o) const { return std::min(kernel, (in - start(o) + dilation - 1) / dilation); }
   /// @}
 };
+
+/// What one output of average pooling sees along one axis: the inputs first..last-1, and the factor of its divisor.
+struct Span {
+  /// See above.
+  /// @{
+  Index first, last, divisor;
+  /// @}
+};
+
+inline namespace LAMINA_ISA {
 
 namespace detail {
 
@@ -98,6 +108,10 @@ class PhasedRows {
 };
 
 }  // namespace detail
+
+}  // namespace LAMINA_ISA
+
+inline namespace LAMINA_KERNELS {
 
 /// y = the largest value in each window: x is [planes, rows.in, columns.in], y [planes, rows.out, columns.out]. With
 /// `taps`, its position in the window, ky * columns.kernel + kx; Tap must hold that. Of equal values the first counts;
@@ -191,13 +205,9 @@ void max_pool_backward(Index planes, const WindowAxis& rows, const WindowAxis& c
   });
 }
 
-/// What one output of average pooling sees along one axis: the inputs first..last-1, and the factor of its divisor.
-struct Span {
-  /// See above.
-  /// @{
-  Index first, last, divisor;
-  /// @}
-};
+}  // namespace LAMINA_KERNELS
+
+inline namespace LAMINA_ISA {
 
 namespace detail {
 
@@ -245,6 +255,10 @@ void halve_plane_backward(Index h, Index w, Index out_rows, Index out_columns, c
 }
 
 }  // namespace detail
+
+}  // namespace LAMINA_ISA
+
+inline namespace LAMINA_KERNELS {
 
 /// y = the average of each window: x is [planes, h, w], y [planes, rows.size(), columns.size()].
 template <class T>
@@ -349,4 +363,6 @@ void max_of_spans(Index planes, Index h, Index w, const std::vector<Span>& rows,
   });
 }
 
-}  // namespace lamina::kernels::inline LAMINA_ISA
+}  // namespace LAMINA_KERNELS
+
+}  // namespace lamina::kernels

@@ -6,10 +6,16 @@
 #include "lamina/kernels/simd.hpp"
 
 /// Sums, each in one fixed order.
-namespace lamina::kernels::inline LAMINA_ISA {
+namespace lamina::kernels {
+
+inline namespace LAMINA_ISA {
 
 /// So many vectors are summed one after the other, then such sums: the rounding error does not grow with their number.
 inline constexpr Index summed_together = 4096;
+
+}  // namespace LAMINA_ISA
+
+inline namespace LAMINA_KERNELS {
 
 /// The sum of n values.
 template <class T>
@@ -47,4 +53,6 @@ void add_column_sums(Index rows, Index columns, const T* x, T* sums) {
   });
 }
 
-}  // namespace lamina::kernels::inline LAMINA_ISA
+}  // namespace LAMINA_KERNELS
+
+}  // namespace lamina::kernels

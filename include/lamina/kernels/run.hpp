@@ -6,7 +6,9 @@
 
 /// Passes of one thread over short runs of memory (an image plane's channel, a row), whatever their length: the last
 /// vector of a run overlaps the one before instead of being cut, so that no element is handled one by one.
-namespace lamina::kernels::inline LAMINA_ISA {
+namespace lamina::kernels {
+
+inline namespace LAMINA_KERNELS {
 
 /// y[i] = f(load)[i] for i < n, where load(p) is the vector of p at the present position; y may be what is loaded.
 template <class T, class F>
@@ -22,6 +24,10 @@ template <class T, class F>
   for (Index i = 0; i + width < n; i += width) at(i).store(y + i);
   last.store(y + n - width);
 }
+
+}  // namespace LAMINA_KERNELS
+
+inline namespace LAMINA_ISA {
 
 namespace detail {
 /// A vector from p, where only memory below end may be read; zeros behind.
@@ -85,4 +91,6 @@ template <std::size_t N, class T, class F>
   return total;
 }
 
-}  // namespace lamina::kernels::inline LAMINA_ISA
+}  // namespace LAMINA_ISA
+
+}  // namespace lamina::kernels

@@ -391,7 +391,7 @@ template <class T>
   return rounded((e.p + T(1)) * e.first) * e.second;
 }
 
-/// e^x - 1, within 1.9 ulp, also where it is nearly 0.
+/// e^x - 1, within 2 ulp, also where it is nearly 0.
 template <class T>
 [[gnu::always_inline]] inline Pack<T> expm1(Pack<T> x) {
   const detail::Exponential<T> e(x);

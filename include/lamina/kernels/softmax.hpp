@@ -9,7 +9,9 @@
 #include "lamina/kernels/reduce.hpp"
 
 /// Softmax along the middle axis of a tensor seen as [outer, n, inner].
-namespace lamina::kernels::inline LAMINA_ISA {
+namespace lamina::kernels {
+
+inline namespace LAMINA_ISA {
 
 namespace detail {
 
@@ -76,6 +78,10 @@ void for_each_line(Index outer, Index n, Index inner, F f) {
 
 }  // namespace detail
 
+}  // namespace LAMINA_ISA
+
+inline namespace LAMINA_KERNELS {
+
 /// y = e^(x - m) / sum e^(x - m), or with `logarithm` y = x - m - log sum e^(x - m), m the largest x of the line: no
 /// finite x overflows. A NaN makes its line NaN. y may be x.
 template <bool logarithm, class Scalar>
@@ -118,4 +124,6 @@ void softmax_backward(Index outer, Index n, Index inner, const Scalar* y, const 
   });
 }
 
-}  // namespace lamina::kernels::inline LAMINA_ISA
+}  // namespace LAMINA_KERNELS
+
+}  // namespace lamina::kernels

@@ -4,7 +4,7 @@
 
 #include "lamina/kernels/elementwise.hpp"
 
-namespace lamina::kernels::inline LAMINA_ISA {
+namespace lamina::kernels::inline LAMINA_KERNELS {
 
 /// f(x[i]...) for i < n in one pass, where f takes packs by reference and changes what it likes; arrays of constants
 /// are only read. Results do not depend on the number of threads.
@@ -25,4 +25,4 @@ void update(Index n, F f, T*... x) {
       });
 }
 
-}  // namespace lamina::kernels::inline LAMINA_ISA
+}  // namespace lamina::kernels::inline LAMINA_KERNELS

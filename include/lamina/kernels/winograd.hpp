@@ -18,11 +18,6 @@
 /// An infinite input makes the outputs of its tile NaN where the direct sum may be infinite.
 namespace lamina::kernels::inline LAMINA_ISA {
 
-/// Tiles of side x side outputs that cover y; where it is dilated, the phases of y (dilation.hpp).
-inline Index winograd_tiles(const ConvolutionShape& s, Index side) {
-  return s.n * s.dh * s.dw * parts_of(parts_of(s.oh(), s.dh), side) * parts_of(parts_of(s.ow(), s.dw), side);
-}
-
 /// The transforms of F(M, R) in one dimension, on vectors of independent values.
 template <class T, int M, int R>
 struct WinogradTransform {

@@ -1,8 +1,10 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <utility>
 
+#include "lamina/models/mobilenet_v2.hpp"
 #include "lamina/models/resnet.hpp"
 #include "lamina/nn/at_input_size.hpp"
 #include "lamina/nn/context/context.hpp"
@@ -12,7 +14,18 @@
 namespace lamina::inline LAMINA_ABI {
 
 /// What HamNet has between squeeze and align.
-enum class Context { none, nmf, vq, cd, self_attention, dual_attention, double_attention };
+enum class Context {
+  none,              ///< the features as they are
+  nmf,               ///< a Hamburger around non-negative matrix factorisation
+  vq,                ///< around vector quantisation
+  cd,                ///< around concept decomposition
+  self_attention,    ///< of every pixel to all
+  dual_attention,    ///< DANet's
+  double_attention,  ///< A²-Net's
+  adaptive_pyramid,  ///< APCNet's
+  dynamic_pyramid,   ///< DMNet's
+  co_occurrence      ///< CFNet's
+};
 /// The Hamburgers of Geng et al. 2021 and of their program.
 enum class HamburgerVersion { v1, v2, v2_plus };
 
@@ -24,10 +37,12 @@ struct HamNetOptions {
                          .multi_grid = {1, 2, 4},
                          .deep_stem = true,
                          .norm = {.momentum = 3e-4}};  ///< [STRIDE, BN_MOM]
-  Index channels = 512;                                ///< [CHANNELS] of the context
-  Index aligned = 256;                                 ///< of the features that are classified
-  Context context = Context::nmf;                      ///< between squeeze and align
-  HamburgerVersion version = HamburgerVersion::v1;     ///< [VERSION]
+  /// A MobileNet V2 in place of the ResNet; its classes and dropout are not used.
+  std::optional<MobileNetV2Options> mobilenet_v2{};
+  Index channels = 512;                             ///< [CHANNELS] of the context
+  Index aligned = 256;                              ///< of the features that are classified
+  Context context = Context::nmf;                   ///< between squeeze and align
+  HamburgerVersion version = HamburgerVersion::v1;  ///< [VERSION]
   /// For the contexts nmf, vq and cd. `context` goes before its kind, and the momentum of backbone.norm before its
   /// norm_momentum.
   HamburgerOptions hamburger{};
@@ -55,6 +70,12 @@ Child<Scalar> context_module(const HamNetOptions& options) {
       return {"context", dual_attention<Scalar>(options.channels, momentum)};
     case Context::double_attention:
       return {"context", double_attention<Scalar>(options.channels, momentum)};
+    case Context::adaptive_pyramid:
+      return {"context", adaptive_pyramid<Scalar>(options.channels, {.norm_momentum = momentum})};
+    case Context::dynamic_pyramid:
+      return {"context", dynamic_pyramid<Scalar>(options.channels, {.norm_momentum = momentum})};
+    case Context::co_occurrence:
+      return {"context", CoOccurrence<Scalar>(options.channels, {.norm_momentum = momentum})};
     default:
       HamburgerOptions ham = options.hamburger;
       ham.norm_momentum = momentum;
@@ -67,6 +88,27 @@ Child<Scalar> context_module(const HamNetOptions& options) {
 
 }  // namespace detail
 
+/// HamNet's head on a backbone of one's own, images [N, C, H, W] -> features [N, width, ceil(H / S), ceil(W / S)] with
+/// S = output_stride, under the key backbone; see below.
+template <class Scalar>
+AtInputSize<Scalar> hamnet(Sequential<Scalar> backbone, Index width, Index output_stride,
+                           const HamNetOptions& options = {}) {
+  const detail::ConvNormOptions conv_norm{.norm = options.backbone.norm, .keys = {"conv", "bn", "act"}};
+  const auto conv_bn_relu = [&](Index in, Index out) {
+    return detail::conv_norm<Scalar>(in, out, 3, conv_norm, ReLU<Scalar>());
+  };
+  Child<Scalar> context = detail::context_module<Scalar>(options);
+  const bool pyramid = options.context == Context::adaptive_pyramid || options.context == Context::dynamic_pyramid;
+  const Index seen = pyramid ? context.module->output_shape({1, options.channels, 1, 1})[1] : options.channels;
+  return AtInputSize<Scalar>({{"backbone", std::move(backbone)},
+                              {"squeeze", conv_bn_relu(width, options.channels)},
+                              std::move(context),
+                              {"align", conv_bn_relu(seen, options.aligned)},
+                              {"fc", Sequential<Scalar>{Dropout2d<Scalar>(options.dropout),
+                                                        Conv2d<Scalar>(options.aligned, options.classes, 1)}}},
+                             {.mode = InterpolateMode::bilinear, .align_corners = true}, output_stride);
+}
+
 /// HamNet (Geng et al. 2021, section 3.4; the listing of their code) for semantic segmentation: images [N, 3, H, W] ->
 /// logits [N, classes, H, W].
 ///
@@ -78,24 +120,21 @@ Child<Scalar> context_module(const HamNetOptions& options) {
 ///   bilinear to H x W with align_corners
 ///
 /// Images whose sides are not k S + 1, where S is the output stride, are padded to the next such size, see AtInputSize;
-/// the recipe trains with crops of such a size. Keys of the state are the listing's. Errors are those of the parts.
+/// the recipe trains with crops of such a size. Keys of the state are the listing's; with a MobileNet V2 those of the
+/// backbone are torchvision's, backbone.features.0.0.weight and so on, as deeplab_v3's. Errors are those of the parts.
 template <class Scalar = float>
 AtInputSize<Scalar> hamnet(const HamNetOptions& options = {}) {
+  if (options.mobilenet_v2) {
+    auto [features, width] = detail::mobilenet_v2_features<Scalar>(*options.mobilenet_v2);
+    detail::initialise_for_relu(features);
+    Sequential<Scalar> backbone;
+    backbone.add("features", std::move(features));
+    return hamnet<Scalar>(std::move(backbone), width, options.mobilenet_v2->output_stride, options);
+  }
   auto [features, width] = detail::resnet_features<Scalar>(options.depth, options.backbone);
-  const detail::ConvNormOptions conv_norm{.norm = options.backbone.norm, .keys = {"conv", "bn", "act"}};
-  const auto conv_bn_relu = [&](Index in, Index out) {
-    return detail::conv_norm<Scalar>(in, out, 3, conv_norm, ReLU<Scalar>());
-  };
   Sequential<Scalar> backbone;  // by number, as in the listing
   for (Index i = 0; i < features.size(); ++i) backbone.add(Child<Scalar>(features[i].clone()));
-  return AtInputSize<Scalar>(
-      {{"backbone", std::move(backbone)},
-       {"squeeze", conv_bn_relu(width, options.channels)},
-       detail::context_module<Scalar>(options),
-       {"align", conv_bn_relu(options.channels, options.aligned)},
-       {"fc",
-        Sequential<Scalar>{Dropout2d<Scalar>(options.dropout), Conv2d<Scalar>(options.aligned, options.classes, 1)}}},
-      {.mode = InterpolateMode::bilinear, .align_corners = true}, options.backbone.output_stride);
+  return hamnet<Scalar>(std::move(backbone), width, options.backbone.output_stride, options);
 }
 
 /// Options of pixel_cross_entropy.

@@ -26,8 +26,8 @@ struct OpenAIClipHints {
 /// CLIP's weights under the names of OpenAIClip, and what it is made of.
 template <class Scalar>
 struct OpenAIClipState {
-  OpenAIClipOptions options;
-  StateDict<Scalar> state;
+  OpenAIClipOptions options;  ///< of the model
+  StateDict<Scalar> state;    ///< its weights
 };
 
 namespace detail {

@@ -5,7 +5,7 @@
 #include <string>
 #include <utility>
 
-#include "lamina/kernels/causal_attention.hpp"
+#include "lamina/kernels/attention.hpp"
 #include "lamina/nn/block.hpp"
 #include "lamina/nn/linear.hpp"
 #include "lamina/nn/sequences.hpp"
@@ -23,7 +23,8 @@ struct ScaledDotProductAttentionOptions {
 ///
 ///   y = [head_1, ..., head_h],   head_i = dropout(softmax(q_i k_iᵀ / sqrt(d))) v_i
 ///
-/// within each sequence of a packed batch [tokens, features], or of a dense one, [L, features] or [N, L, features]; with
+/// within each sequence of a packed batch [tokens, features], or of a dense one, [L, features] or [N, L, features];
+/// with
 /// {.causal = true} a token's softmax goes over itself and the tokens before it. The
 /// matrix of probabilities is never held as a whole. Takes the three values, of one shape, and gives one. Throws
 /// ValueError when heads does not divide features or dropout is not in [0, 1], ShapeError for other shapes.
@@ -73,20 +74,13 @@ class ScaledDotProductAttention : public JointLayer<ScaledDotProductAttention<Sc
 
   kernels::AttentionInput<Scalar> input(std::span<const Index> offsets, const Tensor<Scalar>& queries,
                                         const Tensor<Scalar>& keys, const Tensor<Scalar>& values) const {
-    return {offsets, heads_, features_ / heads_, queries.data(), keys.data(), values.data()};
-  }
-
-  void attend(const kernels::AttentionInput<Scalar>& in, Scalar* y) const {
-    if (options_.causal)
-      kernels::causal_attention(in, y);
-    else
-      kernels::attention(in, y);
+    return {offsets, heads_, features_ / heads_, queries.data(), keys.data(), values.data(), options_.causal};
   }
 
   Value<Scalar> do_infer(Values<Scalar> x) const override {
     const Sequences division = sequences(x);
     Tensor<Scalar> y(x[0].shape());
-    attend(
+    kernels::attention(
         input(division.offsets(), std::as_const(x)[0].tensor, std::as_const(x)[1].tensor, std::as_const(x)[2].tensor),
         y.data());
     x[0].tensor = std::move(y);
@@ -104,7 +98,7 @@ class ScaledDotProductAttention : public JointLayer<ScaledDotProductAttention<Sc
       tape.random().uniform();  // the next split is another
     }
     x[0].tensor = Tensor<Scalar>(queries.shape());
-    attend(in, x[0].tensor.data());
+    kernels::attention(in, x[0].tensor.data());
     tape.push(queries, keys, values, std::move(division), in.dropout, in.draws);
     return std::move(x[0]);
   }
@@ -116,10 +110,7 @@ class ScaledDotProductAttention : public JointLayer<ScaledDotProductAttention<Sc
     in.dropout = dropout;
     in.draws = draws;
     Tensor<Scalar> dq(queries.shape()), dk(queries.shape()), dv(queries.shape());
-    if (options_.causal)
-      kernels::causal_attention_backward(in, std::as_const(dy).data(), dq.data(), dk.data(), dv.data());
-    else
-      kernels::attention_backward(in, std::as_const(dy).data(), dq.data(), dk.data(), dv.data());
+    kernels::attention_backward(in, std::as_const(dy).data(), dq.data(), dk.data(), dv.data());
     return {std::move(dq), std::move(dk), std::move(dv)};
   }
 
@@ -129,7 +120,7 @@ class ScaledDotProductAttention : public JointLayer<ScaledDotProductAttention<Sc
 
 /// Options of MultiHeadAttention.
 struct MultiHeadAttentionOptions {
-  double dropout = 0;                                                         ///< of the probabilities, in training
+  double dropout = 0;   ///< of the probabilities, in training
   bool causal = false;  ///< a token sees itself and those before it alone
   std::array<const char*, 4> keys{"q_proj", "k_proj", "v_proj", "out_proj"};  ///< names of the four linear maps
 };

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <concepts>
 #include <optional>
 #include <string>
 #include <utility>
@@ -29,6 +30,12 @@ struct AvgPool2dOptions {
 template <class Scalar = float>
 class AvgPool2d : public detail::AveragePool<AvgPool2d<Scalar>, Scalar> {
  public:
+  /// What PyTorch's order of arguments is told here.
+  template <std::integral Stride, class Padding, class... Rest>
+  AvgPool2d(Size2, Stride, const Padding&, const Rest&...) : AvgPool2d(1) {
+    static_assert(sizeof(Scalar) == 0,
+                  "the options of AvgPool2d have names: AvgPool2d(3, {.stride = 2, .padding = 1}) and the like");
+  }
   /// Shapes, defaults and errors are said at the class.
   explicit AvgPool2d(Size2 kernel_size, const AvgPool2dOptions& options = {})
       : window_{kernel_size, options.stride == kernel_sized ? kernel_size : options.stride, options.padding, 1,

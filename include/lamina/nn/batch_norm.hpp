@@ -5,12 +5,10 @@
 #include <optional>
 #include <string>
 #include <utility>
-#include <variant>
 #include <vector>
 
 #include "lamina/kernels/normalization.hpp"
-#include "lamina/nn/relu.hpp"
-#include "lamina/nn/relu6.hpp"
+#include "lamina/nn/module.hpp"
 
 namespace lamina::inline LAMINA_ABI {
 
@@ -90,13 +88,10 @@ class BatchNorm : public Cloned<Derived, Scalar, Primitive<Scalar>> {
   }
 
  private:
-  /// What it can apply to its own result.
-  using Applied = std::variant<kernels::NoActivation, ReLU<Scalar>, ReLU6<Scalar>>;
-
-  static Applied applied(Activation activation) {
-    if (activation == Activation::relu) return ReLU<Scalar>();
-    if (activation == Activation::relu6) return ReLU6<Scalar>();
-    return kernels::NoActivation();
+  static kernels::Clamp clamp_of(Activation activation) {
+    return activation == Activation::relu    ? kernels::Clamp::relu
+           : activation == Activation::relu6 ? kernels::Clamp::relu6
+                                             : kernels::Clamp::none;
   }
 
   kernels::ChannelShape sizes(const Shape& shape) const { return {shape[0], shape[1], shape.product(2, shape.rank())}; }
@@ -145,10 +140,9 @@ class BatchNorm : public Cloned<Derived, Scalar, Primitive<Scalar>> {
 
   /// The map of coefficients [4, C]: for every channel the mean, the scale and the shift of y = (x - mean) * scale +
   /// shift, and 1 / sqrt(variance + eps).
-  template <class A>
-  kernels::ChannelMap<Scalar, A> map(const Tensor<Scalar>& coefficients, const A& activation) const {
+  kernels::ChannelMap<Scalar> map(const Tensor<Scalar>& coefficients, kernels::Clamp clamp) const {
     const Scalar* const mean = coefficients.data();
-    return {mean, mean + channels_, mean + 2 * channels_, activation};
+    return {mean, mean + channels_, mean + 2 * channels_, clamp};
   }
   /// Writes those of channel c.
   template <class M>
@@ -181,36 +175,31 @@ class BatchNorm : public Cloned<Derived, Scalar, Primitive<Scalar>> {
   /// y = x normalised by its own moments, activated; calls moments(c, mean, variance) for every channel. Returns the
   /// coefficients.
   template <class F>
-  Tensor<Scalar> normalize_batch(const kernels::ChannelParts<Scalar>& x, const Applied& activation, F moments,
+  Tensor<Scalar> normalize_batch(const kernels::ChannelParts<Scalar>& x, kernels::Clamp clamp, F moments,
                                  Tensor<Scalar>& y) const {
     Tensor<Scalar> result({4, channels_});
     const auto write = [&, out = result.data()](Index c, double mean, double variance) {
       set(out, c, mean, variance);
       moments(c, mean, variance);
     };
-    std::visit([&](const auto& f) { kernels::batch_norm(sizes(y.shape()), x, map(result, f), write, y.data()); },
-               activation);
+    kernels::batch_norm(sizes(y.shape()), x, map(result, clamp), write, y.data());
     return result;
   }
   /// y = x normalised by the running statistics, activated. Returns the coefficients.
-  Tensor<Scalar> normalize_running(const kernels::ChannelParts<Scalar>& x, const Applied& activation,
+  Tensor<Scalar> normalize_running(const kernels::ChannelParts<Scalar>& x, kernels::Clamp clamp,
                                    Tensor<Scalar>& y) const {
     Tensor<Scalar> result({4, channels_});
     Scalar* const coefficients = result.data();
     for (Index c = 0; c < channels_; ++c) set(coefficients, c, running_mean.data()[c], running_var.data()[c]);
     const kernels::ChannelShape s = sizes(y.shape());
-    std::visit(
-        [&](const auto& f) {
-          Index first = 0;
-          for (const auto& part : x) {
-            auto own = map(result, f);
-            for (const Scalar** p : {&own.mean, &own.scale, &own.shift}) *p += first;
-            kernels::normalize_channels({s.samples, part.channels, s.length}, part.x, own, y.data() + first * s.length,
-                                        s.channels * s.length);
-            first += part.channels;
-          }
-        },
-        activation);
+    Index first = 0;
+    for (const auto& part : x) {
+      auto own = map(result, clamp);
+      for (const Scalar** p : {&own.mean, &own.scale, &own.shift}) *p += first;
+      kernels::normalize_channels({s.samples, part.channels, s.length}, part.x, own, y.data() + first * s.length,
+                                  s.channels * s.length);
+      first += part.channels;
+    }
     return result;
   }
 
@@ -228,9 +217,9 @@ class BatchNorm : public Cloned<Derived, Scalar, Primitive<Scalar>> {
     Tensor<Scalar> y = in.size() == 1 && in[0].exclusive() ? std::move(in[0]) : Tensor<Scalar>(shape);
     if (!options_.track_running_stats)
       normalize_batch(
-          parts, applied(next), [](Index, double, double) {}, y);
+          parts, clamp_of(next), [](Index, double, double) {}, y);
     else if (!y.empty())
-      normalize_running(parts, applied(next), y);
+      normalize_running(parts, clamp_of(next), y);
     return result_of(std::move(y), std::move(sequences));
   }
 
@@ -240,11 +229,11 @@ class BatchNorm : public Cloned<Derived, Scalar, Primitive<Scalar>> {
     if (!still) check_batch(y.shape());
     auto sequences = x[0].sequences;
     Few<Tensor<Scalar>> in = parts_of(std::move(x[0]));
-    const Applied activation = applied(next);
+    const kernels::Clamp clamp = clamp_of(next);
     Tensor<Scalar> coefficients =
-        still ? normalize_running(channels_of(in), activation, y)
-              : normalize_batch(channels_of(in), activation, tracking(sizes(y.shape()).count(), !tape.replays()), y);
-    tape.push(std::move(in), std::move(coefficients), activation, still);
+        still ? normalize_running(channels_of(in), clamp, y)
+              : normalize_batch(channels_of(in), clamp, tracking(sizes(y.shape()).count(), !tape.replays()), y);
+    tape.push(std::move(in), std::move(coefficients), clamp, still);
     return result_of(std::move(y), std::move(sequences));
   }
 
@@ -252,7 +241,7 @@ class BatchNorm : public Cloned<Derived, Scalar, Primitive<Scalar>> {
   ///   d bias = sum g, d weight = sum g n(x), dx = weight / deviation * (g - (d bias + n(x) * d weight) / m),
   /// or with statistics that stand still dx = weight / deviation * g.
   Few<Tensor<Scalar>> backward_values(Few<Tensor<Scalar>> dy, Tape& tape, const Few<InputGrad>& needs) override {
-    auto [x, coefficients, activation, still] = tape.pop<Few<Tensor<Scalar>>, Tensor<Scalar>, Applied, bool>();
+    auto [x, coefficients, clamp, still] = tape.pop<Few<Tensor<Scalar>>, Tensor<Scalar>, kernels::Clamp, bool>();
     Tensor<Scalar> gradient = std::move(dy[0]);
     const kernels::ChannelShape s = sizes(gradient.shape());
     kernels::ChannelParts<Scalar> parts = channels_of(x);
@@ -270,11 +259,8 @@ class BatchNorm : public Cloned<Derived, Scalar, Primitive<Scalar>> {
     if (s.count() == 0 || !wanted) return dx;
     Tensor<Scalar> terms({2, channels_});
     const auto sums = gradient_terms(coefficients, still ? 0 : s.count(), terms.data());
-    std::visit(
-        [&, &map_of = coefficients, slope = std::as_const(terms).data()](const auto& f) {
-          kernels::batch_norm_backward(s, parts, from, map(map_of, f), sums, slope, slope + channels_);
-        },
-        activation);
+    const Scalar* const slope = std::as_const(terms).data();
+    kernels::batch_norm_backward(s, parts, from, map(coefficients, clamp), sums, slope, slope + channels_);
     return dx;
   }
 

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <algorithm>
+#include <initializer_list>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -88,5 +91,41 @@ class Cat : public JointLayer<Cat<Scalar>, Scalar> {
 
   int dim_;
 };
+
+/// Tensors one behind the other along an axis, as torch.concat: concat({a, b}, 1). In a model: Concat, or Cat. Throws
+/// ValueError for no tensor, ShapeError for shapes that differ in another axis.
+/// @{
+template <class T>
+Tensor<T> concat(std::span<const Tensor<T>> tensors, int axis = 0) {
+  require(!tensors.empty(), "concat: takes at least one tensor");
+  const Shape& first = tensors[0].shape();
+  const int position = detail::axis_position(axis, first, "concat");
+  Index total = 0;
+  for (const Tensor<T>& tensor : tensors) {
+    const Shape& shape = tensor.shape();
+    require<ShapeError>(shape.rank() == first.rank() && shape.with(position, 1) == first.with(position, 1),
+                        "concat: shapes may differ in axis ", position, " only, got ", first, " and ", shape);
+    total += shape[position];
+  }
+  Tensor<T> result(first.with(position, total));
+  const detail::AroundAxis around(result.shape(), position, "concat");
+  T* to = result.data();
+  for (const Tensor<T>& tensor : tensors) {
+    const Index piece = tensor.dim(position) * around.inner;
+    for (Index i = 0; i < around.outer; ++i)
+      std::copy_n(tensor.data() + i * piece, piece, to + i * around.n * around.inner);
+    to += piece;
+  }
+  return result;
+}
+template <class T>
+Tensor<T> concat(const std::vector<Tensor<T>>& tensors, int axis = 0) {
+  return concat(std::span<const Tensor<T>>(tensors), axis);
+}
+template <class T>
+Tensor<T> concat(std::initializer_list<Tensor<T>> tensors, int axis = 0) {
+  return concat(std::span<const Tensor<T>>(tensors.begin(), tensors.size()), axis);
+}
+/// @}
 
 }  // namespace lamina::inline LAMINA_ABI

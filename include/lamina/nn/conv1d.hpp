@@ -46,6 +46,12 @@ struct Conv1dOptions {
 template <class Scalar = float>
 class Conv1d : public detail::Convolution<Conv1d<Scalar>, Scalar> {
  public:
+  /// What PyTorch's order of arguments is told here.
+  template <std::integral Stride, class... Rest>
+  Conv1d(Index, Index, Index, Stride, const Rest&...) : Conv1d(1, 1, 1) {
+    static_assert(sizeof(Scalar) == 0,
+                  "the options of Conv1d have names: Conv1d(3, 8, 3, {.stride = 2, .padding = 1}) and the like");
+  }
   /// Shapes, defaults and errors are said at the class.
   Conv1d(Index in_channels, Index out_channels, Index kernel_size, const Conv1dOptions& options = {})
       : in_(in_channels), out_(out_channels), kernel_(kernel_size), options_(options) {

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "lamina/kernels/convolution.hpp"
+#include "lamina/kernels/reduce.hpp"
 #include "lamina/nn/init.hpp"
 #include "lamina/nn/module.hpp"
 #include "lamina/nn/options.hpp"

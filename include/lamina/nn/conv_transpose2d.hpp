@@ -37,6 +37,14 @@ class ConvTranspose2d : public Layer<ConvTranspose2d<Scalar>, Scalar> {
   Parameter<Scalar> weight;
   Parameter<Scalar> bias;  ///< empty with {.bias = false}
 
+  /// What PyTorch's order of arguments is told here.
+  template <std::integral Stride, class... Rest>
+  ConvTranspose2d(Index, Index, Size2, Stride, const Rest&...) : ConvTranspose2d(1, 1, 1) {
+    static_assert(
+        sizeof(Scalar) == 0,
+        "the options of ConvTranspose2d have names: ConvTranspose2d(8, 3, 4, {.stride = 2, .padding = 1}) and "
+        "the like");
+  }
   /// Shapes, defaults and errors are said at the class.
   ConvTranspose2d(Index in_channels, Index out_channels, Size2 kernel_size, const ConvTranspose2dOptions& options = {})
       : in_(in_channels), out_(out_channels), kernel_(kernel_size), options_(options) {

@@ -11,9 +11,9 @@ namespace lamina::inline LAMINA_ABI {
 
 /// Options of dice_loss.
 struct DiceLossOptions {
-  Reduction reduction = Reduction::mean;  ///< of the losses of all samples and classes to one number
-  double smooth = 1e-5;                   ///< added above and below the bar
-  std::int32_t ignore_index = -100;       ///< places with this label are left out
+  Choice<Reduction> reduction = Reduction::mean;  ///< of the losses of all samples and classes to one number
+  double smooth = 1e-5;                           ///< added above and below the bar
+  std::int32_t ignore_index = -100;               ///< places with this label are left out
 };
 
 /// How little the classes' areas overlap with those of the labels (Milletari, Navab and Ahmadi 2016, with the sums
@@ -34,6 +34,8 @@ Loss<Scalar> dice_loss(const Tensor<Scalar>& logits, const Labels& labels, const
   detail::label_weight<Scalar>(function, s, labels, options.ignore_index, nullptr);
   const double terms = options.reduction == Reduction::mean ? static_cast<double>(s.outer * s.classes) : 1;
   Tensor<Scalar> probabilities(logits.shape()), grad(logits.shape());
+  Tensor<Scalar> losses;
+  if (options.reduction == Reduction::none) losses = Tensor<Scalar>({s.outer, s.classes});
   kernels::softmax<false>(s.outer, s.classes, s.inner, logits.data(), probabilities.data());
   double total = 0;
   for (Index i = 0; i < s.outer * s.classes; ++i) {
@@ -46,6 +48,7 @@ Loss<Scalar> dice_loss(const Tensor<Scalar>& logits, const Labels& labels, const
       all += static_cast<double>(p[j]) + hit(j);
       if (hit(j)) both += 2 * static_cast<double>(p[j]);
     }
+    if (!losses.empty()) losses.data()[i] = static_cast<Scalar>(1 - both / all);
     total += 1 - both / all;
     const double share = 1 / (all * all * terms);
     for (Index j = 0; j < s.inner; ++j)
@@ -54,7 +57,7 @@ Loss<Scalar> dice_loss(const Tensor<Scalar>& logits, const Labels& labels, const
   }
   kernels::softmax_backward<false>(s.outer, s.classes, s.inner, std::as_const(probabilities).data(),
                                    std::as_const(grad).data(), grad.data());
-  return {total / terms, std::move(grad)};
+  return {total / terms, std::move(grad), std::move(losses)};
 }
 
 }  // namespace lamina::inline LAMINA_ABI

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "lamina/kernels/broadcast.hpp"
+#include "lamina/kernels/functions.hpp"
 #include "lamina/nn/module.hpp"
 
 namespace lamina::inline LAMINA_ABI {
@@ -23,17 +24,11 @@ class DropoutLayer : public Layer<Derived, Scalar> {
   Locality locality() const override { return Locality::element; }
 
  private:
-  using Pack = simd::Pack<Scalar>;
-
   Tensor<Scalar> drop(Tensor<Scalar> x, Random& random) const {
     const Shape shape = Derived::noise_shape(x.shape());
-    const auto noise = [p = static_cast<Scalar>(p_), scale = static_cast<Scalar>(p_ < 1 ? 1 / (1 - p_) : 0)](Pack u) {
-      return select(u < Pack(p), Pack(0), scale);
-    };
+    const kernels::DropoutNoise<Scalar> noise{static_cast<Scalar>(p_), static_cast<Scalar>(p_ < 1 ? 1 / (1 - p_) : 0)};
     Tensor<Scalar> uniform = random.uniform<Scalar>(shape);
-    if (shape == x.shape())
-      return kernels::transform(
-          std::move(x), [noise](Pack v, Pack u) { return v * noise(u); }, uniform);
+    if (shape == x.shape()) return kernels::transform(std::move(x), kernels::Dropped<Scalar>{noise}, uniform);
     uniform = kernels::transform(std::move(uniform), noise);
     const Shape space = x.shape();
     const Scalar* in = std::as_const(x).data();

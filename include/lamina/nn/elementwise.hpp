@@ -8,6 +8,39 @@
 
 namespace lamina::inline LAMINA_ABI {
 
+namespace detail {
+
+/// An activation's functions for the passes: y = f(x) of vectors, or of what lies at y; and its gradient.
+/// @{
+template <class Derived>
+struct ValueOf {
+  const Derived* f;
+  template <class V>
+  V operator()(V x) const {
+    return f->value(x);
+  }
+};
+template <class Derived, class Scalar>
+struct ValueAt {
+  const Derived* f;
+  const Scalar* y;
+  template <class Load>
+  auto operator()(Load load) const {
+    return f->value(load(y));
+  }
+};
+template <class Derived>
+struct GradientOf {
+  const Derived* f;
+  template <class V>
+  V operator()(V dy, V saved) const {
+    return f->gradient(saved, dy);
+  }
+};
+/// @}
+
+}  // namespace detail
+
 /// Base of an activation y = f(x), elementwise, for inputs of any shape. Derived gives, for vectors of elements,
 ///
 ///   Pack value(Pack x) const                      f(x)
@@ -22,17 +55,15 @@ class Elementwise : public Layer<Derived, Scalar> {
   Locality locality() const override { return Locality::element; }
   /// y = f(y), for Plans.
   bool apply(Scalar* y, Index n) const override {
-    if (n > 0) kernels::map_run(n, y, [&](auto load) { return self().value(load(y)); });
+    if (n > 0) kernels::map_run(n, y, detail::ValueAt<Derived, Scalar>{&self(), y});
     return true;
   }
 
  private:
-  using Pack = simd::Pack<Scalar>;
-
   const Derived& self() const { return static_cast<const Derived&>(*this); }
 
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
-    return kernels::transform(std::move(x), [&f = self()](Pack v) { return f.value(v); });
+    return kernels::transform(std::move(x), detail::ValueOf<Derived>{&self()});
   }
   Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {
     if (self().saved() == Saved::input) tape.push(x);
@@ -42,8 +73,7 @@ class Elementwise : public Layer<Derived, Scalar> {
   }
   Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad) override {
     const auto [saved] = tape.pop<Tensor<Scalar>>();
-    return kernels::transform(
-        std::move(dy), [&f = self()](Pack grad, Pack kept) { return f.gradient(kept, grad); }, saved);
+    return kernels::transform(std::move(dy), detail::GradientOf<Derived>{&self()}, saved);
   }
 };
 

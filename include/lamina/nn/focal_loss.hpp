@@ -9,9 +9,9 @@ namespace lamina::inline LAMINA_ABI {
 
 /// Options of sigmoid_focal_loss.
 struct FocalLossOptions {
-  Reduction reduction = Reduction::mean;  ///< of the losses of all elements to one number
-  double alpha = 0.25;                    ///< weight of the targets 1, 1 - alpha of the targets 0; negative: no weights
-  double gamma = 2;                       ///< how much easy elements count less
+  Choice<Reduction> reduction = Reduction::mean;  ///< of the losses of all elements to one number
+  double alpha = 0.25;  ///< weight of the targets 1, 1 - alpha of the targets 0; negative: no weights
+  double gamma = 2;     ///< how much easy elements count less
 };
 
 /// Focal loss (Lin, Goyal, Girshick, He and Dollar 2017): with p = sigmoid(x) and targets t in [0, 1], element by

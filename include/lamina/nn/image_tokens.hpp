@@ -92,11 +92,11 @@ class ImageTokens : public Layer<ImageTokens<Scalar>, Scalar> {
   Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad input_grad) override {
     const auto [shape] = tape.pop<Shape>();
     const Scalar* const gradient = std::as_const(dy).data();
-    const Index size = (1 + pixels_) * channels_;
+    const Index size = (1 + pixels_) * channels_, samples = shape[0];
     const auto add = [&](Parameter<Scalar>& parameter, Index count) {
       if (!parameter.requires_grad || parameter.value.empty()) return;
       Scalar* const sum = parameter.gradient().data();
-      for (Index n = 0; n < shape[0]; ++n)
+      for (Index n = 0; n < samples; ++n)
         for (Index i = 0; i < count; ++i) sum[i] += gradient[n * size + i];
     };
     add(positional_embedding, size);

@@ -1,8 +1,10 @@
 #pragma once
 
+#include <array>
 #include <cmath>
 #include <string_view>
 
+#include "lamina/core/choice.hpp"
 #include "lamina/core/random.hpp"
 #include "lamina/nn/state.hpp"
 
@@ -99,9 +101,22 @@ inline double gain(std::string_view nonlinearity, double slope = 0.01) {
 
 /// Whether values keep their variance in forward (fan_in) or gradients in backward (fan_out).
 enum class FanMode { fan_in, fan_out };
+}  // namespace lamina::inline LAMINA_ABI::init
+
+namespace lamina::inline LAMINA_ABI {
+/// PyTorch's.
+template <>
+struct Words<init::FanMode> {
+  static constexpr const char* what = "mode";              ///< in messages
+  static constexpr std::array words{"fan_in", "fan_out"};  ///< of each
+};
+}  // namespace lamina::inline LAMINA_ABI
+
+namespace lamina::inline LAMINA_ABI::init {
+
 /// Options of kaiming_uniform and kaiming_normal.
 struct KaimingOptions {
-  FanMode mode = FanMode::fan_in;           ///< which of the fans
+  Choice<FanMode> mode = FanMode::fan_in;   ///< which of the fans
   const char* nonlinearity = "leaky_relu";  ///< what follows; see gain
   double a = 0;                             ///< the negative slope of leaky_relu
 };

@@ -92,7 +92,7 @@ class InstanceNorm2d : public detail::GroupwiseNorm<InstanceNorm2d<Scalar>, Scal
       scale[c] = inverse_deviation(c) * (options_.affine ? this->weight.value.data()[c] : Scalar(1));
       shift[c] = options_.affine ? this->bias.value.data()[c] : Scalar(0);
     }
-    const kernels::ChannelMap<Scalar, kernels::NoActivation> map{mean, scale, shift, {}};
+    const kernels::ChannelMap<Scalar> map{mean, scale, shift};
     const auto s = this->sizes(shape);
     if (s.count() > 0) kernels::normalize_channels(s, x, map, y, s.channels * s.length);
   }

@@ -1,36 +1,49 @@
 #pragma once
 
+#include <array>
 #include <concepts>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "lamina/core/choice.hpp"
 #include "lamina/kernels/resize.hpp"
+#include "lamina/kernels/resize_cubic.hpp"
 #include "lamina/nn/module.hpp"
 #include "lamina/nn/options.hpp"
 
 namespace lamina::inline LAMINA_ABI {
 
-/// The nearest pixel, or a weighted mean of the four around the place.
-enum class InterpolateMode { nearest, bilinear };
+/// Pixel floor(i H / OH), a weighted mean of the four around the place, a weighted sum of the sixteen around it, or the
+/// pixel that the place lies in, floor((i + 1/2) H / OH).
+enum class InterpolateMode { nearest, bilinear, bicubic, nearest_exact };
+/// PyTorch's.
+template <>
+struct Words<InterpolateMode> {
+  static constexpr const char* what = "mode";                                            ///< in messages
+  static constexpr std::array words{"nearest", "bilinear", "bicubic", "nearest-exact"};  ///< of each
+};
 
 /// Options of Interpolate.
 struct InterpolateOptions {
-  InterpolateMode mode = InterpolateMode::nearest;  ///< how values between pixels are made
-  bool align_corners = false;  ///< bilinear: the centres of the corner pixels stay where they are, not their edges
+  Choice<InterpolateMode> mode = InterpolateMode::nearest;  ///< how values between pixels are made
+  /// Bilinear and bicubic: the centres of the corner pixels stay where they are, not their edges.
+  bool align_corners = false;
+
+  /// Whether values are mixed of several pixels.
+  bool mixes() const { return mode == InterpolateMode::bilinear || mode == InterpolateMode::bicubic; }
 };
 
 /// The options after those of a module that interpolates.
 inline Fields add_fields(Fields fields, const InterpolateOptions& options) {
-  return fields.argument("mode", options.mode == InterpolateMode::nearest ? "nearest" : "bilinear")
+  return fields.argument("mode", options.mode.word())
       .field("align_corners", options.align_corners, options.align_corners ? "align_corners" : "");
 }
-/// Throws ValueError, naming the caller, for align_corners with nearest.
+/// Throws ValueError, naming the caller, for align_corners where nothing is mixed.
 template <class Caller>
 void check_interpolation(const Caller& who, const InterpolateOptions& options) {
-  require(options.mode == InterpolateMode::bilinear || !options.align_corners, who,
-          ": align_corners is for bilinear interpolation");
+  require(options.mixes() || !options.align_corners, who, ": align_corners is for bilinear and bicubic interpolation");
 }
 
 /// Factors of height and width: `2` means {2, 2}.
@@ -95,7 +108,26 @@ template <class Scalar>
 std::vector<kernels::ResizeTap<Scalar>> taps(const InterpolateOptions& options, Index in, Index out,
                                              const kernels::ResizeRatio& ratio) {
   if (options.mode == InterpolateMode::nearest) return kernels::nearest_taps<Scalar>(in, out, ratio);
-  return kernels::bilinear_taps<Scalar>(in, out, ratio, options.align_corners);
+  if (options.mode == InterpolateMode::bilinear)
+    return kernels::bilinear_taps<Scalar>(in, out, ratio, options.align_corners);
+  std::vector<kernels::ResizeTap<Scalar>> result;  // nearest-exact
+  for (Index i = 0; i < out; ++i) {
+    const double at = (static_cast<double>(i) + 0.5) * ratio.from / ratio.to;
+    const Index place = std::min(static_cast<Index>(std::min(at, static_cast<double>(in))), in - 1);
+    result.push_back({place, place, Scalar(0)});
+  }
+  return result;
+}
+
+/// f(taps of the rows, taps of the columns) for images of this size and their results.
+template <class Scalar, class F>
+void with_taps(const InterpolateOptions& options, const ImageScale& scale, const Size2& image, const Size2& size, F f) {
+  const kernels::ResizeRatio rows = scale.rows(image), columns = scale.columns(image);
+  if (options.mode == InterpolateMode::bicubic)
+    f(kernels::cubic_taps<Scalar>(image.h, size.h, rows, options.align_corners),
+      kernels::cubic_taps<Scalar>(image.w, size.w, columns, options.align_corners));
+  else
+    f(taps<Scalar>(options, image.h, size.h, rows), taps<Scalar>(options, image.w, size.w, columns));
 }
 
 template <class Scalar>
@@ -104,8 +136,9 @@ Tensor<Scalar> interpolate(const Tensor<Scalar>& x, const ImageScale& scale, con
   if (scale.keeps(image)) return x;
   Tensor<Scalar> y({x.dim(0), x.dim(1), size.h, size.w});
   if (!y.empty())
-    kernels::resize(x.dim(0) * x.dim(1), image.h, image.w, taps<Scalar>(options, image.h, size.h, scale.rows(image)),
-                    taps<Scalar>(options, image.w, size.w, scale.columns(image)), x.data(), y.data());
+    with_taps<Scalar>(options, scale, image, size, [&](const auto& rows, const auto& columns) {
+      kernels::resize(x.dim(0) * x.dim(1), image.h, image.w, rows, columns, x.data(), y.data());
+    });
   return y;
 }
 template <class Scalar>
@@ -123,9 +156,11 @@ Tensor<Scalar> interpolate_backward(Tensor<Scalar> dy, const Shape& input, const
   if (scale.keeps(image)) return dy;
   Tensor<Scalar> dx(input);
   if (!dx.empty())
-    kernels::resize_backward(
-        input[0] * input[1], image.h, image.w, detail::taps<Scalar>(options, image.h, dy.dim(2), scale.rows(image)),
-        detail::taps<Scalar>(options, image.w, dy.dim(3), scale.columns(image)), std::as_const(dy).data(), dx.data());
+    detail::with_taps<Scalar>(options, scale, image, {dy.dim(2), dy.dim(3)},
+                              [&](const auto& rows, const auto& columns) {
+                                kernels::resize_backward(input[0] * input[1], image.h, image.w, rows, columns,
+                                                         std::as_const(dy).data(), dx.data());
+                              });
   return dx;
 }
 /// The same for a result of dy's size.
@@ -161,10 +196,10 @@ void check_scale(const Caller& who, const ScaleFactor& factor) {
 }  // namespace detail
 
 /// Images [N, C, H, W] resampled to the given height and width, as torch.nn.functional.interpolate does: `nearest`
-/// takes pixel floor(i H / OH), `bilinear` weighs the four neighbours (no antialiasing). The floor is that of the exact
-/// quotient; PyTorch takes floor(i s) with s = H / OH rounded to float, which for 1.2 % of the pairs of sizes up to 128
-/// is another pixel somewhere. Throws ValueError for a size below 1 and for align_corners with nearest, ShapeError for
-/// another input.
+/// takes pixel floor(i H / OH), `nearest-exact` floor((i + 1/2) H / OH), `bilinear` weighs the four neighbours and
+/// `bicubic` sixteen (no antialiasing). The floor is that of the exact quotient; PyTorch takes floor(i s) with s = H /
+/// OH rounded to float, which for 1.2 % of the pairs of sizes up to 128 is another pixel somewhere. Throws ValueError
+/// for a size below 1 and for align_corners with a nearest pixel, ShapeError for another input.
 template <class Scalar>
 Tensor<Scalar> interpolate(const Tensor<Scalar>& x, Size2 size, const InterpolateOptions& options = {}) {
   check_interpolation("interpolate", options);
@@ -172,8 +207,8 @@ Tensor<Scalar> interpolate(const Tensor<Scalar>& x, Size2 size, const Interpolat
   check_interpolated("interpolate", x.shape());
   return detail::interpolate(x, size, options);
 }
-/// By factors: to floor(H factor), where pixel i lies at i / factor, or (i + 1/2) / factor - 1/2, as PyTorch's
-/// scale_factor (without recompute_scale_factor). Say interpolate(x, ScaleFactor(0.6)).
+/// By factors: to floor(H factor), where pixel i lies at i / factor (`nearest`), or (i + 1/2) / factor - 1/2, as
+/// PyTorch's scale_factor (without recompute_scale_factor). Say interpolate(x, ScaleFactor(0.6)).
 template <class Scalar, std::same_as<ScaleFactor> Factor>
 Tensor<Scalar> interpolate(const Tensor<Scalar>& x, Factor factor, const InterpolateOptions& options = {}) {
   check_interpolation("interpolate", options);
@@ -239,8 +274,8 @@ class Resampling : public Layer<Derived, Scalar> {
 }  // namespace detail
 
 /// interpolate() as a layer: [N, C, H, W] -> [N, C, size.h, size.w], or to floor(H factor) by factors:
-/// Interpolate({224, 224}), Interpolate(ScaleFactor(0.5)). Throws as interpolate(), and ShapeError where factors leave
-/// no pixel.
+/// Interpolate({224, 224}), Interpolate(ScaleFactor(0.5), {.mode = "bicubic"}). Throws as interpolate(), and ShapeError
+/// where factors leave no pixel.
 template <class Scalar = float>
 class Interpolate : public detail::Resampling<Interpolate<Scalar>, Scalar> {
  public:

@@ -8,9 +8,9 @@ namespace lamina::inline LAMINA_ABI {
 
 /// Options of kl_div.
 struct KlDivOptions {
-  Reduction reduction = Reduction::mean;  ///< of the losses of all elements to one number
-  bool batchmean = false;                 ///< with the mean: divide by N, as the definition does, not by all elements
-  bool log_target = false;                ///< the targets are logarithms, too
+  Choice<Reduction> reduction = Reduction::mean;  ///< of the losses of all elements to one number
+  bool batchmean = false;   ///< with the mean: divide by N, as the definition does, not by all elements
+  bool log_target = false;  ///< the targets are logarithms, too
 };
 
 /// Kullback-Leibler divergence of distributions q, given as logarithms x = log q (as from LogSoftmax), from targets p,

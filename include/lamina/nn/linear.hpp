@@ -56,37 +56,27 @@ class Linear : public Layer<Linear<Scalar>, Scalar> {
  private:
   using Packed = kernels::PackedMatrix<Scalar>;
 
-  /// multiply(rows, x, y, epilogue) with the bias as the epilogue, if there is one.
-  template <class Multiply>
-  Tensor<Scalar> with_bias(const Tensor<Scalar>& x, Multiply multiply) const {
-    Tensor<Scalar> y(output_shape(x.shape()));
-    const auto in = kernels::row_major(x.data(), in_);
-    const kernels::MatrixView<Scalar> out{y.data(), out_, 1};
-    if (has_bias_)
-      multiply(y.numel() / out_, in, out, kernels::ColumnBias<Scalar>{bias.value.data()});
-    else
-      multiply(y.numel() / out_, in, out, kernels::AsIs{});
-    return y;
-  }
+  const Scalar* bias_data() const { return has_bias_ ? bias.value.data() : nullptr; }
 
   /// With the weight in panels, whose product goes the same way for any number of rows: a row's bits do not depend on
   /// the others.
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
     const Packed packed = packed_.get(
         weight.value, [](const Packed&) { return true; },
-        [&] { return Packed(in_, out_, kernels::transposed(weight.value.data(), in_)); });
-    return with_bias(x, [&](Index rows, const auto& in, const auto& out, const auto& epilogue) {
-      kernels::gemm(rows, in, packed, out, kernels::Store::assign, epilogue);
-    });
+        [&] { return kernels::pack_matrix<Scalar>(in_, out_, kernels::transposed(weight.value.data(), in_)); });
+    Tensor<Scalar> y(output_shape(x.shape()));
+    kernels::gemm(y.numel() / out_, kernels::row_major(std::as_const(x).data(), in_), packed,
+                  kernels::MatrixView<Scalar>{y.data(), out_, 1}, kernels::Store::assign, bias_data());
+    return y;
   }
 
   Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {
     packed_.clear();
     tape.push(x);
-    return with_bias(x, [&](Index rows, const auto& in, const auto& out, const auto& epilogue) {
-      kernels::gemm(rows, out_, in_, in, kernels::transposed(weight.value.data(), in_), out, kernels::Store::assign,
-                    epilogue);
-    });
+    Tensor<Scalar> y(output_shape(x.shape()));
+    kernels::gemm(y.numel() / out_, out_, in_, kernels::row_major(std::as_const(x).data(), in_),
+                  kernels::transposed(weight.value.data(), in_), y.data(), kernels::Store::assign, bias_data());
+    return y;
   }
 
   Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad input_grad) override {

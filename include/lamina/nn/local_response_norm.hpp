@@ -11,6 +11,74 @@
 
 namespace lamina::inline LAMINA_ABI {
 
+namespace detail {
+
+/// Its arithmetic, for the passes over memory: numbers alone, see kernels/functions.hpp.
+
+/// d^-beta of vectors.
+template <class T>
+struct NegativePower {
+  T beta;
+  template <class V>
+  V operator()(V d) const {
+    if (beta == T(0.75)) {
+      const V root = sqrt(d);
+      return V(T(1)) / (root * sqrt(root));
+    }
+    return exp(log(d) * V(-beta));
+  }
+};
+/// v d^-beta, and g v d^-beta / d.
+/// @{
+template <class T>
+struct TimesPower {
+  NegativePower<T> power;
+  template <class V>
+  V operator()(V v, V d) const {
+    return v * power(d);
+  }
+};
+template <class T>
+struct PowerTerm {
+  NegativePower<T> power;
+  template <class V>
+  V operator()(V g, V v, V d) const {
+    return g * v * power(d) / d;
+  }
+};
+/// @}
+/// k + factor * the sum of the squares of the channels first..last-1, as far from `center`, `pixels` apart.
+template <class T>
+struct NeighborSquares {
+  const T* center;
+  Index first, last, pixels;
+  T factor, k;
+  template <class Load>
+  auto operator()(Load load) const {
+    decltype(load(center)) sum(T(0));
+    for (Index j = first; j < last; ++j) {
+      const auto v = load(center + j * pixels);
+      sum = multiply_add(v, v, sum);
+    }
+    return multiply_add(sum, factor, k);
+  }
+};
+/// out + factor * in * the sum of those channels.
+template <class T>
+struct NeighborSum {
+  const T *center, *in, *out;
+  Index first, last, pixels;
+  T factor;
+  template <class Load>
+  auto operator()(Load load) const {
+    decltype(load(center)) sum(T(0));
+    for (Index j = first; j < last; ++j) sum += load(center + j * pixels);
+    return multiply_add(load(in) * factor, sum, load(out));
+  }
+};
+
+}  // namespace detail
+
 /// Options of LocalResponseNorm.
 struct LocalResponseNormOptions {
   double alpha = 1e-4;  ///< factor of the neighbours' mean square
@@ -62,8 +130,6 @@ class LocalResponseNorm : public Layer<LocalResponseNorm<Scalar>, Scalar> {
   /// @}
 
  private:
-  using Pack = simd::Pack<Scalar>;
-
   /// f(c, first, last, offset, n) for every channel of every run of pixels: channels first..last-1 are its neighbours
   /// from `below` channels before to `above` behind, the run lies at `offset`, n pixels long.
   template <class F>
@@ -86,14 +152,7 @@ class LocalResponseNorm : public Layer<LocalResponseNorm<Scalar>, Scalar> {
   Index before() const { return size_ / 2; }
   Index after() const { return (size_ - 1) / 2; }
 
-  /// d^-beta.
-  Pack power(Pack d) const {
-    if (options_.beta == 0.75) {
-      const Pack root = simd::sqrt(d);
-      return Pack(Scalar(1)) / (root * simd::sqrt(root));
-    }
-    return simd::exp(simd::log(d) * Pack(static_cast<Scalar>(-options_.beta)));
-  }
+  detail::NegativePower<Scalar> power() const { return {static_cast<Scalar>(options_.beta)}; }
 
   /// d, the bases of the powers.
   Tensor<Scalar> bases(const Tensor<Scalar>& input) const {
@@ -101,18 +160,11 @@ class LocalResponseNorm : public Layer<LocalResponseNorm<Scalar>, Scalar> {
     const Index pixels = input.shape().product(2, input.rank());
     const Scalar* const x = input.data();
     Scalar* const out = result.data();
-    const Pack factor(static_cast<Scalar>(options_.alpha / static_cast<double>(size_)));
-    const Pack k(static_cast<Scalar>(options_.k));
+    const auto factor = static_cast<Scalar>(options_.alpha / static_cast<double>(size_));
+    const auto k = static_cast<Scalar>(options_.k);
     for_each_run(input.shape(), before(), after(), [=](Index c, Index first, Index last, Index offset, Index n) {
-      const Scalar* const center = x + offset;
-      kernels::map_run(n, out + offset, [=](auto load) {
-        Pack sum(Scalar(0));
-        for (Index j = first; j < last; ++j) {
-          const Pack v = load(center + (j - c) * pixels);
-          sum = simd::multiply_add(v, v, sum);
-        }
-        return simd::multiply_add(sum, factor, k);
-      });
+      kernels::map_run(n, out + offset,
+                       detail::NeighborSquares<Scalar>{x + offset, first - c, last - c, pixels, factor, k});
     });
     return result;
   }
@@ -120,16 +172,14 @@ class LocalResponseNorm : public Layer<LocalResponseNorm<Scalar>, Scalar> {
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
     output_shape(x.shape());
     const Tensor<Scalar> d = bases(x);
-    return kernels::transform(
-        std::move(x), [this](Pack v, Pack base) { return v * power(base); }, d);
+    return kernels::transform(std::move(x), detail::TimesPower<Scalar>{power()}, d);
   }
 
   Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {
     output_shape(x.shape());
     Tensor<Scalar> d = bases(x);
     tape.push(x, d);
-    return kernels::transform(
-        std::move(x), [this](Pack v, Pack base) { return v * power(base); }, d);
+    return kernels::transform(std::move(x), detail::TimesPower<Scalar>{power()}, d);
   }
 
   /// dx[c] = dy[c] d[c]^-beta - 2 alpha beta / size x[c] * sum of dy[j] x[j] d[j]^(-beta - 1) over the j that have c as
@@ -138,22 +188,17 @@ class LocalResponseNorm : public Layer<LocalResponseNorm<Scalar>, Scalar> {
     const auto [x, d] = tape.pop<Tensor<Scalar>, Tensor<Scalar>>();
     if (input_grad == InputGrad::skip) return {};
     Tensor<Scalar> terms(x.shape());
-    kernels::map(
-        x.numel(), terms.data(), [this](Pack g, Pack v, Pack base) { return g * v * power(base) / base; },
-        std::as_const(dy).data(), x.data(), d.data());
-    Tensor<Scalar> dx = kernels::transform(
-        std::move(dy), [this](Pack g, Pack base) { return g * power(base); }, d);
+    kernels::map(x.numel(), terms.data(), detail::PowerTerm<Scalar>{power()}, std::as_const(dy).data(), x.data(),
+                 d.data());
+    Tensor<Scalar> dx = kernels::transform(std::move(dy), detail::TimesPower<Scalar>{power()}, d);
     const Index pixels = x.shape().product(2, x.rank());
-    const Pack factor(static_cast<Scalar>(-2 * options_.alpha * options_.beta / static_cast<double>(size_)));
+    const auto factor = static_cast<Scalar>(-2 * options_.alpha * options_.beta / static_cast<double>(size_));
     const Scalar *const term = std::as_const(terms).data(), *const in = x.data();
     Scalar* const out = dx.data();
     for_each_run(x.shape(), after(), before(), [=](Index c, Index first, Index last, Index offset, Index n) {
-      const Scalar* const center = term + offset;
-      kernels::map_run(n, out + offset, [=](auto load) {
-        Pack sum(Scalar(0));
-        for (Index j = first; j < last; ++j) sum += load(center + (j - c) * pixels);
-        return simd::multiply_add(load(in + offset) * factor, sum, load(out + offset));
-      });
+      kernels::map_run(
+          n, out + offset,
+          detail::NeighborSum<Scalar>{term + offset, in + offset, out + offset, first - c, last - c, pixels, factor});
     });
     return dx;
   }

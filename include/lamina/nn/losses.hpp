@@ -1,53 +1,96 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <cmath>
+#include <cstddef>
 #include <cstdint>
+#include <tuple>
 #include <utility>
 #include <vector>
 
+#include "lamina/core/choice.hpp"
 #include "lamina/kernels/losses.hpp"
 
 /// Loss functions. Each returns its value and the gradient with respect to its first argument, which it takes by value
 /// and reuses for the gradient:  auto [loss, grad] = cross_entropy(net.forward(x, tape), labels);
 namespace lamina::inline LAMINA_ABI {
 
-/// What a loss function gives.
+/// What a loss function gives. Binds to two names, `auto [loss, grad] = ...`.
 template <class Scalar = float>
 struct Loss {
-  double value;         ///< the loss
-  Tensor<Scalar> grad;  ///< d(value)/d(first argument), of its shape
+  double value;                ///< the loss
+  Tensor<Scalar> grad;         ///< d(value)/d(first argument), of its shape
+  Tensor<Scalar> losses = {};  ///< with Reduction::none, of each element, sample or place, whose sum is the value
+
+  /// The value or the gradient, for `auto [loss, grad]`.
+  /// @{
+  template <std::size_t I>
+  auto& get() & {
+    return pick<I>(*this);
+  }
+  template <std::size_t I>
+  const auto& get() const& {
+    return pick<I>(*this);
+  }
+  template <std::size_t I>
+  auto&& get() && {
+    return std::move(pick<I>(*this));
+  }
+  template <std::size_t I>
+  const auto&& get() const&& {
+    return std::move(pick<I>(*this));
+  }
+  /// @}
+
+ private:
+  template <std::size_t I, class Self>
+  static auto& pick(Self& self) {
+    if constexpr (I == 0)
+      return self.value;
+    else
+      return self.grad;
+  }
 };
 
-/// How the losses of all elements become one number: their average (what is divided by is said at each loss), or sum.
-enum class Reduction { mean, sum };
+/// How the losses of all elements become one number: their average (what is divided by is said at each loss), or sum;
+/// or none, where each stays for itself in Loss::losses, and value and gradient are those of their sum: with weights of
+/// yours, the gradient is what it is times them.
+enum class Reduction { mean, sum, none };
+/// PyTorch's.
+template <>
+struct Words<Reduction> {
+  static constexpr const char* what = "reduction";           ///< in messages
+  static constexpr std::array words{"mean", "sum", "none"};  ///< of each
+};
 
 /// Options of cross_entropy.
 template <class Scalar = float>
 struct CrossEntropyOptions {
-  Reduction reduction = Reduction::mean;  ///< of the losses of all elements to one number
-  std::int32_t ignore_index = -100;       ///< samples with this label have no loss and no gradient
-  double label_smoothing = 0;             ///< share of the target that is spread over all classes
-  Tensor<Scalar> weight = {};             ///< [K], for each class; ones if not given
+  Choice<Reduction> reduction = Reduction::mean;  ///< of the losses of all elements to one number
+  std::int32_t ignore_index = -100;               ///< samples with this label have no loss and no gradient
+  double label_smoothing = 0;                     ///< share of the target that is spread over all classes
+  Tensor<Scalar> weight = {};                     ///< [K], for each class; ones if not given
 };
 
 /// Options of nll_loss.
 template <class Scalar = float>
 struct NllLossOptions {
-  Reduction reduction = Reduction::mean;  ///< of the losses of all elements to one number
-  std::int32_t ignore_index = -100;       ///< samples with this label have no loss and no gradient
-  Tensor<Scalar> weight = {};             ///< [K], for each class; ones if not given
+  Choice<Reduction> reduction = Reduction::mean;  ///< of the losses of all elements to one number
+  std::int32_t ignore_index = -100;               ///< samples with this label have no loss and no gradient
+  Tensor<Scalar> weight = {};                     ///< [K], for each class; ones if not given
 };
 
 /// Options of mse_loss.
 struct MseLossOptions {
-  Reduction reduction = Reduction::mean;  ///< of the losses of all elements to one number
+  Choice<Reduction> reduction = Reduction::mean;  ///< of the losses of all elements to one number
 };
 
 /// Options of binary_cross_entropy_with_logits.
 template <class Scalar = float>
 struct BinaryCrossEntropyOptions {
-  Reduction reduction = Reduction::mean;  ///< of the losses of all elements to one number
-  Tensor<Scalar> weight = {};             ///< factor of each element's loss; broadcast to the shape of the logits
+  Choice<Reduction> reduction = Reduction::mean;  ///< of the losses of all elements to one number
+  Tensor<Scalar> weight = {};      ///< factor of each element's loss; broadcast to the shape of the logits
   Tensor<Scalar> pos_weight = {};  ///< factor of the positive targets' share; broadcast to the shape of the logits
 };
 
@@ -141,6 +184,33 @@ Tensor<Scalar> reuse(Tensor<Scalar>&& x) {
   return x.exclusive() ? std::move(x) : Tensor<Scalar>(x.shape());
 }
 
+/// The cross entropy of each sample and place, of this shape.
+template <class Scalar>
+Tensor<Scalar> cross_entropies(const kernels::CrossEntropyTargets<Scalar>& t, const Shape& shape,
+                               const Scalar* logits) {
+  Tensor<Scalar> result = Tensor<Scalar>::zeros(shape);
+  const auto smoothing = static_cast<double>(t.smoothing), spread = smoothing / static_cast<double>(t.classes);
+  std::vector<double> x(static_cast<std::size_t>(t.classes));
+  for (Index i = 0; i < t.outer * t.inner; ++i) {
+    if (t.labels && t.labels[i] == t.ignore_index) continue;
+    const Index first = i / t.inner * t.classes * t.inner + i % t.inner;
+    for (Index k = 0; k < t.classes; ++k)
+      x[static_cast<std::size_t>(k)] = static_cast<double>(logits[first + k * t.inner]);
+    const double most = *std::max_element(x.begin(), x.end());
+    double sum = 0, loss = 0;
+    for (const double value : x) sum += std::exp(value - most);
+    for (Index k = 0; k < t.classes; ++k) {
+      const double target = t.labels ? (t.labels[i] == k ? 1 : 0) : static_cast<double>(t.targets[first + k * t.inner]);
+      const double share = (1 - smoothing) * target + spread;
+      if (share != 0)
+        loss -= (t.weight ? static_cast<double>(t.weight[k]) : 1) * share *
+                (x[static_cast<std::size_t>(k)] - most - std::log(sum));
+    }
+    result.data()[i] = static_cast<Scalar>(loss);
+  }
+  return result;
+}
+
 inline void check_smoothing(double label_smoothing) {
   require(label_smoothing >= 0 && label_smoothing <= 1, "cross_entropy: label_smoothing must be in [0, 1], got ",
           label_smoothing);
@@ -174,9 +244,11 @@ Loss<Scalar> cross_entropy(Tensor<Scalar> logits, const Labels& labels,
                                                      weight,
                                                      static_cast<Scalar>(options.label_smoothing)};
   const Scalar* const x = std::as_const(logits).data();
+  Tensor<Scalar> losses;
+  if (options.reduction == Reduction::none) losses = detail::cross_entropies(targets, s.labels, x);
   Tensor<Scalar> grad = detail::reuse(std::move(logits));
   const double sum = kernels::cross_entropy(targets, static_cast<Scalar>(1 / divisor), x, grad.data());
-  return {sum / divisor, std::move(grad)};
+  return {sum / divisor, std::move(grad), std::move(losses)};
 }
 
 /// Cross entropy between softmax(logits) and distributions t of the logits' shape:
@@ -200,9 +272,11 @@ Loss<Scalar> cross_entropy(Tensor<Scalar> logits, const Tensor<Scalar>& targets,
   const kernels::CrossEntropyTargets<Scalar> terms{
       s.outer, s.classes, s.inner, nullptr, 0, targets.data(), weight, static_cast<Scalar>(options.label_smoothing)};
   const Scalar* const x = std::as_const(logits).data();
+  Tensor<Scalar> losses;
+  if (options.reduction == Reduction::none) losses = detail::cross_entropies(terms, s.labels, x);
   Tensor<Scalar> grad = detail::reuse(std::move(logits));
   const double sum = kernels::cross_entropy(terms, static_cast<Scalar>(1 / divisor), x, grad.data());
-  return {sum / divisor, std::move(grad)};
+  return {sum / divisor, std::move(grad), std::move(losses)};
 }
 
 /// cross_entropy with its options, of labels or distributions, as fit and evaluate take a loss:
@@ -239,19 +313,33 @@ Loss<Scalar> nll_loss(Tensor<Scalar> log_probabilities, const Labels& labels,
   auto grad = Tensor<Scalar>::zeros(log_probabilities.shape());
   const Scalar* const x = std::as_const(log_probabilities).data();
   Scalar* const dx = grad.data();
+  Tensor<Scalar> losses;
+  if (options.reduction == Reduction::none) losses = Tensor<Scalar>::zeros(s.labels);
   double sum = 0;
   for (Index i = 0; i < labels.numel(); ++i) {
     const std::int32_t label = labels.data()[i];
     if (label == options.ignore_index) continue;
     const Index at = (i / s.inner * s.classes + label) * s.inner + i % s.inner;
     const double factor = weight ? static_cast<double>(weight[label]) : 1.0;
-    sum -= factor * static_cast<double>(x[at]);
+    const double loss = -factor * static_cast<double>(x[at]);
+    if (!losses.empty()) losses.data()[i] = static_cast<Scalar>(loss);
+    sum += loss;
     dx[at] = static_cast<Scalar>(-factor / divisor);
   }
-  return {sum / divisor, std::move(grad)};
+  return {sum / divisor, std::move(grad), std::move(losses)};
 }
 
 namespace detail {
+
+/// Of each element, f(x...).first, with Reduction::none; else nothing.
+template <class Scalar, class F, class... X>
+Tensor<Scalar> element_losses(Reduction reduction, const Shape& shape, F f, const X*... x) {
+  if (reduction != Reduction::none) return {};
+  Tensor<Scalar> losses(shape);
+  kernels::map(
+      losses.numel(), losses.data(), [f](const auto&... packs) { return f(packs...).first; }, x...);
+  return losses;
+}
 
 /// The sum or the mean over all elements of f(x, target), a pair of an element's loss and its derivative. Throws
 /// ShapeError unless both have the same shape, not empty.
@@ -265,6 +353,7 @@ Loss<Scalar> elementwise_loss(const char* function, Tensor<Scalar> x, const Tens
   const double divisor = reduction == Reduction::mean ? static_cast<double>(x.numel()) : 1;
   const Pack share(static_cast<Scalar>(1 / divisor));
   const Scalar* const in = std::as_const(x).data();
+  Tensor<Scalar> losses = element_losses<Scalar>(reduction, x.shape(), f, in, target.data());
   Tensor<Scalar> grad = reuse(std::move(x));
   const double sum = kernels::sum_with_gradient(
       grad.numel(), grad.data(),
@@ -273,7 +362,7 @@ Loss<Scalar> elementwise_loss(const char* function, Tensor<Scalar> x, const Tens
         return std::pair(loss, slope * share);
       },
       in, target.data());
-  return {sum / divisor, std::move(grad)};
+  return {sum / divisor, std::move(grad), std::move(losses)};
 }
 
 }  // namespace detail
@@ -315,11 +404,12 @@ Loss<Scalar> binary_cross_entropy_with_logits(Tensor<Scalar> logits, const Tenso
   };
   const Scalar* const x = std::as_const(logits).data();
   const Index n = logits.numel();
-  Tensor<Scalar> grad = detail::reuse(std::move(logits));
+  Tensor<Scalar> grad = detail::reuse(std::move(logits)), losses;
   double sum = 0;
   if (options.weight.empty() && options.pos_weight.empty()) {
-    sum = kernels::sum_with_gradient(
-        n, grad.data(), [=](Pack v, Pack t) { return element(v, t, one, one); }, x, targets.data());
+    const auto plain = [=](Pack v, Pack t) { return element(v, t, one, one); };
+    losses = detail::element_losses<Scalar>(options.reduction, targets.shape(), plain, x, targets.data());
+    sum = kernels::sum_with_gradient(n, grad.data(), plain, x, targets.data());
   } else {
     const auto expand = [&](const char* what, const Tensor<Scalar>& tensor) {
       return tensor.empty() ? Tensor<Scalar>::ones(targets.shape())
@@ -327,9 +417,25 @@ Loss<Scalar> binary_cross_entropy_with_logits(Tensor<Scalar> logits, const Tenso
     };
     const Tensor<Scalar> weight = expand("weight", options.weight);
     const Tensor<Scalar> positive = expand("pos_weight", options.pos_weight);
+    losses = detail::element_losses<Scalar>(options.reduction, targets.shape(), element, x, targets.data(),
+                                            weight.data(), positive.data());
     sum = kernels::sum_with_gradient(n, grad.data(), element, x, targets.data(), weight.data(), positive.data());
   }
-  return {sum / divisor, std::move(grad)};
+  return {sum / divisor, std::move(grad), std::move(losses)};
 }
 
 }  // namespace lamina::inline LAMINA_ABI
+
+/// A Loss binds to two names,
+template <class Scalar>
+struct std::tuple_size<lamina::Loss<Scalar>> : std::integral_constant<std::size_t, 2> {};
+/// the value
+template <class Scalar>
+struct std::tuple_element<0, lamina::Loss<Scalar>> {
+  using type = double;  ///< of the value
+};
+/// and the gradient.
+template <class Scalar>
+struct std::tuple_element<1, lamina::Loss<Scalar>> {
+  using type = lamina::Tensor<Scalar>;  ///< of the gradient
+};

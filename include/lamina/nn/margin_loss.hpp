@@ -11,23 +11,23 @@ namespace lamina::inline LAMINA_ABI {
 
 /// Options of hinge_embedding_loss.
 struct HingeEmbeddingLossOptions {
-  Reduction reduction = Reduction::mean;  ///< of the losses of all elements to one number
-  double margin = 1;                      ///< how large distances of the unlike should be
+  Choice<Reduction> reduction = Reduction::mean;  ///< of the losses of all elements to one number
+  double margin = 1;                              ///< how large distances of the unlike should be
 };
 
 /// Options of multi_margin_loss.
 template <class Scalar = float>
 struct MultiMarginLossOptions {
-  Reduction reduction = Reduction::mean;  ///< of the losses of all samples to one number
-  Index p = 1;                            ///< the power, 1 or 2
-  double margin = 1;                      ///< how far the label's score should be above the others
-  Tensor<Scalar> weight = {};             ///< [K], for each class; ones if not given
+  Choice<Reduction> reduction = Reduction::mean;  ///< of the losses of all samples to one number
+  Index p = 1;                                    ///< the power, 1 or 2
+  double margin = 1;                              ///< how far the label's score should be above the others
+  Tensor<Scalar> weight = {};                     ///< [K], for each class; ones if not given
 };
 
 /// Options of cosine_embedding_loss.
 struct CosineEmbeddingLossOptions {
-  Reduction reduction = Reduction::mean;  ///< of the losses of all pairs to one number
-  double margin = 0;                      ///< cosines of the unlike up to here cost nothing
+  Choice<Reduction> reduction = Reduction::mean;  ///< of the losses of all pairs to one number
+  double margin = 0;                              ///< cosines of the unlike up to here cost nothing
 };
 
 /// For distances x and targets 1 (alike) or -1 (unlike), element by element:
@@ -71,6 +71,8 @@ Loss<Scalar> multi_margin_loss(const Tensor<Scalar>& x, const Labels& labels,
   const double samples = options.reduction == Reduction::mean ? static_cast<double>(s.outer) : 1;
   auto grad = Tensor<Scalar>::zeros(x.shape());
   Scalar* const dx = grad.data();
+  Tensor<Scalar> losses;
+  if (options.reduction == Reduction::none) losses = Tensor<Scalar>(s.labels);
   double total = 0;
   for (Index i = 0; i < s.outer; ++i) {
     const std::int32_t label = labels.data()[i];
@@ -78,18 +80,20 @@ Loss<Scalar> multi_margin_loss(const Tensor<Scalar>& x, const Labels& labels,
             " classes 0 to ", s.classes - 1);
     const Scalar* const scores = x.data() + i * s.classes;
     const double factor = (weight ? static_cast<double>(weight[label]) : 1) / static_cast<double>(s.classes);
-    double down = 0;
+    double down = 0, loss = 0;
     for (Index k = 0; k < s.classes; ++k) {
       const double lack = options.margin - static_cast<double>(scores[label]) + static_cast<double>(scores[k]);
       if (k == label || lack <= 0) continue;
-      total += factor * (options.p == 1 ? lack : lack * lack);
+      loss += factor * (options.p == 1 ? lack : lack * lack);
       const double slope = factor / samples * (options.p == 1 ? 1 : 2 * lack);
       dx[i * s.classes + k] = static_cast<Scalar>(slope);
       down += slope;
     }
     dx[i * s.classes + label] = static_cast<Scalar>(-down);
+    if (!losses.empty()) losses.data()[i] = static_cast<Scalar>(loss);
+    total += loss;
   }
-  return {total / samples, std::move(grad)};
+  return {total / samples, std::move(grad), std::move(losses)};
 }
 
 /// Of pairs of vectors a and b, alike (target 1) or not (-1), with c = a b / (|a| |b|):
@@ -110,7 +114,8 @@ Loss<Scalar> cosine_embedding_loss(const Tensor<Scalar>& embeddings, const Label
                       targets.shape());
   require(std::abs(options.margin) <= 1, function, ": margin must be in [-1, 1], got ", options.margin);
   const double pairs = options.reduction == Reduction::mean ? static_cast<double>(n) : 1;
-  Tensor<Scalar> grad(embeddings.shape());
+  Tensor<Scalar> grad(embeddings.shape()), losses;
+  if (options.reduction == Reduction::none) losses = Tensor<Scalar>({n});
   double total = 0;
   for (Index i = 0; i < n; ++i) {
     const std::int32_t target = targets.data()[i];
@@ -125,8 +130,9 @@ Loss<Scalar> cosine_embedding_loss(const Tensor<Scalar>& embeddings, const Label
       b_square += v * v;
     }
     const double length = std::sqrt(a_square * b_square), cosine = product / length;
-    const double excess = cosine - options.margin;
-    total += target == 1 ? 1 - cosine : std::max(excess, 0.0);
+    const double excess = cosine - options.margin, loss = target == 1 ? 1 - cosine : std::max(excess, 0.0);
+    if (!losses.empty()) losses.data()[i] = static_cast<Scalar>(loss);
+    total += loss;
     const double slope = (target == 1 ? -1 : excess >= 0 ? 1 : 0) / pairs;
     for (Index k = 0; k < d; ++k) {
       const auto u = static_cast<double>(a[k]), v = static_cast<double>(b[k]);
@@ -134,7 +140,7 @@ Loss<Scalar> cosine_embedding_loss(const Tensor<Scalar>& embeddings, const Label
       db[k] = static_cast<Scalar>(slope * (u / length - cosine * v / b_square));
     }
   }
-  return {total / pairs, std::move(grad)};
+  return {total / pairs, std::move(grad), std::move(losses)};
 }
 
 }  // namespace lamina::inline LAMINA_ABI

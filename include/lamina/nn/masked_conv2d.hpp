@@ -7,6 +7,7 @@
 #include "lamina/kernels/convolution.hpp"
 #include "lamina/kernels/elementwise.hpp"
 #include "lamina/kernels/gemm.hpp"
+#include "lamina/kernels/reduce.hpp"
 #include "lamina/nn/init.hpp"
 #include "lamina/nn/module.hpp"
 #include "lamina/nn/options.hpp"
@@ -195,15 +196,13 @@ class MaskedConv2d : public Layer<MaskedConv2d<Scalar>, Scalar> {
     const Scalar* const in = std::as_const(x).data();
     Scalar* const out = y.data();
     const Index pixels = s.h * s.w;
-    const auto add_bias = kernels::bias_of(options_.bias ? bias.value.data() : nullptr, out_);
+    const Scalar* const bias_data = options_.bias ? std::as_const(bias).value.data() : nullptr;
     if (taps() > 0) {
-      const auto kernel = kernels::DirectConvolution<Scalar>::forward(s, taps_);
-      Tensor<Scalar> filters({kernel.filters_size()});
-      kernel.pack_filters(compact(weight.value).data(), filters.data());
-      kernel.run(in, std::as_const(filters).data(), out, add_bias);
+      const Tensor<Scalar> compacted = compact(weight.value);
+      kernels::tap_convolution_forward(s, taps_, in, compacted.data(), bias_data, out);
     } else {
       for (Index i = 0; i < s.n * out_; ++i)
-        std::fill_n(out + i * pixels, pixels, options_.bias ? bias.value.data()[i % out_] : Scalar(0));
+        std::fill_n(out + i * pixels, pixels, bias_data ? bias_data[i % out_] : Scalar(0));
     }
     const Tensor<Scalar> centers = center(weight.value);
     for_each_group([&](Index first, Index rows, Index seen) {
@@ -245,7 +244,7 @@ class MaskedConv2d : public Layer<MaskedConv2d<Scalar>, Scalar> {
       kernels::convolution_backward_weight(whole, x, dy, all.data(), static_cast<Scalar*>(nullptr), method);
       taps_gradient = compact(all);
     } else if (taps() > 0) {
-      kernels::DirectConvolution<Scalar>::forward(s, taps_).backward_weight(x, dy, taps_gradient.data(), nullptr);
+      kernels::tap_convolution_backward_weight(s, taps_, x, dy, taps_gradient.data());
     }
     Tensor<Scalar> centers;
     if (grouped()) centers = Tensor<Scalar>::zeros({out_, in_});
@@ -262,10 +261,8 @@ class MaskedConv2d : public Layer<MaskedConv2d<Scalar>, Scalar> {
   Tensor<Scalar> backward_input(const kernels::ConvolutionShape& s, const Scalar* dy) const {
     Tensor<Scalar> dx({s.n, in_, s.h, s.w});
     if (taps() > 0) {
-      const auto kernel = kernels::DirectConvolution<Scalar>::backward_input(s, taps_);
-      Tensor<Scalar> filters({kernel.filters_size()});
-      kernel.pack_filters(compact(weight.value).data(), filters.data());
-      kernel.run(dy, std::as_const(filters).data(), dx.data(), kernels::bias_of<Scalar>(nullptr, in_));
+      const Tensor<Scalar> compacted = compact(weight.value);
+      kernels::tap_convolution_backward_input(s, taps_, dy, compacted.data(), dx.data());
     } else {
       dx.fill(0);
     }

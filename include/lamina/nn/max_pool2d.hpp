@@ -1,5 +1,6 @@
 #pragma once
 
+#include <concepts>
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -26,6 +27,12 @@ struct MaxPool2dOptions {
 template <class Scalar = float>
 class MaxPool2d : public Layer<MaxPool2d<Scalar>, Scalar> {
  public:
+  /// What PyTorch's order of arguments is told here.
+  template <std::integral Stride, class Padding, class... Rest>
+  MaxPool2d(Size2, Stride, const Padding&, const Rest&...) : MaxPool2d(1) {
+    static_assert(sizeof(Scalar) == 0,
+                  "the options of MaxPool2d have names: MaxPool2d(3, {.stride = 2, .padding = 1}) and the like");
+  }
   /// Shapes, defaults and errors are said at the class.
   explicit MaxPool2d(Size2 kernel_size, const MaxPool2dOptions& options = {})
       : window_{kernel_size, options.stride == kernel_sized ? kernel_size : options.stride, options.padding,
@@ -43,6 +50,23 @@ class MaxPool2d : public Layer<MaxPool2d<Scalar>, Scalar> {
   const Size2& kernel_size() const { return window_.kernel; }
   /// With the stride that was chosen.
   MaxPool2dOptions options() const { return {window_.stride, window_.padding, window_.dilation, window_.ceil_mode}; }
+
+  /// y, and where its values come from: for each the place of its maximum in the image, row W + column, as PyTorch's
+  /// return_indices. Of equal values the first counts.
+  ///
+  ///   auto [y, indices] = MaxPool2d(2).with_indices(x);
+  std::pair<Tensor<Scalar>, Labels> with_indices(const Tensor<Scalar>& x) const {
+    Labels places(output_shape(x.shape()));
+    Tensor<Scalar> y = pool(x, places.data());
+    const kernels::WindowAxis down = rows(x.dim(2)), across = columns(x.dim(3));
+    std::int32_t* const at = places.data();
+    for (Index i = 0; i < places.numel(); ++i) {
+      const Index row = down.start(i / across.out % down.out) + at[i] / across.kernel * down.dilation;
+      const Index column = across.start(i % across.out) + at[i] % across.kernel * across.dilation;
+      at[i] = static_cast<std::int32_t>(row * across.in + column);
+    }
+    return {std::move(y), std::move(places)};
+  }
 
   /// The padding of an image of this size, in numbers.
   Padding padding(const Size2& image) const { return window_.around(image); }

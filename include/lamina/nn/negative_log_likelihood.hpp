@@ -11,9 +11,8 @@ namespace lamina::inline LAMINA_ABI {
 
 /// Options of NegativeLogLikelihood.
 struct NegativeLogLikelihoodOptions {
-  Reduction reduction = Reduction::mean;  ///< mean: by the sum of the weights
-  std::int32_t ignore_index = -100;       ///< of labels that have no loss
-  bool reduce = true;                     ///< false: a loss for every label
+  Choice<Reduction> reduction = Reduction::mean;  ///< mean: by the sum of the weights; none: a loss for every label
+  std::int32_t ignore_index = -100;               ///< of labels that have no loss
 };
 
 /// The loss -w[t] x[n, t, ...] of every label t, or their sum or mean, as a layer: values x [N, C, ...], log
@@ -33,20 +32,21 @@ class NegativeLogLikelihood : public JointLayer<NegativeLogLikelihood<Scalar>, S
     for (int axis = 0; fits && axis < labels.rank(); ++axis) fits = labels[axis] == values[axis == 0 ? 0 : axis + 1];
     require<ShapeError>(fits && (x.size() == 2 || x[2].shape() == Shape{values[1]}), *this,
                         ": expected shapes [N, C, ...], [N, ...] and [C], got ", values, " and ", labels);
-    return options_.reduce ? Shape{} : labels;
+    return reduces() ? Shape{} : labels;
   }
   Fields fields() const override {
     const NegativeLogLikelihoodOptions usual;
     return Fields("NegativeLogLikelihood")
-        .option("reduction", options_.reduction == Reduction::mean ? "mean" : "sum", "mean")
-        .option("ignore_index", options_.ignore_index, usual.ignore_index)
-        .option("reduce", options_.reduce, usual.reduce);
+        .option("reduction", std::string(options_.reduction.word()), "mean")
+        .option("ignore_index", options_.ignore_index, usual.ignore_index);
   }
 
   /// What it was made with.
   const NegativeLogLikelihoodOptions& options() const { return options_; }
 
  private:
+  bool reduces() const { return options_.reduction != Reduction::none; }
+
   /// f(label's place, place of its log probability, weight) for the labels that count.
   template <class F>
   void for_each_label(const Shape& values, const Tensor<Scalar>& labels, const Scalar* weights, F f) const {
@@ -68,11 +68,11 @@ class NegativeLogLikelihood : public JointLayer<NegativeLogLikelihood<Scalar>, S
     Scalar* const out = y.data();
     double total = 0, weight = 0;
     for_each_label(x[0].shape(), x[1].tensor, weights_of(x), [&](Index label, Index place, Scalar w) {
-      if (!options_.reduce) out[label] = -w * in[place];
+      if (!reduces()) out[label] = -w * in[place];
       total -= static_cast<double>(w * in[place]);
       weight += static_cast<double>(w);
     });
-    if (options_.reduce) *out = static_cast<Scalar>(options_.reduction == Reduction::mean ? total / weight : total);
+    if (reduces()) *out = static_cast<Scalar>(options_.reduction == Reduction::mean ? total / weight : total);
     return y;
   }
   Value<Scalar> do_forward(Values<Scalar> x, Tape& tape) override {
@@ -88,7 +88,7 @@ class NegativeLogLikelihood : public JointLayer<NegativeLogLikelihood<Scalar>, S
     for_each_label(x[0].shape(), x[1].tensor, weights_of(x), [&](Index, Index, Scalar w) { total += w; });
     const Scalar share = options_.reduction == Reduction::mean ? 1 / total : Scalar(1);
     for_each_label(x[0].shape(), x[1].tensor, weights_of(x), [&](Index label, Index place, Scalar w) {
-      out[place] = -w * (options_.reduce ? share * gradient[0] : gradient[label]);
+      out[place] = -w * (reduces() ? share * gradient[0] : gradient[label]);
     });
     Few<Tensor<Scalar>> result(std::move(dx));
     for (std::size_t i = 1; i < needs.size(); ++i) result.push_back(Tensor<Scalar>::zeros(x[i].shape()));

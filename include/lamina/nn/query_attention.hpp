@@ -93,11 +93,12 @@ class QueryAttention : public JointLayer<QueryAttention<Scalar>, Scalar> {
     const auto [queries, keys, values] = tape.template pop<Tensor<Scalar>, Tensor<Scalar>, Tensor<Scalar>>();
     Tensor<Scalar> dq = Tensor<Scalar>::zeros(queries.shape()), dk(keys.shape()), dv(values.shape());
     Scalar *const to_q = dq.data(), *const to_k = dk.data(), *const to_v = dv.data();
-    const Scalar* const gradient = std::as_const(dy).data();
+    const Scalar *const gradient = std::as_const(dy).data(), *const q = queries.data(), *const k = keys.data(),
+                        *const v = values.data();
     each(queries, keys, [&](const Head& head, const Scalar* p, Scalar* dp) {
       for (Index l = 0; l < head.length; ++l) {
         const Index row = head.sequence + l * features_;
-        dp[l] = dot(gradient + head.begin, values.data() + row, head.size);
+        dp[l] = dot(gradient + head.begin, v + row, head.size);
         for (Index i = 0; i < head.size; ++i) to_v[row + i] = p[l] * gradient[head.begin + i];
       }
       kernels::softmax_backward<false>(1, head.length, 1, p, dp, dp);
@@ -105,8 +106,8 @@ class QueryAttention : public JointLayer<QueryAttention<Scalar>, Scalar> {
         const Index row = head.sequence + l * features_;
         const Scalar factor = dp[l] * head.scale;
         for (Index i = 0; i < head.size; ++i) {
-          to_q[head.begin + i] += factor * keys.data()[row + i];
-          to_k[row + i] = factor * queries.data()[head.begin + i];
+          to_q[head.begin + i] += factor * k[row + i];
+          to_k[row + i] = factor * q[head.begin + i];
         }
       }
     });

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "lamina/kernels/functions.hpp"
 #include "lamina/nn/elementwise.hpp"
 
 namespace lamina::inline LAMINA_ABI {
@@ -13,8 +14,8 @@ class ReLU6 : public Elementwise<ReLU6<Scalar>, Scalar> {
   /// What Elementwise asks for.
   /// @{
   Saved saved() const override { return Saved::output; }
-  static Pack value(Pack x) { return min(max(x, Scalar(0)), Scalar(6)); }
-  static Pack gradient(Pack y, Pack dy) { return select(y <= Pack(0), Pack(0), select(y >= Pack(6), Pack(0), dy)); }
+  static Pack value(Pack x) { return kernels::Relu6::value(x); }
+  static Pack gradient(Pack y, Pack dy) { return kernels::Relu6::gradient(y, dy); }
   /// @}
   Activation activation() const override { return Activation::relu6; }
 };

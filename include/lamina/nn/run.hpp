@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "lamina/kernels/elementwise.hpp"
+#include "lamina/kernels/functions.hpp"
 #include "lamina/nn/module.hpp"
 
 namespace lamina::inline LAMINA_ABI {
@@ -18,10 +19,8 @@ namespace detail {
 /// a + b of the same shape, in the storage of whichever nobody else holds.
 template <class Scalar>
 Tensor<Scalar> add(Tensor<Scalar> a, Tensor<Scalar> b) {
-  using Pack = simd::Pack<Scalar>;
   if (!a.exclusive()) std::swap(a, b);
-  return kernels::transform(
-      std::move(a), [](Pack left, Pack right) { return left + right; }, b);
+  return kernels::transform(std::move(a), kernels::Sum{}, b);
 }
 
 /// Finds a module below (and at) another by its members: whether it is there, and its path.

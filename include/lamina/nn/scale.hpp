@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "lamina/kernels/elementwise.hpp"
+#include "lamina/kernels/functions.hpp"
 #include "lamina/kernels/gemm.hpp"
 #include "lamina/nn/module.hpp"
 
@@ -28,10 +29,8 @@ class Scale : public Layer<Scale<Scalar>, Scalar> {
   Locality locality() const override { return Locality::element; }
 
  private:
-  using Pack = simd::Pack<Scalar>;
-
   Tensor<Scalar> scaled(Tensor<Scalar> x) const {
-    return kernels::transform(std::move(x), [c = coefficient.value.item()](Pack v) { return v * c; });
+    return kernels::transform(std::move(x), kernels::Scaled<Scalar>{coefficient.value.item()});
   }
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override { return scaled(std::move(x)); }
   Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {

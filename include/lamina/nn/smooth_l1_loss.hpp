@@ -9,14 +9,14 @@ namespace lamina::inline LAMINA_ABI {
 
 /// Options of smooth_l1_loss.
 struct SmoothL1LossOptions {
-  Reduction reduction = Reduction::mean;  ///< of the losses of all elements to one number
-  double beta = 1;                        ///< where the parabola ends; 0: the absolute error, L1
+  Choice<Reduction> reduction = Reduction::mean;  ///< of the losses of all elements to one number
+  double beta = 1;                                ///< where the parabola ends; 0: the absolute error, L1
 };
 
 /// Options of huber_loss.
 struct HuberLossOptions {
-  Reduction reduction = Reduction::mean;  ///< of the losses of all elements to one number
-  double delta = 1;                       ///< where the parabola ends
+  Choice<Reduction> reduction = Reduction::mean;  ///< of the losses of all elements to one number
+  double delta = 1;                               ///< where the parabola ends
 };
 
 namespace detail {

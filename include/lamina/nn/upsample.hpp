@@ -5,7 +5,7 @@
 namespace lamina::inline LAMINA_ABI {
 
 /// Images [N, C, H, W] resampled by factors, [N, C, floor(H factor), floor(W factor)]: Upsample(2), Upsample({2, 1.5},
-/// {.mode = InterpolateMode::bilinear}). As torch.nn.Upsample(scale_factor=...); see interpolate() for the rule and the
+/// {.mode = "bilinear"}). As torch.nn.Upsample(scale_factor=...); see interpolate() for the rule and the
 /// errors.
 template <class Scalar = float>
 class Upsample : public detail::Resampling<Upsample<Scalar>, Scalar> {

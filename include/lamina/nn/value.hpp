@@ -76,9 +76,12 @@ template <class Scalar = float>
 class Value {
  public:
   Value() = default;
-  /// A tensor.
+  /// A tensor; or a matrix of Eigen's, [rows, columns]: a vector is a column, [N, 1], as a layer of one feature takes
+  /// it.
   template <std::convertible_to<Tensor<Scalar>> T>
-  Value(T&& values) : tensor(std::forward<T>(values)) {}
+  Value(T&& values) : tensor(std::forward<T>(values)) {
+    if constexpr (requires { values.derived(); }) tensor = std::move(tensor).reshape({values.rows(), values.cols()});
+  }
   /// Rows [tokens, features] of sequences, one behind the other.
   Value(Tensor<Scalar> rows, Sequences division)
       : tensor(std::move(rows)), sequences(std::make_shared<const Sequences>(std::move(division))) {}

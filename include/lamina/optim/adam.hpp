@@ -26,6 +26,36 @@ struct AdamWOptions {
 
 namespace detail {
 
+/// Their step, on vectors: with the two moments, or (amsgrad) the largest second one too.
+template <class T>
+struct AdamStep {
+  T beta1, rest1, beta2, rest2, rate, correction, eps;
+  T shrink, decay;  // of the value
+  bool adds_decay;  // to the gradient
+
+  template <class V>
+  void operator()(V& value, V& grad, V& mean, V& square) const {
+    moments(value, grad, mean, square);
+    value -= V(rate) * mean / (sqrt(square) / V(correction) + V(eps));
+  }
+  template <class V>
+  void operator()(V& value, V& grad, V& mean, V& square, V& largest) const {
+    moments(value, grad, mean, square);
+    largest = max(square, largest);
+    value -= V(rate) * mean / (sqrt(largest) / V(correction) + V(eps));
+  }
+
+ private:
+  template <class V>
+  void moments(V& value, V& grad, V& mean, V& square) const {
+    value *= V(shrink);
+    if (adds_decay) grad += V(decay) * value;
+    mean = V(beta1) * mean + V(rest1) * grad;
+    square = V(beta2) * square + V(rest2) * grad * grad;
+    grad = V(T(0));
+  }
+};
+
 /// What Adam and AdamW share; they differ in how weights decay.
 template <class Scalar>
 class AdamBase : public Optimizer<Scalar> {
@@ -43,43 +73,25 @@ class AdamBase : public Optimizer<Scalar> {
   }
 
  private:
-  using Pack = simd::Pack<Scalar>;
-
   void update(Index n, Scalar* x, Scalar* g, const std::array<Scalar*, AdamBase::max_slots>& slots,
               const typename AdamBase::Step& step) const override {
-    const auto pack = [](double value) { return Pack(static_cast<Scalar>(value)); };
+    const auto number = [](double value) { return static_cast<Scalar>(value); };
     const auto [beta1, beta2] = options_.betas;
     const auto t = static_cast<double>(step.number);
-    const Pack b1 = pack(beta1), rest1 = pack(1 - beta1), b2 = pack(beta2), rest2 = pack(1 - beta2);
-    const Pack rate = pack(step.lr / (1 - std::pow(beta1, t)));
-    const Pack correction = pack(std::sqrt(1 - std::pow(beta2, t))), eps = pack(options_.eps);
-    const Pack shrink = pack(decoupled_ ? 1 - step.lr * step.weight_decay : 1);
-    const Pack decay = pack(step.weight_decay);
-    const bool adds_decay = !decoupled_ && step.weight_decay != 0;
-    const auto moments = [=](Pack& value, Pack& grad, Pack& mean, Pack& square) {
-      value *= shrink;
-      if (adds_decay) grad += decay * value;
-      mean = b1 * mean + rest1 * grad;
-      square = b2 * square + rest2 * grad * grad;
-      grad = Pack(Scalar(0));
-    };
+    const AdamStep<Scalar> move{number(beta1),
+                                number(1 - beta1),
+                                number(beta2),
+                                number(1 - beta2),
+                                number(step.lr / (1 - std::pow(beta1, t))),
+                                number(std::sqrt(1 - std::pow(beta2, t))),
+                                number(options_.eps),
+                                number(decoupled_ ? 1 - step.lr * step.weight_decay : 1),
+                                number(step.weight_decay),
+                                !decoupled_ && step.weight_decay != 0};
     if (options_.amsgrad)
-      kernels::update(
-          n,
-          [=](Pack& value, Pack& grad, Pack& mean, Pack& square, Pack& largest) {
-            moments(value, grad, mean, square);
-            largest = max(square, largest);
-            value -= rate * mean / (sqrt(largest) / correction + eps);
-          },
-          x, g, slots[0], slots[1], slots[2]);
+      kernels::update(n, move, x, g, slots[0], slots[1], slots[2]);
     else
-      kernels::update(
-          n,
-          [=](Pack& value, Pack& grad, Pack& mean, Pack& square) {
-            moments(value, grad, mean, square);
-            value -= rate * mean / (sqrt(square) / correction + eps);
-          },
-          x, g, slots[0], slots[1]);
+      kernels::update(n, move, x, g, slots[0], slots[1]);
   }
 
   AdamOptions options_;

@@ -16,6 +16,32 @@ struct SGDOptions {
   bool nesterov = false;    ///< Nesterov's momentum, which needs momentum > 0 and no dampening
 };
 
+namespace detail {
+
+/// SGD's step, without momentum and with it, on vectors.
+template <class T>
+struct SGDStep {
+  T lr, decay, momentum;
+  T keep, take;  // of the buffer and the gradient
+  bool decays;   // or 0 times an infinite value would be NaN
+  bool nesterov;
+
+  template <class V>
+  void operator()(V& value, V& grad) const {
+    value -= V(lr) * (decays ? grad + V(decay) * value : grad);
+    grad = V(T(0));
+  }
+  template <class V>
+  void operator()(V& value, V& grad, V& buffer) const {
+    const V slope = decays ? grad + V(decay) * value : grad;
+    buffer = V(keep) * buffer + V(take) * slope;
+    value -= V(lr) * (nesterov ? slope + V(momentum) * buffer : buffer);
+    grad = V(T(0));
+  }
+};
+
+}  // namespace detail
+
 /// Stochastic gradient descent with momentum (Sutskever et al. 2013; PyTorch's form, where lr scales the momentum too):
 ///
 ///   g <- g + weight_decay x;  b <- momentum b + (1 - dampening) g  (b = g at first);
@@ -48,36 +74,21 @@ class SGD : public Optimizer<Scalar> {
   std::string name() const override { return "SGD"; }
 
  private:
-  using Pack = simd::Pack<Scalar>;
-
   void update(Index n, Scalar* x, Scalar* g, const std::array<Scalar*, SGD::max_slots>& slots,
               const typename SGD::Step& step) const override {
-    const Pack lr(static_cast<Scalar>(step.lr)), decay(static_cast<Scalar>(step.weight_decay));
-    const bool decays = step.weight_decay != 0;  // 0 times an infinite value would be NaN
-    if (options_.momentum == 0) {
-      kernels::update(
-          n,
-          [=](Pack& value, Pack& grad) {
-            value -= lr * (decays ? grad + decay * value : grad);
-            grad = Pack(Scalar(0));
-          },
-          x, g);
-      return;
-    }
+    const auto number = [](double value) { return static_cast<Scalar>(value); };
     const bool first = step.number == 1;
-    const Pack momentum(static_cast<Scalar>(options_.momentum));
-    const Pack keep(static_cast<Scalar>(first ? 0 : options_.momentum));
-    const Pack take(static_cast<Scalar>(first ? 1 : 1 - options_.dampening));
-    const bool nesterov = options_.nesterov;
-    kernels::update(
-        n,
-        [=](Pack& value, Pack& grad, Pack& buffer) {
-          const Pack slope = decays ? grad + decay * value : grad;
-          buffer = keep * buffer + take * slope;
-          value -= lr * (nesterov ? slope + momentum * buffer : buffer);
-          grad = Pack(Scalar(0));
-        },
-        x, g, slots[0]);
+    const detail::SGDStep<Scalar> move{number(step.lr),
+                                       number(step.weight_decay),
+                                       number(options_.momentum),
+                                       number(first ? 0 : options_.momentum),
+                                       number(first ? 1 : 1 - options_.dampening),
+                                       step.weight_decay != 0,
+                                       options_.nesterov};
+    if (options_.momentum == 0)
+      kernels::update(n, move, x, g);
+    else
+      kernels::update(n, move, x, g, slots[0]);
   }
 
   SGDOptions options_;

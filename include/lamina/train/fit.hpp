@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cmath>
 #include <cstdio>
 #include <functional>
@@ -11,9 +12,11 @@
 #include <unordered_map>
 #include <utility>
 
+#include "lamina/core/choice.hpp"
 #include "lamina/core/numbers.hpp"
 #include "lamina/data/loader.hpp"
 #include "lamina/kernels/elementwise.hpp"
+#include "lamina/kernels/functions.hpp"
 #include "lamina/nn/losses.hpp"
 #include "lamina/nn/state.hpp"
 #include "lamina/optim/clip_grad.hpp"
@@ -107,6 +110,12 @@ Evaluation evaluate(const Model& model, DataLoader<Scalar, Target>& loader,
 /// Which number tells whether an epoch was better: that of the test data, or of the training data if fit has no test
 /// data.
 enum class Monitor { loss, accuracy };
+/// The same.
+template <>
+struct Words<Monitor> {
+  static constexpr const char* what = "monitor";          ///< in messages
+  static constexpr std::array words{"loss", "accuracy"};  ///< of each
+};
 
 /// Stops training when the monitored number has not improved, by more than min_delta, for `patience` epochs.
 struct EarlyStopping {
@@ -163,7 +172,7 @@ struct FitOptions {
   std::optional<double> clip_grad_norm = {};  ///< largest norm of all gradients together; none: they are not clipped
   /// Of the losses of the results behind the first that forward may have, as GoogLeNet's with auxiliary heads.
   double auxiliary_weight = 0.3;
-  Monitor monitor = Monitor::loss;                   ///< what early stopping, keep_best and ReduceLROnPlateau look at
+  Choice<Monitor> monitor = Monitor::loss;           ///< what early stopping, keep_best and ReduceLROnPlateau look at
   std::optional<EarlyStopping> early_stopping = {};  ///< by default training runs to its end
   bool keep_best = false;                            ///< at the end, give the model the weights of its best epoch
   std::uint64_t seed = 0;                            ///< of the training's random numbers (dropout)
@@ -354,12 +363,8 @@ class FitRun {
       }
       auto& average = std::get<Tensor<Scalar>>(state_.average[i].second);
       Scalar* const to = average.data();  // which may be a copy: what it was made of may be gone now
-      kernels::map(
-          average.numel(), to,
-          [=](simd::Pack<Scalar> a, simd::Pack<Scalar> w) {
-            return multiply_add(a, keep, w * simd::Pack<Scalar>(take));
-          },
-          to, std::as_const(*weights).data());
+      kernels::map(average.numel(), to, kernels::Blended<Scalar>{keep, take}, static_cast<const Scalar*>(to),
+                   std::as_const(*weights).data());
     }
   }
 

@@ -8,6 +8,7 @@
 #include "lamina/kernels/elementwise.hpp"
 #include "lamina/kernels/gemm.hpp"
 #include "lamina/kernels/softmax.hpp"
+#include "lamina/nn/context/row_attention.hpp"
 #include "lamina/nn/module.hpp"
 
 /// The attentions of context modules, without their convolutions: they have no parameters, and see an image as a matrix
@@ -39,7 +40,6 @@ class ContextAttention : public Layer<Derived, Scalar> {
 
  protected:
   using View = kernels::MatrixView<const Scalar>;
-  using To = kernels::MatrixView<Scalar>;
 
   static View rows(const Scalar* x, Index columns) { return kernels::row_major(x, columns); }
   static View rows(const Tensor<Scalar>& x) { return kernels::row_major(x.data(), x.dim(1)); }
@@ -116,49 +116,17 @@ class PixelAttention : public detail::ContextAttention<PixelAttention<Scalar>, S
  private:
   using Base = detail::ContextAttention<PixelAttention, Scalar>;
   friend Base;
-  using typename Base::To;
-  using typename Base::View;
 
   Index channels(Index c) const { return c - 2 * keys_; }
   std::string channel_rule() const { return text("more than 2 * ", keys_, " channels"); }
   Index products(Index c, Index n) const { return n * n * (c - keys_); }
 
-  /// Rows of the n x n matrix at a time: 8 MB of it.
-  static Index block(Index n) { return std::clamp<Index>((Index{1} << 21) / n, 16, 1024); }
-
-  /// The weights of the pixels from i on for all pixels, [count, n].
-  Tensor<Scalar> weights(Index n, const Scalar* x, Index i, Index count) const {
-    Tensor<Scalar> logits =
-        Base::product(count, n, keys_, Base::rows(x + i, n).transpose(), Base::rows(x + keys_ * n, n));
-    logits *= static_cast<Scalar>(scale_);
-    return Base::softmax_rows(std::move(logits));
+  detail::RowAttention<Scalar> core(Index n, Index c, const Scalar* x) const {
+    return {n, n, keys_, channels(c), scale_, x, x + keys_ * n, x + 2 * keys_ * n};
   }
-
-  void attend(Index n, Index c, const Scalar* x, Scalar* y) const {
-    for (Index i = 0, count; i < n; i += count) {
-      count = std::min(block(n), n - i);
-      const Tensor<Scalar> p = weights(n, x, i, count);
-      kernels::gemm(channels(c), count, n, Base::rows(x + 2 * keys_ * n, n), Base::rows(p).transpose(),
-                    To{y + i, n, 1});
-    }
-  }
-
+  void attend(Index n, Index c, const Scalar* x, Scalar* y) const { core(n, c, x).forward(y); }
   void attend_backward(Index n, Index c, const Scalar* x, const Scalar* dy, Scalar* dx) const {
-    const Index values = channels(c);
-    const Scalar *const k = x + keys_ * n, *const v = k + keys_ * n;
-    Scalar *const dk = dx + keys_ * n, *const dv = dk + keys_ * n;
-    std::fill_n(dk, (keys_ + values) * n, Scalar(0));
-    for (Index i = 0, count; i < n; i += count) {
-      count = std::min(block(n), n - i);
-      const Tensor<Scalar> p = weights(n, x, i, count);
-      const View gradient = Base::rows(dy + i, n);
-      kernels::gemm(values, n, count, gradient, Base::rows(p), dv, kernels::Store::add);
-      Tensor<Scalar> ds =
-          Base::softmax_rows_backward(p, Base::product(count, n, values, gradient.transpose(), Base::rows(v, n)));
-      ds *= static_cast<Scalar>(scale_);
-      kernels::gemm(keys_, n, count, Base::rows(x + i, n), Base::rows(ds), dk, kernels::Store::add);
-      kernels::gemm(keys_, count, n, Base::rows(k, n), Base::rows(ds).transpose(), To{dx + i, n, 1});
-    }
+    core(n, c, x).backward(dy, dx, dx + keys_ * n, dx + 2 * keys_ * n);
   }
 
   Index keys_;

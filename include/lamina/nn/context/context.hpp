@@ -3,18 +3,24 @@
 #include <cmath>
 #include <utility>
 
+#include "lamina/nn/context/adaptive_pyramid.hpp"
 #include "lamina/nn/context/attention.hpp"
+#include "lamina/nn/context/co_occurrence.hpp"
+#include "lamina/nn/context/dynamic_filters.hpp"
 #include "lamina/nn/hamburger/hamburger.hpp"
 
-/// Modules that give every pixel the context of the whole image, [N, channels, H, W] -> the same shape: those with
-/// which Geng et al. 2021, table 3, compare the Hamburger. For 512 channels of 128 x 128 pixels, M = 1024² and
-/// multiply-adds with nothing left out:
+/// Modules that give every pixel the context of the whole image, [N, channels, H, W] -> the same shape, or more
+/// channels: those with which Geng et al. 2021, table 3, compare the Hamburger. For 512 channels of 128 x 128 pixels,
+/// M = 1024² and multiply-adds with nothing left out:
 ///
 ///   Hamburger, NMF    0.50 M    17.6 G       dual attention     4.82 M    246 G
 ///   self-attention    1.00 M     292 G       double attention   1.00 M   25.8 G
+///   APC (adaptive_pyramid)      1.77 M   17.6 G       DM (dynamic_pyramid)   3.01 M   35.1 G
+///   ACF (CoOccurrence)          0.75 M   79.5 G
 ///
-/// (The paper has 79.5 G for dual attention; its convolutions alone are 82.7 G. And 1.01 M for double attention.)
-/// Biases that cannot change the result, because a softmax or a norm takes them away again, are left out.
+/// (The paper has 79.5 G for dual attention, the number of ACF; its convolutions alone are 82.7 G. And 1.01 M for
+/// double attention, 2.03 M for APC: its authors' program has 1.77 M, and 2.02 M if its global_info saw all channels of
+/// x.) Biases that cannot change the result, because a softmax or a norm takes them away again, are left out.
 namespace lamina::inline LAMINA_ABI {
 
 namespace detail {

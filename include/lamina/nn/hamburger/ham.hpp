@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <concepts>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -35,7 +36,9 @@ struct HamOptions {
   double inverse_temperature = 100;  ///< [INV_T] of the soft assignment; NMF has 1
   double beta = 0.1;                 ///< [BETA] CD only: ridge added to DᵀD
   HamGradient gradient = HamGradient::one_step;  ///< what of the iterations backward goes through
-  std::uint64_t seed = 0;                        ///< of infer's random bases, and of the kept ones
+  /// With bptt: only the last so many steps, from the factors before them as constants, O(gradient_steps); none: all.
+  std::optional<Index> gradient_steps{};
+  std::uint64_t seed = 0;  ///< of infer's random bases, and of the kept ones
   /// [RAND_INIT] Draw new bases at every call: forward from the tape's generator, others for every sample; infer the
   /// same ones every time and for all samples, so that a result does not depend on the place in the batch. Otherwise
   /// the ham keeps bases [heads, dimension, rank], a buffer, and moves them by `eta` towards what it finds.
@@ -121,6 +124,7 @@ class Ham : public Layer<Derived, Scalar> {
         .field("inverse_temperature", o.inverse_temperature, "")
         .field("beta", o.beta, "")
         .field("gradient", bptt ? "bptt" : "one_step", bptt ? "bptt" : "")
+        .option("gradient_steps", o.gradient_steps, std::nullopt)
         .field("seed", o.seed, "")
         .field("random_bases", o.random_bases, "")
         .field("dimension", o.dimension, o.random_bases ? "" : text("kept bases of ", o.dimension))
@@ -181,6 +185,7 @@ class Ham : public Layer<Derived, Scalar> {
   struct History {
     Tensor<Scalar> x, first_bases;
     std::vector<Factors> steps;
+    Tensor<Scalar> first_coefficients{};  ///< constants, where backward does not go through all steps
 
     /// An item's bases before step t, and the coefficients that step t computed.
     Tensor<Scalar> bases(Index t, Index item) const {
@@ -198,6 +203,10 @@ class Ham : public Layer<Derived, Scalar> {
     require(options_.rank >= 1, Derived::type_name, ": rank must be at least 1, got ", options_.rank);
     require(options_.train_steps >= 0 && options_.eval_steps >= 0, Derived::type_name,
             ": steps must not be negative, got ", options_.train_steps, " and ", options_.eval_steps);
+    require(options_.gradient_steps.value_or(0) >= 0, Derived::type_name, ": gradient_steps must not be negative, got ",
+            options_.gradient_steps.value_or(0));
+    require(!options_.gradient_steps || options_.gradient == HamGradient::bptt, Derived::type_name,
+            ": gradient_steps is for the gradient bptt");
     require(options_.beta > 0, Derived::type_name, ": beta must be positive, got ", options_.beta);
     require(options_.dimension >= (options_.random_bases ? 0 : 1), Derived::type_name,
             ": kept bases need their dimension, C / heads or, if not spatial, H * W");
@@ -324,11 +333,15 @@ class Ham : public Layer<Derived, Scalar> {
                     this->frozen() ? first_bases(s) : first_bases(s, tape.random())};
     const bool full = options_.gradient == HamGradient::bptt;
     History history;
-    if (full) history = {x, copy(factors.bases), {}};
+    if (full) history = {x, copy(factors.bases), {}, {}};
     typename Derived::Algorithm algorithm(options_, s, std::as_const(x).data(), true);
     const Index steps = this->frozen() ? options_.eval_steps : options_.train_steps;
+    Index constant = full ? std::max<Index>(0, steps - options_.gradient_steps.value_or(steps)) : steps;
     kernels::decompose(s, std::as_const(x).data(), steps, algorithm, factors, [&](const Factors& f) {
-      if (full) history.steps.push_back({copy(f.coefficients), copy(f.bases)});
+      if (--constant < 0)
+        history.steps.push_back({copy(f.coefficients), copy(f.bases)});
+      else if (full && constant == 0)
+        history.first_bases = copy(f.bases), history.first_coefficients = copy(f.coefficients);
     });
     const bool updates = options_.online_update == OnlineUpdate::training && !this->frozen() && !tape.replays();
     if (!options_.random_bases && updates && s.items > 0) online_update(found(s, factors));

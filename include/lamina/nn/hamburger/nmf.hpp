@@ -136,8 +136,9 @@ class NMF : public detail::Ham<NMF<Scalar>, Scalar> {
     Tensor<Scalar> dd = gradient.combine(item, saved.factors.coefficients[item]);
     std::fill_n(dx + item * s.size(), s.size(), Scalar(0));
 
-    Tensor<Scalar> first = x.project(item, history.bases(0, item));
-    kernels::softmax_rows(s.n, s.rank, first.data(), s.pitch);
+    const bool whole = history.first_coefficients.empty();
+    Tensor<Scalar> first = whole ? x.project(item, history.bases(0, item)) : history.first_coefficients[item];
+    if (whole) kernels::softmax_rows(s.n, s.rank, first.data(), s.pitch);
     const auto coefficients = [&](Index t) { return t == 0 ? first : history.coefficients(t - 1, item); };
     for (Index t = history.size();; --t) {
       const Tensor<Scalar> d = history.bases(t, item);
@@ -150,6 +151,7 @@ class NMF : public detail::Ham<NMF<Scalar>, Scalar> {
       dc += x.project(item, dbase_products);
       detail::outer(s, item, dbase_products, c, dx, kernels::Store::add);
     }
+    if (!whole) return;
     Tensor<Scalar> dz(dc.shape());
     kernels::softmax_backward<false>(s.n, s.pitch, 1, std::as_const(first).data(), std::as_const(dc).data(), dz.data());
     detail::outer(s, item, history.bases(0, item), dz, dx, kernels::Store::add);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <optional>
@@ -8,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "lamina/core/choice.hpp"
 #include "lamina/nn/axis.hpp"
 #include "lamina/nn/embedding.hpp"
 #include "lamina/nn/module.hpp"
@@ -173,6 +175,12 @@ class Slice : public detail::Selecting<Slice<Scalar>, Scalar> {
 
 /// What stands in the border: one value, the image mirrored at its edge, or its edge.
 enum class PadMode { constant, reflect, edge };
+/// NumPy's and ONNX's.
+template <>
+struct Words<PadMode> {
+  static constexpr const char* what = "mode";                        ///< in messages
+  static constexpr std::array words{"constant", "reflect", "edge"};  ///< of each
+};
 
 namespace detail {
 
@@ -206,7 +214,7 @@ template <class Scalar = float>
 class Pad : public detail::Selecting<Pad<Scalar>, Scalar> {
  public:
   /// Entries to add before and behind each axis.
-  Pad(std::vector<Index> before, std::vector<Index> behind, PadMode mode = PadMode::constant, double value = 0)
+  Pad(std::vector<Index> before, std::vector<Index> behind, Choice<PadMode> mode = PadMode::constant, double value = 0)
       : before_(std::move(before)), behind_(std::move(behind)), mode_(mode), value_(static_cast<Scalar>(value)) {
     require(before_.size() == behind_.size(), *this, ": expected as many entries before as behind");
   }
@@ -224,11 +232,10 @@ class Pad : public detail::Selecting<Pad<Scalar>, Scalar> {
   /// What it was made with.
   Scalar fill() const { return value_; }
   Fields fields() const override {
-    static constexpr const char* modes[] = {"constant", "reflect", "edge"};
     return Fields("Pad")
         .argument("before", detail::list(before_))
         .argument("behind", detail::list(behind_))
-        .option("mode", std::string(modes[static_cast<int>(mode_)]), "constant")
+        .option("mode", std::string(mode_.word()), "constant")
         .option("value", static_cast<double>(value_), 0);
   }
 
@@ -242,7 +249,7 @@ class Pad : public detail::Selecting<Pad<Scalar>, Scalar> {
 
  private:
   std::vector<Index> before_, behind_;
-  PadMode mode_;
+  Choice<PadMode> mode_;
   Scalar value_;
 };
 

@@ -46,8 +46,11 @@ void map_with(Importer<Scalar>& op, Function function, double a, double b = 0) {
 template <class Scalar>
 void hard_sigmoid(Importer<Scalar>& op) {
   const double alpha = op.number("alpha", 0.2), beta = op.number("beta", 0.5);
-  if (std::abs(alpha - 1.0 / 6) < 1e-7 && beta == 0.5)
+  const HardsigmoidOptions usual;
+  if (std::abs(alpha - usual.alpha) < 1e-7 && beta == usual.beta)  // as a float
     op.result(op.apply(Hardsigmoid<Scalar>(), {op.in(0)}));
+  else if (alpha > 0)
+    op.result(op.apply(Hardsigmoid<Scalar>({.alpha = alpha, .beta = beta}), {op.in(0)}));
   else
     op.result(op.apply(Map<Scalar>(Function::hard_sigmoid, alpha, beta), {op.in(0)}));
 }

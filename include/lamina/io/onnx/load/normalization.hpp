@@ -163,12 +163,9 @@ void dropout(Importer<Scalar>& op) {
 template <class Scalar>
 NegativeLogLikelihood<Scalar> loss_layer(Importer<Scalar>& op) {
   const std::string reduction = op.word("reduction", "mean");
-  require(reduction == "none" || reduction == "mean" || reduction == "sum", "reduction '", reduction, "' is not known");
   // Without the attribute nothing is ignored; this number is no class.
   const Index ignore = op.integer("ignore_index", std::numeric_limits<std::int32_t>::min());
-  return NegativeLogLikelihood<Scalar>({.reduction = reduction == "sum" ? Reduction::sum : Reduction::mean,
-                                        .ignore_index = static_cast<std::int32_t>(ignore),
-                                        .reduce = reduction != "none"});
+  return NegativeLogLikelihood<Scalar>({.reduction = reduction, .ignore_index = static_cast<std::int32_t>(ignore)});
 }
 template <class Scalar>
 void loss_of(Importer<Scalar>& op, const Term<Scalar>& logarithms) {

@@ -113,13 +113,11 @@ void slice(Importer<Scalar>& op) {
 template <class Scalar>
 void pad(Importer<Scalar>& op) {
   const std::string word = op.word("mode", "constant");
-  require(word == "constant" || word == "reflect" || word == "edge", "mode '", word, "' is not known");
-  const PadMode mode = word == "constant" ? PadMode::constant : word == "edge" ? PadMode::edge : PadMode::reflect;
   const auto pads = listed(op, "pads", 1);
   require(pads && pads->size() % 2 == 0, "expected pads before and behind each axis");
   const double value = op.has(2) ? op.number_of(2) : op.number("value", 0);
   const auto half = pads->begin() + static_cast<std::ptrdiff_t>(pads->size() / 2);
-  op.result(op.apply(Pad<Scalar>({pads->begin(), half}, {half, pads->end()}, mode, value), {op.in(0)}));
+  op.result(op.apply(Pad<Scalar>({pads->begin(), half}, {half, pads->end()}, word, value), {op.in(0)}));
 }
 
 /// x repeated so that it has this shape, where its extent is 1 or the axis is missing.

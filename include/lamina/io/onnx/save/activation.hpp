@@ -24,6 +24,38 @@
 
 namespace lamina::inline LAMINA_ABI::onnx {
 
+namespace detail {
+
+template <class Scalar>
+std::string silu(Exporter<Scalar>& to, const std::string& x) {
+  return to.add("Mul", {x, to.add("Sigmoid", {x})});
+}
+
+/// x (1 + erf(x / sqrt 2)) / 2, or x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2.
+template <class Scalar>
+std::string gelu(Exporter<Scalar>& to, const std::string& x, const GELU<Scalar>& layer) {
+  const auto times = [&](const std::string& y, double factor) { return to.add("Mul", {y, to.constant(factor)}); };
+  std::string bounded;
+  if (layer.options().approximate == "none") {
+    bounded = to.add("Erf", {times(x, std::numbers::sqrt2 / 2)});
+  } else {
+    const std::string cube = to.add("Mul", {to.add("Mul", {x, x}), x});
+    bounded = to.add(
+        "Tanh", {times(to.add("Add", {x, times(cube, 0.044715)}), std::numbers::sqrt2 * std::numbers::inv_sqrtpi)});
+  }
+  return times(to.add("Mul", {x, to.add("Add", {bounded, to.constant(1.0)})}), 0.5);
+}
+
+/// The first half of an axis times f(the second).
+template <class Scalar, class F>
+std::string gated(Exporter<Scalar>& to, int dim, F f) {
+  const Index n = to.output_shape()[dim];
+  const std::string gate = f(to.slice(to.in(), dim, n, 2 * n));
+  return to.add("Mul", {to.slice(to.in(), dim, 0, n), gate});
+}
+
+}  // namespace detail
+
 /// A layer as nodes of ONNX; the name of its result.
 /// @{
 template <class Scalar>
@@ -74,9 +106,15 @@ std::string exported(Exporter<Scalar>& to, const Mish<Scalar>&) {
 }
 template <class Scalar>
 std::string exported(Exporter<Scalar>& to, const GLU<Scalar>& layer) {
-  const Index n = to.output_shape()[layer.dim()];
-  const std::string gate = to.add("Sigmoid", {to.slice(to.in(), layer.dim(), n, 2 * n)});
-  return to.add("Mul", {to.slice(to.in(), layer.dim(), 0, n), gate});
+  return detail::gated(to, layer.dim(), [&](const std::string& x) { return to.add("Sigmoid", {x}); });
+}
+template <class Scalar>
+std::string exported(Exporter<Scalar>& to, const SwiGLU<Scalar>& layer) {
+  return detail::gated(to, layer.dim(), [&](const std::string& x) { return detail::silu(to, x); });
+}
+template <class Scalar>
+std::string exported(Exporter<Scalar>& to, const GEGLU<Scalar>& layer) {
+  return detail::gated(to, layer.dim(), [&](const std::string& x) { return detail::gelu(to, x, layer.second()); });
 }
 template <class Scalar>
 std::string exported(Exporter<Scalar>& to, const Sigmoid<Scalar>&) {
@@ -87,8 +125,9 @@ std::string exported(Exporter<Scalar>& to, const Tanh<Scalar>&) {
   return to.add("Tanh", {to.in()});
 }
 template <class Scalar>
-std::string exported(Exporter<Scalar>& to, const Hardsigmoid<Scalar>&) {
-  return to.add("HardSigmoid", {to.in()}, {attribute("alpha", 1.0 / 6), attribute("beta", 0.5)});
+std::string exported(Exporter<Scalar>& to, const Hardsigmoid<Scalar>& layer) {
+  return to.add("HardSigmoid", {to.in()},
+                {attribute("alpha", layer.options().alpha), attribute("beta", layer.options().beta)});
 }
 template <class Scalar>
 std::string exported(Exporter<Scalar>& to, const Hardswish<Scalar>&) {
@@ -96,7 +135,7 @@ std::string exported(Exporter<Scalar>& to, const Hardswish<Scalar>&) {
 }
 template <class Scalar>
 std::string exported(Exporter<Scalar>& to, const SiLU<Scalar>&) {
-  return to.add("Mul", {to.in(), to.add("Sigmoid", {to.in()})});
+  return detail::silu(to, to.in());
 }
 
 template <class Scalar>
@@ -104,20 +143,9 @@ std::string exported(Exporter<Scalar>& to, const QuickGELU<Scalar>&) {
   return to.add("Mul", {to.in(), to.add("Sigmoid", {to.add("Mul", {to.in(), to.constant(1.702)})})});
 }
 
-/// x (1 + erf(x / sqrt 2)) / 2, or x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2.
 template <class Scalar>
 std::string exported(Exporter<Scalar>& to, const GELU<Scalar>& layer) {
-  const auto times = [&](const std::string& x, double factor) { return to.add("Mul", {x, to.constant(factor)}); };
-  const std::string& x = to.in();
-  std::string bounded;
-  if (layer.options().approximate == "none") {
-    bounded = to.add("Erf", {times(x, std::numbers::sqrt2 / 2)});
-  } else {
-    const std::string cube = to.add("Mul", {to.add("Mul", {x, x}), x});
-    bounded = to.add(
-        "Tanh", {times(to.add("Add", {x, times(cube, 0.044715)}), std::numbers::sqrt2 * std::numbers::inv_sqrtpi)});
-  }
-  return times(to.add("Mul", {x, to.add("Add", {bounded, to.constant(1.0)})}), 0.5);
+  return detail::gelu(to, to.in(), layer);
 }
 
 template <class Scalar>

@@ -43,9 +43,9 @@ typename Exporter<Scalar>::Emit emitter(const Primitive<Scalar>& layer) {
                       }}...};
       }.template
       operator()<ReLU, ReLU6, LeakyReLU, PReLU, ELU, SELU, Softplus, Mish, Hardtanh, Sigmoid, Tanh, Hardsigmoid,
-                 Hardswish, SiLU, GELU, QuickGELU, GLU, Softmax, LogSoftmax,  // activation
-                 Conv1d, Conv2d, MaskedConv2d, Involve, Linear, Embedding,    // convolution
-                 MaxPool2d, AvgPool2d, AdaptiveAvgPool2d, AdaptiveMaxPool2d,  // pooling
+                 Hardswish, SiLU, GELU, QuickGELU, GLU, SwiGLU, GEGLU, Softmax, LogSoftmax,  // activation
+                 Conv1d, Conv2d, MaskedConv2d, Involve, Linear, Embedding,                   // convolution
+                 MaxPool2d, AvgPool2d, AdaptiveAvgPool2d, AdaptiveMaxPool2d,                 // pooling
                  BatchNorm1d, BatchNorm2d, LayerNorm, GroupNorm, InstanceNorm2d, RMSNorm,
                  LocalResponseNorm,  // normalization
                  Identity, Dropout, Dropout2d, DropPath, Add, Multiply, Scale, Cat, Stack, Narrow, Flatten, Gate,
@@ -54,7 +54,7 @@ typename Exporter<Scalar>::Emit emitter(const Primitive<Scalar>& layer) {
                  ScaledDotProductAttention, QueryAttention, LearnedPositions, ImageTokens, FirstToken, LargestToken,
                  PixelAttention, ChannelAttention, GatherDistribute, NMF, VQ, CD,  // attention, hamburger
                  Constant, ConvTranspose2d, Map, Combine, Where, MatMul, Reshape, Unsqueeze, Squeeze, Permute, Slice,
-                 Pad, IndexSelect, Tile, Gather, Mix, Reduce, NegativeLogLikelihood>();  // tensor
+                 Pad, IndexSelect, Tile, Gather, Mix, Reduce, Mean, NegativeLogLikelihood>();  // tensor
   const auto found = table.find(typeid(layer));
   return found == table.end() ? nullptr : found->second;
 }

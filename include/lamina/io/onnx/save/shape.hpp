@@ -98,16 +98,16 @@ std::string exported(Exporter<Scalar>& to, const Gate<Scalar>& layer) {
 
 namespace detail {
 
-/// `nearest` is a Gather: ONNX's Resize rounds the quotient of the sizes, which is another pixel now and then.
+/// A nearest pixel is a Gather: ONNX's Resize rounds the quotient of the sizes, which is another pixel now and then.
 template <class Scalar>
 std::string interpolated(Exporter<Scalar>& to, const Shape& in, const ImageScale& scale,
                          const InterpolateOptions& options) {
   const Size2 image(in[2], in[3]), size = scale.size(image);
   if (scale.keeps(image)) return to.in();
-  if (options.mode == InterpolateMode::nearest) {
+  if (!options.mixes()) {
     const auto places = [&](Index from, Index count, const kernels::ResizeRatio& ratio) {
       Integers result;
-      for (const auto& tap : kernels::nearest_taps<float>(from, count, ratio)) result.push_back(tap.low);
+      for (const auto& tap : lamina::detail::taps<float>(options, from, count, ratio)) result.push_back(tap.low);
       return to.constant(result);
     };
     const std::string rows =
@@ -123,7 +123,8 @@ std::string interpolated(Exporter<Scalar>& to, const Shape& in, const ImageScale
     inputs[3] = to.constant(Integers{in[0], in[1], size.h, size.w});
   }
   return to.add("Resize", std::move(inputs),
-                {attribute("mode", "linear"), attribute("coordinate_transformation_mode", mode.c_str())});
+                {attribute("mode", options.mode == InterpolateMode::bilinear ? "linear" : "cubic"),
+                 attribute("coordinate_transformation_mode", mode.c_str())});
 }
 
 }  // namespace detail

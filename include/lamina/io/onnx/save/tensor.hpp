@@ -6,6 +6,7 @@
 
 #include "lamina/io/onnx/save/exporter.hpp"
 #include "lamina/nn/conv_transpose2d.hpp"
+#include "lamina/nn/mean.hpp"
 #include "lamina/nn/negative_log_likelihood.hpp"
 #include "lamina/nn/tensor/combine.hpp"
 #include "lamina/nn/tensor/constant.hpp"
@@ -206,13 +207,18 @@ std::string exported(Exporter<Scalar>& to, const Reduce<Scalar>& layer) {
 }
 
 template <class Scalar>
+std::string exported(Exporter<Scalar>& to, const Mean<Scalar>& layer) {
+  return to.add("ReduceMean", {to.in()},
+                {attribute("axes", Integers{layer.dim()}), attribute("keepdims", layer.options().keepdim ? 1 : 0)});
+}
+
+template <class Scalar>
 std::string exported(Exporter<Scalar>& to, const NegativeLogLikelihood<Scalar>& layer) {
   const NegativeLogLikelihoodOptions& o = layer.options();
-  const char* const reduction = !o.reduce ? "none" : o.reduction == Reduction::mean ? "mean" : "sum";
   std::vector<std::string> inputs{to.in(0), to.ids(1)};
   if (to.inputs() > 2) inputs.push_back(to.in(2));
   return to.add("NegativeLogLikelihoodLoss", std::move(inputs),
-                {attribute("reduction", reduction), attribute("ignore_index", std::int64_t{o.ignore_index})});
+                {attribute("reduction", o.reduction.word()), attribute("ignore_index", std::int64_t{o.ignore_index})});
 }
 /// @}
 

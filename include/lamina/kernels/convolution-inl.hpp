@@ -1,0 +1,249 @@
+#pragma once
+
+#include <utility>
+
+#include "lamina/kernels/convolution.hpp"
+#include "lamina/kernels/depthwise.hpp"
+#include "lamina/kernels/dilation.hpp"
+#include "lamina/kernels/direct.hpp"
+#include "lamina/kernels/sweep.hpp"
+#include "lamina/kernels/winograd.hpp"
+
+/// Convolution by the kernels of these headers.
+namespace lamina::kernels::inline LAMINA_ISA {
+
+namespace detail {
+/// Whether a method of Winograd's exists and beats the direct sum, from so many channels of input and output on. The
+/// tiles of a dilated convolution's phases hang over the ends of many small images: a third of what they make must be
+/// asked for.
+template <class T>
+bool suits_winograd(const ConvolutionShape& s, Index fewest_c, Index fewest_m) {
+  const bool exists = s.kh == s.kw && (s.kh == 3 || s.kh == 5) && s.sh == 1 && s.sw == 1 &&
+                      std::min({s.top, s.bottom, s.left, s.right}) >= 0 && s.group_c() >= fewest_c &&
+                      s.group_m() >= fewest_m;
+  const Index side = s.kh == 3 ? 4 : 2;
+  return exists && (!dilated(s) || 3 * s.n * s.oh() * s.ow() >= winograd_tiles(s, side) * side * side);
+}
+
+/// F(4x4, 3x3) or, for few tiles, F(2x2, 3x3), whose filters are less than half as large.
+inline ConvolutionMethod winograd_method(const ConvolutionShape& s, Index few_tiles) {
+  if (s.kh == 5) return ConvolutionMethod::winograd_5;
+  return winograd_tiles(s, 4) < few_tiles ? ConvolutionMethod::winograd_2 : ConvolutionMethod::winograd_4;
+}
+
+inline bool is_winograd(ConvolutionMethod method) {
+  return method == ConvolutionMethod::winograd_2 || method == ConvolutionMethod::winograd_4 ||
+         method == ConvolutionMethod::winograd_5;
+}
+}  // namespace detail
+
+namespace detail {
+template <class T>
+const WinogradTile<T>& tile_for(ConvolutionMethod method) {
+  return method == ConvolutionMethod::winograd_2   ? winograd_tile<T, 2, 3>()
+         : method == ConvolutionMethod::winograd_4 ? winograd_tile<T, 4, 3>()
+                                                   : winograd_tile<T, 2, 5>();
+}
+
+/// f(kernel) for the kernel that makes y, or dx.
+template <class T, class F>
+void with_forward(ConvolutionMethod method, const ConvolutionShape& s, F f) {
+  if (method == ConvolutionMethod::direct)
+    f(DirectConvolution<T>::forward(s));
+  else
+    f(Winograd<T>::forward(tile_for<T>(method), s));
+}
+template <class T, class F>
+void with_backward_input(ConvolutionMethod method, const ConvolutionShape& s, F f) {
+  if (method == ConvolutionMethod::direct)
+    f(DirectConvolution<T>::backward_input(s));
+  else
+    f(Winograd<T>::backward_input(tile_for<T>(method), s));
+}
+
+/// A dilated convolution in phases.
+template <class T>
+struct Phases {
+  explicit Phases(const ConvolutionShape& s) : whole(s), shape(phases_of(s)) {}
+
+  Tensor<T> split_x(const T* x) const {
+    Tensor<T> result({shape.n, shape.c, shape.h, shape.w});
+    split_phases(PhaseGrid::of_x(whole), whole.n, whole.c, x, result.data());
+    return result;
+  }
+  Tensor<T> split_y(const T* y) const {
+    Tensor<T> result({shape.n, shape.m, shape.oh(), shape.ow()});
+    split_phases(PhaseGrid::of_y(whole), whole.n, whole.m, y, result.data());
+    return result;
+  }
+
+  ConvolutionShape whole, shape;
+};
+
+}  // namespace detail
+
+/// Adds a bias, or nothing, to vectors of output channels.
+template <class T>
+auto bias_of(const T* bias, Index channels) {
+  return [bias, channels](Index m) {
+    const simd::Pack<T> b =
+        bias ? simd::Pack<T>::load(bias + m, std::min(simd::width<T>, channels - m)) : simd::Pack<T>(T(0));
+    return [b](simd::Pack<T> v) { return v + b; };
+  };
+}
+
+/// The weight [M, C / groups, KH, KW] as a kernel for one group reads it, one group after the other.
+template <class Kernel, class T>
+Tensor<T> pack_groups(const Kernel& kernel, const ConvolutionShape& s, const T* weight) {
+  Tensor<T> packed({s.groups, kernel.filters_size()});
+  for (Index g = 0; g < s.groups; ++g)
+    kernel.pack_filters(weight + g * s.group_weight(), packed.data() + g * kernel.filters_size());
+  return packed;
+}
+
+}  // namespace lamina::kernels::inline LAMINA_ISA
+
+#ifndef LAMINA_DISPATCHED
+namespace lamina::kernels::inline LAMINA_KERNELS {
+
+template <class T>
+Index block_lanes() {
+  return simd::width<T>;
+}
+
+template <class T>
+Index block_channels(Index n) {
+  return lanes_of<T>(n);
+}
+
+template <class T>
+bool fills_vectors(Index n) {
+  return 5 * n >= 4 * blocks_of<T>(n) * simd::width<T>;
+}
+
+template <class T>
+ConvolutionMethod forward_method(const ConvolutionShape& s) {
+  if (s.depthwise()) return ConvolutionMethod::depthwise;
+  if (detail::suits_winograd<T>(s, s.kh == 3 ? 8 : 16, simd::width<T>))
+    return s.kh == 5 ? ConvolutionMethod::winograd_5 : ConvolutionMethod::winograd_4;
+  return fills_vectors<T>(s.group_m()) ? ConvolutionMethod::direct : ConvolutionMethod::sweep;
+}
+
+template <class T>
+ConvolutionMethod backward_input_method(const ConvolutionShape& s) {
+  if (s.depthwise()) return ConvolutionMethod::depthwise;
+  if (s.sh == 1 && s.sw == 1) return forward_method<T>(transposed(s));
+  return fills_vectors<T>(s.group_c()) ? ConvolutionMethod::direct : ConvolutionMethod::sweep;
+}
+
+template <class T>
+ConvolutionMethod backward_weight_method(const ConvolutionShape& s) {
+  if (s.depthwise()) return ConvolutionMethod::depthwise;
+  if (detail::suits_winograd<T>(s, 16, 16)) return detail::winograd_method(s, 32);
+  const bool direct =
+      fills_vectors<T>(s.group_c()) || (s.group_c() >= 6 && s.group_c() < s.group_m() && fills_vectors<T>(s.group_m()));
+  return direct ? ConvolutionMethod::direct : ConvolutionMethod::sweep;
+}
+
+template <class T>
+Index packed_filters_size(const ConvolutionShape& s, ConvolutionMethod method) {
+  if (method == ConvolutionMethod::sweep || method == ConvolutionMethod::depthwise) return s.groups * s.group_weight();
+  Index size = 0;
+  detail::with_forward<T>(method, s, [&](const auto& kernel) { size = s.groups * kernel.filters_size(); });
+  return size;
+}
+
+template <class T>
+PackedFilters<T> pack_filters(const ConvolutionShape& s, const T* weight, ConvolutionMethod method) {
+  if (method == ConvolutionMethod::sweep) return {method, pack_sweep_filters(s, weight)};
+  if (method == ConvolutionMethod::depthwise)
+    return {method, Tensor<T>({s.m, s.taps()}, std::span(weight, static_cast<std::size_t>(s.m * s.taps())))};
+  Tensor<T> packed;
+  detail::with_forward<T>(method, s, [&](const auto& kernel) { packed = pack_groups(kernel, s, weight); });
+  return {method, std::move(packed)};
+}
+
+template <class T>
+void convolution_forward(const ConvolutionShape& s, const T* x, const PackedFilters<T>& filters, const T* bias, T* y) {
+  if (dilated(s) && detail::is_winograd(filters.method)) {
+    const detail::Phases<T> phases(s);
+    const Tensor<T> in = phases.split_x(x);
+    Tensor<T> out({phases.shape.n, s.m, phases.shape.oh(), phases.shape.ow()});
+    convolution_forward(phases.shape, in.data(), filters, bias, out.data());
+    return join_phases(PhaseGrid::of_y(s), s.n, s.m, std::as_const(out).data(), y);
+  }
+  const T* const packed = filters.values.data();
+  if (filters.method == ConvolutionMethod::sweep) return sweep_forward(s, x, packed, bias, y);
+  if (filters.method == ConvolutionMethod::depthwise) return depthwise_forward(s, x, packed, bias, y);
+  detail::with_forward<T>(filters.method, s, [&](const auto& kernel) {
+    for (Index g = 0; g < s.groups; ++g)
+      kernel.run(x + g * s.group_x(), packed + g * kernel.filters_size(), y + g * s.group_y(),
+                 bias_of(bias ? bias + g * s.group_m() : nullptr, s.group_m()));
+  });
+}
+
+template <class T>
+void convolution_backward_input(const ConvolutionShape& s, const T* dy, const T* weight, T* dx,
+                                ConvolutionMethod method) {
+  if (dilated(s) && detail::is_winograd(method)) {
+    const detail::Phases<T> phases(s);
+    const Tensor<T> gradient = phases.split_y(dy);
+    Tensor<T> out({phases.shape.n, s.c, phases.shape.h, phases.shape.w});
+    convolution_backward_input(phases.shape, gradient.data(), weight, out.data(), method);
+    return join_phases(PhaseGrid::of_x(s), s.n, s.c, std::as_const(out).data(), dx);
+  }
+  if (method == ConvolutionMethod::sweep) return sweep_backward_input(s, dy, weight, dx);
+  if (method == ConvolutionMethod::depthwise) return depthwise_backward_input(s, dy, weight, dx);
+  detail::with_backward_input<T>(method, s, [&](const auto& kernel) {
+    Tensor<T> filters({kernel.filters_size()});
+    T* const packed = filters.data();
+    for (Index g = 0; g < s.groups; ++g) {
+      kernel.pack_filters(weight + g * s.group_weight(), packed);
+      kernel.run(dy + g * s.group_y(), packed, dx + g * s.group_x(), bias_of<T>(nullptr, s.group_c()));
+    }
+  });
+}
+
+template <class T>
+void convolution_backward_weight(const ConvolutionShape& s, const T* x, const T* dy, T* dweight, T* dbias,
+                                 ConvolutionMethod method) {
+  if (dilated(s) && detail::is_winograd(method)) {
+    const detail::Phases<T> phases(s);
+    const Tensor<T> in = phases.split_x(x), gradient = phases.split_y(dy);
+    return convolution_backward_weight(phases.shape, in.data(), gradient.data(), dweight, dbias, method);
+  }
+  if (method == ConvolutionMethod::sweep) return sweep_backward_weight(s, x, dy, dweight, dbias);
+  if (method == ConvolutionMethod::depthwise) return depthwise_backward_weight(s, x, dy, dweight, dbias);
+  detail::with_forward<T>(method, s, [&](const auto& kernel) {
+    for (Index g = 0; g < s.groups; ++g)
+      kernel.backward_weight(x + g * s.group_x(), dy + g * s.group_y(), dweight + g * s.group_weight(),
+                             dbias ? dbias + g * s.group_m() : nullptr);
+  });
+}
+
+template <class T>
+void tap_convolution_forward(const ConvolutionShape& s, const std::vector<Index>& taps, const T* x, const T* weight,
+                             const T* bias, T* y) {
+  const auto kernel = DirectConvolution<T>::forward(s, taps);
+  Tensor<T> filters({kernel.filters_size()});
+  kernel.pack_filters(weight, filters.data());
+  kernel.run(x, std::as_const(filters).data(), y, bias_of(bias, s.m));
+}
+
+template <class T>
+void tap_convolution_backward_input(const ConvolutionShape& s, const std::vector<Index>& taps, const T* dy,
+                                    const T* weight, T* dx) {
+  const auto kernel = DirectConvolution<T>::backward_input(s, taps);
+  Tensor<T> filters({kernel.filters_size()});
+  kernel.pack_filters(weight, filters.data());
+  kernel.run(dy, std::as_const(filters).data(), dx, bias_of<T>(nullptr, s.c));
+}
+
+template <class T>
+void tap_convolution_backward_weight(const ConvolutionShape& s, const std::vector<Index>& taps, const T* x, const T* dy,
+                                     T* dweight) {
+  DirectConvolution<T>::forward(s, taps).backward_weight(x, dy, dweight, nullptr);
+}
+
+}  // namespace lamina::kernels::inline LAMINA_KERNELS
+#endif
