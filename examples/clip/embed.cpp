@@ -12,7 +12,7 @@ void run_embedding(Settings s) {
     return;
   }
   const auto [clip, data] = open(s);
-  cached_embeddings(clip, data.part(s.split), data.folder, s);
+  cached_embeddings(clip, data.part(s.split), data.folder(s.split), s);
 }
 
 }  // namespace
@@ -22,7 +22,7 @@ void add_embed(CLI::App& app, Settings& s) {
   add_model(sub, s);
   add_images(sub, s, "the model's");
   add_split(sub, s);
-  add_photos(sub, s);
+  add_photos(sub, s)->excludes("--dataset");
 }
 
 }  // namespace lamina::examples::clip

@@ -1,8 +1,11 @@
 #include "clip/encoder.hpp"
 
 #include <algorithm>
+#include <cmath>
+#include <cstdio>
 #include <filesystem>
 #include <memory>
+#include <span>
 
 #include "clip/cache.hpp"
 #include "clip/images.hpp"
@@ -23,75 +26,107 @@ Tensor<float> unit(Tensor<float> embeddings) {
   return l2_normalize(std::move(embeddings));
 }
 
-/// Images by a Plan, some at a time.
-template <class Net>
-std::function<Tensor<float>(Tensor<float>)> planned(std::shared_ptr<const Net> net, Index side) {
-  constexpr Index most = 32;
-  const auto plan = std::make_shared<const Plan<float>>(compile(*net, {most, 3, side, side}));
-  return [plan](const Tensor<float>& images) {
-    Tensor<float> all;
-    for (Index first = 0; first < images.dim(0); first += most) {
-      const Tensor<float> some = (*plan)(images.slice(first, std::min(images.dim(0), first + most)));
-      if (first == 0) all = Tensor<float>({images.dim(0), some.dim(1)});
-      std::copy_n(some.data(), some.numel(), all.data() + first * some.dim(1));
-    }
-    return unit(std::move(all));
+/// run(first, last) for parts of at most `most` of so many, which gives their rows; all rows.
+template <class Run>
+Tensor<float> in_parts(Index count, Index most, Index width, Run run) {
+  Tensor<float> all({count, width});
+  float* out = all.data();
+  for (Index first = 0; first < count; first += most) {
+    const Tensor<float> some = run(first, std::min(count, first + most));
+    out = std::copy_n(some.data(), some.numel(), out);
+  }
+  return unit(std::move(all));
+}
+
+/// Images by a Plan.
+std::function<Tensor<float>(Tensor<float>)> planned_images(const Module<float>& net, Index side, Index projection) {
+  constexpr Index most = 16;
+  return [plan = compile(net, {most, 3, side, side}), projection](const Tensor<float>& images) {
+    return in_parts(images.dim(0), most, projection,
+                    [&](Index first, Index last) { return plan(images.slice(first, last)); });
   };
 }
 
-/// CLIP's tokenizer: that of --tokenizer, or bpe_simple_vocab_16e6.txt.gz or vocab.json and merges.txt beside the
-/// model.
-BytePair read_tokenizer(const Settings& s) {
-  const std::filesystem::path folder = std::filesystem::path(s.model).parent_path();
-  const std::string beside = (folder / "bpe_simple_vocab_16e6.txt.gz").string(),
-                    json = (folder / "vocab.json").string(), merges = (folder / "merges.txt").string();
-  if (!s.tokenizer.empty() && s.tokenizer.ends_with(".json"))
-    return load_byte_pair(s.tokenizer, (std::filesystem::path(s.tokenizer).parent_path() / "merges.txt").string(),
-                          true);
-  if (!s.tokenizer.empty() || file_exists(beside))
-    return load_clip_vocabulary(s.tokenizer.empty() ? beside : s.tokenizer, {.truncate = true});
-  require<FileError>(file_exists(json), s.model, ": needs its tokenizer: --tokenizer, or ", beside, ", or ", json,
-                     " and ", merges);
-  return load_byte_pair(json, merges, true);
+/// CLIP's tokenizer for a model of so many tokens.
+BytePair read_tokenizer(const Settings& s, Index vocabulary) {
+  namespace fs = std::filesystem;
+  std::string path = s.tokenizer;
+  for (const char* name : {"bpe_simple_vocab_16e6.txt.gz", "bpe_simple_vocab_16e6.txt", "vocab.json"})
+    if (std::string beside = fs::path(s.model).replace_filename(name).string(); path.empty() && file_exists(beside))
+      path = std::move(beside);
+  require<FileError>(!path.empty(), s.model, ": needs its tokenizer: --tokenizer, or bpe_simple_vocab_16e6.txt.gz, or ",
+                     "vocab.json and merges.txt, beside it");
+  const auto of_merges = [&] {
+    constexpr Index others = 2 * 256 + 2;  // bytes within words and at their ends, start and end of text
+    require<FileError>(vocabulary > others, s.model, ": has ", vocabulary, " tokens, fewer than any tokenizer of ",
+                       "merges as ", path, " makes");
+    return load_clip_vocabulary(path, {.merges = vocabulary - others, .truncate = true});
+  };
+  BytePair tokenizer = path.ends_with(".json")
+                           ? load_byte_pair(path, fs::path(path).replace_filename("merges.txt").string(), true)
+                           : of_merges();
+  require<FileError>(tokenizer.size() == vocabulary, s.model, ": has ", vocabulary, " tokens, its tokenizer ", path,
+                     " has ", tokenizer.size());
+  return tokenizer;
+}
+
+/// Sentences by a Plan of packed tokens; says how many are cut off.
+Tensor<float> planned_texts(const TextTransformer<float>& net, const std::vector<std::string>& texts,
+                            const Settings& s) {
+  const TextTransformerOptions& options = net.options();
+  const BytePair tokenizer = read_tokenizer(s, options.vocabulary);
+  const auto count = static_cast<Index>(texts.size()), most = std::min<Index>(32, count);
+  const std::vector<Index> longest(static_cast<std::size_t>(most), options.context);
+  const Plan<float> plan =
+      compile(net, Values<float>(Value<float>(pack(Labels::zeros({most, options.context}), longest))));
+  Index cut = 0;
+  Tensor<float> all = in_parts(count, most, options.projection, [&](Index first, Index last) {
+    const auto some = std::span(texts).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(last - first));
+    const auto [ids, lengths] = tokenizer.encode(some, options.context);
+    for (std::size_t i = 0; i < some.size(); ++i)
+      cut +=
+          lengths[i] == options.context && static_cast<Index>(tokenizer.tokens(some[i]).size()) > options.context - 2;
+    return plan(pack(ids, lengths));
+  });
+  if (cut > 0)
+    std::fprintf(stderr, "%td of %td sentences are longer than %td tokens and cut off there\n", cut, count,
+                 options.context);
+  return all;
+}
+
+Encoder compact_encoder(const Settings& s, const std::string& print) {
+  require(!s.gelu && s.text_heads == 0 && s.image_heads == 0, s.model,
+          ": --gelu, --text-heads and --image-heads are for weights of OpenAI's names");
+  const auto clip = std::make_shared<const Clip>(read_model(s));
+  return {clip->network.image_size,
+          clip->network.projection,
+          std::exp(static_cast<double>(clip->net.logit_scale.value.item())),
+          print,
+          prepared_images(clip->network),
+          planned_images(clip->net, clip->network.image_size, clip->network.projection),
+          [clip](const std::vector<std::string>& texts) { return l2_normalize(embed(*clip, texts)); }};
 }
 
 }  // namespace
 
 Encoder read_encoder(const Settings& s) {
-  const Metadata metadata = SafetensorsFile(s.model).metadata();
-  const auto own = metadata.find("format");
+  const SafetensorsFile file(s.model);
+  const auto own = file.metadata().find("format");
   const std::string print = fingerprint_of_file(s.model);
-  if (own != metadata.end() && own->second == format) {
-    const auto clip = std::make_shared<const Clip>(read_model(s));
-    return {clip->network.image_size,
-            clip->network.projection,
-            print,
-            prepared_images(clip->network),
-            planned(std::shared_ptr<const ClipModel<float>>(clip, &clip->net), clip->network.image_size),
-            [clip](const std::vector<std::string>& texts) { return l2_normalize(embed(*clip, texts)); }};
-  }
-  const auto net = std::make_shared<const OpenAIClip<float>>(load_openai_clip(s.model, {.quick_gelu = !s.gelu}));
-  const auto tokenizer = std::make_shared<const BytePair>(read_tokenizer(s));
-  const Index vocabulary = net->options().text.vocabulary, context = net->options().text.context;
-  require<FileError>(tokenizer->size() == vocabulary, s.model, ": has ", vocabulary, " tokens, its tokenizer ",
-                     tokenizer->size());
-  const Index side = net->options().image_size();
+  if (is_listing(file) || (own != file.metadata().end() && own->second == format)) return compact_encoder(s, print);
+  OpenAIClipHints hints{.quick_gelu = !s.gelu};
+  if (s.text_heads > 0) hints.text_heads = s.text_heads;
+  if (s.image_heads > 0) hints.image_heads = s.image_heads;
+  const OpenAIClip<float> net = load_openai_clip(s.model, hints);
+  const Index side = net.options().image_size(), projection = net.options().projection();
   return {side,
-          net->options().projection(),
-          print,
+          projection,
+          std::exp(static_cast<double>(net.logit_scale.value.item())),
+          text(print, " ", s.gelu, " ", s.image_heads),
           clip_preprocessing(side),
-          planned(net, side),
-          [net, tokenizer, context](const std::vector<std::string>& texts) {
-            Tensor<float> all({static_cast<Index>(texts.size()), net->options().projection()});
-            float* out = all.data();
-            for (std::size_t first = 0; first < texts.size(); first += 64) {
-              const std::span<const std::string> some(texts.data() + first,
-                                                      std::min<std::size_t>(64, texts.size() - first));
-              const auto [ids, lengths] = tokenizer->encode(some, context);
-              const Tensor<float> embeddings = net->embed_texts(pack(ids, lengths));
-              out = std::copy_n(embeddings.data(), embeddings.numel(), out);
-            }
-            return unit(std::move(all));
+          planned_images(net, side, projection),
+          [tower = std::make_shared<const TextTransformer<float>>(net.text), s](const std::vector<std::string>& texts) {
+            return planned_texts(*tower, texts, s);
           }};
 }
 

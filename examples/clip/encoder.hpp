@@ -10,17 +10,18 @@
 
 namespace lamina::examples::clip {
 
-/// What puts images and sentences into one space, wherever its weights come from.
+/// What puts images and sentences into one space, wherever its weights come from. Both encoders are Plans.
 struct Encoder {
   Index image_size, projection;
-  std::string fingerprint;                                              // of the weights
+  double scale;                                                         // of the similarities, before a softmax
+  std::string fingerprint;                                              // of all that embeddings depend on
   Transform<float> prepare;                                             // an image as images() takes it
   std::function<Tensor<float>(Tensor<float>)> images;                   // [N, projection], of length 1
-  std::function<Tensor<float>(const std::vector<std::string>&)> texts;  // likewise
+  std::function<Tensor<float>(const std::vector<std::string>&)> texts;  // likewise; all of them at once
 };
 
-/// Reads the file of --model: a model of this program, or OpenAI's, open_clip's or Hugging Face's weights, with
-/// --tokenizer or the tokenizer's files beside it. Throws FileError if it is none.
+/// Reads the file of --model: a model of this program, or OpenAI's, open_clip's or Hugging Face's weights, whose
+/// tokenizer, --tokenizer or the files beside the model, is read when there are texts. Throws FileError if it is none.
 Encoder read_encoder(const Settings& s);
 
 }  // namespace lamina::examples::clip

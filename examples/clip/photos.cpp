@@ -2,19 +2,17 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <unordered_map>
 
 #include "clip/cache.hpp"
+#include "clip/matches.hpp"
 #include "clip/options.hpp"
-#include "common/metrics.hpp"
 #include "common/program.hpp"
 #include "lamina/core/numbers.hpp"
 #include "lamina/io/image.hpp"
 #include "lamina/io/image_folder.hpp"
-#include "lamina/plot/charts.hpp"
 #include "lamina/train/progress.hpp"
 
 namespace lamina::examples::clip {
@@ -33,7 +31,7 @@ std::vector<IndexedFile> list_photos(const std::string& folder) {
                          std::chrono::nanoseconds(entry.last_write_time().time_since_epoch()).count(),
                          static_cast<std::int64_t>(entry.file_size())});
   } catch (const fs::filesystem_error& error) {
-    throw FileError(text(folder, ": cannot read: ", error.code().message()));
+    throw FileError(text(error.path1().string(), ": cannot read: ", error.code().message()));
   }
   require<FileError>(!files.empty(), folder, ": no PNG or JPEG image in it");
   std::sort(files.begin(), files.end(), [](const IndexedFile& a, const IndexedFile& b) { return a.name < b.name; });
@@ -52,34 +50,88 @@ EmbeddingIndex previous(const std::string& path, const Encoder& encoder, const S
   }
 }
 
-/// A batch of prepared images [N, 3, side, side] of those that can be read; the others' messages.
-struct Decoded {
-  Tensor<float> images;
-  std::vector<IndexedFile> files;
-  std::vector<std::string> skipped;
+/// Files, and the embeddings of those that have one.
+class Table {
+ public:
+  Table(std::vector<IndexedFile> files, const EmbeddingIndex& before)
+      : files_(std::move(files)),
+        rows_({static_cast<Index>(files_.size()), before.rows().dim(1)}),
+        known_(files_.size(), false) {
+    std::unordered_map<std::string, Index> places;
+    for (Index i = 0; i < before.size(); ++i) places.emplace(before.files()[static_cast<std::size_t>(i)].name, i);
+    for (std::size_t i = 0; i < files_.size(); ++i) {
+      const auto place = places.find(files_[i].name);
+      in_before_ += place != places.end();
+      if (place != places.end() && before.files()[static_cast<std::size_t>(place->second)] == files_[i])
+        put(i, before.rows().data() + place->second * before.rows().dim(1));
+      else
+        changed_.push_back(i);
+    }
+  }
+
+  const IndexedFile& file(std::size_t i) const { return files_[i]; }
+  /// The places of those that are new or have changed.
+  const std::vector<std::size_t>& changed() const { return changed_; }
+  /// How many have been in the index before.
+  Index in_before() const { return in_before_; }
+
+  void put(std::size_t i, const float* embedding) {
+    std::copy_n(embedding, rows_.dim(1), rows_.data() + static_cast<Index>(i) * rows_.dim(1));
+    known_[i] = true;
+  }
+  /// Of those that have an embedding.
+  EmbeddingIndex index(const std::string& model) const {
+    std::vector<IndexedFile> files;
+    const auto count = static_cast<Index>(std::count(known_.begin(), known_.end(), true));
+    Tensor<float> rows({count, rows_.dim(1)});
+    float* out = rows.data();
+    for (std::size_t i = 0; i < files_.size(); ++i)
+      if (known_[i]) {
+        files.push_back(files_[i]);
+        out = std::copy_n(rows_.data() + static_cast<Index>(i) * rows_.dim(1), rows_.dim(1), out);
+      }
+    return {model, std::move(files), std::move(rows)};
+  }
+
+ private:
+  std::vector<IndexedFile> files_;
+  Tensor<float> rows_;
+  std::vector<bool> known_;
+  std::vector<std::size_t> changed_;
+  Index in_before_ = 0;
 };
-Decoded decode(const Encoder& encoder, const std::string& folder, std::span<const IndexedFile> files) {
-  std::vector<Tensor<float>> images(files.size());
-  std::vector<std::string> problems(files.size());
-  parallel_for(0, static_cast<Index>(files.size()), 1, [&](Index first, Index last) {
-    for (auto i = static_cast<std::size_t>(first); i < static_cast<std::size_t>(last); ++i) try {
+
+/// Embeds files of the table; appends the messages of those that cannot be read.
+void embed_photos(const Encoder& encoder, const std::string& folder, std::span<const std::size_t> places, Table& table,
+                  std::vector<std::string>& skipped) {
+  std::vector<Tensor<float>> prepared(places.size());
+  std::vector<std::string> problems(places.size());
+  parallel_for(0, static_cast<Index>(places.size()), 1, [&](Index first, Index last) {
+    for (auto i = static_cast<std::size_t>(first); i < static_cast<std::size_t>(last); ++i) {
+      const std::string path = (fs::path(folder) / table.file(places[i]).name).string();
+      try {
         Random unused;
-        const auto pixels = read_image((fs::path(folder) / files[i].name).string(), {.channels = 3});
-        images[i] = encoder.prepare(to_float<float>(pixels), unused);
+        prepared[i] = encoder.prepare(to_float<float>(read_image(path, {.channels = 3})), unused);
       } catch (const FileError& error) {
         problems[i] = error.what();
+      } catch (const std::exception& error) {
+        problems[i] = text(path, ": ", error.what());
       }
+    }
   });
-  Decoded result;
-  for (std::size_t i = 0; i < files.size(); ++i)
+  std::vector<std::size_t> readable;
+  for (std::size_t i = 0; i < places.size(); ++i)
     if (problems[i].empty())
-      result.files.push_back(files[i]);
+      readable.push_back(i);
     else
-      result.skipped.push_back(problems[i]);
-  result.images = Tensor<float>({static_cast<Index>(result.files.size()), 3, encoder.image_size, encoder.image_size});
-  float* out = result.images.data();
-  for (const Tensor<float>& image : images) out = std::copy_n(image.data(), image.numel(), out);
-  return result;
+      skipped.push_back(problems[i]);
+  if (readable.empty()) return;
+  Tensor<float> images({static_cast<Index>(readable.size()), 3, encoder.image_size, encoder.image_size});
+  float* out = images.data();
+  for (const std::size_t i : readable) out = std::copy_n(std::as_const(prepared[i]).data(), prepared[i].numel(), out);
+  const Tensor<float> embeddings = encoder.images(std::move(images));
+  for (std::size_t k = 0; k < readable.size(); ++k)
+    table.put(places[readable[k]], embeddings.data() + static_cast<Index>(k) * encoder.projection);
 }
 
 }  // namespace
@@ -87,85 +139,47 @@ Decoded decode(const Encoder& encoder, const std::string& folder, std::span<cons
 EmbeddingIndex indexed_photos(const Encoder& encoder, const Settings& s) {
   const std::string folder = fs::absolute(s.images).lexically_normal().string();
   const std::string path = s.index.empty() ? text(s.model, ".", fingerprint_of_text(folder), ".index") : s.index;
-  const std::vector<IndexedFile> files = list_photos(s.images);
   const EmbeddingIndex before = previous(path, encoder, s);
-  std::unordered_map<std::string, Index> places;
-  for (Index i = 0; i < before.size(); ++i) places.emplace(before.files()[static_cast<std::size_t>(i)].name, i);
-  std::vector<IndexedFile> kept, changed;
-  std::vector<Index> rows;
-  for (const IndexedFile& file : files) {
-    const auto place = places.find(file.name);
-    if (place != places.end() && before.files()[static_cast<std::size_t>(place->second)] == file) {
-      kept.push_back(file);
-      rows.push_back(place->second);
-    } else {
-      changed.push_back(file);
-    }
-  }
-  std::vector<float> embeddings;
-  for (const Index row : rows) {
-    const float* const from = before.rows().data() + row * encoder.projection;
-    embeddings.insert(embeddings.end(), from, from + encoder.projection);
-  }
+  Table table(list_photos(s.images), before);
+  require<FileError>(s.index.empty() || before.size() == 0 || table.in_before() > 0, path,
+                     ": an index of other images: none of its ", before.size(), " is in ", s.images);
+  const std::vector<std::size_t>& changed = table.changed();
+  if (!changed.empty()) AtomicFile probe(path);  // before any time is spent
   std::vector<std::string> skipped;
   Progress progress(static_cast<Index>(changed.size()));
   progress.section("embedding", static_cast<Index>(changed.size()));
-  const auto batch = static_cast<std::size_t>(std::min<Index>(s.batch_size, 32));
+  constexpr std::size_t batch = 32;
+  double saved = seconds_now();
   for (std::size_t first = 0; first < changed.size(); first += batch) {
-    const std::size_t count = std::min(batch, changed.size() - first);
-    Decoded decoded = decode(encoder, s.images, {changed.data() + first, count});
-    skipped.insert(skipped.end(), decoded.skipped.begin(), decoded.skipped.end());
-    kept.insert(kept.end(), decoded.files.begin(), decoded.files.end());
-    if (!decoded.files.empty()) {
-      const Tensor<float> some = encoder.images(std::move(decoded.images));
-      embeddings.insert(embeddings.end(), some.data(), some.data() + some.numel());
-    }
-    progress.advance(static_cast<Index>(count), "");
+    const auto some = std::span(changed).subspan(first, std::min(batch, changed.size() - first));
+    embed_photos(encoder, s.images, some, table, skipped);
+    for (std::size_t i = 0; i < some.size(); ++i) progress.advance(1, "");
+    if (seconds_now() - saved < 30) continue;
+    table.index(encoder.fingerprint).save(path);
+    saved = seconds_now();
   }
   progress.clear();
+  const EmbeddingIndex index = table.index(encoder.fingerprint);
+  const Index all = index.size() + static_cast<Index>(skipped.size());
   if (!skipped.empty())
     std::fprintf(stderr, "%s of %s images cannot be read and are skipped:\n",
-                 with_commas(static_cast<Index>(skipped.size())).c_str(),
-                 with_commas(static_cast<Index>(files.size())).c_str());
+                 with_commas(static_cast<Index>(skipped.size())).c_str(), with_commas(all).c_str());
   for (const std::string& problem : skipped) std::fprintf(stderr, "  %s\n", problem.c_str());
-  require<FileError>(!kept.empty(), s.images, ": none of its ", files.size(), " images can be read");
-  const auto known = static_cast<Index>(kept.size());
-  const EmbeddingIndex index(encoder.fingerprint, std::move(kept),
-                             Tensor<float>({known, encoder.projection}, std::move(embeddings)));
+  require<FileError>(index.size() > 0, s.images, ": none of its ", all, " images can be read");
   if (index.files() != before.files()) index.save(path);
-  std::fprintf(stderr, "%s images, %s of them embedded now; %s\n", with_commas(known).c_str(),
-               with_commas(known - static_cast<Index>(rows.size())).c_str(), path.c_str());
+  std::fprintf(stderr, "%s images, %s of them embedded now; %s\n", with_commas(index.size()).c_str(),
+               with_commas(static_cast<Index>(changed.size() - skipped.size())).c_str(), path.c_str());
   return index;
 }
 
-void show_matches(const EmbeddingIndex& index, const std::vector<Neighbour>& found, const std::string& title,
+void show_nearest(const EmbeddingIndex& index, const Tensor<float>& embedding, const std::string& query,
                   const Settings& s) {
-  constexpr Index cell = 192;
-  Json matches = Json::array();
-  std::vector<std::string> labels;
-  Tensor<float> shown({static_cast<Index>(found.size()), 3, cell, cell});
-  float* out = shown.data();
-  if (!s.json) std::printf("\n%s\n", title.c_str());
-  for (std::size_t k = 0; k < found.size(); ++k) {
-    const std::string path =
-        (fs::path(s.images) / index.files()[static_cast<std::size_t>(found[k].place)].name).string();
-    const auto similarity = static_cast<double>(found[k].similarity);
-    matches.push_back({{"image", path}, {"similarity", similarity}});
-    if (!s.json) std::printf("%4zu  %6.3f  %s\n", k + 1, similarity, path.c_str());
-    char label[16];
-    std::snprintf(label, sizeof label, "%.3f", similarity);
-    labels.emplace_back(label);
-    const Tensor<float> image = Resize(Size2(cell, cell))(to_float<float>(read_image(path, {.channels = 3})));
-    out = std::copy_n(image.data(), image.numel(), out);
+  std::vector<Match> found;
+  for (const auto& [place, similarity] : index.search(embedding, s.count)) {
+    const std::string path = (fs::path(s.images) / index.files()[static_cast<std::size_t>(place)].name).string();
+    found.push_back({path, "", similarity, to_float<float>(read_image(path, {.channels = 3}))});
   }
-  const Json result{{"query", title}, {"images", index.size()}, {"matches", std::move(matches)}};
-  write_json(s.file("matches.json"), result);
-  const auto columns = static_cast<Index>(std::ceil(std::sqrt(static_cast<double>(found.size()))));
-  write_png(s.file("matches.png"), plot_images(shown, labels, {.title = title, .columns = columns, .cell = cell}));
-  if (s.json)
-    std::printf("%s\n", result.dump(2).c_str());
-  else
-    std::printf("\n  %s\n", s.file("matches.png").c_str());
+  show_matches(query, index.size(), found, s);
 }
 
 namespace {
@@ -176,8 +190,7 @@ void run_similar(Settings s) {
   Random unused;
   Tensor<float> image = encoder.prepare(to_float<float>(read_image(s.image, {.channels = 3})), unused);
   const Tensor<float> query = encoder.images(image.reshape(image.shape().batch(1)));
-  const EmbeddingIndex index = indexed_photos(encoder, s);
-  show_matches(index, index.search(query[0], s.count), s.image, s);
+  show_nearest(indexed_photos(encoder, s), query[0], s.image, s);
 }
 
 }  // namespace
@@ -185,8 +198,8 @@ void run_similar(Settings s) {
 void add_similar(CLI::App& app, Settings& s) {
   CLI::App* sub = add_command(app, s, "similar", "The images most like one: matches.png, matches.json", run_similar);
   add_model(sub, s);
-  add_photos(sub, s);
-  sub->get_option("--images")->required();
+  add_photos(sub, s)->required();
+  add_top(sub, s);
   sub->add_option("--image", s.image, "What to look for")->required();
   add_out(sub, s);
 }
