@@ -17,7 +17,7 @@ import pathlib
 import subprocess
 import sys
 
-OWN = ("lenet_b256", "pixelcnn_b8", "hamnet_resnet18", "clip_resnet18", "distilbert_b8_l64")
+OWN = ("lenet_b256", "pixelcnn_b8", "hamnet_resnet18", "clip_resnet18", "clip_vit_b32", "clip_text_l77", "distilbert_b8_l64")
 NETWORKS = ("alexnet", "vgg11", "googlenet", "resnet18", "resnet50", "densenet121", "mobilenet_v2", "mobilenet_v3_large")
 SIDES = ("infer", "plan", "plan_bfloat16")
 

@@ -6,6 +6,7 @@
 
 #include "lamina/lamina.hpp"
 #include "lamina/models/distilbert.hpp"
+#include "lamina/models/openai_clip.hpp"
 
 /// The networks that compare_onnxruntime.py gives to ONNX Runtime as Lamina exports them (export_onnx does), beside
 /// those of torchvision.
@@ -42,6 +43,8 @@ inline std::vector<ExportedNetwork> exported_networks() {
          return module_of(ImageEncoder<float>(resnet(18), {3, 224, 224}));
        },
        {1, 3, 224, 224}},
+      {"clip_vit_b32", [] { return module_of(VisionTransformer<float>()); }, {1, 3, 224, 224}},
+      {"clip_text_l77", [] { return module_of(TextTransformer<float>()); }, {1, 77}, 49408},
       {"distilbert_b8_l64", [] { return module_of(DistilBert<float>()); }, {8, 64}, 30522},
   };
 }

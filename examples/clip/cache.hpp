@@ -8,6 +8,12 @@
 
 namespace lamina::examples::clip {
 
+/// A hash, in hexadecimal digits.
+/// @{
+std::string fingerprint_of_file(const std::string& path);
+std::string fingerprint_of_text(const std::string& text);
+/// @}
+
 /// The model, and the images that it is asked about: those it was trained on, unless others are named.
 std::pair<Clip, Data> open(Settings& s);
 

@@ -22,6 +22,7 @@ void add_evaluate(CLI::App& app, Settings& s) {
   add_model(sub, s);
   add_images(sub, s, "the model's");
   add_split(sub, s);
+  add_tokenizer(sub, s);
   add_out(sub, s);
 }
 

@@ -9,38 +9,39 @@
 
 namespace lamina::examples::clip {
 
+namespace {
+
+/// Photographs with captions, and the folder of their files.
+std::pair<CaptionDataset<float>, std::string> load_folder(const std::string& dir, const std::string& captions,
+                                                          const Settings& s) {
+  const std::string folder = find_image_folder(dir);
+  return {load_captions(dir, {.captions = captions, .images = folder, .skip_unmatched = s.skip_unmatched}), folder};
+}
+
+}  // namespace
+
 Data load(const Settings& s) {
   if (s.dataset == "figures") {
+    require(s.validation.empty() && s.test.empty(), "--validation and --test are for photographs; scenes are drawn");
     constexpr Index many = 1 << 30;
     const Index side = s.network.image_size;
     return {captioned_figures(s.scenes, {.side = side}), captioned_figures(200, {.first = many, .side = side}),
-            captioned_figures(s.held_out ? s.held_out : 200, {.side = side, .held_out = true}), ""};
+            captioned_figures(s.held_out ? s.held_out : 200, {.side = side, .held_out = true})};
   }
   const std::string dir = s.dataset == "flickr8k" ? data_directory(s.data) + "/flickr8k" : s.dataset;
-  const std::string folder = find_image_folder(dir);
-  const auto all = load_captions(dir, {.captions = s.captions, .images = folder, .skip_unmatched = s.skip_unmatched});
-  const Index judged = s.held_out ? s.held_out : std::max<Index>(1, all.size() / 10);
-  require(2 * judged < all.size(), dir, ": of ", all.size(), " images ", judged, " cannot be held out and ", judged,
-          " be for validation");
-  const auto [others, held_out] = split(all, judged);
-  const auto [train, validation] = split(others, judged, 1);
-  return {train, validation, held_out, folder};
-}
-
-CaptionDataset<float> load_images(const std::string& folder) {
-  namespace fs = std::filesystem;
-  std::vector<std::string> paths;
-  try {
-    for (const auto& entry : fs::recursive_directory_iterator(folder))
-      if (entry.is_regular_file() && has_image_extension(entry.path())) paths.push_back(entry.path().string());
-  } catch (const fs::filesystem_error& error) {
-    throw FileError(text(folder, ": cannot read: ", error.code().message()));
-  }
-  require<FileError>(!paths.empty(), folder, ": no PNG or JPEG image in it");
-  std::sort(paths.begin(), paths.end());
-  std::vector<ImageCaptions> entries;
-  for (const std::string& path : paths) entries.push_back({fs::path(path).lexically_relative(folder).string(), {""}});
-  return {std::make_shared<const ImageFiles<float>>(paths), std::move(entries)};
+  auto [rest, folder] = load_folder(dir, s.captions, s);
+  const Index all = rest.size(), judged = s.held_out ? s.held_out : std::max<Index>(1, all / 10);
+  const Index parts = s.validation.empty() + s.test.empty();
+  require(parts * judged < all, dir, ": of ", all, " images ", parts * judged, " cannot be kept from learning");
+  const auto part = [&](const std::string& other, std::uint64_t seed) {
+    if (!other.empty()) return load_folder(other, "", s);
+    auto [others, taken] = split(rest, judged, seed);
+    rest = others;
+    return std::pair(taken, folder);
+  };
+  const auto [held_out, held_out_folder] = part(s.test, 0);
+  const auto [validation, validation_folder] = part(s.validation, 1);
+  return {rest, validation, held_out, folder, validation_folder, held_out_folder};
 }
 
 Transform<float> prepared_images(const Architecture& n) {

@@ -11,19 +11,19 @@ namespace lamina::examples::clip {
 /// Images to learn from, to choose the best epoch by, and to judge by.
 struct Data {
   CaptionDataset<float> train, validation, held_out;
-  std::string folder;  // of the image files; empty: drawn
+  std::string train_folder = {}, validation_folder = {}, held_out_folder = {};  // of the image files; empty: drawn
 
   const CaptionDataset<float>& part(const std::string& name) const {
     return name == "train" ? train : name == "validation" ? validation : held_out;
   }
+  const std::string& folder(const std::string& name) const {
+    return name == "train" ? train_folder : name == "validation" ? validation_folder : held_out_folder;
+  }
 };
 
-/// Drawn scenes are judged by arrangements that neither training nor validation has; of photographs some are held out,
-/// and as many others are for validation.
+/// Drawn scenes are judged by arrangements that neither training nor validation has; photographs for validation and to
+/// judge by are those of --validation and --test, or as many of the dataset's as --held-out says.
 Data load(const Settings& s);
-
-/// All images below a folder, of which nothing is said.
-CaptionDataset<float> load_images(const std::string& folder);
 
 /// What brings images to n.image_size, normalised as the image encoder takes them.
 Transform<float> prepared_images(const Architecture& n);

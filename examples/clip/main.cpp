@@ -6,6 +6,9 @@
 //   clip zero-shot --model run/model.safetensors                    classifies by sentences, "a photo of a {}"
 //   clip embed --model run/model.safetensors                        only fills the cache from which find takes images
 //   clip train --dataset flickr8k --data DIR --out flickr           DIR/flickr8k/images/ and a file of captions
+//   clip find --model ViT-B-32.safetensors --images PHOTOS --query "two dogs"        OpenAI's, LAION's weights too
+//   clip similar --model ViT-B-32.safetensors --images PHOTOS --image a.jpg
+//   clip zero-shot --model ViT-B-32.safetensors --images PHOTOS --class-names names.txt --templates templates.txt
 
 #include "clip/options.hpp"
 #include "common/program.hpp"
@@ -17,6 +20,7 @@ int main(int argc, char** argv) {
                                    add_train(app, s);
                                    add_embed(app, s);
                                    add_find(app, s);
+                                   add_similar(app, s);
                                    add_evaluate(app, s);
                                    add_zero_shot(app, s);
                                    app.require_subcommand(1);

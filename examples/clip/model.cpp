@@ -2,6 +2,9 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <array>
+#include <filesystem>
+#include <tuple>
 
 #include "clip/images.hpp"
 #include "common/described.hpp"
@@ -72,6 +75,64 @@ Tensor<float> embed(const Clip& clip, const std::vector<std::string>& texts) {
   return checked(std::move(all));
 }
 
+namespace {
+
+/// What a file of the listing's weights says of the model, by their shapes; its images have 224 pixels, its captions
+/// 200 tokens at most.
+Architecture listing_architecture(const SafetensorsFile& file) {
+  const auto shape = [&](const std::string& key, int rank) {
+    const Shape& found = file.info(key).shape;
+    require<FileError>(found.rank() == rank, file.path(), ": ", key, " has shape ", found, ", expected ", rank,
+                       " axes");
+    return found;
+  };
+  const auto count = [&](const std::string& before, const std::string& behind) {
+    Index i = 0;
+    while (file.contains(text(before, i, behind))) ++i;
+    return i;
+  };
+  const std::string image = "image_encoder.model.", words = "text_encoder.model.embeddings.";
+  std::array<Index, 4> stages{};
+  for (std::size_t i = 0; i < 4; ++i) stages[i] = count(text(image, "layer", i + 1, "."), ".conv1.weight");
+  const bool bottleneck = file.contains(image + "layer1.0.conv3.weight");
+  Architecture n{.resnet = 0};
+  using Depth = std::tuple<Index, bool, std::array<Index, 4>>;
+  for (const auto& [depth, three, blocks] :
+       {Depth{18, false, {2, 2, 2, 2}}, Depth{34, false, {3, 4, 6, 3}}, Depth{50, true, {3, 4, 6, 3}},
+        Depth{101, true, {3, 4, 23, 3}}, Depth{152, true, {3, 8, 36, 3}}})
+    if (three == bottleneck && blocks == stages) n.resnet = depth;
+  require<FileError>(n.resnet > 0, file.path(), ": ", image, "* is no ResNet of 18, 34, 50, 101 or 152 layers");
+  n.width = static_cast<double>(shape(image + "conv1.weight", 4)[0]) / 64;
+  n.image_size = 224;
+  n.layers = count("text_encoder.model.transformer.layer.", ".sa_layer_norm.weight");
+  n.features = shape(words + "word_embeddings.weight", 2)[1];
+  n.heads = std::max<Index>(1, n.features / 64);
+  n.positions = shape(words + "position_embeddings.weight", 2)[0];
+  n.max_length = std::min<Index>(200, n.positions);
+  n.projection = shape("text_projection.projection.weight", 2)[0];
+  return n;
+}
+
+/// The listing's best.pt, converted to safetensors: its vocabulary is --tokenizer, or vocab.txt beside it.
+Clip read_listing(const SafetensorsFile& file, const Settings& s) {
+  const std::string beside = std::filesystem::path(s.model).replace_filename("vocab.txt").string();
+  require<FileError>(!s.tokenizer.empty() || file_exists(beside), s.model,
+                     ": needs its tokenizer: --tokenizer, or vocab.txt beside it");
+  WordPiece tokenizer = load_vocabulary(s.tokenizer.empty() ? beside : s.tokenizer);
+  const Architecture network = listing_architecture(file);
+  const Index rows = file.info("text_encoder.model.embeddings.word_embeddings.weight").shape[0];
+  require<FileError>(rows == tokenizer.size(), s.model, ": has ", rows, " tokens, its tokenizer ", tokenizer.size());
+  try {
+    ClipModel<float> net = make_network(network, rows, 0);
+    load_state_dict(net, listing_clip_state(load_safetensors(s.model)));
+    return {network, std::move(tokenizer), std::move(net), "", "", ""};
+  } catch (const StateError& error) {
+    throw FileError(text(s.model, ": ", error.what()));
+  }
+}
+
+}  // namespace
+
 ClipModel<float> make_network(const Architecture& n, Index vocabulary, double dropout) {
   Sequential<float> images =
       n.image_model == "mobilenet_v2" ? mobilenet_v2({.width = n.width}) : resnet(n.resnet, {.width = n.width});
@@ -88,7 +149,11 @@ ClipModel<float> make_network(const Architecture& n, Index vocabulary, double dr
 }
 
 void save(const Clip& clip, const std::string& path) {
-  Metadata metadata{{"format", format}, {"dataset", clip.dataset}, {"vocabulary", encode_vocabulary(clip.tokenizer)}};
+  Metadata metadata{{"format", format},
+                    {"dataset", clip.dataset},
+                    {"validation", clip.validation},
+                    {"test", clip.test},
+                    {"vocabulary", encode_vocabulary(clip.tokenizer)}};
   Architecture network = clip.network;
   metadata["image_model"] = network.image_model;
   for_each_later_number(network, [&](const char* name, auto& value) { metadata[name] = text(value); });
@@ -96,8 +161,13 @@ void save(const Clip& clip, const std::string& path) {
   save_state_dict(path, state_dict(clip.net), metadata);
 }
 
+bool is_listing(const SafetensorsFile& file) {
+  return !file.metadata().contains("vocabulary") && file.contains("image_projection.projection.weight");
+}
+
 Clip read_model(const Settings& s) {
   const SafetensorsFile file(s.model);
+  if (is_listing(file)) return read_listing(file, s);
   const auto entry = [&](const std::string& key) {
     const auto found = file.metadata().find(key);
     require<FileError>(found != file.metadata().end(), s.model, ": not a model of this program: no ", key);
@@ -115,14 +185,16 @@ Clip read_model(const Settings& s) {
                          " should be a number, got ", entry(name));
     });
   }
+  require(s.tokenizer.empty(), s.model, ": a model of this program has its own tokenizer");
   WordPiece tokenizer = decode_vocabulary(entry("vocabulary"), s.model);
+  const auto folder = [&](const char* key) { return file.metadata().contains(key) ? entry(key) : ""; };
   const auto features = static_cast<double>(network.features);
   const double rows = static_cast<double>(network.layers) * features + static_cast<double>(network.positions) +
                       static_cast<double>(network.projection);
   const double least = rows * features + 1e6 * network.width * network.width;  // the second: of the smallest ResNet
   ClipModel<float> net =
       examples::described_network(file, least, [&] { return make_network(network, tokenizer.size(), 0); });
-  return {network, std::move(tokenizer), std::move(net), entry("dataset")};
+  return {network, std::move(tokenizer), std::move(net), entry("dataset"), folder("validation"), folder("test")};
 }
 
 }  // namespace lamina::examples::clip

@@ -6,6 +6,7 @@
 #include "clip/settings.hpp"
 #include "lamina/data/captions.hpp"
 #include "lamina/data/wordpiece.hpp"
+#include "lamina/io/safetensors.hpp"
 #include "lamina/models/clip.hpp"
 
 namespace lamina::examples::clip {
@@ -15,7 +16,7 @@ struct Clip {
   Architecture network;
   WordPiece tokenizer;
   ClipModel<float> net;
-  std::string dataset;  // that it has learned from
+  std::string dataset, validation, test;  // that it has learned from, and the folders of others
 
   PackedTokens tokens(const std::vector<std::string>& texts) const {
     const auto [ids, lengths] = tokenizer.encode(texts, network.max_length);
@@ -32,7 +33,11 @@ ClipModel<float> make_network(const Architecture& n, Index vocabulary, double dr
 /// Writes model.safetensors.
 void save(const Clip& clip, const std::string& path);
 
-/// Reads the file of --model. Throws FileError if it is not a model of this program.
+/// Whether a file holds weights that the listing ("OpenAI-CLIP") saved, converted from its best.pt.
+bool is_listing(const SafetensorsFile& file);
+
+/// Reads the file of --model: of this program, or of the listing with its vocabulary. Throws FileError if it is
+/// neither.
 Clip read_model(const Settings& s);
 
 /// The embeddings [N, projection] of images, not normalised; `what` is shown beside the progress. Throws NumericalError

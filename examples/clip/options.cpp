@@ -25,14 +25,21 @@ void add_images(CLI::App* sub, Settings& s, const char* otherwise) {
                        otherwise, ")"));
   sub->add_option("--captions", s.captions, "The file of captions, if it is not in that folder");
   sub->add_flag("--skip-unmatched", s.skip_unmatched, "Leave out images without captions, captions without images");
-  sub->add_option("--held-out", s.held_out,
-                  "Images for the final figures (default: 200 figures; a tenth); of a dataset as many others are for "
-                  "validation")
+  sub->add_option("--validation", s.validation, "Another such folder, to choose the best epoch by");
+  sub->add_option("--test", s.test, "And one for the final figures: --split held-out");
+  sub->add_option(
+         "--held-out", s.held_out,
+         "Images for the final figures, unless of --test (default: 200 figures; a tenth); of a dataset as many "
+         "others are for validation")
       ->check(CLI::PositiveNumber);
 }
 
 void add_model(CLI::App* sub, Settings& s) {
-  sub->add_option("--model", s.model, "model.safetensors of a training run")->required();
+  sub->add_option(
+         "--model", s.model,
+         "model.safetensors of a training run, or the listing's best.pt after convert_weights.py; for photographs also "
+         "OpenAI's, open_clip's or Hugging Face's weights")
+      ->required();
 }
 
 void add_split(CLI::App* sub, Settings& s) {
@@ -45,8 +52,33 @@ void add_out(CLI::App* sub, Settings& s) {
   sub->add_option("--out", s.out, "Folder for the results; made if it does not exist")->capture_default_str();
 }
 
-void add_folder(CLI::App* sub, Settings& s) {
-  sub->add_option("--images", s.images, "All images below a folder, which need no captions, in place of a dataset");
+void add_top(CLI::App* sub, Settings& s) {
+  sub->add_option("-n,--count,--top", s.count, "How many images")->check(CLI::PositiveNumber)->capture_default_str();
+  sub->add_flag("--json", s.json, "Print the matches as JSON");
+}
+
+CLI::Option* add_photos(CLI::App* sub, Settings& s) {
+  CLI::Option* images =
+      sub->add_option("--images", s.images, "All images below a folder, which need no captions, in place of a dataset");
+  sub->add_option("--index", s.index, "The file of their embeddings (default: beside the model, one for each folder)")
+      ->needs(images);
+  add_weights(sub, s);
+  return images;
+}
+
+void add_tokenizer(CLI::App* sub, Settings& s) {
+  sub->add_option(
+      "--tokenizer", s.tokenizer,
+      "Of weights that are not this program's (default: beside the model): bpe_simple_vocab_16e6.txt.gz, or "
+      "vocab.json beside merges.txt; vocab.txt of the listing's best.pt");
+}
+
+void add_weights(CLI::App* sub, Settings& s) {
+  add_tokenizer(sub, s);
+  sub->add_flag("--gelu", s.gelu, "Weights that were trained with GELU (LAION's), not OpenAI's QuickGELU");
+  sub->add_option("--text-heads", s.text_heads, "Of the text encoder's attention (default: one for 64 features)")
+      ->check(CLI::PositiveNumber);
+  sub->add_option("--image-heads", s.image_heads, "Of the image encoder's likewise")->check(CLI::PositiveNumber);
 }
 
 }  // namespace lamina::examples::clip

@@ -10,6 +10,7 @@ namespace lamina::examples::clip {
 void add_train(CLI::App& app, Settings& s);
 void add_embed(CLI::App& app, Settings& s);
 void add_find(CLI::App& app, Settings& s);
+void add_similar(CLI::App& app, Settings& s);
 void add_evaluate(CLI::App& app, Settings& s);
 void add_zero_shot(CLI::App& app, Settings& s);
 
@@ -21,6 +22,9 @@ void add_images(CLI::App* sub, Settings& s, const char* otherwise);  ///< which 
 void add_model(CLI::App* sub, Settings& s);
 void add_split(CLI::App* sub, Settings& s);
 void add_out(CLI::App* sub, Settings& s);
-void add_folder(CLI::App* sub, Settings& s);  ///< --images, in place of a dataset
+void add_top(CLI::App* sub, Settings& s);             ///< how many matches, and --json
+CLI::Option* add_photos(CLI::App* sub, Settings& s);  ///< --images, in place of a dataset, with add_weights
+void add_tokenizer(CLI::App* sub, Settings& s);       ///< of weights that are not this program's
+void add_weights(CLI::App* sub, Settings& s);         ///< and what else they do not say
 
 }  // namespace lamina::examples::clip

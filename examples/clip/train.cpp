@@ -240,7 +240,8 @@ void run_training(Settings s) {
   WordPiece tokenizer = s.vocabulary.empty() ? train_wordpiece(data.train.all_captions(), {.size = s.vocabulary_size})
                                              : load_vocabulary(s.vocabulary);
   const Index vocabulary = tokenizer.size();
-  Clip clip{s.network, std::move(tokenizer), make_network(s.network, vocabulary, s.dropout), s.dataset};
+  Clip clip{s.network, std::move(tokenizer), make_network(s.network, vocabulary, s.dropout),
+            s.dataset, s.validation,         s.test};
   prepare_encoders(clip.net, s);
   const auto rows = std::make_shared<const Rows>(clip, data.train, s);
   const bool prepared = s.freeze_image;  // into features

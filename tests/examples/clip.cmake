@@ -62,8 +62,20 @@ expect_output("16 images to learn from, 2 to validate, 2 held out" train --datas
 
 expect_output("2 images, 2 captions" evaluate --model from_folder/model.safetensors --split validation
               --skip-unmatched --out judged)
-expect_failure("of 20 images 10 cannot be held out and 10 be for validation"
+expect_failure("of 20 images 20 cannot be kept from learning"
                train --dataset folder --skip-unmatched ${small} --held-out 10 --out skipped)
+
+# Folders of their own for validation and for the final figures, which the model remembers.
+file(COPY "${DIR}/folder/images" DESTINATION "${DIR}/others")
+file(WRITE "${DIR}/others/captions.csv" "image,caption\n${rows}")
+set(others --validation others --skip-unmatched --batch-size 6)
+expect_output("18 images to learn from, 20 to validate, 2 held out" train --dataset folder ${others} ${small} --epochs 1 --out separate)
+expect_output("20 images, 20 captions" evaluate --model separate/model.safetensors --skip-unmatched --split validation --out judged)
+expect_output("20 images to learn from, 20 to validate, 20 held out" train --dataset folder ${others} --test others ${small} --epochs 1 --out separate)
+expect_output("20 images, 20 captions" evaluate --model separate/model.safetensors --skip-unmatched --out judged)
+expect_output("2 images, 2 captions" evaluate --model separate/model.safetensors --skip-unmatched --dataset folder --out judged)
+expect_failure("nowhere: no folder images" train --dataset folder --test nowhere --skip-unmatched ${small})
+expect_failure("--validation and --test are for photographs; scenes are drawn" train --test others ${small})
 expect_failure("find: the query is empty" find ${model} --query "  " --out found)
 expect_failure("has no {} for the class" zero-shot ${model} --prompt "a photo")
 expect_failure("nothing.safetensors" evaluate --model nothing.safetensors)

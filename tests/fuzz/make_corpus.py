@@ -158,6 +158,19 @@ put("wordpiece", "words", vocabulary.encode() + "\0abc \u00c9! \u6c34 [SEP] x\t\
 put("wordpiece", "lines", b"\xef\xbb\xbf" + vocabulary.replace("\n", "\r\n").encode() + b"\0ab\xf0\x9f\x98\x80\xff")
 put("wordpiece", "missing", b"[PAD]\na\n\0a")
 
+seen = [*range(0x21, 0x7f), *range(0xa1, 0xad), *range(0xae, 0x100)]
+names = [chr(byte) for byte in seen] + [chr(0x100 + i) for i in range(256 - len(seen))]
+merges = {"gpt2": ["h e", "l l", "he ll", "\u0120 o"], "clip": ["d o", "do g</w>", "c a", "ca t</w>"]}
+for form, own in merges.items():
+    tokens = names + ([name + "</w>" for name in names] if form == "clip" else [])
+    tokens += [pair.replace(" ", "") for pair in own] + ["<|startoftext|>"] * (form == "clip") + ["<|endoftext|>"]
+    ids = json.dumps({token: i for i, token in enumerate(tokens)}, ensure_ascii=False)
+    lines = "#version: 0.2\n" + "".join(pair + "\n" for pair in own)
+    text = "hello  o'll DOG &amp; cat\u00c9 12\u0661 <|endoftext|>\n" if form == "gpt2" else "A dog's\tCAT &lt;3 \u017ft"
+    put("byte_pair", form, "\0".join([ids, lines, text]).encode())
+put("byte_pair", "merges", b"\0#version: 0.2\nd o\ndo g</w>\n\0dog &#x41;&copy;\xf0\x9f\x98\x80 ab abab")
+put("byte_pair", "cut", b"{\"a\": 1, \"b\0a b\nc\n\0ab\xff")
+
 
 def graph(nodes, weights, shape=(1, 2, 4, 4)):
     """x through nodes (type, inputs, attributes), each of which makes the next one's first input."""

@@ -15,6 +15,8 @@ class FinishedLinear {
   /// Of the inputs, so many at a time that a pair's weights stay in the first-level cache, and a band of rows of them
   /// in the second-level cache.
   static constexpr Index deepest = 512, tallest = 16 * tallest_tile;
+  /// Inputs between two looks at what is to be asked for from memory.
+  static constexpr Index step = 16;
   /// Pairs that a single row is multiplied by together.
   static constexpr int streams = 4;
 
@@ -55,7 +57,8 @@ class FinishedLinear {
     Index begin = chunk * chunk_;
     const Index start = begin, end = std::min(pairs_, begin + chunk_);
     const Index depth = parts_of(in_, parts_of(in_, deepest));
-    const Index offset = 0;
+    std::array<Index, static_cast<std::size_t>(parts_of(deepest, step))> offsets;
+    for (std::size_t i = 0; i < offsets.size(); ++i) offsets[i] = static_cast<Index>(i) * step;
     std::array<Index, static_cast<std::size_t>(tallest)> rows_of_x;
     for (Index i = 0; i < count; ++i) rows_of_x[static_cast<std::size_t>(i)] = i * in_;
     x += first * in_;
@@ -70,19 +73,24 @@ class FinishedLinear {
       }
     for (Index k = 0; k < in_ && begin < end; k += depth) {
       const bool last = k + depth >= in_;
-      TileShape shape{1, std::min(depth, in_ - k), 0, 0, &offset, out_, width};
+      const Index inputs = std::min(depth, in_ - k);
+      TileShape shape{parts_of(inputs, step), step, inputs % step > 0, inputs % step, offsets.data(), out_, width};
       for (Index pair = begin; pair < end; ++pair) {
         const Index column = pair * 2 * width, whole = (out_ - column) / width;
         const Weight* const filter = filters + (pair * in_ + k) * 2 * width;
         const T* const bias = finish.bias ? finish.bias + column : nullptr;
+        // Pairs come before depths; behind the last of both is the next unit.
+        const Weight* const next = pair + 1 < end ? filter + in_ * 2 * width
+                                   : last         ? filters + end * in_ * 2 * width
+                                                  : filters + (begin * in_ + k + depth) * 2 * width;
         if (whole >= 2) {
           finished_product(shape, count, 2, rows_of_x.data(), x + k, filter, y + column,
                            TileEnds<T>{k > 0 ? y + column : nullptr, bias, last ? &finish : nullptr,
-                                       residual ? residual + column : nullptr});
+                                       residual ? residual + column : nullptr, next});
         } else {
           shape.c_row = 2 * width;
           finished_product(shape, count, 2, rows_of_x.data(), x + k, filter, scratch,
-                           TileEnds<T>{k > 0 ? scratch : nullptr, bias});
+                           TileEnds<T>{k > 0 ? scratch : nullptr, bias, nullptr, nullptr, next});
           shape.c_row = out_;
           if (last) put_part(count, column, scratch, finish, residual, y);
         }

@@ -72,22 +72,21 @@ struct TileEnds {
   const T* bias = nullptr;            ///< or null
   const Finish<T>* finish = nullptr;  ///< or null
   const T* residual = nullptr;        ///< of these rows, or null
+  const void* next = nullptr;         ///< the weights of the product behind this one; null: they lie behind these
 };
 
-/// `tiles` tiles, one below the other. On the way the weights behind these are asked for, if asks_on: most products are
-/// of few rows, and it is memory that they would wait for.
+/// Bytes that come from memory together.
+inline constexpr Index memory_line = 64;
+
+/// `tiles` tiles, one below the other. On the way `share` lines of memory from `next` on are asked for at each d.
 template <class T, class Weight, int Rows, int Columns>
 void finished_tiles(const TileShape& s, Index tiles, const Index* rows, const T* a, const Weight* weights, T* c,
-                    const TileEnds<T>& ends, bool asks_on) {
+                    const TileEnds<T>& ends, const char* next, Index share) {
   using Pack = simd::Pack<T>;
   constexpr Index width = simd::width<T>;
   const Index c_row = s.c_row, c_column = s.c_column;
   const T* from = ends.from;
   const T* residual = ends.residual;
-  constexpr Index line = 64, step_bytes = Columns * width * static_cast<Index>(sizeof(Weight));
-  const Index depth = (s.depth - s.tail) * s.lanes + s.tail * s.tail_lanes;
-  const char* next = reinterpret_cast<const char*>(weights + depth * Columns * width);
-  const Index share = asks_on && Rows > 2 && tiles < 16 ? parts_of(s.lanes * step_bytes, tiles * line) : 0;
   for (; tiles > 0; --tiles, rows += Rows, c += Rows * c_row) {
     std::array<const T*, Rows> left;
     simd::unroll<Rows>([&](auto i) { left[i] = a + rows[i]; });
@@ -109,9 +108,9 @@ void finished_tiles(const TileShape& s, Index tiles, const Index* rows, const T*
     const auto add = [&](Index begin, Index end, Index lanes) __attribute__((always_inline)) {
       for (Index d = begin; d < end; ++d) {
         if constexpr (Rows > 2)
-          for (Index i = 0; i < Rows * width; i += line / static_cast<Index>(sizeof(T)))
+          for (Index i = 0; i < Rows * width; i += memory_line / static_cast<Index>(sizeof(T)))
             __builtin_prefetch(ahead + s.offsets[d] + i);
-        for (Index i = 0; i < share; ++i, next += line) __builtin_prefetch(next, 0, 2);
+        for (Index i = 0; i < share; ++i, next += memory_line) __builtin_prefetch(next, 0, 2);
         for (Index k = s.offsets[d], last = k + lanes; k < last; ++k, b += Columns * width) {
           // A single row waits for memory: its weights are asked for well before.
           if constexpr (Rows == 1) __builtin_prefetch(b + 32 * Columns * width);
@@ -170,21 +169,28 @@ void finished_row(Index depth, const T* a, const Weight* weights, Index apart, T
 inline constexpr Index tallest_tile = simd::registers == 32 ? 12 : 6;
 
 /// Any number of rows, cut into tiles whose heights differ by one at most; one or two columns of vectors. Row i of a
-/// begins at a + rows[i].
+/// begins at a + rows[i]. On the way the weights of the next product are asked for: most products are of few rows, and
+/// it is memory that they would wait for.
 template <class T, class Weight>
 void finished_product(const TileShape& s, Index count, Index columns, const Index* rows, const T* a, const Weight* b,
                       T* c, TileEnds<T> ends) {
-  using Tiles = void (*)(const TileShape&, Index, const Index*, const T*, const Weight*, T*, const TileEnds<T>&, bool);
+  using Tiles = void (*)(const TileShape&, Index, const Index*, const T*, const Weight*, T*, const TileEnds<T>&,
+                         const char*, Index);
   static constexpr auto kernels = []<int... I>(std::integer_sequence<int, I...>) {
     return std::array<Tiles, sizeof...(I)>{&finished_tiles<T, Weight, I / 2 + 1, I % 2 + 1>...};
   }
   (std::make_integer_sequence<int, static_cast<int>(2 * tallest_tile)>{});
   const Index parts = parts_of(count, tallest_tile), low = parts > 0 ? count / parts : 0;
   const Index high_tiles = count - low * parts;
+  const Index depth = (s.depth - s.tail) * s.lanes + s.tail * s.tail_lanes,
+              row_bytes = columns * simd::width<T> * static_cast<Index>(sizeof(Weight));
+  const char* next = static_cast<const char*>(ends.next ? ends.next : b + depth * columns * simd::width<T>);
+  const Index share = low >= 2 && parts < 16 ? parts_of(s.lanes * row_bytes, parts * memory_line) : 0;
   for (const Index height : {low + 1, low}) {
     const Index tiles = height > low ? high_tiles : parts - high_tiles, done = tiles * height;
     if (done == 0) continue;
-    kernels[static_cast<std::size_t>(2 * height + columns - 3)](s, tiles, rows, a, b, c, ends, height == low);
+    kernels[static_cast<std::size_t>(2 * height + columns - 3)](s, tiles, rows, a, b, c, ends, next, share);
+    next += tiles * s.depth * share * memory_line;
     rows += done;
     c += done * s.c_row;
     if (ends.from) ends.from += done * s.c_row;

@@ -72,7 +72,7 @@ class ClipStateReader {
   /// What is not a weight.
   static bool ignored(std::string_view key) {
     return key == "input_resolution" || key == "context_length" || key == "vocab_size" || key == "attn_mask" ||
-           key.ends_with("embeddings.position_ids");
+           key.ends_with("embeddings.position_ids") || key.starts_with("example.");
   }
 
   /// open_clip's models with towers of other kinds have "text." before the text tower's names.
@@ -209,8 +209,9 @@ class ClipStateReader {
 
 /// CLIP's weights under the names of OpenAIClip, from OpenAI's own ("visual.*", "transformer.resblocks.*"), open_clip's
 /// (the same) or Hugging Face's CLIPModel ("vision_model.*", "text_model.*"), whichever they are: in_proj_weight in
-/// three, projections turned, what is not a weight (input_resolution, position_ids, ...) left out. The sizes are read
-/// off the weights, but for the heads and the activation. Throws StateError, saying what is missing, when a tower is.
+/// three, projections turned, what is not a weight (input_resolution, position_ids, example.* ...) left out. The sizes
+/// are read off the weights, but for the heads and the activation. Throws StateError, saying what is missing, when a
+/// tower is.
 template <class Scalar>
 OpenAIClipState<Scalar> openai_clip_state(const StateDict<Scalar>& state, const OpenAIClipHints& hints = {}) {
   return detail::ClipStateReader<Scalar>(state, hints).read();
