@@ -255,7 +255,9 @@ TEST_CASE("incremental sampling gives the naive sampler's images") {
   for (const PixelCNNOptions& options : {PixelCNNOptions{.blocks = 2, .hidden = 32, .levels = 2},
                                          {.blocks = 2, .hidden = 20, .levels = 256},
                                          {.blocks = 1, .hidden = 18, .levels = 7, .norm = false},
-                                         {.channels = 3, .blocks = 2, .hidden = 21, .levels = 5}}) {
+                                         {.channels = 3, .blocks = 2, .hidden = 21, .levels = 5},
+                                         {.channels = 3, .blocks = 1, .hidden = 128, .levels = 256},
+                                         {.channels = 2, .blocks = 1, .hidden = 9, .levels = 3, .norm = false}}) {
     auto net = pixelcnn(options);
     stir(net);
     check_sampling(net, options.channels, options.levels);
@@ -264,6 +266,44 @@ TEST_CASE("incremental sampling gives the naive sampler's images") {
                                               {.blocks = 1, .hidden = 20, .levels = 16, .classes = 3},
                                               {.channels = 3, .blocks = 2, .hidden = 21, .levels = 5, .classes = 2}})
     check_sampling(gated_pixelcnn(options), options.channels, options.levels, options.classes);
+}
+
+namespace {
+
+/// x, counting what it is given.
+class Counting : public Layer<Counting, float> {
+ public:
+  std::shared_ptr<Index> count = std::make_shared<Index>(0);
+  Fields fields() const override { return Fields("Counting"); }
+  Locality locality() const override { return Locality::element; }
+
+ private:
+  Tensor<float> do_infer(Tensor<float> x) const override {
+    *count += x.numel();
+    return x;
+  }
+  Tensor<float> do_forward(Tensor<float> x, Tape&) override { return x; }
+  Tensor<float> do_backward(Tensor<float> dy, Tape&, InputGrad) override { return dy; }
+};
+
+}  // namespace
+
+TEST_CASE("a colour computes the channels that see it, and no others") {
+  manual_seed(5);
+  const Counting first, second, third;
+  const Sequential<float> net{MaskedConv2d(Mask::A, 3, 12, 3, {.groups = 3}),
+                              first,
+                              MaskedConv2d(Mask::B, 12, 9, 3, {.groups = 3}),
+                              BatchNorm2d(9),
+                              second,
+                              Conv2d(9, 12, 1, {.groups = 3}),
+                              third};
+  const Shape images{2, 3, 5, 4};
+  const Tensor<float> drawn = sample(net, images, {.levels = 4});
+  CHECK(*first.count == 2 * 12 * 20);
+  CHECK(*second.count == 2 * 9 * 20);
+  CHECK(*third.count == 2 * 12 * 20);
+  CHECK(drawn == sample(net, images, {.levels = 4, .incremental = false}));
 }
 
 TEST_CASE("temperature and top_k") {

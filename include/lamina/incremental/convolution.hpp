@@ -27,12 +27,15 @@ struct RowProduct {
   Index in, out;  // the first columns of x and y
   kernels::PackedMatrix<Scalar> weight;
 
-  /// y [rows, y_columns], x [rows, x_columns]; bias of all results or null.
-  void run(const Tensor<Scalar>& x, Tensor<Scalar>& y, const Scalar* bias, kernels::Store store) const {
+  /// y [rows, y_columns] of the results from `first` on, x [rows, x_columns]; bias of all results or null.
+  void run(const Tensor<Scalar>& x, Tensor<Scalar>& y, const Scalar* bias, kernels::Store store,
+           Index first = 0) const {
     const Index rows = y.dim(0);
     kernels::gemm(rows, kernels::row_major(x.data() + in, x.dim(1)), weight,
-                  kernels::MatrixView<Scalar>{y.data() + out, y.dim(1), 1}, store, bias ? bias + out : nullptr);
+                  kernels::MatrixView<Scalar>{y.data() + out - first, y.dim(1), 1}, store, bias ? bias + out : nullptr);
   }
+  /// Whether its results are some of first .. first + count - 1.
+  bool within(Index first, Index count) const { return out >= first && out + weight.n <= first + count; }
 };
 
 /// A 1x1 convolution of pixels [P, C, 1, 1]: products whose right operands are laid out once. Their sums run over the
@@ -53,10 +56,14 @@ class PixelConvolution {
            kernels::pack_matrix<Scalar>(in, out, kernels::transposed(conv.weight.value.data() + g * out * in, in))});
   }
 
-  Tensor<Scalar> run(const Tensor<Scalar>& x) const {
-    Tensor<Scalar> y({x.dim(0), outputs_, 1, 1});
+  Tensor<Scalar> run(const Tensor<Scalar>& x) const { return part(x, 0, outputs_); }
+
+  /// The results first .. first + count - 1, [P, count, 1, 1], which must be those of whole groups.
+  Tensor<Scalar> part(const Tensor<Scalar>& x, Index first, Index count) const {
+    Tensor<Scalar> y({x.dim(0), count, 1, 1});
     for (const auto& product : products_)
-      product.run(x, y, bias_.empty() ? nullptr : bias_.data(), kernels::Store::assign);
+      if (product.within(first, count))
+        product.run(x, y, bias_.empty() ? nullptr : bias_.data(), kernels::Store::assign, first);
     return y;
   }
 
@@ -98,19 +105,35 @@ class MaskedRing {
   /// The results [N count, M, 1, 1] at `count` pixels from `at` on. Of x there, the colours are read that a result sees
   /// at the pixel itself; everything else must have been kept.
   Tensor<Scalar> run(const Tensor<Scalar>& x, Pixel at, Index count) const {
-    const Tensor<Scalar> inputs = gather(at, count);
-    Tensor<Scalar> y({inputs.dim(0), outputs_, 1, 1});
+    Tensor<Scalar> y = around(at, count);
+    for (const auto& center : centers_) center.run(x, y, nullptr, kernels::Store::add);
+    return y;
+  }
+
+  /// Makes ready for the parts of a pixel: what its results have from the pixels around it.
+  void begin(Pixel at) { around_ = around(at, 1); }
+  /// The results first .. first + count - 1, [N, count, 1, 1], of whole groups, at the pixel that began.
+  Tensor<Scalar> part(const Tensor<Scalar>& x, Index first, Index count) const {
+    Tensor<Scalar> y({around_.dim(0), count, 1, 1});
+    kernels::copy_rows(y.dim(0), count, around_.data() + first, outputs_, y.data(), count);
+    for (const auto& center : centers_)
+      if (center.within(first, count)) center.run(x, y, nullptr, kernels::Store::add, first);
+    return y;
+  }
+
+ private:
+  /// The bias and what the taps give of the results at `count` pixels from `at` on, [N count, M, 1, 1].
+  Tensor<Scalar> around(Pixel at, Index count) const {
+    Tensor<Scalar> y({seen_.dim(0) * count, outputs_, 1, 1});
     const Scalar* const bias = bias_.empty() ? nullptr : bias_.data();
     if (taps_.empty())
       for (Scalar *row = y.data(), *end = row + y.numel(); row < end; row += outputs_)
         bias ? std::copy_n(bias, outputs_, row) : std::fill_n(row, outputs_, Scalar(0));
     else
-      weight_.run(inputs, y, bias, kernels::Store::assign);
-    for (const auto& center : centers_) center.run(x, y, nullptr, kernels::Store::add);
+      weight_.run(gather(at, count), y, bias, kernels::Store::assign);
     return y;
   }
 
- private:
   /// The weight [M, C, T] as the right operand of x W' for rows of inputs whose values come in the order in which
   /// direct.hpp adds them: by blocks of channels, then taps, then channels.
   static kernels::PackedMatrix<Scalar> operand(const Tensor<Scalar>& weight) {
@@ -158,6 +181,7 @@ class MaskedRing {
   RowProduct<Scalar> weight_;
   Tensor<Scalar> bias_;
   std::vector<RowProduct<Scalar>> centers_;  // of the groups
+  Tensor<Scalar> around_ = {};               // see begin
 };
 
 }  // namespace detail
