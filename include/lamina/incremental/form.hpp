@@ -229,9 +229,10 @@ class Incremental {
     const auto [first, count] = part.channels;
     if (const auto* gate = node.template as<Gate<Scalar>>()) {
       const Index half = graph_.shape(node.outputs[0])[1] / gate->groups();
+      if (first % half != 0 || count % half != 0) return false;
       part.layer = std::make_shared<Gate<Scalar>>(GateOptions{.groups = count / half});
       part.inputs = {{2 * first, 2 * count}};
-      return first % half == 0 && count % half == 0;
+      return true;
     }
     if (const auto* norm = node.template as<BatchNorm2d<Scalar>>())
       part.layer = std::make_shared<BatchNorm2d<Scalar>>(detail::channels_of(*norm, first, count));
