@@ -128,8 +128,8 @@ std::vector<Source> sources_of(const ConvTranspose2d<Scalar>& conv, Index channe
 
 /// What the values of a model for images [N, C, H, W] depend on, edge by edge and channel by channel. The first
 /// `colours` channels are the image, whose pixels come in raster order, each colour by colour; further channels are
-/// known from the start. A value of a map that is s times smaller, [N, C, H / s, W / s], stands at the first of its s x s
-/// pixels: what it depends on is seen from there.
+/// known from the start. A value of a map that is s times smaller, [N, C, H / s, W / s], stands at the first of its s x
+/// s pixels: what it depends on is seen from there.
 template <class Scalar = float>
 class Causality {
  public:
@@ -177,7 +177,8 @@ class Causality {
     const auto input_shape = [&](std::size_t i) -> const Shape& { return graph_.shape(node.inputs[i]); };
     const Index to = scale(edge), from = scale(node.inputs[0]);
     if (to > 0 && from > 0) {
-      if (const auto* conv = node.template as<Conv2d<Scalar>>(); conv && Size2(to) == times(conv->options().stride, from))
+      if (const auto* conv = node.template as<Conv2d<Scalar>>();
+          conv && Size2(to) == times(conv->options().stride, from))
         return detail::sources_of(*conv, channel);
       if (const auto* conv = node.template as<ConvTranspose2d<Scalar>>();
           conv && Size2(from) == times(conv->options().stride, to))

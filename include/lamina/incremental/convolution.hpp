@@ -82,8 +82,10 @@ class ConvolutionRing {
   /// Whether a ring is enough: no row below, one group, taps side by side.
   static bool takes(const Conv2d<Scalar>& conv, const Shape& images) {
     const auto& options = conv.options();
+    const auto method = kernels::forward_method<Scalar>(conv.sizes(images));  // Winograd's sums are others
     return options.groups == 1 && options.dilation == Size2(1) && options.stride.h == options.stride.w &&
-           conv.kernel_size().h <= conv.padding({images[2], images[3]}).top + 1;
+           conv.kernel_size().h <= conv.padding({images[2], images[3]}).top + 1 &&
+           (method == kernels::ConvolutionMethod::direct || method == kernels::ConvolutionMethod::sweep);
   }
 
   ConvolutionRing(const Conv2d<Scalar>& conv, const Shape& images)
@@ -116,8 +118,8 @@ class ConvolutionRing {
     kernels::copy_rows(samples, count, x.data(), count, to, rows_ * columns_ * channels_);
   }
 
-  /// The results [N count, M, 1, 1] at `count` places from `at` on, as far apart as the stride. Of x there, the colours are read that a result sees
-  /// at the pixel itself; everything else must have been kept.
+  /// The results [N count, M, 1, 1] at `count` places from `at` on, as far apart as the stride. Of x there, the colours
+  /// are read that a result sees at the pixel itself; everything else must have been kept.
   Tensor<Scalar> run(const Tensor<Scalar>& x, Pixel at, Index count) const {
     Tensor<Scalar> y = around(at, count);
     for (const auto& center : centers_) center.run(x, y, nullptr, kernels::Store::add);
@@ -149,8 +151,7 @@ class ConvolutionRing {
         columns_(images[3] + padding.left + padding.right),
         stride_(conv.options().stride.w),
         seen_(Tensor<Scalar>::zeros({images[0], rows_, columns_, channels_})),
-        weight_{0, 0,
-                operand(Tensor<Scalar>(conv.weight.value).reshape({outputs_, channels_, kernel_.h * kernel_.w}))},
+        weight_{0, 0, operand(Tensor<Scalar>(conv.weight.value).reshape({outputs_, channels_, kernel_.h * kernel_.w}))},
         bias_(conv.options().bias ? conv.bias.value : Tensor<Scalar>()) {}
 
   /// The bias and what the taps give of the results at `count` pixels from `at` on, [N count, M, 1, 1].
@@ -166,8 +167,8 @@ class ConvolutionRing {
   }
 
   /// The weight [M, C, T] as the right operand of x W' for rows of inputs whose values come in the order in which
-  /// the convolution's kernel adds them: direct.hpp by blocks of channels, then taps, then channels; sweep.hpp channel by
-  /// channel.
+  /// the convolution's kernel adds them: direct.hpp by blocks of channels, then taps, then channels; sweep.hpp channel
+  /// by channel.
   kernels::PackedMatrix<Scalar> operand(const Tensor<Scalar>& weight) const {
     const Index outputs = weight.dim(0), channels = weight.dim(1), taps = weight.dim(2), lanes = lanes_;
     Tensor<Scalar> result({channels * taps, outputs});
@@ -231,9 +232,7 @@ class TransposedRows {
 
   /// For results [N, M, H, W].
   TransposedRows(const ConvTranspose2d<Scalar>& conv, const Shape& results)
-      : conv_(&conv),
-        stride_(conv.options().stride.h),
-        rows_({results[0], stride_, results[3], results[1]}) {}
+      : conv_(&conv), stride_(conv.options().stride.h), rows_({results[0], stride_, results[3], results[1]}) {}
 
   /// Computes what `count` values of x [N count, C, 1, 1] from a column of the input on give.
   void keep(const Tensor<Scalar>& x, Index column, Index count) {

@@ -410,7 +410,8 @@ class Incremental {
     } else if (const auto* before = std::get_if<PixelBefore>(&step.form)) {
       to.value = before->run({images_[0], channels_of(step), 1, 1}, place_in(to, from));
     } else if (std::holds_alternative<RowBefore>(step.form)) {
-      to.value = from.row > 0 ? at(inputs[0]).value : Tensor<Scalar>::zeros({images_[0] * count, channels_of(step), 1, 1});
+      to.value =
+          from.row > 0 ? at(inputs[0]).value : Tensor<Scalar>::zeros({images_[0] * count, channels_of(step), 1, 1});
     } else if (const auto* convolution = std::get_if<Convolution>(&step.form)) {
       to.value = convolution->run(value(inputs[0], from, count));
     } else {

@@ -12,15 +12,15 @@
 #include "lamina/kernels/elementwise.hpp"
 #include "lamina/nn/losses.hpp"
 
-/// Mixtures of discretised logistics (Salimans, Karpathy, Chen and Kingma 2017, "PixelCNN++", section 2.1 and 2.2): what
-/// a pixel of one or three colours may be, from K (3 or 10) parameters instead of a logit for each value. A value is x
-/// = 2 level / (levels - 1) - 1, and given the K-th of the mixture and the colours before it, of colour c
+/// Mixtures of discretised logistics (Salimans, Karpathy, Chen and Kingma 2017, "PixelCNN++", section 2.1 and 2.2):
+/// what a pixel of one or three colours may be, from K (3 or 10) parameters instead of a logit for each value. A value
+/// is x = 2 level / (levels - 1) - 1, and given the K-th of the mixture and the colours before it, of colour c
 ///
 ///   P(level) = sigmoid((x + h - m) / s) - sigmoid((x - h - m) / s),   h = 1 / (levels - 1)
 ///   m = mean[c] + sum over the colours d before c of tanh(coefficient[c, d]) x[d],   s = exp(max(log_scale[c], -7))
 ///
-/// where the first and the last level have all that lies beyond them. The parameters, by channels, are those of OpenAI's
-/// pixel-cnn: K logits of the mixture; then for each colour K means and K log scales and, of three colours, K
+/// where the first and the last level have all that lies beyond them. The parameters, by channels, are those of
+/// OpenAI's pixel-cnn: K logits of the mixture; then for each colour K means and K log scales and, of three colours, K
 /// coefficients: of R for G, of R for B, of G for B.
 namespace lamina::inline LAMINA_ABI {
 
@@ -126,16 +126,13 @@ double mixture_loss(const PixelMixture<Scalar>& mixture, const std::array<Index,
     double& sum = posterior[static_cast<std::size_t>(k)] = mixture.at(k) - all;
     for (Index c = 0; c < mixture.colours; ++c) {
       const auto i = static_cast<std::size_t>(c);
-      const LogMass mass =
-          log_mass(level[i], levels, mixture.shifted_mean(c, k, x), mixture.clamped_log_scale(c, k));
+      const LogMass mass = log_mass(level[i], levels, mixture.shifted_mean(c, k, x), mixture.clamped_log_scale(c, k));
       masses[static_cast<std::size_t>(k)][i] = mass;
       sum += mass.value;
     }
   }
   const double likelihood = to_shares(posterior);
-  const auto write = [&](Index i, double value) {
-    grad[i * mixture.stride] = static_cast<Scalar>(-factor * value);
-  };
+  const auto write = [&](Index i, double value) { grad[i * mixture.stride] = static_cast<Scalar>(-factor * value); };
   for (Index k = 0; k < mixtures; ++k) {
     const double share = posterior[static_cast<std::size_t>(k)];
     write(k, share - prior[static_cast<std::size_t>(k)]);
@@ -222,9 +219,9 @@ void for_each_mixture(const Tensor<Scalar>& parameters, const Labels& targets, I
 /// parameters [N, P, H, W], P = logistic_mixture_parameters(C, K), in nats for an image: the sum over its pixels,
 /// averaged over the batch. `targets` are pixel_levels(images), [N, C, H, W].
 ///
-/// Computed in double, in closed form. Where a level's mass vanishes it is exact; OpenAI's code takes the density in the
-/// middle of the bin for masses below 1e-5, which is another number for small scales. Throws ShapeError for other shapes,
-/// ValueError for levels out of range.
+/// Computed in double, in closed form. Where a level's mass vanishes it is exact; OpenAI's code takes the density in
+/// the middle of the bin for masses below 1e-5, which is another number for small scales. Throws ShapeError for other
+/// shapes, ValueError for levels out of range.
 template <class Scalar>
 Loss<Scalar> logistic_mixture_loss(const Tensor<Scalar>& parameters, const Labels& targets,
                                    const LogisticMixtureOptions& options = {}) {
@@ -234,12 +231,11 @@ Loss<Scalar> logistic_mixture_loss(const Tensor<Scalar>& parameters, const Label
   std::vector<double> losses(static_cast<std::size_t>(targets.dim(0) * plane));
   const double factor = 1 / static_cast<double>(std::max<Index>(1, targets.dim(0)));
   Scalar* const out = grad.data();
-  detail::for_each_mixture(parameters, targets, mixtures,
-                           [&](Index sample, Index pixel, const auto& mixture, const auto& level) {
-                             losses[static_cast<std::size_t>(sample * plane + pixel)] =
-                                 detail::mixture_loss(mixture, level, options.levels, factor,
-                                                      out + sample * parameters.dim(1) * plane + pixel);
-                           });
+  detail::for_each_mixture(
+      parameters, targets, mixtures, [&](Index sample, Index pixel, const auto& mixture, const auto& level) {
+        losses[static_cast<std::size_t>(sample * plane + pixel)] = detail::mixture_loss(
+            mixture, level, options.levels, factor, out + sample * parameters.dim(1) * plane + pixel);
+      });
   double sum = 0;
   for (const double loss : losses) sum += loss;
   return {sum * factor, std::move(grad)};
@@ -255,28 +251,32 @@ Tensor<double> logistic_mixture_probabilities(const Tensor<Scalar>& parameters, 
   const Index colours = targets.dim(1), plane = targets.dim(2) * targets.dim(3);
   Tensor<double> result({targets.dim(0), colours, levels, targets.dim(2), targets.dim(3)});
   double* const out = result.data();
-  detail::for_each_mixture(
-      parameters, targets, mixtures, [&](Index sample, Index pixel, const auto& mixture, const auto& level) {
-        std::array<double, 3> x{};
-        std::vector<double> log_weights(static_cast<std::size_t>(mixtures));  // of the mixture, given the colours before
-        for (Index k = 0; k < mixtures; ++k) log_weights[static_cast<std::size_t>(k)] = mixture.at(k);
-        for (Index c = 0; c < colours; ++c) {
-          std::vector<double> shares = log_weights;
-          detail::to_shares(shares);
-          const auto mass = [&](Index k, Index of) {
-            const double mean = mixture.shifted_mean(c, k, x);
-            return detail::log_mass(of, levels, mean, mixture.clamped_log_scale(c, k)).value;
-          };
-          for (Index of = 0; of < levels; ++of) {
-            double sum = 0;
-            for (Index k = 0; k < mixtures; ++k) sum += shares[static_cast<std::size_t>(k)] * std::exp(mass(k, of));
-            out[((sample * colours + c) * levels + of) * plane + pixel] = sum;
-          }
-          const Index given = level[static_cast<std::size_t>(c)];
-          for (Index k = 0; k < mixtures; ++k) log_weights[static_cast<std::size_t>(k)] += mass(k, given);
-          x[static_cast<std::size_t>(c)] = detail::level_value(given, levels);
-        }
-      });
+  detail::for_each_mixture(parameters, targets, mixtures,
+                           [&](Index sample, Index pixel, const auto& mixture, const auto& level) {
+                             std::array<double, 3> x{};
+                             std::vector<double> log_weights(
+                                 static_cast<std::size_t>(mixtures));  // of the mixture, given the colours before
+                             for (Index k = 0; k < mixtures; ++k)
+                               log_weights[static_cast<std::size_t>(k)] = mixture.at(k);
+                             for (Index c = 0; c < colours; ++c) {
+                               std::vector<double> shares = log_weights;
+                               detail::to_shares(shares);
+                               const auto mass = [&](Index k, Index of) {
+                                 const double mean = mixture.shifted_mean(c, k, x);
+                                 return detail::log_mass(of, levels, mean, mixture.clamped_log_scale(c, k)).value;
+                               };
+                               for (Index of = 0; of < levels; ++of) {
+                                 double sum = 0;
+                                 for (Index k = 0; k < mixtures; ++k)
+                                   sum += shares[static_cast<std::size_t>(k)] * std::exp(mass(k, of));
+                                 out[((sample * colours + c) * levels + of) * plane + pixel] = sum;
+                               }
+                               const Index given = level[static_cast<std::size_t>(c)];
+                               for (Index k = 0; k < mixtures; ++k)
+                                 log_weights[static_cast<std::size_t>(k)] += mass(k, given);
+                               x[static_cast<std::size_t>(c)] = detail::level_value(given, levels);
+                             }
+                           });
   return result;
 }
 

@@ -68,12 +68,12 @@ Index draw(const Scalar* logits, const SampleOptions& options, double u, std::ve
 /// drawn from the model in raster order. The same seed gives the same images, for any number of threads and with or
 /// without the incremental form, which costs about one forward pass in all where the other costs one for each value.
 ///
-/// `condition` [N, K], if given, is what the model sees beside the images, as K further input channels of the same
-/// value everywhere (a class as one-hot). Throws ValueError for levels below 2, a temperature that is not positive,
-/// top_k outside [0, levels], or other than 0 with mixtures, or `given` outside the image; ShapeError for other images than the model takes, or logits
-/// of another number; StateError for a model that is not causal (see Causality) or, for the incremental form, cannot be
-/// computed pixel by pixel; NumericalError where logits have no softmax (NaN,
-/// infinity).
+/// `condition`, if given, is what the model sees beside the images as K further input channels: [N, K], of the same
+/// value everywhere (a class as one-hot), or a map [N, K, H, W]. Throws ValueError for levels below 2, a temperature
+/// that is not positive, top_k outside [0, levels], or other than 0 with mixtures, or `given` outside the image;
+/// ShapeError for other images than the model takes, or logits of another number; StateError for a model that is not
+/// causal (see Causality) or, for the incremental form, cannot be computed pixel by pixel; NumericalError where logits
+/// have no softmax (NaN, infinity).
 template <class Scalar>
 Tensor<Scalar> complete(const Module<Scalar>& model, Tensor<Scalar> images, const SampleOptions& options,
                         const Tensor<std::type_identity_t<Scalar>>& condition = {}) {
@@ -87,8 +87,11 @@ Tensor<Scalar> complete(const Module<Scalar>& model, Tensor<Scalar> images, cons
           options.top_k);
   require(options.given >= 0 && options.given <= pixels, "complete: expected 0 to ", pixels, " given pixels, got ",
           options.given);
-  require<ShapeError>(extra == 0 || (condition.rank() == 2 && condition.dim(0) == n),
-                      "complete: expected a condition [", n, ", K], got shape ", condition.shape());
+  const bool map = condition.rank() == 4;
+  require<ShapeError>(extra == 0 || ((condition.rank() == 2 || (map && condition.shape().tail(2) == shape.tail(2))) &&
+                                     condition.dim(0) == n),
+                      "complete: expected a condition [", n, ", K] or [", n, ", K, ", shape[2], ", ", columns,
+                      "], got shape ", condition.shape());
   Tensor<Scalar> x = Tensor<Scalar>::zeros({n, colours + extra, shape[2], columns});
   const bool mixed = options.mixtures > 0;
   require(!mixed || options.top_k == 0, "complete: top_k chooses among logits, of mixtures there are none");
@@ -101,8 +104,11 @@ Tensor<Scalar> complete(const Module<Scalar>& model, Tensor<Scalar> images, cons
     for (Index c = 0; c < colours; ++c)
       std::copy_n(std::as_const(images).data() + (i * colours + c) * pixels, options.given,
                   x.data() + (i * (colours + extra) + c) * pixels);
-    for (Index k = 0; k < extra; ++k)
-      std::fill_n(x.data() + (i * (colours + extra) + colours + k) * pixels, pixels, condition.data()[i * extra + k]);
+    for (Index k = 0; k < extra; ++k) {
+      Scalar* const to = x.data() + (i * (colours + extra) + colours + k) * pixels;
+      map ? std::copy_n(condition.data() + (i * extra + k) * pixels, pixels, to)
+          : std::fill_n(to, pixels, condition.data()[i * extra + k]);
+    }
   }
 
   const Given given = mixed ? Given::none : Given::colours;

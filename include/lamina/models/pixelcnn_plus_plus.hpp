@@ -86,8 +86,8 @@ enum class Stream {
 /// Of a kernel that ends at its own pixel's row and, of Stream::down_right, column.
 inline Conv2dOptions shifted(Stream stream, const Size2& kernel, Index stride = 1) {
   const Index side = (kernel.w - 1) / 2;
-  const Padding padding = stream == Stream::down ? Padding(kernel.h - 1, 0, side, side)
-                                                 : Padding(kernel.h - 1, 0, kernel.w - 1, 0);
+  const Padding padding =
+      stream == Stream::down ? Padding(kernel.h - 1, 0, side, side) : Padding(kernel.h - 1, 0, kernel.w - 1, 0);
   return {.stride = stride, .padding = padding};
 }
 
@@ -106,10 +106,8 @@ class GatedResnet : public Block<GatedResnet<Scalar>, Scalar> {
       : conv_input_(detail::normalized(options, "conv_input", convolution(options, stream, options.filters))),
         conv_out_(detail::normalized(options, "conv_out", convolution(options, stream, 2 * options.filters), 0.1)),
         dropout_(options.dropout) {
-    if (skip > 0)
-      nin_skip_ = detail::normalized(options, "nin_skip", Conv2d<Scalar>(2 * skip, options.filters, 1));
-    if (options.classes > 0)
-      condition_.emplace(options.classes, 2 * options.filters, 1, Conv2dOptions{.bias = false});
+    if (skip > 0) nin_skip_ = detail::normalized(options, "nin_skip", Conv2d<Scalar>(2 * skip, options.filters, 1));
+    if (options.classes > 0) condition_.emplace(options.classes, 2 * options.filters, 1, Conv2dOptions{.bias = false});
   }
 
   Members<Scalar> members() override {
@@ -147,10 +145,10 @@ class GatedResnet : public Block<GatedResnet<Scalar>, Scalar> {
   Add<Scalar> add_ = {};
 };
 
-/// PixelCNN++ (Salimans, Karpathy, Chen and Kingma 2017; figure 2, and the authors' code, openai/pixel-cnn). Two streams,
-/// u of the rows above and ul of those and what is to the left, go through `resnets` gated residual layers at each of
-/// three sizes, the whole, a half and a quarter, and back again, with a short-cut from each layer on the way down to its
-/// counterpart on the way up. Images [N, channels + classes, H, W] with values in [0, 1] (the classes as in
+/// PixelCNN++ (Salimans, Karpathy, Chen and Kingma 2017; figure 2, and the authors' code, openai/pixel-cnn). Two
+/// streams, u of the rows above and ul of those and what is to the left, go through `resnets` gated residual layers at
+/// each of three sizes, the whole, a half and a quarter, and back again, with a short-cut from each layer on the way
+/// down to its counterpart on the way up. Images [N, channels + classes, H, W] with values in [0, 1] (the classes as in
 /// GatedStack: a one-hot, the same everywhere) -> parameters [N, P, H, W] of mixtures of logistics, see
 /// logistic_mixture_loss. H and W are multiples of 4.
 ///
@@ -176,9 +174,11 @@ class PixelCNNPlusPlus : public Block<PixelCNNPlusPlus<Scalar>, Scalar> {
       up_.push_back(layers(options.resnets, 0));
       down_.push_back(layers(options.resnets + (size > 0), options.filters));
       if (size + 1 == sizes) break;
-      downsize_.push_back(Resize{convolution(text("downsize_u.", size), Stream::down, options.filters, {2, 3}, 2),
-                                 convolution(text("downsize_ul.", size), Stream::down_right, options.filters, {2, 2}, 2)});
-      upsize_.push_back(Resize{transposed(text("upsize_u.", size), {2, 3}), transposed(text("upsize_ul.", size), {2, 2})});
+      downsize_.push_back(
+          Resize{convolution(text("downsize_u.", size), Stream::down, options.filters, {2, 3}, 2),
+                 convolution(text("downsize_ul.", size), Stream::down_right, options.filters, {2, 2}, 2)});
+      upsize_.push_back(
+          Resize{transposed(text("upsize_u.", size), {2, 3}), transposed(text("upsize_ul.", size), {2, 2})});
     }
   }
 
