@@ -15,6 +15,7 @@
 #include "lamina/nn/masked_conv2d.hpp"
 #include "lamina/nn/narrow.hpp"
 #include "lamina/nn/shift2d.hpp"
+#include "lamina/nn/weight_norm.hpp"
 
 namespace lamina::inline LAMINA_ABI {
 
@@ -177,10 +178,10 @@ class Causality {
     const auto input_shape = [&](std::size_t i) -> const Shape& { return graph_.shape(node.inputs[i]); };
     const Index to = scale(edge), from = scale(node.inputs[0]);
     if (to > 0 && from > 0) {
-      if (const auto* conv = node.template as<Conv2d<Scalar>>();
+      if (const auto* conv = convolution_of<Conv2d<Scalar>>(node);
           conv && Size2(to) == times(conv->options().stride, from))
         return detail::sources_of(*conv, channel);
-      if (const auto* conv = node.template as<ConvTranspose2d<Scalar>>();
+      if (const auto* conv = convolution_of<ConvTranspose2d<Scalar>>(node);
           conv && Size2(from) == times(conv->options().stride, to))
         return detail::sources_of(*conv, channel);
     }

@@ -231,8 +231,10 @@ class TransposedRows {
   }
 
   /// For results [N, M, H, W].
-  TransposedRows(const ConvTranspose2d<Scalar>& conv, const Shape& results)
-      : conv_(&conv), stride_(conv.options().stride.h), rows_({results[0], stride_, results[3], results[1]}) {}
+  TransposedRows(ConvTranspose2d<Scalar> conv, const Shape& results)
+      : conv_(std::move(conv)),
+        stride_(conv_.options().stride.h),
+        rows_({results[0], stride_, results[3], results[1]}) {}
 
   /// Computes what `count` values of x [N count, C, 1, 1] from a column of the input on give.
   void keep(const Tensor<Scalar>& x, Index column, Index count) {
@@ -242,7 +244,7 @@ class TransposedRows {
       for (Index i = 0; i < count; ++i)
         for (Index c = 0; c < channels; ++c)
           image.data()[(n * channels + c) * count + i] = x.data()[(n * count + i) * channels + c];
-    const Tensor<Scalar> y = conv_->infer(std::move(image));
+    const Tensor<Scalar> y = conv_.infer(std::move(image));
     const Index columns = y.dim(3);
     Scalar* const out = rows_.data();
     for (Index n = 0; n < samples; ++n)
@@ -264,7 +266,7 @@ class TransposedRows {
   }
 
  private:
-  const ConvTranspose2d<Scalar>* conv_;
+  ConvTranspose2d<Scalar> conv_;
   Index stride_;
   Tensor<Scalar> rows_;  // [N, stride, W, M]
 };

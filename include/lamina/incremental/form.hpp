@@ -187,7 +187,7 @@ class Incremental {
     const Dependence all = causality.all_of(output);
     const Edge& from = at(node.inputs[0]);
     const Shape& source = graph_.shape(node.inputs[0]);
-    const auto* conv = node.template as<Conv2d<Scalar>>();
+    const auto* conv = convolution_of<Conv2d<Scalar>>(node);
     const bool late = all.reach == Reach::row && conv && from.pace == Pace::pixel && Ring::takes(*conv, source) &&
                       from.scale == 1 && at(output).scale == 1;
     check(node.outputs.size() == 1 && (late || all.reach <= Reach::before) && causality.scale(output) > 0);
@@ -220,15 +220,17 @@ class Incremental {
     const Shape& source = graph_.shape(node.inputs[0]);
     if (const auto* masked = node.template as<MaskedConv2d<Scalar>>()) {
       step.form.template emplace<Ring>(*masked, source);
-    } else if (const auto* conv = node.template as<Conv2d<Scalar>>(); conv && !Convolution::takes(*conv)) {
+    } else if (const auto* conv = convolution_of<Conv2d<Scalar>>(node); conv && !Convolution::takes(*conv)) {
       check(Ring::takes(*conv, source));
-      step.form.template emplace<Ring>(*conv, source);
+      step.form.template emplace<Ring>(plain_convolution_of<Conv2d<Scalar>>(node), source);
     } else if (conv) {
       // Depthwise, a pixel's sums begin with the bias, as no product's do; there the layer itself runs.
-      if (!conv->sizes(source).depthwise()) step.form.template emplace<Convolution>(*conv);
-    } else if (const auto* transposed = node.template as<ConvTranspose2d<Scalar>>()) {
+      if (!conv->sizes(source).depthwise())
+        step.form.template emplace<Convolution>(plain_convolution_of<Conv2d<Scalar>>(node));
+    } else if (const auto* transposed = convolution_of<ConvTranspose2d<Scalar>>(node)) {
       check(Transposed::takes(*transposed, step.pace == Pace::row));
-      step.form.template emplace<Transposed>(*transposed, graph_.shape(node.outputs[0]));
+      step.form.template emplace<Transposed>(plain_convolution_of<ConvTranspose2d<Scalar>>(node),
+                                             graph_.shape(node.outputs[0]));
     } else if (const auto* shift = node.template as<Shift2d<Scalar>>()) {
       const auto [down, aside] = shift->options();
       if (down == 1 && aside == 0 && from.pace == Pace::late)

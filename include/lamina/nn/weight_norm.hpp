@@ -49,6 +49,8 @@ class WeightNorm : public Layer<WeightNorm<Conv>, ScalarOf<Conv>> {
   Fields fields() const override { return Fields("WeightNorm").argument("of", conv_.name()); }
   Index multiply_adds(const Shape& input) const override { return conv_.multiply_adds(input); }
 
+  /// The convolution around which it is. Its weight says nothing, see plain.
+  const Conv& convolution() const { return conv_; }
   /// The convolution with the weight that it has now.
   Conv plain() const {
     Conv result = conv_;
@@ -145,6 +147,21 @@ class WeightNorm : public Layer<WeightNorm<Conv>, ScalarOf<Conv>> {
   double gain_;
 };
 
+/// The convolution that a node computes, weight-normalised or not, for its sizes and options; null if it is none.
+template <class Conv>
+const Conv* convolution_of(const Node<ScalarOf<Conv>>& node) {
+  if (const auto* normalized = node.template as<WeightNorm<Conv>>()) return &normalized->convolution();
+  return node.template as<Conv>();
+}
+/// The same with its weight. Throws ValueError if the node is no convolution.
+template <class Conv>
+Conv plain_convolution_of(const Node<ScalarOf<Conv>>& node) {
+  if (const auto* normalized = node.template as<WeightNorm<Conv>>()) return normalized->plain();
+  const auto* conv = node.template as<Conv>();
+  require(conv, *node.layer, " is no convolution");
+  return *conv;
+}
+
 /// Data-dependent initial values of all weight-normalised layers of a model, in the order of its flow: each makes of x,
 /// a batch of training images, results of mean 0 and standard deviation 1 (or its gain). Nothing is dropped. Directions
 /// are drawn from default_random().
@@ -170,7 +187,7 @@ void initialize_weight_norm(Module<Scalar>& net, const Tensor<Scalar>& x) {
 
 /// The state of the same model without weight normalisation: "weight" = weight_g weight_v / |weight_v| instead of the
 /// two, everything else as it is. A model of plain convolutions that loads it gives the same results, and is compiled
-/// and computed pixel by pixel like any other.
+/// into a Plan like any other.
 template <class Scalar>
 StateDict<Scalar> plain_weights(const Module<Scalar>& net) {
   StateDict<Scalar> result;
