@@ -268,6 +268,28 @@ TEST_CASE("incremental sampling gives the naive sampler's images") {
     check_sampling(gated_pixelcnn(options), options.channels, options.levels, options.classes);
 }
 
+TEST_CASE("a mask says which pixels stay") {
+  manual_seed(4);
+  const auto net = pixelcnn({.channels = 3, .blocks = 1, .hidden = 12, .levels = 4});
+  const Tensor<float> images = quantize(Random(3).uniform({2, 3, 5, 6}), 4);
+  SampleOptions how{.levels = 4, .seed = 2, .given = 4, .mask = Labels::zeros({5, 6})};
+  for (const Index p : {5, 9, 10, 29}) how.mask.data()[p] = 1;
+  const Tensor<float> completed = complete(net, images, how);
+  Index changed = 0;
+  for (Index i = 0; i < 6; ++i)
+    for (Index p = 0; p < 30; ++p) {
+      const bool same = completed.data()[i * 30 + p] == images.data()[i * 30 + p];
+      if (p < 4 || how.mask.data()[p] != 0) CHECK(same);
+      changed += !same;
+    }
+  CHECK(changed > 60);
+  how.incremental = false;
+  CHECK(completed == complete(net, images, how));
+  how.mask = Labels::zeros({6, 5});
+  CHECK_THROWS_WITH_AS(complete(net, images, how),
+                       "complete: expected a mask [5, 6] for images [2, 3, 5, 6], got shape [6, 5]", ShapeError);
+}
+
 namespace {
 
 /// x, counting what it is given.
@@ -436,6 +458,16 @@ TEST_CASE("PixelCNN says what is wrong") {
   CHECK_THROWS_WITH_AS(pixel_levels(Tensor<float>::full({1, 1, 1, 2}, 0.3f), 2),
                        "pixel_levels: 0.3 at position 0 is none of 2 levels from 0 to 1; quantize() makes it one",
                        ValueError);
+  CHECK_THROWS_WITH_AS(pixel_levels(Tensor<float>::full({1, 1, 1, 2}, 1.5f), 3),
+                       "pixel_levels: 1.5 at position 0 is none of 3 levels from 0 to 1; quantize() makes it one",
+                       ValueError);
+  CHECK_THROWS_WITH_AS(pixel_levels(Tensor<float>::full({1, 1, 1, 2}, std::numeric_limits<float>::quiet_NaN()), 3),
+                       "pixel_levels: nan at position 0 is none of 3 levels from 0 to 1; quantize() makes it one",
+                       ValueError);
+  CHECK_THROWS_WITH_AS(
+      sample(gated_pixelcnn({.blocks = 1, .hidden = 8, .levels = 2, .classes = 10}), {2, 1, 4, 4}, {.levels = 2}),
+      "stack: GatedStack(1, 8, blocks=1, classes=10): expected an input [N, 11, H, W], got shape [2, 1, 4, 4]",
+      ShapeError);
   CHECK_THROWS_WITH_AS(
       sample(Sequential<float>{MaskedConv2d(Mask::A, 1, 3, 3)}, {1, 1, 4, 4}, {.levels = 2}),
       "complete: expected logits [1, 2, 4, 4] for 1 channels of 2 levels, the model gives [1, 3, 4, 4]", ShapeError);

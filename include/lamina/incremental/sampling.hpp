@@ -27,6 +27,7 @@ struct SampleOptions {
   Index top_k = 0;          ///< choose among the k likeliest values only, of equal ones the lowest first; 0: all
   std::uint64_t seed = 0;   ///< of the draws; a value depends on it, the image's number and the place alone
   Index given = 0;          ///< so many pixels, in raster order, are those of the images handed in
+  Labels mask = {};         ///< [H, W], or empty: where it is not 0, pixels are those of the images, too
   bool incremental = true;  ///< false: a forward pass over all pixels for every value, to compare with
   std::function<void(Index done, Index pixels)> progress = {};  ///< called with the pixels that are done, and all
 };
@@ -64,16 +65,17 @@ Index draw(const Scalar* logits, const SampleOptions& options, double u, std::ve
 
 }  // namespace detail
 
-/// Completes images [N, C, H, W] with values k / (levels - 1): the first options.given pixels stay, the others are
-/// drawn from the model in raster order. The same seed gives the same images, for any number of threads and with or
-/// without the incremental form, which costs about one forward pass in all where the other costs one for each value.
+/// Completes images [N, C, H, W] with values k / (levels - 1): the first options.given pixels and those of options.mask
+/// stay, the others are drawn from the model in raster order, each given those before it. The same seed gives the same
+/// images, for any number of threads and with or without the incremental form, which costs about one forward pass in
+/// all where the other costs one for each value.
 ///
 /// `condition`, if given, is what the model sees beside the images as K further input channels: [N, K], of the same
 /// value everywhere (a class as one-hot), or a map [N, K, H, W]. Throws ValueError for levels below 2, a temperature
 /// that is not positive, top_k outside [0, levels], or other than 0 with mixtures, or `given` outside the image;
-/// ShapeError for other images than the model takes, or logits of another number; StateError for a model that is not
-/// causal (see Causality) or, for the incremental form, cannot be computed pixel by pixel; NumericalError where logits
-/// have no softmax (NaN, infinity).
+/// ShapeError for other images than the model takes, a mask of another size, or logits of another number; StateError
+/// for a model that is not causal (see Causality) or, for the incremental form, cannot be computed pixel by pixel;
+/// NumericalError where logits have no softmax (NaN, infinity).
 template <class Scalar>
 Tensor<Scalar> complete(const Module<Scalar>& model, Tensor<Scalar> images, const SampleOptions& options,
                         const Tensor<std::type_identity_t<Scalar>>& condition = {}) {
@@ -87,6 +89,12 @@ Tensor<Scalar> complete(const Module<Scalar>& model, Tensor<Scalar> images, cons
           options.top_k);
   require(options.given >= 0 && options.given <= pixels, "complete: expected 0 to ", pixels, " given pixels, got ",
           options.given);
+  const Shape size = shape.tail(2);
+  require<ShapeError>(options.mask.empty() || options.mask.shape() == size, "complete: expected a mask ", size,
+                      " for images ", shape, ", got shape ", options.mask.shape());
+  const auto stays = [&](Index pixel) {
+    return pixel < options.given || (!options.mask.empty() && options.mask.data()[pixel] != 0);
+  };
   const bool map = condition.rank() == 4;
   require<ShapeError>(extra == 0 || ((condition.rank() == 2 || (map && condition.shape().tail(2) == shape.tail(2))) &&
                                      condition.dim(0) == n),
@@ -102,8 +110,10 @@ Tensor<Scalar> complete(const Module<Scalar>& model, Tensor<Scalar> images, cons
                       mixed ? " mixtures" : " levels", ", the model gives ", logits_shape);
   for (Index i = 0; i < n; ++i) {
     for (Index c = 0; c < colours; ++c)
-      std::copy_n(std::as_const(images).data() + (i * colours + c) * pixels, options.given,
-                  x.data() + (i * (colours + extra) + c) * pixels);
+      for (Index p = 0; p < pixels; ++p)
+        if (stays(p))
+          x.data()[(i * (colours + extra) + c) * pixels + p] =
+              std::as_const(images).data()[(i * colours + c) * pixels + p];
     for (Index k = 0; k < extra; ++k) {
       Scalar* const to = x.data() + (i * (colours + extra) + colours + k) * pixels;
       map ? std::copy_n(condition.data() + (i * extra + k) * pixels, pixels, to)
@@ -135,14 +145,14 @@ Tensor<Scalar> complete(const Module<Scalar>& model, Tensor<Scalar> images, cons
     const auto random_of = [&](Index place, Index i) {
       return random.split(static_cast<std::uint64_t>(place), static_cast<std::uint64_t>(i));
     };
-    for (Index c = 0; c < colours && pixel >= options.given && !mixed; ++c) {
+    for (Index c = 0; c < colours && !stays(pixel) && !mixed; ++c) {
       const Tensor<Scalar> logits = results_for(c);
       for (Index i = 0; i < n; ++i)
         set(i, c,
             detail::draw(logits.data() + (i * colours + c) * levels, options,
                          random_of(pixel * colours + c, i).uniform(), memory));
     }
-    if (pixel >= options.given && mixed) {
+    if (mixed && !stays(pixel)) {
       const Tensor<Scalar> parameters = results_for(0);
       for (Index i = 0; i < n; ++i) {
         const auto level = detail::draw_mixture<Scalar>({parameters.data() + i * results, 1, colours, options.mixtures},
