@@ -122,7 +122,8 @@ class WeightNorm : public Layer<WeightNorm<Conv>, ScalarOf<Conv>> {
     conv_.weight.value = normalized();
     conv_.weight.requires_grad = learns;
     Tensor<Scalar> dx = conv_.backward(std::move(dy), tape, input_grad);
-    if (learns) hand_on(std::exchange(conv_.weight.grad, {}));
+    if (const Tensor<Scalar> dw = std::exchange(conv_.weight.grad, {}); !dw.empty())
+      hand_on(dw);  // of no samples: none
     return dx;
   }
 
