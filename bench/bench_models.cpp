@@ -22,11 +22,11 @@ Sequential<float> resnet_blocks() {
 
 /// Images drawn pixel by pixel. PyTorch's side makes a forward pass for each of the 784 pixels of a grey image.
 template <class Make>
-void add_sampling(const std::string& name, Make make, const Shape& images) {
+void add_sampling(const std::string& name, Make make, const Shape& images, const SampleOptions& options = {}) {
   benchmark::RegisterBenchmark((name + "/infer").c_str(), [=](benchmark::State& state) {
     manual_seed(0);
     const auto net = make();
-    for (auto _ : state) benchmark::DoNotOptimize(sample(net, images, {}).data());
+    for (auto _ : state) benchmark::DoNotOptimize(sample(net, images, options).data());
     state.SetItemsProcessed(state.iterations() * images[0]);
   })->Unit(benchmark::kMillisecond);
 }
@@ -179,6 +179,10 @@ void add_cases() {
   add_sampling("pixelcnn/sample_colour_b64", colour, images);
   add_case(Kind::layer, "gated/colour_b64", gated, images);
   add_sampling("gated/sample_colour_b64", gated, images);
+  const auto plusplus = [] { return PixelCNNPlusPlus<float>({.resnets = 2, .filters = 64, .weight_norm = false}); };
+  const Shape few{16, 3, 32, 32};
+  add_case(Kind::layer, "plusplus/b16", plusplus, few);
+  add_sampling("plusplus/sample_b16", plusplus, few, {.mixtures = 10});
 
   const auto network = [](const std::string& name, auto make, const Shape& infer, const Shape& train) {
     add_case(Kind::network, "net/" + name, make, infer, train);
