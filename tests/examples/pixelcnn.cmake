@@ -44,6 +44,12 @@ run(complete --model mixed/model.safetensors --count 2 --out mixed)
 run(evaluate --model mixed/model.safetensors --limit-test 8 --batch-size 8)
 run(train ${small} --epochs 1 --binarize threshold --validation 16 --out validated)
 
+execute_process(COMMAND "${INPUTS}" "${DIR}" COMMAND_ERROR_IS_FATAL ANY)
+run(evaluate --model listing.safetensors --limit-test 8)
+run(sample --model listing.safetensors --size 12 --count 2 --out listing)
+expect_failure("weights.safetensors: not a PixelCNN of this program, nor one with the names" sample
+               --model weights.safetensors)
+
 expect_interrupted(TERM stopped/checkpoint.safetensors "stopped; to go on: --resume stopped/checkpoint.safetensors" train
                    ${small} --epochs 100000 --out stopped)
 file(MAKE_DIRECTORY "${DIR}/blocked/samples_epoch01.png")
