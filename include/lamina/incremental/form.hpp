@@ -317,7 +317,8 @@ class Incremental {
       }
     for (std::size_t edge = 0; edge < edges_.size(); ++edge)
       if (const auto [step, i] = last[edge]; step && step->pace == Pace::pixel && edges_[edge].pace == Pace::pixel &&
-                                             !stale[edge] && static_cast<Index>(edge) != graph_.outputs[0])
+                                             !stale[edge] && static_cast<Index>(edge) != graph_.outputs[0] &&
+                                             static_cast<Index>(edge) != graph_.inputs[0])  // it is given once
         step->takes[i] = true;
   }
 
