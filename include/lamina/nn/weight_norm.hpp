@@ -1,9 +1,12 @@
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <type_traits>
 #include <utility>
+#include <variant>
+#include <vector>
 
 #include "lamina/nn/conv2d.hpp"
 #include "lamina/nn/conv_transpose2d.hpp"
