@@ -484,7 +484,7 @@ TEST_CASE("PixelCNN says what is wrong") {
   CHECK_THROWS_WITH_AS(complete(good, image, {.levels = 2, .given = 17}),
                        "complete: expected 0 to 16 given pixels, got 17", ValueError);
   CHECK_THROWS_WITH_AS(complete(good, image, {.levels = 2}, Tensor<float>::zeros({3, 10})),
-                       "complete: expected a condition [2, K], got shape [3, 10]", ShapeError);
+                       "complete: expected a condition [2, K] or [2, K, 4, 4], got shape [3, 10]", ShapeError);
   CHECK_THROWS_WITH_AS(
       pixel_loss(Tensor<float>::zeros({1, 5, 2, 2}), Labels::zeros({1, 2, 2, 2})),
       "pixel_loss: expected logits [N, C levels, H, W] for targets [1, 2, 2, 2], got shape [1, 5, 2, 2]", ShapeError);

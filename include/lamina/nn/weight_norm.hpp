@@ -25,11 +25,9 @@ namespace lamina::inline LAMINA_ABI {
 /// Keys as torch.nn.utils.weight_norm's: "weight_g" [M, 1, 1, 1] ([1, M, 1, 1] for a transposed convolution),
 /// "weight_v" of the weight's shape, "bias". Starts with the layer's own weight; initialize_weight_norm() makes that
 /// depend on data. For inference without it, see plain_weights. Throws ValueError for groups.
-template <class Conv>
-class WeightNorm : public Layer<WeightNorm<Conv>, ScalarOf<Conv>> {
+template <class Conv, class Scalar = ScalarOf<Conv>>
+class WeightNorm : public Layer<WeightNorm<Conv, Scalar>, Scalar> {
  public:
-  using Scalar = ScalarOf<Conv>;  ///< of the values
-
   Parameter<Scalar> weight_g;  ///< lengths
   Parameter<Scalar> weight_v;  ///< directions
 
