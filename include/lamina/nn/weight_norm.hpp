@@ -15,6 +15,12 @@
 
 namespace lamina::inline LAMINA_ABI {
 
+namespace detail {
+/// A layer of another's scalar.
+template <class Derived, class Inner>
+using LayerAround = Layer<Derived, ScalarOf<Inner>>;
+}  // namespace detail
+
 /// Weight normalisation of a convolution (Salimans and Kingma 2016): the layer's weight is
 ///
 ///   weight[m] = weight_g[m] weight_v[m] / |weight_v[m]|
@@ -25,8 +31,10 @@ namespace lamina::inline LAMINA_ABI {
 /// Keys as torch.nn.utils.weight_norm's: "weight_g" [M, 1, 1, 1] ([1, M, 1, 1] for a transposed convolution),
 /// "weight_v" of the weight's shape, "bias". Starts with the layer's own weight; initialize_weight_norm() makes that
 /// depend on data. For inference without it, see plain_weights. Throws ValueError for groups.
-template <class Conv, class Scalar = ScalarOf<Conv>>
-class WeightNorm : public Layer<WeightNorm<Conv, Scalar>, Scalar> {
+template <class Conv>
+class WeightNorm : public detail::LayerAround<WeightNorm<Conv>, Conv> {
+  using Scalar = ScalarOf<Conv>;
+
  public:
   Parameter<Scalar> weight_g;  ///< lengths
   Parameter<Scalar> weight_v;  ///< directions
