@@ -20,12 +20,15 @@ Sequential<float> resnet_blocks() {
   return net;
 }
 
-/// PixelCNN's images drawn pixel by pixel. PyTorch's side makes a forward pass for each of the 784 pixels.
-void sample_pixelcnn(benchmark::State& state, Index count) {
-  manual_seed(0);
-  const auto net = pixelcnn();
-  for (auto _ : state) benchmark::DoNotOptimize(sample(net, {count, 1, 28, 28}, {}).data());
-  state.SetItemsProcessed(state.iterations() * count);
+/// Images drawn pixel by pixel. PyTorch's side makes a forward pass for each of the 784 pixels of a grey image.
+template <class Make>
+void add_sampling(const std::string& name, Make make, const Shape& images, const SampleOptions& options = {}) {
+  benchmark::RegisterBenchmark((name + "/infer").c_str(), [=](benchmark::State& state) {
+    manual_seed(0);
+    const auto net = make();
+    for (auto _ : state) benchmark::DoNotOptimize(sample(net, images, options).data());
+    state.SetItemsProcessed(state.iterations() * images[0]);
+  })->Unit(benchmark::kMillisecond);
 }
 
 /// A convolution over 28 x 28 pixels, batch 8, by the direct kernel with all its taps: what masks must be compared
@@ -168,9 +171,18 @@ void add_cases() {
   add_case(Kind::layer, "pixelcnn/b64", [] { return pixelcnn(); }, {64, 1, 28, 28});
   add_case(Kind::layer, "pixelcnn/b8", [] { return pixelcnn(); }, {8, 1, 28, 28});
   for (const Index count : {1, 64})
-    benchmark::RegisterBenchmark(("pixelcnn/sample_b" + std::to_string(count) + "/infer").c_str(),
-                                 [=](benchmark::State& state) { sample_pixelcnn(state, count); })
-        ->Unit(benchmark::kMillisecond);
+    add_sampling("pixelcnn/sample_b" + std::to_string(count), [] { return pixelcnn(); }, {count, 1, 28, 28});
+  const auto colour = [] { return pixelcnn({.channels = 3, .hidden = 126}); };
+  const auto gated = [] { return gated_pixelcnn({.channels = 3, .hidden = 126}); };
+  const Shape images{64, 3, 32, 32};
+  add_case(Kind::layer, "pixelcnn/colour_b64", colour, images);
+  add_sampling("pixelcnn/sample_colour_b64", colour, images);
+  add_case(Kind::layer, "gated/colour_b64", gated, images);
+  add_sampling("gated/sample_colour_b64", gated, images);
+  const auto plusplus = [] { return PixelCNNPlusPlus<float>({.resnets = 2, .filters = 64, .weight_norm = false}); };
+  const Shape few{16, 3, 32, 32};
+  add_case(Kind::layer, "plusplus/b16", plusplus, few);
+  add_sampling("plusplus/sample_b16", plusplus, few, {.mixtures = 10});
 
   const auto network = [](const std::string& name, auto make, const Shape& infer, const Shape& train) {
     add_case(Kind::network, "net/" + name, make, infer, train);

@@ -12,6 +12,7 @@
 #include "lamina/io/image.hpp"
 #include "lamina/io/safetensors.hpp"
 #include "lamina/models/deeplab.hpp"
+#include "lamina/models/pixelcnn.hpp"
 
 using namespace lamina;
 
@@ -72,6 +73,9 @@ int main(int, char** argv) {
   auto deeplab = deeplab_v3<float>();
   fill(deeplab);
   save_state_dict(folder + "deeplab.safetensors", state_dict(std::as_const(deeplab)));
+  auto listing = pixelcnn<float>({.blocks = 2, .hidden = 6, .levels = 4});  // the usual PyTorch listing's names
+  fill(listing);
+  save_state_dict(folder + "listing.safetensors", state_dict(std::as_const(listing)));
   write_png(folder + "wide.png", photograph(300, 411));
   write_png(folder + "small.png", photograph(90, 61));
   std::string names;

@@ -255,7 +255,9 @@ TEST_CASE("incremental sampling gives the naive sampler's images") {
   for (const PixelCNNOptions& options : {PixelCNNOptions{.blocks = 2, .hidden = 32, .levels = 2},
                                          {.blocks = 2, .hidden = 20, .levels = 256},
                                          {.blocks = 1, .hidden = 18, .levels = 7, .norm = false},
-                                         {.channels = 3, .blocks = 2, .hidden = 21, .levels = 5}}) {
+                                         {.channels = 3, .blocks = 2, .hidden = 21, .levels = 5},
+                                         {.channels = 3, .blocks = 1, .hidden = 128, .levels = 256},
+                                         {.channels = 2, .blocks = 1, .hidden = 9, .levels = 3, .norm = false}}) {
     auto net = pixelcnn(options);
     stir(net);
     check_sampling(net, options.channels, options.levels);
@@ -264,6 +266,66 @@ TEST_CASE("incremental sampling gives the naive sampler's images") {
                                               {.blocks = 1, .hidden = 20, .levels = 16, .classes = 3},
                                               {.channels = 3, .blocks = 2, .hidden = 21, .levels = 5, .classes = 2}})
     check_sampling(gated_pixelcnn(options), options.channels, options.levels, options.classes);
+}
+
+TEST_CASE("a mask says which pixels stay") {
+  manual_seed(4);
+  const auto net = pixelcnn({.channels = 3, .blocks = 1, .hidden = 12, .levels = 4});
+  const Tensor<float> images = quantize(Random(3).uniform({2, 3, 5, 6}), 4);
+  SampleOptions how{.levels = 4, .seed = 2, .given = 4, .mask = Labels::zeros({5, 6})};
+  for (const Index p : {5, 9, 10, 29}) how.mask.data()[p] = 1;
+  const Tensor<float> completed = complete(net, images, how);
+  Index changed = 0;
+  for (Index i = 0; i < 6; ++i)
+    for (Index p = 0; p < 30; ++p) {
+      const bool same = completed.data()[i * 30 + p] == images.data()[i * 30 + p];
+      if (p < 4 || how.mask.data()[p] != 0) CHECK(same);
+      changed += !same;
+    }
+  CHECK(changed > 60);
+  how.incremental = false;
+  CHECK(completed == complete(net, images, how));
+  how.mask = Labels::zeros({6, 5});
+  CHECK_THROWS_WITH_AS(complete(net, images, how),
+                       "complete: expected a mask [5, 6] for images [2, 3, 5, 6], got shape [6, 5]", ShapeError);
+}
+
+namespace {
+
+/// x, counting what it is given.
+class Counting : public Layer<Counting, float> {
+ public:
+  std::shared_ptr<Index> count = std::make_shared<Index>(0);
+  Fields fields() const override { return Fields("Counting"); }
+  Locality locality() const override { return Locality::element; }
+
+ private:
+  Tensor<float> do_infer(Tensor<float> x) const override {
+    *count += x.numel();
+    return x;
+  }
+  Tensor<float> do_forward(Tensor<float> x, Tape&) override { return x; }
+  Tensor<float> do_backward(Tensor<float> dy, Tape&, InputGrad) override { return dy; }
+};
+
+}  // namespace
+
+TEST_CASE("a colour computes the channels that see it, and no others") {
+  manual_seed(5);
+  const Counting first, second, third;
+  const Sequential<float> net{MaskedConv2d(Mask::A, 3, 12, 3, {.groups = 3}),
+                              first,
+                              MaskedConv2d(Mask::B, 12, 9, 3, {.groups = 3}),
+                              BatchNorm2d(9),
+                              second,
+                              Conv2d(9, 12, 1, {.groups = 3}),
+                              third};
+  const Shape images{2, 3, 5, 4};
+  const Tensor<float> drawn = sample(net, images, {.levels = 4});
+  CHECK(*first.count == 2 * 12 * 20);
+  CHECK(*second.count == 2 * 9 * 20);
+  CHECK(*third.count == 2 * 12 * 20);
+  CHECK(drawn == sample(net, images, {.levels = 4, .incremental = false}));
 }
 
 TEST_CASE("temperature and top_k") {
@@ -396,6 +458,16 @@ TEST_CASE("PixelCNN says what is wrong") {
   CHECK_THROWS_WITH_AS(pixel_levels(Tensor<float>::full({1, 1, 1, 2}, 0.3f), 2),
                        "pixel_levels: 0.3 at position 0 is none of 2 levels from 0 to 1; quantize() makes it one",
                        ValueError);
+  CHECK_THROWS_WITH_AS(pixel_levels(Tensor<float>::full({1, 1, 1, 2}, 1.5f), 3),
+                       "pixel_levels: 1.5 at position 0 is none of 3 levels from 0 to 1; quantize() makes it one",
+                       ValueError);
+  CHECK_THROWS_WITH_AS(pixel_levels(Tensor<float>::full({1, 1, 1, 2}, std::numeric_limits<float>::quiet_NaN()), 3),
+                       "pixel_levels: nan at position 0 is none of 3 levels from 0 to 1; quantize() makes it one",
+                       ValueError);
+  CHECK_THROWS_WITH_AS(
+      sample(gated_pixelcnn({.blocks = 1, .hidden = 8, .levels = 2, .classes = 10}), {2, 1, 4, 4}, {.levels = 2}),
+      "stack: GatedStack(1, 8, blocks=1, classes=10): expected an input [N, 11, H, W], got shape [2, 1, 4, 4]",
+      ShapeError);
   CHECK_THROWS_WITH_AS(
       sample(Sequential<float>{MaskedConv2d(Mask::A, 1, 3, 3)}, {1, 1, 4, 4}, {.levels = 2}),
       "complete: expected logits [1, 2, 4, 4] for 1 channels of 2 levels, the model gives [1, 3, 4, 4]", ShapeError);
@@ -412,7 +484,7 @@ TEST_CASE("PixelCNN says what is wrong") {
   CHECK_THROWS_WITH_AS(complete(good, image, {.levels = 2, .given = 17}),
                        "complete: expected 0 to 16 given pixels, got 17", ValueError);
   CHECK_THROWS_WITH_AS(complete(good, image, {.levels = 2}, Tensor<float>::zeros({3, 10})),
-                       "complete: expected a condition [2, K], got shape [3, 10]", ShapeError);
+                       "complete: expected a condition [2, K] or [2, K, 4, 4], got shape [3, 10]", ShapeError);
   CHECK_THROWS_WITH_AS(
       pixel_loss(Tensor<float>::zeros({1, 5, 2, 2}), Labels::zeros({1, 2, 2, 2})),
       "pixel_loss: expected logits [N, C levels, H, W] for targets [1, 2, 2, 2], got shape [1, 5, 2, 2]", ShapeError);

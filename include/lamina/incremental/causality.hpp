@@ -9,10 +9,13 @@
 
 #include "lamina/nn/cat.hpp"
 #include "lamina/nn/conv2d.hpp"
+#include "lamina/nn/conv_transpose2d.hpp"
 #include "lamina/nn/gate.hpp"
 #include "lamina/nn/graph.hpp"
 #include "lamina/nn/masked_conv2d.hpp"
 #include "lamina/nn/narrow.hpp"
+#include "lamina/nn/shift2d.hpp"
+#include "lamina/nn/weight_norm.hpp"
 
 namespace lamina::inline LAMINA_ABI {
 
@@ -43,6 +46,12 @@ struct Source {
   Index first;          ///< the first channel
   Index count;          ///< how many
   Direction direction;  ///< of the pixels that are read
+};
+
+/// What of a pixel a model is given when it tells what a colour of it may be.
+enum class Given {
+  colours,  ///< the colours before it: results come colour by colour
+  none      ///< nothing: one result is about all colours
 };
 
 namespace detail {
@@ -88,7 +97,7 @@ std::vector<Source> sources_of(const MaskedConv2d<Scalar>& conv, Index channel) 
   return result;
 }
 
-/// Of a convolution whose result has its input's size.
+/// Of a convolution whose result has its input's size, divided by the stride.
 template <class Scalar>
 std::vector<Source> sources_of(const Conv2d<Scalar>& conv, Index channel) {
   const auto& options = conv.options();
@@ -97,9 +106,22 @@ std::vector<Source> sources_of(const Conv2d<Scalar>& conv, Index channel) {
   for (std::size_t i = 0; i < taps.size(); ++i) taps[i] = static_cast<Index>(i);
   const Index count = conv.in_channels() / groups, group = channel / (conv.out_channels() / groups);
   return through_taps(taps, group * count, count, [&](Index tap) {
-    if (options.stride != Size2(1)) return Direction::anywhere;
     return direction_of(tap / width * options.dilation.h - options.padding.top,
                         tap % width * options.dilation.w - options.padding.left);
+  });
+}
+
+/// Of a transposed convolution whose result has its input's size times the stride.
+template <class Scalar>
+std::vector<Source> sources_of(const ConvTranspose2d<Scalar>& conv, Index channel) {
+  const auto& options = conv.options();
+  const Index count = conv.in_channels() / options.groups, group = channel / (conv.out_channels() / options.groups);
+  const Size2 kernel = conv.kernel_size();
+  std::vector<Index> taps(static_cast<std::size_t>(kernel.h * kernel.w));
+  for (std::size_t i = 0; i < taps.size(); ++i) taps[i] = static_cast<Index>(i);
+  return through_taps(taps, group * count, count, [&](Index tap) {
+    return direction_of(options.padding.top - tap / kernel.w * options.dilation.h,
+                        options.padding.left - tap % kernel.w * options.dilation.w);
   });
 }
 
@@ -107,7 +129,8 @@ std::vector<Source> sources_of(const Conv2d<Scalar>& conv, Index channel) {
 
 /// What the values of a model for images [N, C, H, W] depend on, edge by edge and channel by channel. The first
 /// `colours` channels are the image, whose pixels come in raster order, each colour by colour; further channels are
-/// known from the start.
+/// known from the start. A value of a map that is s times smaller, [N, C, H / s, W / s], stands at the first of its s x
+/// s pixels: what it depends on is seen from there.
 template <class Scalar = float>
 class Causality {
  public:
@@ -138,20 +161,35 @@ class Causality {
     return channels.empty() ? Dependence{} : *std::max_element(channels.begin(), channels.end());
   }
 
-  /// Whether an edge has a value for every pixel.
-  bool is_image(Index edge) const {
+  /// How many times smaller than the images an edge is in height and width; 0 if it is no such map.
+  Index scale(Index edge) const {
     const Shape &images = graph_.shape(graph_.inputs[0]), &shape = graph_.shape(edge);
-    return shape.rank() == 4 && shape.with(1, images[1]) == images;
+    if (shape.rank() != 4 || shape[0] != images[0]) return 0;
+    if (shape[2] == images[2] && shape[3] == images[3]) return 1;
+    const bool divides = shape[2] > 0 && shape[3] > 0 && images[2] % shape[2] == 0 && images[3] % shape[3] == 0;
+    return divides && images[2] / shape[2] == images[3] / shape[3] ? images[2] / shape[2] : 0;
   }
+  /// Whether an edge has a value for every pixel.
+  bool is_image(Index edge) const { return scale(edge) == 1; }
 
   /// What a node reads for a channel of one of its results.
   std::vector<Source> sources(const Node<Scalar>& node, Index edge, Index channel) const {
     std::vector<Source> result;
     const auto input_shape = [&](std::size_t i) -> const Shape& { return graph_.shape(node.inputs[i]); };
-    if (is_image(edge) && is_image(node.inputs[0])) {
+    const Index to = scale(edge), from = scale(node.inputs[0]);
+    if (to > 0 && from > 0) {
+      if (const auto* conv = convolution_of<Conv2d<Scalar>>(node);
+          conv && Size2(to) == times(conv->options().stride, from))
+        return detail::sources_of(*conv, channel);
+      if (const auto* conv = convolution_of<ConvTranspose2d<Scalar>>(node);
+          conv && Size2(from) == times(conv->options().stride, to))
+        return detail::sources_of(*conv, channel);
+    }
+    if (to > 0 && to == from) {
       const Index channels = graph_.shape(edge)[1];
       if (const auto* conv = node.template as<MaskedConv2d<Scalar>>()) return detail::sources_of(*conv, channel);
-      if (const auto* conv = node.template as<Conv2d<Scalar>>()) return detail::sources_of(*conv, channel);
+      if (const auto* shift = node.template as<Shift2d<Scalar>>())
+        return {{0, channel, 1, detail::direction_of(-shift->options().down, -shift->options().right)}};
       if (const auto* gate = node.template as<Gate<Scalar>>()) {
         const Index half = channels / gate->groups(), first = channel + channel / half * half;
         return {{0, first, 1, Direction::here}, {0, first + half, 1, Direction::here}};
@@ -164,10 +202,10 @@ class Causality {
         return {{i, channel, 1, Direction::here}};
       }
     }
-    const Locality locality = is_image(edge) ? node.layer->locality() : Locality::image;
+    const Locality locality = to > 0 ? node.layer->locality() : Locality::image;
     for (std::size_t i = 0; i < node.inputs.size(); ++i) {
       const Index channels = detail::channels_of(input_shape(i));
-      if (!is_image(node.inputs[i]) || locality == Locality::image)
+      if (scale(node.inputs[i]) != to || locality == Locality::image)
         result.push_back({i, 0, channels, Direction::anywhere});
       else if (locality == Locality::pixel || channels == 1)
         result.push_back({i, 0, channels, Direction::here});
@@ -181,13 +219,15 @@ class Causality {
 
   /// Throws StateError naming the layer that leaks, unless the logits [N, colours levels, H, W] that the model gives
   /// for colour c of a pixel depend on nothing but the pixels before it, and the colours before c at the pixel itself.
-  /// ShapeError for a result of another form.
-  void check() const {
-    const Index output = graph_.outputs[0];
+  /// With Given::none that is nothing of the pixel itself for any of its results. ShapeError for a result of another
+  /// form.
+  void check(Given given = Given::colours) const {
+    const Index output = graph_.outputs[0], groups = given == Given::colours ? colours_ : 1;
     const Shape& shape = graph_.shape(output);
-    require<ShapeError>(is_image(output) && shape[1] % colours_ == 0, model(), ": expected logits [N, ", colours_,
-                        " levels, H, W] for images ", graph_.shape(graph_.inputs[0]), ", got shape ", shape);
-    const Index levels = shape[1] / colours_;
+    require<ShapeError>(is_image(output) && shape[1] % groups == 0, model(), ": expected ",
+                        given == Given::colours ? text("logits [N, ", colours_, " levels, H, W]") : "[N, M, H, W]",
+                        " for images ", graph_.shape(graph_.inputs[0]), ", got shape ", shape);
+    const Index levels = shape[1] / groups;
     for (Index channel = 0; channel < shape[1]; ++channel) {
       const Dependence allowed{Reach::before, channel / levels}, found = of(output)[static_cast<std::size_t>(channel)];
       if (found > allowed) fail(channel / levels, found, culprit(output, channel, allowed));
@@ -196,6 +236,7 @@ class Causality {
 
  private:
   std::vector<Dependence>& at(Index edge) { return edges_[static_cast<std::size_t>(edge)]; }
+  static Size2 times(const Size2& stride, Index scale) { return {stride.h * scale, stride.w * scale}; }
   std::string model() const { return graph_.scopes.front().module->name(); }
 
   Dependence dependence(const Node<Scalar>& node, const Source& source, Index channel) const {

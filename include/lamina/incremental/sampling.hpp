@@ -12,18 +12,22 @@
 #include "lamina/core/numbers.hpp"
 #include "lamina/core/random.hpp"
 #include "lamina/incremental/form.hpp"
+#include "lamina/incremental/logistic_mixture.hpp"
 
 /// Images drawn pixel by pixel from models such as pixelcnn() that give, for images [N, C, H, W] with values
-/// k / (levels - 1), logits [N, C levels, H, W] of every value given those before it.
+/// k / (levels - 1), logits [N, C levels, H, W] of every value given those before it; or as PixelCNNPlusPlus, that give
+/// parameters of mixtures of logistics for each pixel given those before it.
 namespace lamina::inline LAMINA_ABI {
 
 /// Options of sample and complete.
 struct SampleOptions {
   Index levels = 256;       ///< values that a pixel can take
+  Index mixtures = 0;       ///< logistics in a mixture, for models as PixelCNNPlusPlus; 0: the model gives logits
   double temperature = 1;   ///< divides the logits; towards 0 the likeliest value is taken
   Index top_k = 0;          ///< choose among the k likeliest values only, of equal ones the lowest first; 0: all
   std::uint64_t seed = 0;   ///< of the draws; a value depends on it, the image's number and the place alone
   Index given = 0;          ///< so many pixels, in raster order, are those of the images handed in
+  Labels mask = {};         ///< [H, W], or empty: where it is not 0, pixels are those of the images, too
   bool incremental = true;  ///< false: a forward pass over all pixels for every value, to compare with
   std::function<void(Index done, Index pixels)> progress = {};  ///< called with the pixels that are done, and all
 };
@@ -61,16 +65,17 @@ Index draw(const Scalar* logits, const SampleOptions& options, double u, std::ve
 
 }  // namespace detail
 
-/// Completes images [N, C, H, W] with values k / (levels - 1): the first options.given pixels stay, the others are
-/// drawn from the model in raster order. The same seed gives the same images, for any number of threads and with or
-/// without the incremental form, which costs about one forward pass in all where the other costs one for each value.
+/// Completes images [N, C, H, W] with values k / (levels - 1): the first options.given pixels and those of options.mask
+/// stay, the others are drawn from the model in raster order, each given those before it. The same seed gives the same
+/// images, for any number of threads and with or without the incremental form, which costs about one forward pass in
+/// all where the other costs one for each value.
 ///
-/// `condition` [N, K], if given, is what the model sees beside the images, as K further input channels of the same
-/// value everywhere (a class as one-hot). Throws ValueError for levels below 2, a temperature that is not positive,
-/// top_k outside [0, levels] or `given` outside the image; ShapeError for other images than the model takes, or logits
-/// of another number; StateError for a model that is not causal (see Causality) or, for the incremental form, cannot be
-/// computed pixel by pixel; NumericalError where logits have no softmax (NaN,
-/// infinity).
+/// `condition`, if given, is what the model sees beside the images as K further input channels: [N, K], of the same
+/// value everywhere (a class as one-hot), or a map [N, K, H, W]. Throws ValueError for levels below 2, a temperature
+/// that is not positive, top_k outside [0, levels], or other than 0 with mixtures, or `given` outside the image;
+/// ShapeError for other images than the model takes, a mask of another size, or logits of another number; StateError
+/// for a model that is not causal (see Causality) or, for the incremental form, cannot be computed pixel by pixel;
+/// NumericalError where logits have no softmax (NaN, infinity).
 template <class Scalar>
 Tensor<Scalar> complete(const Module<Scalar>& model, Tensor<Scalar> images, const SampleOptions& options,
                         const Tensor<std::type_identity_t<Scalar>>& condition = {}) {
@@ -84,41 +89,75 @@ Tensor<Scalar> complete(const Module<Scalar>& model, Tensor<Scalar> images, cons
           options.top_k);
   require(options.given >= 0 && options.given <= pixels, "complete: expected 0 to ", pixels, " given pixels, got ",
           options.given);
-  require<ShapeError>(extra == 0 || (condition.rank() == 2 && condition.dim(0) == n),
-                      "complete: expected a condition [", n, ", K], got shape ", condition.shape());
+  const Shape size = shape.tail(2);
+  require<ShapeError>(options.mask.empty() || options.mask.shape() == size, "complete: expected a mask ", size,
+                      " for images ", shape, ", got shape ", options.mask.shape());
+  const auto stays = [&](Index pixel) {
+    return pixel < options.given || (!options.mask.empty() && options.mask.data()[pixel] != 0);
+  };
+  const bool map = condition.rank() == 4;
+  require<ShapeError>(extra == 0 || ((condition.rank() == 2 || (map && condition.shape().tail(2) == shape.tail(2))) &&
+                                     condition.dim(0) == n),
+                      "complete: expected a condition [", n, ", K] or [", n, ", K, ", shape[2], ", ", columns,
+                      "], got shape ", condition.shape());
   Tensor<Scalar> x = Tensor<Scalar>::zeros({n, colours + extra, shape[2], columns});
-  const Shape logits_shape = model.output_shape(x.shape()), expected{n, colours * levels, shape[2], columns};
-  require<ShapeError>(logits_shape == expected, "complete: expected logits ", expected, " for ", colours,
-                      " channels of ", levels, " levels, the model gives ", logits_shape);
+  const bool mixed = options.mixtures > 0;
+  require(!mixed || options.top_k == 0, "complete: top_k chooses among logits, of mixtures there are none");
+  const Index results = mixed ? logistic_mixture_parameters(colours, options.mixtures) : colours * levels;
+  const Shape logits_shape = model.output_shape(x.shape()), expected{n, results, shape[2], columns};
+  require<ShapeError>(logits_shape == expected, "complete: expected ", mixed ? "parameters " : "logits ", expected,
+                      " for ", colours, " channels of ", mixed ? options.mixtures : levels,
+                      mixed ? " mixtures" : " levels", ", the model gives ", logits_shape);
   for (Index i = 0; i < n; ++i) {
     for (Index c = 0; c < colours; ++c)
-      std::copy_n(std::as_const(images).data() + (i * colours + c) * pixels, options.given,
-                  x.data() + (i * (colours + extra) + c) * pixels);
-    for (Index k = 0; k < extra; ++k)
-      std::fill_n(x.data() + (i * (colours + extra) + colours + k) * pixels, pixels, condition.data()[i * extra + k]);
+      for (Index p = 0; p < pixels; ++p)
+        if (stays(p))
+          x.data()[(i * (colours + extra) + c) * pixels + p] =
+              std::as_const(images).data()[(i * colours + c) * pixels + p];
+    for (Index k = 0; k < extra; ++k) {
+      Scalar* const to = x.data() + (i * (colours + extra) + colours + k) * pixels;
+      map ? std::copy_n(condition.data() + (i * extra + k) * pixels, pixels, to)
+          : std::fill_n(to, pixels, condition.data()[i * extra + k]);
+    }
   }
 
+  const Given given = mixed ? Given::none : Given::colours;
   std::optional<Incremental<Scalar>> form;
   if (options.incremental)
-    form.emplace(model, x, colours);
+    form.emplace(model, x, colours, given);
   else
-    Causality<Scalar>(record(model, x.shape()), colours).check();
+    Causality<Scalar>(record(model, x.shape()), colours).check(given);
   const Random random(options.seed);
   std::vector<double> memory;
   for (Index pixel = 0; pixel < pixels; ++pixel) {
     const Pixel at{pixel / columns, pixel % columns};
     const auto here = [&] { return pixels_of(x, n, at, 1); };
-    for (Index c = 0; c < colours && pixel >= options.given; ++c) {
-      const Tensor<Scalar> logits = form ? form->step(here(), at, c) : pixels_of(model.infer(x), n, at, 1);
+    const auto results_for = [&](Index c) {
+      return form ? form->step(here(), at, c) : pixels_of(model.infer(x), n, at, 1);
+    };
+    const auto set = [&](Index i, Index c, Index level) {
+      require<NumericalError>(level >= 0, "complete: the model's logits are not finite for sample ", i, ", channel ", c,
+                              " at row ", at.row, ", column ", at.column,
+                              ": look for NaN in its weights, or a training run that diverged");
+      x.data()[(i * (colours + extra) + c) * pixels + pixel] =
+          static_cast<Scalar>(level) / static_cast<Scalar>(levels - 1);
+    };
+    const auto random_of = [&](Index place, Index i) {
+      return random.split(static_cast<std::uint64_t>(place), static_cast<std::uint64_t>(i));
+    };
+    for (Index c = 0; c < colours && !stays(pixel) && !mixed; ++c) {
+      const Tensor<Scalar> logits = results_for(c);
+      for (Index i = 0; i < n; ++i)
+        set(i, c,
+            detail::draw(logits.data() + (i * colours + c) * levels, options,
+                         random_of(pixel * colours + c, i).uniform(), memory));
+    }
+    if (mixed && !stays(pixel)) {
+      const Tensor<Scalar> parameters = results_for(0);
       for (Index i = 0; i < n; ++i) {
-        const double u =
-            random.split(static_cast<std::uint64_t>(pixel * colours + c), static_cast<std::uint64_t>(i)).uniform();
-        const Index level = detail::draw(logits.data() + (i * colours + c) * levels, options, u, memory);
-        require<NumericalError>(level >= 0, "complete: the model's logits are not finite for sample ", i, ", channel ",
-                                c, " at row ", at.row, ", column ", at.column,
-                                ": look for NaN in its weights, or a training run that diverged");
-        x.data()[(i * (colours + extra) + c) * pixels + pixel] =
-            static_cast<Scalar>(level) / static_cast<Scalar>(levels - 1);
+        const auto level = detail::draw_mixture<Scalar>({parameters.data() + i * results, 1, colours, options.mixtures},
+                                                        levels, options.temperature, random_of(pixel, i));
+        for (Index c = 0; c < colours; ++c) set(i, c, level[static_cast<std::size_t>(c)]);
       }
     }
     if (form) form->step(here(), at, colours);

@@ -13,11 +13,12 @@ namespace lamina::inline LAMINA_ABI {
 
 /// Options of gated_pixelcnn.
 struct GatedPixelCNNOptions {
-  Index channels = 1;  ///< of the images; three are R, G, B, predicted in that order
-  Index blocks = 15;   ///< layers behind the first
-  Index hidden = 128;  ///< p, a multiple of channels
-  Index levels = 256;  ///< values that a pixel can take; 2 for binary images
-  Index classes = 0;   ///< of the condition; 0: none
+  Index channels = 1;    ///< of the images; three are R, G, B, predicted in that order
+  Index blocks = 15;     ///< layers behind the first
+  Index hidden = 128;    ///< p, a multiple of channels
+  Index levels = 256;    ///< values that a pixel can take; 2 for binary images
+  Index classes = 0;     ///< channels of the condition, one for each class, say; 0: none
+  bool spatial = false;  ///< the condition is a map: each pixel has values of its own, and not the first pixel's
 };
 
 /// The layers of a Gated PixelCNN (van den Oord et al. 2016, "Conditional image generation with PixelCNN decoders",
@@ -28,7 +29,9 @@ struct GatedPixelCNNOptions {
 ///   b = horizontal(h) + link(a) + U c    h' = h + out(gate(b))       1x7 mask A first, then 1x3 mask B; 2p channels
 ///
 /// where the first layer has no h to add to, the 1x1 convolutions are link (2p) and out (p), and c are the values that
-/// the `classes` channels behind the image have at its first pixel: a class as one-hot, say, the same everywhere.
+/// the `classes` channels behind the image have at its first pixel: a class as one-hot, say, the same everywhere
+/// (equation 4). With `spatial` they are those of each pixel, a map that tells what is where (equation 5); all of it
+/// may be seen, for it is known from the start.
 ///
 /// Shapes: x [N, channels + classes, H, W], y [N, p, H, W]. Keys "0.vertical.conv.weight", "0.link.weight",
 /// "0.horizontal.conv.weight", "0.out.weight" ("0.out.conv.weight" for several colours), "0.vertical_condition.weight",
@@ -80,7 +83,8 @@ class GatedStack : public Block<GatedStack<Scalar>, Scalar> {
         .argument("channels", options_.channels)
         .argument("hidden", options_.hidden)
         .option("blocks", options_.blocks)
-        .option("classes", options_.classes, 0);
+        .option("classes", options_.classes, 0)
+        .option("spatial", options_.spatial, false);
   }
 
   /// What flows through it, see Block.
@@ -90,7 +94,8 @@ class GatedStack : public Block<GatedStack<Scalar>, Scalar> {
                         ", H, W], got shape ", x.shape());
     Value<Scalar> c;
     if (options_.classes > 0) {
-      c = run(first_column_, run(first_row_, run(condition_, x)));
+      c = run(condition_, x);
+      if (!options_.spatial) c = run(first_column_, run(first_row_, std::move(c)));
       x = run(image_, std::move(x));
     }
     Value<Scalar> v = x, h = std::move(x);
@@ -112,6 +117,7 @@ class GatedStack : public Block<GatedStack<Scalar>, Scalar> {
     const Index colours = options.channels, p = options.hidden;
     require(colours >= 1 && options.blocks >= 0 && options.classes >= 0 && p >= 1 && p % colours == 0,
             "GatedStack: expected at least 1 channel and a multiple of hidden units, got ", colours, " and ", p);
+    require(!options.spatial || options.classes > 0, "GatedStack: a spatial condition wants classes, its channels");
     return options;
   }
 
@@ -135,7 +141,7 @@ class GatedStack : public Block<GatedStack<Scalar>, Scalar> {
 /// Keys "stack." those of GatedStack, "head.0.conv.weight", "head.2.weight". Throws ValueError as pixelcnn does.
 template <class Scalar = float>
 Sequential<Scalar> gated_pixelcnn(const GatedPixelCNNOptions& options = {}) {
-  const auto& [colours, blocks, p, levels, classes] = options;
+  const auto& [colours, blocks, p, levels, classes, spatial] = options;
   require(levels >= 2, "gated_pixelcnn: expected at least 2 levels, got ", levels);
   Sequential<Scalar> head{MaskedConv2d<Scalar>(Mask::B, p, p, 1, {.groups = colours}), ReLU<Scalar>()};
   head.add(detail::pixel_convolution<Scalar>("2", p, colours * levels, colours));

@@ -39,6 +39,8 @@ class Gated : public Layer<Derived, Scalar> {
     return input.with(axis, input[axis] / 2);
   }
   Fields fields() const override { return Fields(Derived::type_name).field("dim", dim_, dim_ == -1 ? "" : text(dim_)); }
+  /// Along the channels of images.
+  Locality locality() const override { return dim_ == 1 || dim_ == -3 ? Locality::pixel : Locality::image; }
 
   /// What it was made with.
   /// @{
