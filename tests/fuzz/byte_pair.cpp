@@ -28,7 +28,7 @@ void use(const lamina::BytePair& tokenizer, const std::string& text) {
 lamina::BytePair small(lamina::BytePairForm form) {
   const std::string end = form == lamina::BytePairForm::clip ? "</w>" : "";
   std::vector<std::string> tokens;
-  for (const std::string& name : lamina::detail::byte_names()) {
+  for (const std::string& name : lamina::byte_names()) {
     tokens.push_back(name);
     if (!end.empty()) tokens.push_back(name + end);
   }

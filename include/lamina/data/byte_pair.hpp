@@ -156,6 +156,7 @@ void for_each_gpt2(std::string_view whole, F f) {
 }
 
 }  // namespace pieces
+}  // namespace detail
 
 /// The characters that stand for bytes in the files of byte-pair encodings, GPT-2's bytes_to_unicode: themselves where
 /// they can be seen, else U+0100 and on.
@@ -164,12 +165,10 @@ inline std::array<std::string, 256> byte_names() {
   char32_t next = 0x100;
   for (char32_t byte = 0; byte < 256; ++byte) {
     const bool seen = (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
-    unicode::append(names[byte], seen ? byte : next++);
+    detail::unicode::append(names[byte], seen ? byte : next++);
   }
   return names;
 }
-
-}  // namespace detail
 
 /// Two tokens that become one, as the vocabulary spells them.
 using BytePairMerge = std::pair<std::string, std::string>;
@@ -209,7 +208,7 @@ class BytePair {
       made[static_cast<std::size_t>(found)] = true;
       return found;
     };
-    const auto names = detail::byte_names();
+    const auto names = byte_names();
     for (std::size_t byte = 0; byte < 256; ++byte) {
       inner_[byte] = needed(names[byte], "a byte");
       last_[byte] = clip ? needed(names[byte] + end_of_word, "a byte at the end of a word") : inner_[byte];
@@ -543,7 +542,7 @@ BytePair byte_pair_of(Vocabulary vocabulary, std::vector<BytePairMerge> merges, 
 inline BytePair decode_clip_vocabulary(std::string_view text, const std::string& source,
                                        const ClipVocabularyOptions& options = {}) {
   std::vector<std::string> vocabulary;
-  const auto names = detail::byte_names();
+  const auto names = byte_names();
   for (const bool seen : {true, false})  // those that stand for themselves first
     for (char32_t byte = 0; byte < 256; ++byte) {
       std::string_view name = names[byte];

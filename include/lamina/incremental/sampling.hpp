@@ -12,7 +12,7 @@
 #include "lamina/core/numbers.hpp"
 #include "lamina/core/random.hpp"
 #include "lamina/incremental/form.hpp"
-#include "lamina/incremental/logistic_mixture.hpp"
+#include "lamina/nn/logistic_mixture.hpp"
 
 /// Images drawn pixel by pixel from models such as pixelcnn() that give, for images [N, C, H, W] with values
 /// k / (levels - 1), logits [N, C levels, H, W] of every value given those before it; or as PixelCNNPlusPlus, that give
@@ -155,8 +155,8 @@ Tensor<Scalar> complete(const Module<Scalar>& model, Tensor<Scalar> images, cons
     if (mixed && !stays(pixel)) {
       const Tensor<Scalar> parameters = results_for(0);
       for (Index i = 0; i < n; ++i) {
-        const auto level = detail::draw_mixture<Scalar>({parameters.data() + i * results, 1, colours, options.mixtures},
-                                                        levels, options.temperature, random_of(pixel, i));
+        const auto level = draw_logistic_mixture(parameters.data() + i * results, colours, options.mixtures, levels,
+                                                 options.temperature, random_of(pixel, i));
         for (Index c = 0; c < colours; ++c) set(i, c, level[static_cast<std::size_t>(c)]);
       }
     }

@@ -123,11 +123,7 @@ class HalfByteRows {
   void estimate(const Query& query, Index first, Index apart, float* out) const {
     using Pairs [[gnu::vector_size(2 * lanes)]] = std::uint16_t;
     using Ints [[gnu::vector_size(2 * lanes)]] = std::int32_t;
-    const auto load = [](const void* from) {
-      Pairs result;
-      std::memcpy(&result, from, sizeof result);
-      return result;
-    };
+    const auto load = [](Pairs& pairs, const void* from) { std::memcpy(&pairs, from, sizeof pairs); };
     const std::uint8_t* codes[rows];
     for (int r = 0; r < rows; ++r) codes[r] = codes_.data() + (first + r * apart) * codes_.dim(1);
     const std::int16_t* factors = query.factors.data();
@@ -135,10 +131,13 @@ class HalfByteRows {
     for (Index g = 0; g < groups_;) {
       Pairs sums[rows]{};
       for (const Index end = std::min(groups_, g + 8); g < end; ++g, factors += group) {
-        const Pairs a = load(factors), b = load(factors + lanes), c = load(factors + 2 * lanes),
-                    d = load(factors + 3 * lanes);
+        Pairs a, b, c, d, four;
+        load(a, factors);
+        load(b, factors + lanes);
+        load(c, factors + 2 * lanes);
+        load(d, factors + 3 * lanes);
         for (int r = 0; r < rows; ++r) {
-          const Pairs four = load(codes[r] + g * 2 * lanes);
+          load(four, codes[r] + g * 2 * lanes);
           sums[r] += ((four & 15) * a + (four >> 4 & 15) * b) + ((four >> 8 & 15) * c + (four >> 12) * d);
         }
       }

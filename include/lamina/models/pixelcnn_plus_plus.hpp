@@ -6,7 +6,6 @@
 #include <utility>
 #include <vector>
 
-#include "lamina/incremental/logistic_mixture.hpp"
 #include "lamina/nn/add.hpp"
 #include "lamina/nn/block.hpp"
 #include "lamina/nn/cat.hpp"
@@ -14,6 +13,7 @@
 #include "lamina/nn/container.hpp"
 #include "lamina/nn/dropout.hpp"
 #include "lamina/nn/glu.hpp"
+#include "lamina/nn/logistic_mixture.hpp"
 #include "lamina/nn/narrow.hpp"
 #include "lamina/nn/shift2d.hpp"
 #include "lamina/nn/weight_norm.hpp"

@@ -152,33 +152,6 @@ double mixture_loss(const PixelMixture<Scalar>& mixture, const std::array<Index,
   return -likelihood;
 }
 
-/// Draws the levels of a pixel: which logistic, then colour by colour a value, rounded to its level; -1 if a parameter
-/// is NaN or infinite. `temperature` divides the logits and multiplies the scales.
-template <class Scalar>
-std::array<Index, 3> draw_mixture(const PixelMixture<Scalar>& mixture, Index levels, double temperature,
-                                  Random random) {
-  for (Index i = 0; i < mixture.parameters(); ++i)
-    if (is_nan(mixture.at(i)) || !is_finite(mixture.at(i))) return {-1, -1, -1};
-  std::array<Index, 3> level{};
-  std::vector<double> shares(static_cast<std::size_t>(mixture.mixtures));
-  for (std::size_t k = 0; k < shares.size(); ++k) shares[k] = mixture.at(static_cast<Index>(k)) / temperature;
-  to_shares(shares);
-  double u = random.uniform();
-  Index k = 0;
-  for (; k + 1 < mixture.mixtures && u >= shares[static_cast<std::size_t>(k)]; ++k)
-    u -= shares[static_cast<std::size_t>(k)];
-  std::array<double, 3> x{};
-  for (Index c = 0; c < mixture.colours; ++c) {
-    const double v = random.uniform(), scale = std::exp(mixture.clamped_log_scale(c, k)) * temperature;
-    const double value = mixture.shifted_mean(c, k, x) + scale * (std::log(v) - std::log1p(-v));
-    const double place = (std::clamp(value, -1.0, 1.0) + 1) / 2 * static_cast<double>(levels - 1);
-    const auto i = static_cast<std::size_t>(c);
-    level[i] = static_cast<Index>(std::lround(place));
-    x[i] = level_value(level[i], levels);
-  }
-  return level;
-}
-
 /// Checks parameters [N, P, H, W] of levels [N, C, H, W]; the number of logistics in a mixture.
 template <class Scalar>
 Index checked_mixtures(const char* what, const Tensor<Scalar>& parameters, const Labels& targets, Index levels) {
@@ -278,6 +251,34 @@ Tensor<double> logistic_mixture_probabilities(const Tensor<Scalar>& parameters, 
                              }
                            });
   return result;
+}
+
+/// Draws the levels of a pixel's colours from its parameters [P]: which logistic, then colour by colour a value,
+/// rounded to its level; -1 if a parameter is NaN or infinite. `temperature` divides the logits and multiplies the
+/// scales.
+template <class Scalar>
+std::array<Index, 3> draw_logistic_mixture(const Scalar* parameters, Index colours, Index mixtures, Index levels,
+                                           double temperature, Random random) {
+  const detail::PixelMixture<Scalar> mixture{parameters, 1, colours, mixtures};
+  for (Index i = 0; i < mixture.parameters(); ++i)
+    if (is_nan(mixture.at(i)) || !is_finite(mixture.at(i))) return {-1, -1, -1};
+  std::array<Index, 3> level{};
+  std::vector<double> shares(static_cast<std::size_t>(mixtures));
+  for (std::size_t k = 0; k < shares.size(); ++k) shares[k] = mixture.at(static_cast<Index>(k)) / temperature;
+  detail::to_shares(shares);
+  double u = random.uniform();
+  Index k = 0;
+  for (; k + 1 < mixtures && u >= shares[static_cast<std::size_t>(k)]; ++k) u -= shares[static_cast<std::size_t>(k)];
+  std::array<double, 3> x{};
+  for (Index c = 0; c < colours; ++c) {
+    const double v = random.uniform(), scale = std::exp(mixture.clamped_log_scale(c, k)) * temperature;
+    const double value = mixture.shifted_mean(c, k, x) + scale * (std::log(v) - std::log1p(-v));
+    const double place = (std::clamp(value, -1.0, 1.0) + 1) / 2 * static_cast<double>(levels - 1);
+    const auto i = static_cast<std::size_t>(c);
+    level[i] = static_cast<Index>(std::lround(place));
+    x[i] = detail::level_value(level[i], levels);
+  }
+  return level;
 }
 
 }  // namespace lamina::inline LAMINA_ABI
