@@ -22,6 +22,7 @@
 #include "lamina/io/image.hpp"
 #include "lamina/io/image_folder.hpp"
 #include "lamina/io/openai_clip.hpp"
+#include "lamina/lamina.hpp"  // layers are lamina::compiled's
 #include "lamina/models/clip.hpp"
 #include "lamina/models/resnet.hpp"
 #include "lamina/nn/softmax.hpp"

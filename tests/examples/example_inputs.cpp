@@ -11,6 +11,7 @@
 #include "lamina/io/file.hpp"
 #include "lamina/io/image.hpp"
 #include "lamina/io/safetensors.hpp"
+#include "lamina/lamina.hpp"  // layers are lamina::compiled's
 #include "lamina/models/deeplab.hpp"
 #include "lamina/models/pixelcnn.hpp"
 
