@@ -3,12 +3,15 @@
 #include <cstdlib>
 #include <map>
 #include <string>
+#include <utility>
+#include <variant>
 #include <vector>
 
 #include "io/files.hpp"
 #include "lamina/compile/plan.hpp"
 #include "lamina/io/openai_clip.hpp"
 #include "lamina/io/safetensors.hpp"
+#include "lamina/nn/named_modules.hpp"
 #include "lamina/nn/sigmoid_contrastive_loss.hpp"
 #include "lamina/nn/summary.hpp"
 #include "lamina/testing/conformance.hpp"
@@ -247,31 +250,23 @@ TEST_CASE("weights load by OpenAI's, open_clip's, Hugging Face's and its own nam
 TEST_CASE("OpenAI's sizes by name have their numbers of parameters") {
   const std::vector<Index> expected{102007137, 119688033, 178300601, 290979217, 623258305,
                                     151277313, 149620737, 427616513, 427944193};
-  // Blocks are equal, and so are tokens: the models with one and with two of each kind give those with many.
-  const auto of = [](const OpenAIClipOptions& options) { return count_parameters(OpenAIClip<float>(options)).total; };
+  // All blocks but a ResNet stage's first are equal, and so are tokens: a model with two of each tells the rest.
   for (std::size_t i = 0; i < openai_clip_names.size(); ++i) {
     CAPTURE(openai_clip_names[i]);
     const OpenAIClipOptions options = openai_clip_options(openai_clip_names[i]);
-    OpenAIClipOptions least = options;
-    least.text.layers = least.text.vocabulary = 1;
-    std::vector<std::pair<Index*, Index>> depths{{&least.text.layers, options.text.layers},
-                                                 {&least.text.vocabulary, options.text.vocabulary}};
-    if (auto* image = std::get_if<VisionTransformerOptions>(&least.image)) {
-      image->layers = 1;
-      depths.push_back({&image->layers, std::get<VisionTransformerOptions>(options.image).layers});
+    OpenAIClipOptions two = options;
+    two.text.layers = two.text.vocabulary = 2;
+    std::vector<std::pair<std::string, Index>> depths{{"transformer.resblocks.1", options.text.layers}};
+    if (auto* image = std::get_if<VisionTransformerOptions>(&two.image)) {
+      depths.push_back({"visual.transformer.resblocks.1", std::exchange(image->layers, 2)});
     } else {
-      auto& network = std::get<ModifiedResNetOptions>(least.image);
-      network.layers = {1, 1, 1, 1};
+      auto& layers = std::get<ModifiedResNetOptions>(two.image).layers;
       for (std::size_t k = 0; k < 4; ++k)
-        depths.push_back({&network.layers[k], std::get<ModifiedResNetOptions>(options.image).layers[k]});
+        depths.push_back({text("visual.layer", k + 1, ".1"), std::exchange(layers[k], 2)});
     }
-    const Index base = of(least);
-    Index total = base;
-    for (auto& [depth, wanted] : depths) {
-      *depth = 2;
-      total += (wanted - 1) * (of(least) - base);
-      *depth = 1;
-    }
+    OpenAIClip<float> net(two);
+    Index total = count_parameters(net).total + (options.text.vocabulary - 2) * options.text.features;
+    for (const auto& [block, count] : depths) total += (count - 2) * count_parameters(find<float>(net, block)).total;
     CHECK(total == expected[i]);
   }
   CHECK(OpenAIClip<float>(openai_clip_options("ViT-B/32")).multiply_adds({1, 3, 224, 224}) / 1000000 == 4408);

@@ -79,18 +79,22 @@ Child<ScalarOf<Conv>> normalized(const PixelCNNPlusPlusOptions& options, const s
 }  // namespace detail
 
 /// The two ways in which a convolution of PixelCNN++ looks.
-enum class Stream {
+enum class PixelStream {
   down,       ///< rows up to its own, both sides: kernels 2 x 3
   down_right  ///< rows above, and up to itself: kernels 2 x 2
 };
 
-/// Of a kernel that ends at its own pixel's row and, of Stream::down_right, column.
-inline Conv2dOptions shifted(Stream stream, const Size2& kernel, Index stride = 1) {
+namespace detail {
+
+/// Of a kernel that ends at its own pixel's row and, of PixelStream::down_right, column.
+inline Conv2dOptions shifted(PixelStream stream, const Size2& kernel, Index stride = 1) {
   const Index side = (kernel.w - 1) / 2;
   const Padding padding =
-      stream == Stream::down ? Padding(kernel.h - 1, 0, side, side) : Padding(kernel.h - 1, 0, kernel.w - 1, 0);
+      stream == PixelStream::down ? Padding(kernel.h - 1, 0, side, side) : Padding(kernel.h - 1, 0, kernel.w - 1, 0);
   return {.stride = stride, .padding = padding};
 }
+
+}  // namespace detail
 
 /// A gated residual layer of PixelCNN++ (Salimans et al. 2017, section 2.5, and gated_resnet of the authors' code), of
 /// x, with `skip` channels of a short-cut a and with classes a condition c [N, classes, 1, 1]:
@@ -103,7 +107,7 @@ template <class Scalar = float>
 class GatedResnet : public Block<GatedResnet<Scalar>, Scalar> {
  public:
   /// Shapes, defaults and errors are said at the class.
-  GatedResnet(const PixelCNNPlusPlusOptions& options, Stream stream, Index skip)
+  GatedResnet(const PixelCNNPlusPlusOptions& options, PixelStream stream, Index skip)
       : conv_input_(detail::normalized(options, "conv_input", convolution(options, stream, options.filters))),
         conv_out_(detail::normalized(options, "conv_out", convolution(options, stream, 2 * options.filters), 0.1)),
         dropout_(options.dropout) {
@@ -132,9 +136,9 @@ class GatedResnet : public Block<GatedResnet<Scalar>, Scalar> {
   }
 
  private:
-  static Conv2d<Scalar> convolution(const PixelCNNPlusPlusOptions& options, Stream stream, Index out) {
-    const Size2 kernel = stream == Stream::down ? Size2{2, 3} : Size2{2, 2};
-    return {2 * options.filters, out, kernel, shifted(stream, kernel)};
+  static Conv2d<Scalar> convolution(const PixelCNNPlusPlusOptions& options, PixelStream stream, Index out) {
+    const Size2 kernel = stream == PixelStream::down ? Size2{2, 3} : Size2{2, 2};
+    return {2 * options.filters, out, kernel, detail::shifted(stream, kernel)};
   }
 
   Child<Scalar> conv_input_, conv_out_;
@@ -165,9 +169,9 @@ class PixelCNNPlusPlus : public Block<PixelCNNPlusPlus<Scalar>, Scalar> {
       : options_(checked(options)),
         image_(1, 0, options.channels),
         condition_(1, options.channels, options.classes),
-        u_init_(convolution("u_init", Stream::down, options.channels + 1, {2, 3})),
-        above_init_(convolution("ul_init.0", Stream::down, options.channels + 1, {1, 3})),
-        left_init_(convolution("ul_init.1", Stream::down_right, options.channels + 1, {2, 1})),
+        u_init_(convolution("u_init", PixelStream::down, options.channels + 1, {2, 3})),
+        above_init_(convolution("ul_init.0", PixelStream::down, options.channels + 1, {1, 3})),
+        left_init_(convolution("ul_init.1", PixelStream::down_right, options.channels + 1, {2, 1})),
         nin_out_(detail::normalized(
             options, "nin_out",
             Conv2d<Scalar>(options.filters, logistic_mixture_parameters(options.channels, options.mixtures), 1))) {
@@ -176,8 +180,8 @@ class PixelCNNPlusPlus : public Block<PixelCNNPlusPlus<Scalar>, Scalar> {
       down_.push_back(layers(options.resnets + (size > 0), options.filters));
       if (size + 1 == sizes) break;
       downsize_.push_back(
-          Resize{convolution(text("downsize_u.", size), Stream::down, options.filters, {2, 3}, 2),
-                 convolution(text("downsize_ul.", size), Stream::down_right, options.filters, {2, 2}, 2)});
+          Resize{convolution(text("downsize_u.", size), PixelStream::down, options.filters, {2, 3}, 2),
+                 convolution(text("downsize_ul.", size), PixelStream::down_right, options.filters, {2, 2}, 2)});
       upsize_.push_back(
           Resize{transposed(text("upsize_u.", size), {2, 3}), transposed(text("upsize_ul.", size), {2, 2})});
     }
@@ -271,9 +275,10 @@ class PixelCNNPlusPlus : public Block<PixelCNNPlusPlus<Scalar>, Scalar> {
     return options;
   }
 
-  Child<Scalar> convolution(const std::string& name, Stream stream, Index in, const Size2& kernel, Index stride = 1) {
+  Child<Scalar> convolution(const std::string& name, PixelStream stream, Index in, const Size2& kernel,
+                            Index stride = 1) {
     return detail::normalized(options_, name,
-                              Conv2d<Scalar>(in, options_.filters, kernel, shifted(stream, kernel, stride)));
+                              Conv2d<Scalar>(in, options_.filters, kernel, detail::shifted(stream, kernel, stride)));
   }
   /// Twice as large: as the authors' deconv2d, cut to the rows and columns of the finer image.
   Child<Scalar> transposed(const std::string& name, const Size2& kernel) {
@@ -287,8 +292,8 @@ class PixelCNNPlusPlus : public Block<PixelCNNPlusPlus<Scalar>, Scalar> {
   Layers layers(Index count, Index skip) const {
     Layers result;
     for (Index i = 0; i < count; ++i) {
-      result.u.emplace_back(options_, Stream::down, skip);
-      result.ul.emplace_back(options_, Stream::down_right, options_.filters + skip);
+      result.u.emplace_back(options_, PixelStream::down, skip);
+      result.ul.emplace_back(options_, PixelStream::down_right, options_.filters + skip);
     }
     return result;
   }
