@@ -27,6 +27,7 @@
 #include "lamina/compile/plan.hpp"
 #include "lamina/data/digits.hpp"
 #include "lamina/data/loader.hpp"
+#include "lamina/data/mixup.hpp"
 #include "lamina/incremental/likelihood.hpp"
 #include "lamina/incremental/sampling.hpp"
 #include "lamina/io/checkpoint.hpp"
@@ -92,13 +93,6 @@ TensorDataset<float> load(const Settings& s, bool train) {
   return s.dataset == "mnist"           ? load_mnist(dir, train)
          : s.dataset == "fashion-mnist" ? load_fashion_mnist(dir, train)
                                         : load_cifar10(dir, train);
-}
-
-/// Classes as a condition [N, classes].
-Tensor<float> one_hot(const Labels& labels, Index classes) {
-  Tensor<float> result = Tensor<float>::zeros({labels.numel(), classes});
-  for (Index i = 0; i < labels.numel(); ++i) result(i, labels.data()[i]) = 1;
-  return result;
 }
 
 /// Images of so many levels, whose targets are their levels; with classes, as many further channels that are 1 for the
@@ -214,11 +208,23 @@ Sequential<float> read_model(Settings& s, Shape& image) {
   return examples::described_network(file, least, [&] { return make_network(s, Weights::plain); });
 }
 
-/// The dataset's test images, which must be as the model's.
-Pixels test_images(const Settings& s, const Shape& image) {
-  Pixels test = pixels(s, Part::test);
-  require<ShapeError>(test.shape() == image, "the model is of images ", image, ", ", s.dataset, " has ", test.shape());
-  return test;
+/// A part of the dataset's images, which must be as the model's.
+Pixels images_as(const Shape& image, const Settings& s, Part part) {
+  Pixels images = pixels(s, part);
+  require<ShapeError>(images.shape() == image, "the model is of images ", image, ", ", s.dataset, " has ",
+                      images.shape());
+  return images;
+}
+
+/// The first images of a dataset as one batch, given by image(i).
+template <class Image>
+Tensor<float> batch_of(Index count, const Shape& shape, Image image) {
+  Tensor<float> result(shape.batch(count));
+  for (Index i = 0; i < count; ++i) std::copy_n(image(i).data(), shape.numel(), result.data() + i * shape.numel());
+  return result;
+}
+Tensor<float> first_images(const Pixels& images, Index count) {
+  return batch_of(count, images.shape(), [&](Index i) { return images.image(i); });
 }
 
 SampleOptions sampling(const Settings& s, Progress* progress) {
@@ -241,7 +247,7 @@ Labels asked_classes(const Settings& s) {
 
 Tensor<float> draw(const Settings& s, const Module<float>& net, const Shape& image, Progress* progress) {
   Tensor<float> condition;
-  if (s.conditional) condition = one_hot(asked_classes(s), s.classes());
+  if (s.conditional) condition = one_hot<float>(asked_classes(s), s.classes());
   return sample(net, image.batch(s.count), sampling(s, progress), condition);
 }
 
@@ -268,9 +274,7 @@ void write_growth(const Settings& s, const Tensor<float>& images) {
 
 /// Beside each of a few images the training image that is nearest to it.
 void write_neighbours(const Settings& s, const Tensor<float>& images) {
-  const Pixels training = pixels(s, Part::training);
-  require<ShapeError>(training.shape() == images.shape().tail(1), "the model is of images ", images.shape().tail(1),
-                      ", ", s.dataset, " has ", training.shape());
+  const Pixels training = images_as(images.shape().tail(1), s, Part::training);
   const Index n = std::min<Index>(images.dim(0), 24), values = training.shape().numel();
   Tensor<float> shown(training.shape().batch(2 * n));
   std::vector<double> nearest(static_cast<std::size_t>(n), HUGE_VAL);
@@ -337,14 +341,6 @@ void save_model(const Settings& s, const Module<float>& net, const Shape& image)
                    {"width", number(image[2])}});
 }
 
-/// The first images of a dataset as one batch, as the network sees them.
-Tensor<float> first_batch(const Pixels& images, Index count) {
-  const Index n = std::min(count, images.size()), values = images.input_shape().numel();
-  Tensor<float> result(images.input_shape().batch(n));
-  for (Index i = 0; i < n; ++i) std::copy_n(images.get(i).input.data(), values, result.data() + i * values);
-  return result;
-}
-
 double evaluate_by_plan(const Settings& s, const Module<float>& net, const Pixels& images) {
   DataLoader<float> loader(images, {.batch_size = s.batch_size});
   const Plan plan = compile(net, images.input_shape().batch(loader.batch_size()));
@@ -366,7 +362,9 @@ void run_training(Settings s) {
   const Shape image = training.shape();
   manual_seed(s.seed);
   auto net = make_network(s, Weights::normalized);
-  if (s.plusplus()) initialize_weight_norm(net, first_batch(training, s.batch_size));
+  if (s.plusplus())
+    initialize_weight_norm(net, batch_of(std::min(s.batch_size, training.size()), training.input_shape(),
+                                         [&](Index i) { return training.get(i).input; }));
   Adam optimizer(parameters(net), {.lr = s.lr});
   std::optional<CosineAnnealingLR> schedule;
   if (s.lr_schedule == "cosine")
@@ -426,17 +424,16 @@ void run_completion(Settings s) {
   examples::prepare_folder(s.out);
   Shape image;
   const auto net = read_model(s, image);
-  const Pixels test = test_images(s, image);
+  const Pixels test = images_as(image, s, Part::test);
   const Index n = std::min(s.count, test.size()), rows = s.rows > 0 ? s.rows : image[1] / 2;
   require(rows <= image[1], "complete: --rows must be at most ", image[1], ", got ", rows);
-  Tensor<float> truth(image.batch(n));
-  for (Index i = 0; i < n; ++i) std::copy_n(test.image(i).data(), image.numel(), truth.data() + i * image.numel());
+  const Tensor<float> truth = first_images(test, n);
   Progress progress(image[1] * image[2]);
   progress.section("completing", image[1] * image[2]);
   SampleOptions options = sampling(s, &progress);
   options.given = rows * image[2];
   Tensor<float> condition;
-  if (s.conditional) condition = one_hot(test.classes().slice(0, n), s.classes());
+  if (s.conditional) condition = one_hot<float>(test.classes().slice(0, n), s.classes());
   const Tensor<float> completed = complete(net, truth, options, condition);
   progress.clear();
   Tensor<float> shown({3 * n, image[0], image[1], image[2]});  // given, completed, true
@@ -456,7 +453,7 @@ void run_completion(Settings s) {
 void run_evaluation(Settings s) {
   Shape image;
   const auto net = read_model(s, image);
-  const Pixels test = test_images(s, image);
+  const Pixels test = images_as(image, s, Part::test);
   const double nats = evaluate_by_plan(s, net, test);
   std::printf("%s test images: %.3f nats, %.4f bits per dimension\n", with_commas(test.size()).c_str(), nats,
               bits_per_dimension(nats, image.numel()));
@@ -507,8 +504,8 @@ void run_comparison(Settings s) {
   const auto net = read_model(s, image);
   Settings other = s;
   other.dataset = s.against;
-  const std::vector<double> own = bits_of_images(s, net, test_images(s, image)),
-                            foreign = bits_of_images(s, net, test_images(other, image));
+  const std::vector<double> own = bits_of_images(s, net, images_as(image, s, Part::test)),
+                            foreign = bits_of_images(s, net, images_as(image, other, Part::test));
   const auto [own_low, own_high] = std::minmax_element(own.begin(), own.end());
   const auto [low_place, high_place] = std::minmax_element(foreign.begin(), foreign.end());
   const double low = std::min(*own_low, *low_place), high = std::max(*own_high, *high_place);
@@ -518,10 +515,10 @@ void run_comparison(Settings s) {
       plot_lines(
           {histogram(s.dataset, own, low, width, 60), histogram(s.against, foreign, low, width, 60)},
           {.title = "Likelihood of test images", .x_label = "bits per dimension", .y_label = "share of the images"}));
-  Index likelier = 0;
-  for (const double bits : foreign) likelier += bits < mean_of(own);
+  const double own_mean = mean_of(own);
+  const auto likelier = std::count_if(foreign.begin(), foreign.end(), [=](double bits) { return bits < own_mean; });
   std::printf("bits per dimension: %s %.4f, %s %.4f; %.1f %% of the latter are likelier than the mean of the former\n",
-              s.dataset.c_str(), mean_of(own), s.against.c_str(), mean_of(foreign),
+              s.dataset.c_str(), own_mean, s.against.c_str(), mean_of(foreign),
               100 * static_cast<double>(likelier) / static_cast<double>(foreign.size()));
 }
 
@@ -533,10 +530,7 @@ void run_judgement(Settings s) {
   require<ShapeError>(image == Shape{1, 28, 28}, "judge: LeNet wants images [1, 28, 28], the model's are ", image);
   const auto classified = [&](Part part) {
     const Pixels images = pixels(s, part);
-    Tensor<float> all(images.shape().batch(images.size()));
-    for (Index i = 0; i < images.size(); ++i)
-      std::copy_n(images.image(i).data(), image.numel(), all.data() + i * image.numel());
-    return TensorDataset<float>(std::move(all), images.classes());
+    return TensorDataset<float>(first_images(images, images.size()), images.classes());
   };
   const TensorDataset<float> training = classified(Part::training), held_out = classified(Part::test);
   DataLoader<float> train(training, {.batch_size = 64, .shuffle = true, .seed = s.seed}),

@@ -136,6 +136,14 @@ void embed_photos(const Encoder& encoder, const std::string& folder, std::span<c
 
 }  // namespace
 
+void report_skipped(const std::vector<std::string>& skipped, Index others) {
+  if (skipped.empty()) return;
+  const auto count = static_cast<Index>(skipped.size());
+  std::fprintf(stderr, "%s of %s images cannot be read and are skipped:\n", with_commas(count).c_str(),
+               with_commas(count + others).c_str());
+  for (const std::string& problem : skipped) std::fprintf(stderr, "  %s\n", problem.c_str());
+}
+
 EmbeddingIndex indexed_photos(const Encoder& encoder, const Settings& s) {
   const std::string folder = fs::absolute(s.images).lexically_normal().string();
   const std::string path = s.index.empty() ? text(s.model, ".", fingerprint_of_text(folder), ".index") : s.index;
@@ -160,12 +168,8 @@ EmbeddingIndex indexed_photos(const Encoder& encoder, const Settings& s) {
   }
   progress.clear();
   const EmbeddingIndex index = table.index(encoder.fingerprint);
-  const Index all = index.size() + static_cast<Index>(skipped.size());
-  if (!skipped.empty())
-    std::fprintf(stderr, "%s of %s images cannot be read and are skipped:\n",
-                 with_commas(static_cast<Index>(skipped.size())).c_str(), with_commas(all).c_str());
-  for (const std::string& problem : skipped) std::fprintf(stderr, "  %s\n", problem.c_str());
-  require<FileError>(index.size() > 0, s.images, ": none of its ", all, " images can be read");
+  report_skipped(skipped, index.size());
+  require<FileError>(index.size() > 0, s.images, ": none of its ", skipped.size(), " images can be read");
   if (index.files() != before.files()) index.save(path);
   std::fprintf(stderr, "%s images, %s of them embedded now; %s\n", with_commas(index.size()).c_str(),
                with_commas(static_cast<Index>(changed.size() - skipped.size())).c_str(), path.c_str());

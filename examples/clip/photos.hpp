@@ -1,9 +1,15 @@
 #pragma once
 
+#include <string>
+#include <vector>
+
 #include "clip/encoder.hpp"
 #include "lamina/io/embedding_index.hpp"
 
 namespace lamina::examples::clip {
+
+/// Says on stderr which images cannot be read, each with its reason, beside so many others that can.
+void report_skipped(const std::vector<std::string>& skipped, Index others);
 
 /// The images below --images as the index file has them: those that are new or have another time or size are embedded,
 /// those that are gone are left out, and the file is written if anything has changed, and now and then before all is

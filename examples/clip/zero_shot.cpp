@@ -35,11 +35,9 @@ Classified load_classified(const Settings& s, Index side) {
   if (s.classes == "cifar10")
     return first(load_cifar10(data_directory(s.data), false), {cifar10_classes.begin(), cifar10_classes.end()});
   ImageFolder<float> folder(s.classes, {.skip_unreadable = true});
-  if (const auto& skipped = folder.skipped(); !skipped.empty()) {
-    std::fprintf(stderr, "%zu of %td images cannot be read and are skipped:\n", skipped.size(),
-                 folder.size() + static_cast<Index>(skipped.size()));
-    for (const auto& image : skipped) std::fprintf(stderr, "  %s\n", image.reason.c_str());
-  }
+  std::vector<std::string> skipped;
+  for (const auto& image : folder.skipped()) skipped.push_back(image.reason);
+  report_skipped(skipped, folder.size());
   std::vector<std::string> classes = folder.classes();
   return first(std::move(folder), std::move(classes));
 }

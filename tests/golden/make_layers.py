@@ -1036,6 +1036,24 @@ def differences(path, content):
     return sorted(lines)
 
 
+def write_fixture(name, doc, cases):
+    """The main program of a script for one file, which cases(fixture) fills."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="compare with the file instead of writing it")
+    options = parser.parse_args()
+
+    torch.set_num_threads(1)
+    fixture, path = Fixture(), HERE / f"{name}.safetensors"
+    cases(fixture)
+    content = write_safetensors(fixture.tensors, fixture.metadata)
+    if options.check:
+        lines = differences(path, content)
+        print(*lines, sep="\n")
+        return 1 if lines else 0
+    path.write_bytes(content)
+    return 0
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="compare with the files instead of writing them")

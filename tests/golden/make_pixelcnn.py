@@ -9,12 +9,11 @@ Entries as in make_layers.py. The weights that are loaded have values at the mas
 before its first forward have; the gradients there are zero.
 """
 
-import argparse
 import sys
 
 import torch
 import torch.nn.functional as F
-from make_layers import HERE, Draw, Fixture, differences, write_safetensors
+from make_layers import Draw, write_fixture
 from torch import nn
 
 
@@ -120,13 +119,7 @@ def pixel_loss(logits, target):
     return F.cross_entropy(logits, target, reduction="sum") / len(logits)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="compare with the file instead of writing it")
-    options = parser.parse_args()
-
-    torch.set_num_threads(1)
-    f = Fixture()
+def cases(f):
     f.layer("masked/A", MaskConv2d("A", 1, 4, 7, 1, 3), (2, 1, 5, 6))
     f.layer("masked/B", MaskConv2d("B", 3, 4, 3, 1, 1), (2, 3, 4, 5))
     f.layer("masked/1x1", MaskConv2d("B", 3, 4, 1), (2, 3, 2, 3))
@@ -137,14 +130,7 @@ def main():
     f.layer("gated/plain", GatedStack(2, 3), (2, 1, 6, 5))
     f.layer("gated/condition", GatedStack(1, 4, 2), (2, 3, 4, 5))
     f.loss("loss", pixel_loss, (3, 4, 2, 5), Draw("loss targets").labels((3, 2, 5), 4))
-    content, path = write_safetensors(f.tensors, f.metadata), HERE / "pixelcnn.safetensors"
-    if options.check:
-        lines = differences(path, content)
-        print(*lines, sep="\n")
-        return 1 if lines else 0
-    path.write_bytes(content)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_fixture("pixelcnn", __doc__, cases))

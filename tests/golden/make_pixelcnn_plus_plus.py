@@ -9,13 +9,12 @@ Entries as in make_layers.py. "logistic/vanishing" is the definition in 900 digi
 the density in the middle of a bin for masses below 1e-5; elsewhere the two are the same number.
 """
 
-import argparse
 import sys
 
 import mpmath
 import torch
 import torch.nn.functional as F
-from make_layers import HERE, Draw, Fixture, differences, write_safetensors
+from make_layers import Draw, write_fixture
 from torch import nn
 from torch.nn.utils import weight_norm
 
@@ -248,13 +247,7 @@ def authors_parameters(case, colours, mixtures, shape):
     return torch.cat(parts, 1)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="compare with the file instead of writing it")
-    options = parser.parse_args()
-
-    torch.set_num_threads(1)
-    f = Fixture()
+def cases(f):
     f.layer("concat_elu", ConcatELU(), (2, 3, 2, 3))
     f.layer("shift", Shift2d(), (2, 2, 4, 3))
     f.layer("weight_norm/conv", weight_norm(nn.Conv2d(2, 3, (2, 3), 2, 1)), (2, 2, 5, 4))
@@ -266,14 +259,7 @@ def main():
         target[:, :, 0, 0], target[:, :, 1, 1] = 0, 255
         f.loss(case, discretized_mix_logistic_loss, authors_parameters(case, colours, 4, (2, 4, 5)), target)
     vanishing(f, "logistic/vanishing")
-    content, path = write_safetensors(f.tensors, f.metadata), HERE / "pixelcnn_plus_plus.safetensors"
-    if options.check:
-        lines = differences(path, content)
-        print(*lines, sep="\n")
-        return 1 if lines else 0
-    path.write_bytes(content)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_fixture("pixelcnn_plus_plus", __doc__, cases))

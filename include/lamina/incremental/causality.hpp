@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <compare>
+#include <numeric>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -73,6 +74,13 @@ inline Direction direction_of(Index row, Index column) {
 
 inline Index channels_of(const Shape& shape) { return shape.rank() < 2 ? 1 : shape[1]; }
 
+/// The numbers a KW + b of a kernel's taps.
+inline std::vector<Index> taps_of(const Size2& kernel) {
+  std::vector<Index> taps(static_cast<std::size_t>(kernel.h * kernel.w));
+  std::iota(taps.begin(), taps.end(), Index{0});
+  return taps;
+}
+
 /// Channels of the first input, through taps f(tap) = direction; each direction once.
 template <class Taps, class F>
 std::vector<Source> through_taps(const Taps& taps, Index first, Index count, F direction) {
@@ -101,13 +109,11 @@ std::vector<Source> sources_of(const MaskedConv2d<Scalar>& conv, Index channel) 
 template <class Scalar>
 std::vector<Source> sources_of(const Conv2d<Scalar>& conv, Index channel) {
   const auto& options = conv.options();
-  const Index groups = options.groups, width = conv.kernel_size().w;
-  std::vector<Index> taps(static_cast<std::size_t>(conv.kernel_size().h * width));
-  for (std::size_t i = 0; i < taps.size(); ++i) taps[i] = static_cast<Index>(i);
-  const Index count = conv.in_channels() / groups, group = channel / (conv.out_channels() / groups);
-  return through_taps(taps, group * count, count, [&](Index tap) {
-    return direction_of(tap / width * options.dilation.h - options.padding.top,
-                        tap % width * options.dilation.w - options.padding.left);
+  const Index count = conv.in_channels() / options.groups, group = channel / (conv.out_channels() / options.groups);
+  const Size2 kernel = conv.kernel_size();
+  return through_taps(taps_of(kernel), group * count, count, [&](Index tap) {
+    return direction_of(tap / kernel.w * options.dilation.h - options.padding.top,
+                        tap % kernel.w * options.dilation.w - options.padding.left);
   });
 }
 
@@ -117,9 +123,7 @@ std::vector<Source> sources_of(const ConvTranspose2d<Scalar>& conv, Index channe
   const auto& options = conv.options();
   const Index count = conv.in_channels() / options.groups, group = channel / (conv.out_channels() / options.groups);
   const Size2 kernel = conv.kernel_size();
-  std::vector<Index> taps(static_cast<std::size_t>(kernel.h * kernel.w));
-  for (std::size_t i = 0; i < taps.size(); ++i) taps[i] = static_cast<Index>(i);
-  return through_taps(taps, group * count, count, [&](Index tap) {
+  return through_taps(taps_of(kernel), group * count, count, [&](Index tap) {
     return direction_of(options.padding.top - tap / kernel.w * options.dilation.h,
                         options.padding.left - tap % kernel.w * options.dilation.w);
   });

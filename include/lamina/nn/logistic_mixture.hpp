@@ -76,7 +76,6 @@ struct PixelMixture {
   Index stride, colours, mixtures;
 
   double at(Index i) const { return static_cast<double>(data[i * stride]); }
-  Index parameters() const { return mixtures * (colours == 1 ? 3 : 10); }
 
   /// Places of the parameters; `pair` counts (G, R), (B, R), (B, G).
   /// @{
@@ -159,7 +158,7 @@ Index checked_mixtures(const char* what, const Tensor<Scalar>& parameters, const
   require(levels >= 2, what, ": expected at least 2 levels, got ", levels);
   require<ShapeError>(pixels.rank() == 4 && (pixels[1] == 1 || pixels[1] == 3), what,
                       ": expected levels [N, 1 or 3, H, W], got shape ", pixels);
-  const Index each = pixels[1] == 1 ? 3 : 10;
+  const Index each = logistic_mixture_parameters(pixels[1], 1);
   require<ShapeError>(shape.rank() == 4 && shape[0] == pixels[0] && shape[1] % each == 0 && shape[1] > 0 &&
                           shape.tail(2) == pixels.tail(2),
                       what, ": expected parameters [N, ", each, " mixtures, H, W] for levels ", pixels, ", got shape ",
@@ -260,7 +259,7 @@ template <class Scalar>
 std::array<Index, 3> draw_logistic_mixture(const Scalar* parameters, Index colours, Index mixtures, Index levels,
                                            double temperature, Random random) {
   const detail::PixelMixture<Scalar> mixture{parameters, 1, colours, mixtures};
-  for (Index i = 0; i < mixture.parameters(); ++i)
+  for (Index i = 0, count = logistic_mixture_parameters(colours, mixtures); i < count; ++i)
     if (is_nan(mixture.at(i)) || !is_finite(mixture.at(i))) return {-1, -1, -1};
   std::array<Index, 3> level{};
   std::vector<double> shares(static_cast<std::size_t>(mixtures));
