@@ -66,13 +66,14 @@ void interleave(const T* from, Index stride, Index channels, Index rows, Index c
 }
 
 /// A block of channels of an image of h x w pixels with zeros around: rows first_row .. first_row + rows - 1 and
-/// columns -left .. columns - left - 1, of which those outside the image are zero.
+/// columns -left .. columns - left - 1 (left may be negative), of which those outside the image are zero. The image has
+/// planes, or is a block.
 template <class T>
 void interleave_padded(const T* image, Index channels, Index h, Index w, Index first_row, Index rows, Index left,
-                       Index columns, T* to) {
+                       Index columns, T* to, bool blocked = false) {
   constexpr Index width = simd::width<T>;
   const Index above = std::clamp<Index>(-first_row, 0, rows), inside = std::clamp<Index>(h - first_row, above, rows);
-  const Index begin = std::min(left, columns), end = std::clamp<Index>(w + left, begin, columns);
+  const Index begin = std::clamp<Index>(left, 0, columns), end = std::clamp<Index>(w + left, begin, columns);
   std::fill_n(to, above * columns * width, T(0));
   std::fill_n(to + inside * columns * width, (rows - inside) * columns * width, T(0));
   for (Index r = above; r < inside; ++r) {
@@ -81,9 +82,12 @@ void interleave_padded(const T* image, Index channels, Index h, Index w, Index f
     std::fill_n(row + end * width, (columns - end) * width, T(0));
   }
   const Index seen = end - begin;  // columns of the image that are wanted
-  const T* const from = image + (first_row + above) * w;
+  const T* const from = image + ((first_row + above) * w + std::max<Index>(0, -left)) * (blocked ? width : 1);
   T* const out = to + (above * columns + begin) * width;
-  if (seen == w)
+  if (blocked)
+    for (Index r = 0; r < inside - above; ++r)
+      std::copy_n(from + r * w * width, seen * width, out + r * columns * width);
+  else if (seen == w)
     interleave(from, h * w, channels, inside - above, w, out, columns);
   else
     for (Index r = 0; r < inside - above; ++r)
@@ -111,6 +115,20 @@ void deinterleave(const T* from, Index pixels, T* to, Index stride, Index channe
         if (l < channels) v[l].store(to + l * stride + p, count);
       });
   }
+}
+
+/// The pixels of a block changed in place by f, a function of a vector of channels.
+template <class T, class F>
+void change_block(T* block, Index pixels, F f) {
+  for (Index p = 0; p < pixels; ++p, block += simd::width<T>) f(simd::Pack<T>::load(block)).store(block);
+}
+
+/// Adds the bias of channels m, m + 1, ... of `channels`, or nothing if it is null.
+template <class T>
+auto bias_of(const T* bias, Index m, Index channels) {
+  const simd::Pack<T> b =
+      bias ? simd::Pack<T>::load(bias + m, std::min(simd::width<T>, channels - m)) : simd::Pack<T>(T(0));
+  return [b](simd::Pack<T> v) { return v + b; };
 }
 
 /// Rows of a register tile of blocked products: with two vectors each, as many as the registers hold.

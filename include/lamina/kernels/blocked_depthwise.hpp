@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <utility>
 #include <vector>
 
 #include "lamina/kernels/blocked.hpp"
@@ -229,5 +230,150 @@ class BlockedDepthwise {
   std::vector<T> zeros_;  // a row outside the image
   void (*row_)(const DepthwiseRow<T>&, const Finish<T>&, const T*) = nullptr;
 };
+
+namespace detail {
+
+/// The units of a kernel over all samples; x and y [n, blocks, h, w, L], filters as its pack_filters writes them.
+template <class T>
+void run_depthwise(const BlockedDepthwise<T>& kernel, const ConvolutionShape& s, const T* x, const T* filters,
+                   const T* bias, T* y) {
+  const Index channels = blocks_of<T>(s.c) * simd::width<T>;
+  std::vector<T> whole(static_cast<std::size_t>(bias ? channels : 0));
+  if (bias) std::copy_n(bias, s.c, whole.begin());
+  Finish<T> finish;
+  if (bias) finish.bias = whole.data();
+  parallel_for(0, kernel.units(s.n), grain_of(s.oh() * s.ow() * s.taps() * simd::width<T>),
+               Scratch<T>{kernel.scratch()}, [&](Index first, Index last, T* scratch) {
+                 for (Index unit = first; unit < last; ++unit)
+                   kernel.run(unit, {x, channels * s.h * s.w}, filters, {y, channels * s.oh() * s.ow()}, finish,
+                              nullptr, 0, scratch);
+               });
+}
+
+/// Outputs first..last-1 along an axis whose tap lies inside the image: i stride + tap is in [0, size).
+inline std::pair<Index, Index> outputs_of_tap(Index tap, Index stride, Index size, Index outputs) {
+  const Index first = tap < 0 ? parts_of(-tap, stride) : 0;
+  const Index last = size > tap ? parts_of(size - tap, stride) : 0;
+  return {std::min(first, outputs), std::clamp(last, std::min(first, outputs), outputs)};
+}
+
+}  // namespace detail
+
+/// Depthwise convolutions of images whose channels lie in blocks; the weight is [C, 1, KH, KW]. See convolution.hpp.
+/// @{
+template <class T>
+void blocked_depthwise_forward(const ConvolutionShape& s, const T* x, const T* weight, const T* bias, T* y) {
+  const BlockedDepthwise<T> kernel(s, false);
+  Tensor<T> filters({kernel.filters_size()});
+  kernel.pack_filters(weight, filters.data());
+  detail::run_depthwise(kernel, s, x, std::as_const(filters).data(), bias, y);
+}
+
+/// At stride 1, a convolution of dy with the filters turned by half a turn; else every pixel of dx gathers what its
+/// taps met.
+template <class T>
+void blocked_depthwise_backward_input(const ConvolutionShape& s, const T* dy, const T* weight, T* dx) {
+  using Pack = simd::Pack<T>;
+  constexpr Index width = simd::width<T>;
+  const Index blocks = blocks_of<T>(s.c), taps = s.taps();
+  Tensor<T> filters({blocks, taps, width});
+  T* const all = filters.data();
+  BlockedDepthwise<T>(s, false).pack_filters(weight, all);
+  if (s.sh == 1 && s.sw == 1) {
+    for (Index block = 0; block < blocks; ++block)
+      for (Index t = 0; t < taps / 2; ++t)
+        std::swap_ranges(all + (block * taps + t) * width, all + (block * taps + t + 1) * width,
+                         all + (block * taps + taps - 1 - t) * width);
+    const ConvolutionShape turned = transposed(s);
+    return detail::run_depthwise(BlockedDepthwise<T>(turned, false), turned, dy, all, static_cast<const T*>(nullptr),
+                                 dx);
+  }
+  struct Met {
+    Index tap, at;  // of a row of the kernel; the place in a row of dy
+  };
+  std::vector<std::vector<Met>> columns(static_cast<std::size_t>(s.w));
+  for (Index b = 0; b < s.kw; ++b) {
+    const auto [first, last] = detail::outputs_of_tap(b * s.dw - s.left, s.sw, s.w, s.ow());
+    for (Index o = first; o < last; ++o)
+      columns[static_cast<std::size_t>(o * s.sw + b * s.dw - s.left)].push_back({b * width, o * width});
+  }
+  const Index oh = s.oh(), ow = s.ow();
+  parallel_for(0, s.n * blocks, grain_of(s.h * s.w * taps * width), [&](Index begin, Index end) {
+    for (Index unit = begin; unit < end; ++unit) {
+      const T* const filter = all + unit % blocks * taps * width;
+      for (Index r = 0; r < s.h; ++r) {
+        T* const to = dx + (unit * s.h + r) * s.w * width;
+        std::fill_n(to, s.w * width, T(0));
+        for (Index a = 0; a < s.kh; ++a) {
+          const Index from = r + s.top - a * s.dh;
+          if (from < 0 || from % s.sh != 0 || from / s.sh >= oh) continue;
+          const T* const row = dy + (unit * oh + from / s.sh) * ow * width;
+          const T* const row_filter = filter + a * s.kw * width;
+          T* pixel = to;
+          for (const auto& met : columns) {
+            Pack sum = Pack::load(pixel);
+            for (const Met& m : met) sum = multiply_add(Pack::load(row + m.at), Pack::load(row_filter + m.tap), sum);
+            sum.store(pixel);
+            pixel += width;
+          }
+        }
+      }
+    }
+  });
+}
+
+/// Each block of a sample is summed by itself, then the samples in order.
+template <class T>
+void blocked_depthwise_backward_weight(const ConvolutionShape& s, const T* x, const T* dy, T* dweight, T* dbias) {
+  using Pack = simd::Pack<T>;
+  constexpr Index width = simd::width<T>;
+  const Index blocks = blocks_of<T>(s.c), taps = s.taps(), oh = s.oh(), ow = s.ow(), part = (taps + 1) * width;
+  Tensor<T> memory({s.n * blocks, part});
+  T* const parts = memory.data();
+  parallel_for(0, s.n * blocks, grain_of(oh * ow * taps * width), [&](Index begin, Index end) {
+    for (Index unit = begin; unit < end; ++unit) {
+      const T* const image = x + unit * s.h * s.w * width;
+      const T* const gradients = dy + unit * oh * ow * width;
+      T* const sums = parts + unit * part;
+      std::fill_n(sums, part, T(0));
+      const auto add = [](T* to, Pack value) { (Pack::load(to) + value).store(to); };
+      for (Index i = 0; i < oh; ++i) {
+        const T* const row = gradients + i * ow * width;
+        for (Index a = 0; a < s.kh; ++a) {
+          const Index r = i * s.sh + a * s.dh - s.top;
+          if (r < 0 || r >= s.h) continue;
+          for (Index b = 0; b < s.kw; ++b) {
+            const Index shift = b * s.dw - s.left;
+            const auto [first, last] = detail::outputs_of_tap(shift, s.sw, s.w, ow);
+            const T* const pixels = image + (r * s.w + shift) * width;
+            auto sum = simd::filled<4>(Pack(T(0)));
+            Index o = first;
+            for (; o + 4 <= last; o += 4)
+              simd::unroll<4>([&](auto k) {
+                sum[k] = multiply_add(Pack::load(row + (o + k) * width), Pack::load(pixels + (o + k) * s.sw * width),
+                                      sum[k]);
+              });
+            for (; o < last; ++o)
+              sum[0] = multiply_add(Pack::load(row + o * width), Pack::load(pixels + o * s.sw * width), sum[0]);
+            add(sums + (a * s.kw + b) * width, sum[0] + sum[1] + (sum[2] + sum[3]));
+          }
+        }
+        if (!dbias) continue;
+        Pack sum(T(0));
+        for (Index o = 0; o < ow; ++o) sum += Pack::load(row + o * width);
+        add(sums + taps * width, sum);
+      }
+    }
+  });
+  for (Index unit = 0; unit < s.n * blocks; ++unit)
+    for (Index l = 0; l < width; ++l) {
+      const Index c = unit % blocks * width + l;
+      if (c >= s.c) break;
+      const T* const sums = parts + unit * part + l;
+      for (Index t = 0; t < taps; ++t) dweight[c * taps + t] += sums[t * width];
+      if (dbias) dbias[c] += sums[taps * width];
+    }
+}
+/// @}
 
 }  // namespace lamina::kernels::inline LAMINA_ISA

@@ -2,10 +2,12 @@
 
 #include <utility>
 
+#include "lamina/kernels/blocked_depthwise.hpp"
 #include "lamina/kernels/convolution.hpp"
 #include "lamina/kernels/depthwise.hpp"
 #include "lamina/kernels/dilation.hpp"
 #include "lamina/kernels/direct.hpp"
+#include "lamina/kernels/layout-inl.hpp"
 #include "lamina/kernels/sweep.hpp"
 #include "lamina/kernels/winograd.hpp"
 
@@ -61,6 +63,41 @@ void with_backward_input(ConvolutionMethod method, const ConvolutionShape& s, F 
     f(Winograd<T>::backward_input(tile_for<T>(method), s));
 }
 
+/// Images in blocks as planes, for a kernel that takes no others.
+template <class T>
+Tensor<T> planes_of(Index n, Index channels, Index pixels, const T* images) {
+  constexpr Index width = simd::width<T>;
+  const Index blocks = blocks_of<T>(channels);
+  Tensor<T> planes({n, channels, pixels});
+  T* const to = planes.data();
+  parallel_for(0, n * blocks, grain_of(pixels * width), [&](Index first, Index last) {
+    for (Index i = first; i < last; ++i) {
+      const Index channel = i % blocks * width;
+      block_to_plane(pixels, std::min(width, channels - channel), images + i * pixels * width,
+                     to + (i / blocks * channels + channel) * pixels);
+    }
+  });
+  return planes;
+}
+
+/// f(s, x) for the convolution whose x is in planes; likewise with y, which is read.
+/// @{
+template <class T, class F>
+void with_planar_x(ConvolutionShape s, const T* x, F f) {
+  if (!s.blocked_x) return f(s, x);
+  const Tensor<T> planes = planes_of(s.n, s.c, s.h * s.w, x);
+  s.blocked_x = false;
+  f(s, planes.data());
+}
+template <class T, class F>
+void with_planar_y(ConvolutionShape s, const T* y, F f) {
+  if (!s.blocked_y) return f(s, y);
+  const Tensor<T> planes = planes_of(s.n, s.m, s.oh() * s.ow(), y);
+  s.blocked_y = false;
+  f(s, planes.data());
+}
+/// @}
+
 /// A dilated convolution in phases.
 template <class T>
 struct Phases {
@@ -82,16 +119,6 @@ struct Phases {
 
 }  // namespace detail
 
-/// Adds a bias, or nothing, to vectors of output channels.
-template <class T>
-auto bias_of(const T* bias, Index channels) {
-  return [bias, channels](Index m) {
-    const simd::Pack<T> b =
-        bias ? simd::Pack<T>::load(bias + m, std::min(simd::width<T>, channels - m)) : simd::Pack<T>(T(0));
-    return [b](simd::Pack<T> v) { return v + b; };
-  };
-}
-
 /// The weight [M, C / groups, KH, KW] as a kernel for one group reads it, one group after the other.
 template <class Kernel, class T>
 Tensor<T> pack_groups(const Kernel& kernel, const ConvolutionShape& s, const T* weight) {
@@ -107,18 +134,12 @@ Tensor<T> pack_groups(const Kernel& kernel, const ConvolutionShape& s, const T* 
 namespace lamina::kernels::inline LAMINA_KERNELS {
 
 template <class T>
-Index block_lanes() {
-  return simd::width<T>;
-}
-
-template <class T>
-Index block_channels(Index n) {
-  return lanes_of<T>(n);
-}
-
-template <class T>
-bool fills_vectors(Index n) {
-  return 5 * n >= 4 * blocks_of<T>(n) * simd::width<T>;
+bool takes_blocks(const ConvolutionShape& s) {
+  if (s.depthwise()) return is_blocked_depthwise(s);
+  const bool apart =
+      dilated(s) && (detail::is_winograd(forward_method<T>(s)) || detail::is_winograd(backward_input_method<T>(s)) ||
+                     detail::is_winograd(backward_weight_method<T>(s)));
+  return s.groups == 1 && !apart;
 }
 
 template <class T>
@@ -126,22 +147,22 @@ ConvolutionMethod forward_method(const ConvolutionShape& s) {
   if (s.depthwise()) return ConvolutionMethod::depthwise;
   if (detail::suits_winograd<T>(s, s.kh == 3 ? 8 : 16, simd::width<T>))
     return s.kh == 5 ? ConvolutionMethod::winograd_5 : ConvolutionMethod::winograd_4;
-  return fills_vectors<T>(s.group_m()) ? ConvolutionMethod::direct : ConvolutionMethod::sweep;
+  return fills_vectors<T>(s.group_m()) || s.blocked_y ? ConvolutionMethod::direct : ConvolutionMethod::sweep;
 }
 
 template <class T>
 ConvolutionMethod backward_input_method(const ConvolutionShape& s) {
   if (s.depthwise()) return ConvolutionMethod::depthwise;
   if (s.sh == 1 && s.sw == 1) return forward_method<T>(transposed(s));
-  return fills_vectors<T>(s.group_c()) ? ConvolutionMethod::direct : ConvolutionMethod::sweep;
+  return fills_vectors<T>(s.group_c()) || s.blocked_x ? ConvolutionMethod::direct : ConvolutionMethod::sweep;
 }
 
 template <class T>
 ConvolutionMethod backward_weight_method(const ConvolutionShape& s) {
   if (s.depthwise()) return ConvolutionMethod::depthwise;
   if (detail::suits_winograd<T>(s, 16, 16)) return detail::winograd_method(s, 32);
-  const bool direct =
-      fills_vectors<T>(s.group_c()) || (s.group_c() >= 6 && s.group_c() < s.group_m() && fills_vectors<T>(s.group_m()));
+  const bool direct = s.blocked_x || fills_vectors<T>(s.group_c()) ||
+                      (s.group_c() >= 6 && s.group_c() < s.group_m() && fills_vectors<T>(s.group_m()));
   return direct ? ConvolutionMethod::direct : ConvolutionMethod::sweep;
 }
 
@@ -173,12 +194,15 @@ void convolution_forward(const ConvolutionShape& s, const T* x, const PackedFilt
     return join_phases(PhaseGrid::of_y(s), s.n, s.m, std::as_const(out).data(), y);
   }
   const T* const packed = filters.values.data();
-  if (filters.method == ConvolutionMethod::sweep) return sweep_forward(s, x, packed, bias, y);
-  if (filters.method == ConvolutionMethod::depthwise) return depthwise_forward(s, x, packed, bias, y);
+  if (filters.method == ConvolutionMethod::sweep)
+    return detail::with_planar_x(s, x,
+                                 [&](const auto& planar, const T* in) { sweep_forward(planar, in, packed, bias, y); });
+  if (filters.method == ConvolutionMethod::depthwise)
+    return blocked(s) ? blocked_depthwise_forward(s, x, packed, bias, y) : depthwise_forward(s, x, packed, bias, y);
   detail::with_forward<T>(filters.method, s, [&](const auto& kernel) {
     for (Index g = 0; g < s.groups; ++g)
       kernel.run(x + g * s.group_x(), packed + g * kernel.filters_size(), y + g * s.group_y(),
-                 bias_of(bias ? bias + g * s.group_m() : nullptr, s.group_m()));
+                 bias ? bias + g * s.group_m() : nullptr);
   });
 }
 
@@ -192,14 +216,18 @@ void convolution_backward_input(const ConvolutionShape& s, const T* dy, const T*
     convolution_backward_input(phases.shape, gradient.data(), weight, out.data(), method);
     return join_phases(PhaseGrid::of_x(s), s.n, s.c, std::as_const(out).data(), dx);
   }
-  if (method == ConvolutionMethod::sweep) return sweep_backward_input(s, dy, weight, dx);
-  if (method == ConvolutionMethod::depthwise) return depthwise_backward_input(s, dy, weight, dx);
+  if (method == ConvolutionMethod::sweep)
+    return detail::with_planar_y(
+        s, dy, [&](const auto& planar, const T* gradient) { sweep_backward_input(planar, gradient, weight, dx); });
+  if (method == ConvolutionMethod::depthwise)
+    return blocked(s) ? blocked_depthwise_backward_input(s, dy, weight, dx)
+                      : depthwise_backward_input(s, dy, weight, dx);
   detail::with_backward_input<T>(method, s, [&](const auto& kernel) {
     Tensor<T> filters({kernel.filters_size()});
     T* const packed = filters.data();
     for (Index g = 0; g < s.groups; ++g) {
       kernel.pack_filters(weight + g * s.group_weight(), packed);
-      kernel.run(dy + g * s.group_y(), packed, dx + g * s.group_x(), bias_of<T>(nullptr, s.group_c()));
+      kernel.run(dy + g * s.group_y(), packed, dx + g * s.group_x(), nullptr);
     }
   });
 }
@@ -212,8 +240,13 @@ void convolution_backward_weight(const ConvolutionShape& s, const T* x, const T*
     const Tensor<T> in = phases.split_x(x), gradient = phases.split_y(dy);
     return convolution_backward_weight(phases.shape, in.data(), gradient.data(), dweight, dbias, method);
   }
-  if (method == ConvolutionMethod::sweep) return sweep_backward_weight(s, x, dy, dweight, dbias);
-  if (method == ConvolutionMethod::depthwise) return depthwise_backward_weight(s, x, dy, dweight, dbias);
+  if (method == ConvolutionMethod::sweep)
+    return detail::with_planar_y(s, dy, [&](const auto& planar, const T* gradient) {
+      sweep_backward_weight(planar, x, gradient, dweight, dbias);
+    });
+  if (method == ConvolutionMethod::depthwise)
+    return blocked(s) ? blocked_depthwise_backward_weight(s, x, dy, dweight, dbias)
+                      : depthwise_backward_weight(s, x, dy, dweight, dbias);
   detail::with_forward<T>(method, s, [&](const auto& kernel) {
     for (Index g = 0; g < s.groups; ++g)
       kernel.backward_weight(x + g * s.group_x(), dy + g * s.group_y(), dweight + g * s.group_weight(),
@@ -227,7 +260,7 @@ void tap_convolution_forward(const ConvolutionShape& s, const std::vector<Index>
   const auto kernel = DirectConvolution<T>::forward(s, taps);
   Tensor<T> filters({kernel.filters_size()});
   kernel.pack_filters(weight, filters.data());
-  kernel.run(x, std::as_const(filters).data(), y, bias_of(bias, s.m));
+  kernel.run(x, std::as_const(filters).data(), y, bias);
 }
 
 template <class T>
@@ -236,7 +269,7 @@ void tap_convolution_backward_input(const ConvolutionShape& s, const std::vector
   const auto kernel = DirectConvolution<T>::backward_input(s, taps);
   Tensor<T> filters({kernel.filters_size()});
   kernel.pack_filters(weight, filters.data());
-  kernel.run(dy, std::as_const(filters).data(), dx, bias_of<T>(nullptr, s.c));
+  kernel.run(dy, std::as_const(filters).data(), dx, nullptr);
 }
 
 template <class T>

@@ -5,6 +5,7 @@
 
 #include "lamina/core/tensor.hpp"
 #include "lamina/kernels/convolution_shape.hpp"
+#include "lamina/kernels/layout.hpp"
 
 /// Convolution, its gradients, and which of the kernels does them.
 namespace lamina::kernels {
@@ -28,18 +29,6 @@ struct PackedFilters {
 
 inline namespace LAMINA_KERNELS {
 
-/// Lanes of the blocks of channels that kernels make: channels side by side at a pixel.
-template <class T>
-Index block_lanes();
-
-/// Channels in each of the blocks in which a convolution sums its n input channels.
-template <class T>
-Index block_channels(Index n);
-
-/// Whether blocks of one vector hold n channels with less than a fifth of their lanes empty.
-template <class T>
-bool fills_vectors(Index n);
-
 /// Which method makes y. Measured over 3 to 1024 channels and maps of 7 to 224 pixels, one thread of a Zen 4 at 512
 /// bits, in GFLOP/s of the definition's arithmetic (the limit is 115):
 ///
@@ -58,6 +47,10 @@ bool fills_vectors(Index n);
 /// (6 -> 16, 10 x 10).
 template <class T>
 ConvolutionMethod forward_method(const ConvolutionShape& s);
+
+/// Whether this convolution can have x and y, or if it is not depthwise one of them, with their channels in blocks.
+template <class T>
+bool takes_blocks(const ConvolutionShape& s);
 
 /// Which method makes dx: the same rule for the convolution over dy.
 template <class T>

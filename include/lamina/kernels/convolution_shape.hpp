@@ -25,6 +25,11 @@ struct ConvolutionShape {
   Index top = 0, bottom = 0, left = 0, right = 0;
   /// @}
   Index groups = 1;  ///< of channels
+  /// Whether the channels of x, and of y, lie in blocks (blocked.hpp): there is one group then, or it is depthwise and
+  /// both do.
+  /// @{
+  bool blocked_x = false, blocked_y = false;
+  /// @}
 
   /// Rows and columns of y.
   /// @{
@@ -72,6 +77,7 @@ inline ConvolutionShape transposed(const ConvolutionShape& s) {
   t.bottom = s.dh * (s.kh - 1) - s.bottom;
   t.left = s.dw * (s.kw - 1) - s.left;
   t.right = s.dw * (s.kw - 1) - s.right;
+  std::swap(t.blocked_x, t.blocked_y);
   return t;
 }
 
@@ -134,6 +140,9 @@ inline Index grain_of(Index work) { return std::max<Index>(1, (Index{1} << 14) /
 
 /// Whether taps lie apart.
 inline bool dilated(const ConvolutionShape& s) { return s.dh > 1 || s.dw > 1; }
+
+/// Whether x or y lies in blocks.
+inline bool blocked(const ConvolutionShape& s) { return s.blocked_x || s.blocked_y; }
 
 /// Rows of taps up to which depthwise convolutions are made in blocks, and whether these sizes are.
 /// @{

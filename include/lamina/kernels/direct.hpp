@@ -4,6 +4,7 @@
 
 #include "lamina/kernels/blocked.hpp"
 #include "lamina/kernels/convolution_shape.hpp"
+#include "lamina/kernels/run.hpp"
 
 /// Direct convolution in blocks of channels: every output pixel's channels are summed in registers over the taps and
 /// the input channels, without multiplying more than the definition does. For strides, large filters and wherever
@@ -25,7 +26,8 @@ class DirectConvolution {
   /// @{
   static DirectConvolution forward(const ConvolutionShape& s) { return forward(s, all_taps(s)); }
   static DirectConvolution forward(const ConvolutionShape& s, const std::vector<Index>& taps) {
-    DirectConvolution d(s.n, {s.c, s.group_c(), s.h, s.w}, {s.m, s.group_m(), s.oh(), s.ow()});
+    DirectConvolution d(s.n, {s.c, s.group_c(), s.h, s.w, s.blocked_x},
+                        {s.m, s.group_m(), s.oh(), s.ow(), s.blocked_y});
     d.taps_ = static_cast<Index>(taps.size());
     d.m_stride_ = s.group_c() * d.taps_;
     d.c_stride_ = d.taps_;
@@ -43,6 +45,7 @@ class DirectConvolution {
       all.offsets.push_back(tap / s.kw * s.dh * d.columns_ + tap % s.kw * s.dw);
     }
     d.lattices_.push_back(std::move(all));
+    d.read_in_place();
     return d;
   }
   /// @}
@@ -51,7 +54,8 @@ class DirectConvolution {
   /// @{
   static DirectConvolution backward_input(const ConvolutionShape& s) { return backward_input(s, all_taps(s)); }
   static DirectConvolution backward_input(const ConvolutionShape& s, const std::vector<Index>& taps) {
-    DirectConvolution d(s.n, {s.m, s.group_m(), s.oh(), s.ow()}, {s.c, s.group_c(), s.h, s.w});
+    DirectConvolution d(s.n, {s.m, s.group_m(), s.oh(), s.ow(), s.blocked_y},
+                        {s.c, s.group_c(), s.h, s.w, s.blocked_x});
     d.taps_ = static_cast<Index>(taps.size());
     d.m_stride_ = d.taps_;
     d.c_stride_ = s.group_c() * d.taps_;
@@ -79,6 +83,7 @@ class DirectConvolution {
       }
       d.lattices_.push_back(std::move(lattice));
     }
+    d.read_in_place();
     return d;
   }
   /// @}
@@ -118,11 +123,11 @@ class DirectConvolution {
     });
   }
 
-  /// The sum, changed by change(m), a function of a vector of output channels m, m + 1, ...
-  template <class Change>
-  void run(const T* x, const T* filters, T* y, Change change) const {
+  /// The sum, and a bias [M] unless that is null.
+  void run(const T* x, const T* filters, T* y, const T* bias) const {
     const Index band = lines_within(Index{384} << 10), bands = parts_of(lines_, band), rows = rows_of(band);
-    const Index plane = rows * columns_ * width, out_plane = band * out_step_h_ * out_.w * width;
+    const Index plane = in_place_ ? in_.plane() : rows * columns_ * width;
+    const Index out_plane = out_.blocked ? out_.plane() : band * out_step_h_ * out_.w * width;
     // So many blocks of input channels at a time that their filters stay in the first-level cache.
     const Index together = std::clamp<Index>(filter_cache / (taps_ * lanes_ * 2 * width), 1, inputs_);
     std::vector<std::vector<Index>> offsets;
@@ -132,18 +137,22 @@ class DirectConvolution {
         for (Index offset : lattice.offsets) offsets.back().push_back(block * plane + offset * width);
     }
     in_groups<T>(
-        n_ * bands, inputs_, parts_of(outputs_, 2), inputs_ * plane, 2 * out_plane,
+        n_ * bands, in_place_ ? 0 : inputs_, parts_of(outputs_, 2), in_place_ ? 0 : inputs_ * plane,
+        out_.blocked ? 0 : 2 * out_plane,
         [&](Index group, Index block, T* prepared, T*) {
           const Index first = group % bands * band, count = std::min(band, lines_ - first);
-          interleave_padded(x + (group / bands * in_.stride + block * lanes_) * in_.h * in_.w,
-                            std::min(lanes_, in_.channels - block * lanes_), in_.h, in_.w, first * in_step_h_ - top_,
-                            rows_of(count), left_, columns_, prepared + block * plane);
+          interleave_padded(in_.at(x, group / bands, block * lanes_), std::min(lanes_, in_.channels - block * lanes_),
+                            in_.h, in_.w, first * in_step_h_ - top_, rows_of(count), left_, columns_,
+                            prepared + block * plane, in_.blocked);
         },
         [&](Index group, Index pair, const T* prepared, T* scratch) {
           const Index first = group % bands * band, last = std::min(lines_, first + band);
           const Index columns = std::min<Index>(2, outputs_ - 2 * pair);
           const Index out_first = std::clamp<Index>(first * out_step_h_ - shift_, 0, out_.h);
           const Index out_last = std::clamp<Index>(last * out_step_h_ - shift_, 0, out_.h);
+          if (in_place_) prepared = in_.at(x, group / bands, 0) + first * in_step_h_ * columns_ * width;
+          // In blocks, the sums are made where they stay.
+          if (out_.blocked) scratch = out_.at(y, group / bands, 2 * pair * width) + out_first * out_.w * width;
           for (Index block = 0; block < inputs_; block += together) {
             const Index blocks = std::min(together, inputs_ - block);
             const T* filter = filters + pair * pair_size(2);
@@ -163,10 +172,13 @@ class DirectConvolution {
             }
           }
           for (Index j = 0; j < columns; ++j) {
-            const Index channel = (2 * pair + j) * width;
-            deinterleave(scratch + j * out_plane, (out_last - out_first) * out_.w,
-                         y + ((group / bands * out_.stride + channel) * out_.h + out_first) * out_.w, out_.h * out_.w,
-                         std::min(width, out_.channels - channel), change(channel));
+            const Index channel = (2 * pair + j) * width, pixels = (out_last - out_first) * out_.w;
+            const auto biased = bias_of(bias, channel, out_.channels);
+            if (!out_.blocked)
+              deinterleave(scratch + j * out_plane, pixels, out_.at(y, group / bands, channel) + out_first * out_.w,
+                           out_.h * out_.w, std::min(width, out_.channels - channel), biased);
+            else if (bias)
+              change_block(scratch + j * out_plane, pixels, biased);
           }
         });
   }
@@ -175,7 +187,7 @@ class DirectConvolution {
   /// dbias[m] (unless null) += the sum of dy.
   void backward_weight(const T* x, const T* dy, T* dweight, T* dbias) const {
     const WeightPlan p = weight_plan();
-    const Index units = n_ * p.bands, turn = std::clamp<Index>((Index{1} << 20) / p.unit, 1, units);
+    const Index units = n_ * p.bands, turn = std::clamp<Index>((Index{1} << 20) / p.read, 1, units);
     Tensor<T> memory({turn * p.unit + taps_ * p.sum_stride + outputs_ * width});
     T* const prepared = memory.data();
     T* const sums = prepared + turn * p.unit;
@@ -189,11 +201,11 @@ class DirectConvolution {
           if (block < inputs_)
             prepare_input(p, u, block, x, unit);
           else
-            prepare_gradient(p, u, block - inputs_, dy, unit, dy_sums);
+            prepare_gradient(p, u, block - inputs_, dy, unit, dbias ? dy_sums : nullptr);
         }
       });
       const Index tasks = taps_ * parts_of(p.flipped ? outputs_ : inputs_, 2) * (p.flipped ? inputs_ : outputs_);
-      parallel_for(0, tasks, 1, [&](Index task, Index) { add_outers(p, task, begin, end, prepared, sums); });
+      parallel_for(0, tasks, 1, [&](Index task, Index) { add_outers(p, task, begin, end, x, dy, prepared, sums); });
     }
     add_weight_sums(p, sums, dweight);
     if (dbias)
@@ -203,6 +215,15 @@ class DirectConvolution {
  private:
   struct Image {
     Index stride, channels, h, w;  // channels from sample to sample; channels of a group
+    bool blocked;
+
+    Index plane() const { return h * w * width; }  // of a block
+    /// Channel c of a sample, the first of its block.
+    template <class U>
+    U* at(U* images, Index sample, Index c) const {
+      const Index channels_apart = blocked ? blocks_of<T>(stride) * width : stride;
+      return images + (sample * channels_apart + c) * h * w;
+    }
   };
   struct Lattice {
     Index row, column;           // of line 0's first output, perhaps outside
@@ -216,8 +237,16 @@ class DirectConvolution {
         in_(in),
         out_(out),
         inputs_(blocks_of<T>(in.channels)),
-        lanes_(lanes_of<T>(in.channels)),
+        lanes_(in.blocked ? width : lanes_of<T>(in.channels)),
         outputs_(blocks_of<T>(out.channels)) {}
+
+  /// Whether the input's blocks can be read where they are: the pixels that one tap meets, none of them outside.
+  void read_in_place() {
+    in_place_ = in_.blocked && taps_ == 1 && top_ == 0 && left_ == 0 && rows_of(lines_) <= in_.h && columns_ <= in_.w;
+    for (const Lattice& lattice : lattices_)
+      for (const Index offset : lattice.offsets) in_place_ = in_place_ && offset == 0;
+    if (in_place_) columns_ = in_.w;
+  }
 
   static constexpr Index filter_cache = (Index{24} << 10) / static_cast<Index>(sizeof(T));
 
@@ -239,7 +268,9 @@ class DirectConvolution {
   /// How backward_weight cuts its work: a unit is a band of lines of a sample.
   struct WeightPlan {
     Index band, bands;            // lines in a unit, units of a sample
-    Index plane, dy_plane, unit;  // values of a block of x and of dy, and of all blocks
+    Index plane, dy_plane, unit;  // values of a block of x and of dy, and of what is prepared of all blocks
+    Index dy_begin;               // where dy's begin
+    Index read;                   // values that a unit's sums read
     bool flipped;                 // the vectors of the sums hold output channels, else input channels
     Index sum_row, sum_stride;    // of a tap's sums
   };
@@ -247,9 +278,11 @@ class DirectConvolution {
     WeightPlan p;
     p.band = lines_within(Index{2} << 20);
     p.bands = parts_of(lines_, p.band);
-    p.plane = rows_of(p.band) * columns_ * width;
-    p.dy_plane = p.band * out_.w * width;
-    p.unit = inputs_ * p.plane + outputs_ * p.dy_plane;
+    p.plane = in_place_ ? in_.plane() : rows_of(p.band) * columns_ * width;
+    p.dy_plane = out_.blocked ? out_.plane() : p.band * out_.w * width;
+    p.dy_begin = in_place_ ? 0 : inputs_ * p.plane;
+    p.unit = p.dy_begin + (out_.blocked ? 0 : outputs_ * p.dy_plane);
+    p.read = (inputs_ * rows_of(p.band) * columns_ + outputs_ * p.band * out_.w) * width;
     // The vectors hold the channels of the side that fills them better.
     p.flipped = 2 * in_.channels <= width && in_.channels < out_.channels;
     p.sum_row = (p.flipped ? outputs_ : inputs_) * width;
@@ -261,30 +294,44 @@ class DirectConvolution {
 
   /// A block of x, or of dy, of a unit.
   void prepare_input(const WeightPlan& p, Index unit, Index block, const T* x, T* to) const {
-    interleave_padded(x + (unit / p.bands * in_.stride + block * lanes_) * in_.h * in_.w,
-                      std::min(lanes_, in_.channels - block * lanes_), in_.h, in_.w,
-                      unit % p.bands * p.band * in_step_h_ - top_, rows_of(lines_of(p, unit)), left_, columns_,
-                      to + block * p.plane);
+    if (in_place_) return;
+    interleave_padded(in_.at(x, unit / p.bands, block * lanes_), std::min(lanes_, in_.channels - block * lanes_), in_.h,
+                      in_.w, unit % p.bands * p.band * in_step_h_ - top_, rows_of(lines_of(p, unit)), left_, columns_,
+                      to + block * p.plane, in_.blocked);
   }
   void prepare_gradient(const WeightPlan& p, Index unit, Index block, const T* dy, T* to, T* sums) const {
     const Index pixels = lines_of(p, unit) * out_.w, first = unit % p.bands * p.band;
-    to += inputs_ * p.plane + block * p.dy_plane;
-    interleave(dy + ((unit / p.bands * out_.stride + block * width) * out_.h + first) * out_.w, out_.h * out_.w,
-               std::min(width, out_.channels - block * width), 1, pixels, to, pixels);
+    const T* gradients = dy_of(p, unit, dy) + block * p.dy_plane;
+    if (!out_.blocked) {
+      to += p.dy_begin + block * p.dy_plane;
+      interleave(out_.at(dy, unit / p.bands, block * width) + first * out_.w, out_.h * out_.w,
+                 std::min(width, out_.channels - block * width), 1, pixels, to, pixels);
+      gradients = to;
+    }
+    if (!sums) return;
     simd::Pack<T> sum(T(0));
-    for (Index pixel = 0; pixel < pixels; ++pixel) sum += simd::Pack<T>::load(to + pixel * width);
+    for (Index pixel = 0; pixel < pixels; ++pixel) sum += simd::Pack<T>::load(gradients + pixel * width);
     (simd::Pack<T>::load(sums + block * width) + sum).store(sums + block * width);
   }
 
+  /// Where a unit's lines of dy are, in blocks.
+  const T* dy_of(const WeightPlan& p, Index unit, const T* dy) const {
+    return out_.at(dy, unit / p.bands, 0) + unit % p.bands * p.band * out_.w * width;
+  }
+
   /// What units begin..end-1 add to a tile of a tap's sums.
-  void add_outers(const WeightPlan& p, Index task, Index begin, Index end, const T* prepared, T* sums) const {
+  void add_outers(const WeightPlan& p, Index task, Index begin, Index end, const T* x, const T* dy, const T* prepared,
+                  T* sums) const {
     const Index rows = p.flipped ? inputs_ : outputs_, columns = p.flipped ? outputs_ : inputs_;
     const Index row = task % rows, pair = task / rows % parts_of(columns, 2), t = task / rows / parts_of(columns, 2);
     const Index pixel = lattices_.front().offsets[static_cast<std::size_t>(t)] * width;
     const Index lanes = p.flipped ? lanes_ : width, blocks = std::min<Index>(2, columns - 2 * pair);
     for (Index u = begin; u < end; ++u, prepared += p.unit) {
-      BlockLines<T> pixels{prepared + pixel, in_step_h_ * columns_ * width, in_step_w_ * width, p.plane};
-      BlockLines<T> gradients{prepared + inputs_ * p.plane, out_.w * width, width, p.dy_plane};
+      const Index line = u % p.bands * p.band * in_step_h_;
+      BlockLines<T> pixels{in_place_ ? in_.at(x, u / p.bands, 0) + line * in_.w * width : prepared + pixel,
+                           in_step_h_ * columns_ * width, in_step_w_ * width, p.plane};
+      BlockLines<T> gradients{out_.blocked ? dy_of(p, u, dy) : prepared + p.dy_begin, out_.w * width, width,
+                              p.dy_plane};
       BlockLines<T>& a = p.flipped ? pixels : gradients;
       BlockLines<T>& b = p.flipped ? gradients : pixels;
       a.data += row * a.block;
@@ -296,13 +343,20 @@ class DirectConvolution {
 
   void add_weight_sums(const WeightPlan& p, const T* sums, T* dweight) const {
     parallel_for(0, out_.channels, grain_of(in_.channels * taps_), [&](Index first, Index last) {
-      for (Index m = first; m < last; ++m)
+      for (Index m = first; m < last; ++m) {
+        if (taps_ == 1 && !p.flipped && lanes_ == width) {  // in the order of the weight
+          T* const to = dweight + m * in_.channels;
+          const T* const sum = sums + m * p.sum_row;
+          map_run(in_.channels, to, [=](auto load) { return load(to) + load(sum); });
+          continue;
+        }
         for (Index c = 0; c < in_.channels; ++c) {
           const Index column = c / lanes_ * width + c % lanes_;
           const T* const sum = sums + (p.flipped ? c * p.sum_row + m : m * p.sum_row + column);
           T* const to = dweight + (m * in_.channels + c) * taps_;
           for (Index t = 0; t < taps_; ++t) to[t] += sum[t * p.sum_stride];
         }
+      }
     });
   }
 
@@ -314,6 +368,7 @@ class DirectConvolution {
   Index in_step_h_ = 1, in_step_w_ = 1, out_step_h_ = 1, out_step_w_ = 1;
   Index shift_ = 0;  // padding above the output
   Index top_ = 0, left_ = 0, lines_ = 0, reach_ = 0, columns_ = 0, taps_ = 0;
+  bool in_place_ = false;  // the input is read where it is
   std::vector<Lattice> lattices_;
 };
 

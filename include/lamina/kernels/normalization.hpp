@@ -19,6 +19,7 @@ struct ChannelShape {
   /// @{
   Index samples, channels, length;
   /// @}
+  bool blocked = false;  ///< the channels lie in blocks (blocked.hpp): [samples, blocks, length, L]
 
   Index count() const { return samples * length; }  ///< values of one channel
 };
@@ -292,7 +293,24 @@ void channel_sums(const ChannelShape& s, const T* x, const T* dy, F f, Add add) 
 namespace detail {
 
 template <class F, class T>
+void normalize_blocks(const ChannelShape& s, const T* x, const ChannelMap<T>& map, T* y, Index y_stride) {
+  constexpr Index width = simd::width<T>;
+  const Index blocks = parts_of(s.channels, width), run = s.length * width;
+  parallel_for(0, s.samples * blocks, (1 << 15) / std::max<Index>(1, run), [&](Index first, Index last) {
+    for (Index i = first; i < last; ++i) {
+      const Index c = i % blocks * width;
+      const auto at = [&](const T* p) { return simd::Pack<T>::load(p + c, std::min(width, s.channels - c)); };
+      const Normalization<T, F> n{at(map.mean), at(map.scale), at(map.shift)};
+      const T* const from = x + i * run;
+      T* const to = y + i / blocks * y_stride + i % blocks * run;
+      for (Index p = 0; p < run; p += width) n.value(simd::Pack<T>::load(from + p)).store(to + p);
+    }
+  });
+}
+
+template <class F, class T>
 void normalize_channels(const ChannelShape& s, const T* x, const ChannelMap<T>& map, T* y, Index y_stride) {
+  if (s.blocked) return normalize_blocks<F>(s, x, map, y, y_stride);
   const bool features = s.length == 1;
   const Index run = features ? s.channels : s.length, runs = features ? 1 : s.channels;  // of a sample
   parallel_for(0, s.samples * runs, (1 << 15) / std::max<Index>(1, run), [&](Index first, Index last) {
@@ -354,6 +372,196 @@ void batch_norm_backward(const ChannelShape& s, const ChannelParts<T>& parts, co
   });
 }
 
+/// One vector of channels of images in blocks: what is worked on at once.
+template <class T>
+class VectorBlock {
+  static constexpr Index width = simd::width<T>;
+
+ public:
+  using Pack = simd::Pack<T>;
+  using Values = std::array<double, static_cast<std::size_t>(width)>;
+
+  /// f(block) for all blocks of all parts, in parallel.
+  template <class F>
+  static void for_each(const ChannelShape& s, const ChannelParts<T>& parts, F f) {
+    std::vector<VectorBlock> blocks;
+    Index all = 0, channel = 0;
+    for (const auto& part : parts) {
+      const Index own = parts_of(part.channels, width);
+      for (Index i = 0; i < own; ++i)
+        blocks.push_back(
+            VectorBlock(s, part, i, own, all + i, channel + i * width, std::min(width, part.channels - i * width)));
+      all += own;
+      channel += part.channels;
+    }
+    for (VectorBlock& block : blocks) block.all_ = all;
+    parallel_for(0, all, (1 << 15) / std::max<Index>(1, width * s.count()), [&](Index first, Index last) {
+      for (Index i = first; i < last; ++i) f(blocks[static_cast<std::size_t>(i)]);
+    });
+  }
+
+  Index first() const { return first_; }
+  Index channels() const { return lanes_; }
+  bool wants_dx() const { return part_.dx; }
+  /// The block's pixels of a sample: of x, of its gradient, and in a tensor of all parts.
+  /// @{
+  const T* x(Index sample) const { return part_.x + (sample * own_ + in_part_) * size(); }
+  T* dx(Index sample) const { return part_.dx + (sample * own_ + in_part_) * size(); }
+  template <class U>
+  U* of(U* all, Index sample) const {
+    return all + (sample * all_ + in_all_) * size();
+  }
+  /// @}
+  /// What p has for each channel, zero behind the last.
+  Pack parameter(const T* p) const { return Pack::load(p + first_, lanes_); }
+
+  /// f(first sample, end, offset, n, count) for pieces so small that single precision is enough for a sum over one: n
+  /// pixels from `offset` on, of some samples.
+  template <class F>
+  void for_each_piece(F f) const {
+    constexpr Index size = 2048;
+    const Index samples = std::clamp<Index>(size / s_.length, 1, 256);
+    for (Index begin = 0; begin < s_.samples; begin += samples)
+      for (Index offset = 0; offset < s_.length; offset += size) {
+        const Index end = std::min(s_.samples, begin + samples), n = std::min(size, s_.length - offset);
+        f(begin, end, offset, n);
+      }
+  }
+
+  /// The N sums over a piece of f(sample)(place in its block), for every lane.
+  template <std::size_t N, class F>
+  static std::array<Pack, N> sums(Index begin, Index end, Index offset, Index n, F f) {
+    constexpr int together = 4;
+    std::array<std::array<Pack, N>, together> totals;
+    for (auto& total : totals) total.fill(Pack(T(0)));
+    for (Index i = begin; i < end; ++i) {
+      const auto terms = f(i);
+      Index p = offset;
+      for (; p + together <= offset + n; p += together)
+        simd::unroll<together>([&](auto k) { add<T, N>(totals[k], terms((p + k) * width)); });
+      for (; p < offset + n; ++p) add<T, N>(totals[0], terms(p * width));
+    }
+    for (std::size_t k = 1; k < together; ++k) add<T, N>(totals[0], totals[k]);
+    return totals[0];
+  }
+
+  /// y(sample)[p] = f(sample)(place of p) for all pixels, from the last sample to the first: what was read last is
+  /// still in the cache.
+  template <class Out, class F>
+  void map(Out y, F f) const {
+    for (Index i = s_.samples; i-- > 0;) {
+      T* const to = y(i);
+      const auto value = f(i);
+      for (Index p = 0; p < size(); p += width) value(p).store(to + p);
+    }
+  }
+
+ private:
+  VectorBlock(const ChannelShape& s, const ChannelPart<T>& part, Index in_part, Index own, Index in_all, Index first,
+              Index lanes)
+      : s_(s), part_(part), in_part_(in_part), own_(own), in_all_(in_all), first_(first), lanes_(lanes) {}
+
+  Index size() const { return s_.length * width; }
+
+  ChannelShape s_;
+  ChannelPart<T> part_;
+  Index in_part_, own_;  // the block's number in its part, and how many there are
+  Index in_all_, all_ = 0;
+  Index first_, lanes_;
+};
+
+/// channel_moments of images in blocks.
+template <class T, class F>
+void block_moments(const VectorBlock<T>& block, F f) {
+  using Pack = simd::Pack<T>;
+  constexpr auto width = static_cast<std::size_t>(simd::width<T>);
+  typename VectorBlock<T>::Values mean{}, squares{};
+  double count = 0;
+  block.for_each_piece([&](Index begin, Index end, Index offset, Index length) {
+    const double n = static_cast<double>((end - begin) * length);
+    const auto sums_around = [&](Pack center) {
+      return VectorBlock<T>::template sums<2>(begin, end, offset, length, [&](Index i) {
+        return [x = block.x(i), center](Index at) {
+          const Pack d = Pack::load(x + at) - center;
+          return std::array{d, d * d};
+        };
+      });
+    };
+    std::array<T, width> centers;
+    if (count == 0) {
+      const auto sum = VectorBlock<T>::template sums<1>(begin, end, offset, length, [&](Index i) {
+        return [x = block.x(i)](Index at) { return std::array{Pack::load(x + at)}; };
+      })[0];
+      for (std::size_t l = 0; l < width; ++l) mean[l] = static_cast<double>(sum[static_cast<Index>(l)]) / n;
+    }
+    for (std::size_t l = 0; l < width; ++l) centers[l] = static_cast<T>(mean[l]);
+    const auto sums = sums_around(Pack::load(centers.data()));
+    count += n;
+    for (std::size_t l = 0; l < width; ++l) {
+      const double sum = static_cast<double>(sums[0][static_cast<Index>(l)]), rest = sum / n;
+      const double delta = static_cast<double>(centers[l]) + rest - mean[l];
+      squares[l] +=
+          static_cast<double>(sums[1][static_cast<Index>(l)]) - sum * rest + delta * delta * n * (count - n) / count;
+      mean[l] += delta * n / count;
+    }
+  });
+  // Not std::max, which would turn a NaN into 0.
+  for (Index l = 0; l < block.channels(); ++l) {
+    const double square = squares[static_cast<std::size_t>(l)];
+    f(block.first() + l, mean[static_cast<std::size_t>(l)], square < 0 ? 0 : square / count);
+  }
+}
+
+/// A ChannelMap's values for a block.
+template <class F, class T>
+Normalization<T, F> normalization(const VectorBlock<T>& block, const ChannelMap<T>& map) {
+  return {block.parameter(map.mean), block.parameter(map.scale), block.parameter(map.shift)};
+}
+
+template <class F, class T, class Moments>
+void blocked_batch_norm(const ChannelShape& s, const ChannelParts<T>& x, const ChannelMap<T>& map,
+                        const Moments& moments, T* y) {
+  VectorBlock<T>::for_each(s, x, [&](const VectorBlock<T>& block) {
+    block_moments(block, moments);
+    block.map([&](Index i) { return block.of(y, i); },
+              [&, n = normalization<F>(block, map)](Index i) {
+                return [n, from = block.x(i)](Index at) { return n.value(simd::Pack<T>::load(from + at)); };
+              });
+  });
+}
+
+template <class F, class T, class Sums>
+void blocked_batch_norm_backward(const ChannelShape& s, const ChannelParts<T>& parts, const T* gradient,
+                                 const ChannelMap<T>& map, const Sums& sums, const T* slope, const T* offset) {
+  using Block = VectorBlock<T>;
+  using Pack = simd::Pack<T>;
+  Block::for_each(s, parts, [&](const Block& block) {
+    const auto n = normalization<F>(block, map);
+    std::array<typename Block::Values, 2> totals{};
+    block.for_each_piece([&](Index begin, Index end, Index from, Index length) {
+      const auto part = Block::template sums<2>(begin, end, from, length, [&](Index i) {
+        return [n, x = block.x(i), dy = block.of(gradient, i)](Index at) {
+          const Pack v = Pack::load(x + at), g = n.gradient(v, Pack::load(dy + at));
+          return std::array{g, rounded(g * (v - n.mean))};
+        };
+      });
+      for (std::size_t k = 0; k < 2; ++k)
+        for (std::size_t l = 0; l < totals[k].size(); ++l)
+          totals[k][l] += static_cast<double>(part[k][static_cast<Index>(l)]);
+    });
+    for (Index l = 0; l < block.channels(); ++l)
+      sums(block.first() + l, totals[0][static_cast<std::size_t>(l)], totals[1][static_cast<std::size_t>(l)]);
+    if (!block.wants_dx()) return;
+    block.map([&](Index i) { return block.dx(i); },
+              [&, tilt = block.parameter(slope), rest = block.parameter(offset)](Index i) {
+                return [n, tilt, rest, x = block.x(i), dy = block.of(gradient, i)](Index at) {
+                  const Pack v = Pack::load(x + at), g = n.gradient(v, Pack::load(dy + at));
+                  return multiply_add(g, n.scale, -multiply_add(v - n.mean, tilt, rest));
+                };
+              });
+  });
+}
+
 }  // namespace detail
 
 namespace detail {
@@ -400,7 +608,9 @@ void normalize_channels(const ChannelShape& s, const T* x, const ChannelMap<T>& 
 template <class T>
 void batch_norm(const ChannelShape& s, const ChannelParts<T>& x, const ChannelMap<T>& map,
                 const std::function<void(Index, double, double)>& moments, T* y) {
-  detail::with_clamp(map.clamp, [&]<class F>(F) { detail::batch_norm<F>(s, x, map, moments, y); });
+  detail::with_clamp(map.clamp, [&]<class F>(F) {
+    s.blocked ? detail::blocked_batch_norm<F>(s, x, map, moments, y) : detail::batch_norm<F>(s, x, map, moments, y);
+  });
 }
 
 /// The backward of batch_norm, with g = dy f'(...): sums(c, sum g, sum g (x - mean)) for every channel c, then, into
@@ -410,8 +620,10 @@ template <class T>
 void batch_norm_backward(const ChannelShape& s, const ChannelParts<T>& parts, const T* gradient,
                          const ChannelMap<T>& map, const std::function<void(Index, double, double)>& sums,
                          const T* slope, const T* offset) {
-  detail::with_clamp(map.clamp,
-                     [&]<class F>(F) { detail::batch_norm_backward<F>(s, parts, gradient, map, sums, slope, offset); });
+  detail::with_clamp(map.clamp, [&]<class F>(F) {
+    s.blocked ? detail::blocked_batch_norm_backward<F>(s, parts, gradient, map, sums, slope, offset)
+              : detail::batch_norm_backward<F>(s, parts, gradient, map, sums, slope, offset);
+  });
 }
 
 /// Every row of x [rows, n] to mean 0 and variance 1, then weight * . + bias (each [n], or null for 1 and 0); y may

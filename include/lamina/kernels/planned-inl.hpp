@@ -117,41 +117,13 @@ std::unique_ptr<LinearKernel<T>> finished_linear(Index in, Index out, const T* w
 }
 
 template <class T>
-void plane_to_block(Index pixels, Index channels, const T* x, T* y) {
-  interleave(x, pixels, channels, 1, pixels, y, pixels);
-}
-
-template <class T>
-void block_to_plane(Index pixels, Index channels, const T* x, T* y) {
-  deinterleave(x, pixels, y, pixels, channels, [](simd::Pack<T> v) { return v; });
-}
-
-template <class T>
 void intake_pass(const Intake<T>& intake, Index sample, Index block, Index pixels, const T* x, T* y) {
   change(intake, sample, block, pixels, x, y);
 }
 
 template <class T>
 void blocked_max_pool(const WindowAxis& rows, const WindowAxis& columns, const T* x, T* y) {
-  using Pack = simd::Pack<T>;
-  constexpr Index width = simd::width<T>;
-  for (Index oy = 0; oy < rows.out; ++oy) {
-    const Index ky_begin = rows.first_tap(oy), ky_end = rows.end_tap(oy);
-    for (Index ox = 0; ox < columns.out; ++ox, y += width) {
-      const Index kx_begin = columns.first_tap(ox), kx_end = columns.end_tap(ox);
-      Pack best(-std::numeric_limits<T>::infinity());
-      for (Index ky = ky_begin; ky < ky_end; ++ky) {
-        const T* from =
-            x + ((rows.start(oy) + ky * rows.dilation) * columns.in + columns.start(ox) + kx_begin * columns.dilation) *
-                    width;
-        for (Index kx = kx_begin; kx < kx_end; ++kx, from += columns.dilation * width) {
-          const Pack v = Pack::load(from);
-          best = select((v > best) | is_nan(v), v, best);
-        }
-      }
-      best.store(y);
-    }
-  }
+  detail::max_pool_block<T, const void>(rows, columns, x, y, nullptr);
 }
 
 template <class T>

@@ -84,12 +84,6 @@ std::unique_ptr<LinearKernel<T>> finished_linear(Index in, Index out, const T* w
 /// Passes over one block of channels of one sample, or some of its pixels; x and y are the block's.
 /// @{
 
-/// Planes of `channels` channels into a block, and back.
-template <class T>
-void plane_to_block(Index pixels, Index channels, const T* x, T* y);
-template <class T>
-void block_to_plane(Index pixels, Index channels, const T* x, T* y);
-
 /// The largest value in each window; a NaN counts as the largest.
 template <class T>
 void blocked_max_pool(const WindowAxis& rows, const WindowAxis& columns, const T* x, T* y);

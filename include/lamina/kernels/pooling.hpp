@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <limits>
+#include <type_traits>
 #include <vector>
 
 #include "lamina/core/numbers.hpp"
@@ -47,6 +48,113 @@ void store_within(typename simd::Pack<T>::Mask v, To* p, const To* end) {
     simd::store_narrow<T>(v, p);
   else
     for (Index i = 0; p + i < end; ++i) p[i] = static_cast<To>(v[i]);
+}
+
+/// The largest value in each window of a block of channels of an image; with `taps` (numbers), its position.
+template <class T, class Tap>
+void max_pool_block(const WindowAxis& rows, const WindowAxis& columns, const T* x, T* y, Tap* taps) {
+  using Pack = simd::Pack<T>;
+  using Mask = typename Pack::Mask;
+  using Int = simd::detail::IntegerOf<T>;
+  constexpr Index width = simd::width<T>;
+  constexpr bool placed = !std::is_same_v<Tap, const void>;
+  for (Index oy = 0; oy < rows.out; ++oy) {
+    const Index ky_begin = rows.first_tap(oy), ky_end = rows.end_tap(oy);
+    for (Index ox = 0; ox < columns.out; ++ox, y += width) {
+      const Index kx_begin = columns.first_tap(ox), kx_end = columns.end_tap(ox);
+      Pack best(-std::numeric_limits<T>::infinity());
+      Mask best_tap = Mask{} + static_cast<Int>(ky_begin * columns.kernel + kx_begin);
+      for (Index ky = ky_begin; ky < ky_end; ++ky) {
+        const T* from =
+            x + ((rows.start(oy) + ky * rows.dilation) * columns.in + columns.start(ox) + kx_begin * columns.dilation) *
+                    width;
+        for (Index kx = kx_begin; kx < kx_end; ++kx, from += columns.dilation * width) {
+          const Pack v = Pack::load(from);
+          const Mask wins = (v > best) | is_nan(v);
+          best = select(wins, v, best);
+          if constexpr (placed) best_tap = wins ? Mask{} + static_cast<Int>(ky * columns.kernel + kx) : best_tap;
+        }
+      }
+      best.store(y);
+      if constexpr (placed) {
+        simd::store_narrow<T>(best_tap, taps);
+        taps += width;
+      }
+    }
+  }
+}
+
+/// dx = 0, then dx[where the maximum was] += dy, of a block.
+template <class T, class Tap>
+void max_pool_block_backward(const WindowAxis& rows, const WindowAxis& columns, const T* dy, const Tap* taps, T* dx) {
+  using Pack = simd::Pack<T>;
+  using Int = simd::detail::IntegerOf<T>;
+  constexpr Index width = simd::width<T>;
+  std::fill_n(dx, rows.in * columns.in * width, T(0));
+  for (Index oy = 0; oy < rows.out; ++oy) {
+    const Index ky_begin = rows.first_tap(oy), ky_end = rows.end_tap(oy);
+    for (Index ox = 0; ox < columns.out; ++ox, dy += width, taps += width) {
+      const Index kx_begin = columns.first_tap(ox), kx_end = columns.end_tap(ox);
+      const Pack gradient = Pack::load(dy);
+      const auto tap = simd::load_wide<T>(taps);
+      for (Index ky = ky_begin; ky < ky_end; ++ky) {
+        T* to = dx +
+                ((rows.start(oy) + ky * rows.dilation) * columns.in + columns.start(ox) + kx_begin * columns.dilation) *
+                    width;
+        for (Index kx = kx_begin; kx < kx_end; ++kx, to += columns.dilation * width) {
+          const auto here = tap == static_cast<Int>(ky * columns.kernel + kx);
+          (Pack::load(to) + select(here, gradient, Pack(T(0)))).store(to);
+        }
+      }
+    }
+  }
+}
+
+/// The average of each window of a block of channels of an image; and its backward.
+/// @{
+template <class T>
+void avg_pool_block(Index w, const std::vector<Span>& rows, const std::vector<Span>& columns, const T* x, T* y) {
+  using Pack = simd::Pack<T>;
+  constexpr Index width = simd::width<T>;
+  for (const Span& row : rows)
+    for (const Span& column : columns) {
+      auto sums = simd::filled<4>(Pack(T(0)));
+      for (Index i = row.first; i < row.last; ++i) {
+        const T* const from = x + i * w * width;
+        Index j = column.first;
+        for (; j + 4 <= column.last; j += 4)
+          simd::unroll<4>([&](auto k) { sums[k] += Pack::load(from + (j + k) * width); });
+        for (; j < column.last; ++j) sums[0] += Pack::load(from + j * width);
+      }
+      ((sums[0] + sums[1] + (sums[2] + sums[3])) * Pack(T(1) / static_cast<T>(row.divisor * column.divisor))).store(y);
+      y += width;
+    }
+}
+template <class T>
+void avg_pool_block_backward(Index h, Index w, const std::vector<Span>& rows, const std::vector<Span>& columns,
+                             const T* dy, T* dx) {
+  using Pack = simd::Pack<T>;
+  constexpr Index width = simd::width<T>;
+  std::fill_n(dx, h * w * width, T(0));
+  for (const Span& row : rows)
+    for (const Span& column : columns) {
+      const Pack share = Pack::load(dy) * Pack(T(1) / static_cast<T>(row.divisor * column.divisor));
+      for (Index i = row.first; i < row.last; ++i)
+        for (Index j = column.first; j < column.last; ++j) {
+          T* const to = dx + (i * w + j) * width;
+          (Pack::load(to) + share).store(to);
+        }
+      dy += width;
+    }
+}
+/// @}
+
+/// f(i) for blocks 0..n-1 of `values` vectors, in parallel.
+template <class T, class F>
+void for_each_block(Index n, Index values, F f) {
+  parallel_for(0, n, std::max<Index>(1, (1 << 14) / (values * simd::width<T>)), [&](Index first, Index last) {
+    for (Index i = first; i < last; ++i) f(i);
+  });
 }
 
 /// Rows of an image, padded, and for a stride s cut into s phases (every s-th element, from 0, 1, ...), so that each
@@ -115,9 +223,19 @@ inline namespace LAMINA_KERNELS {
 
 /// y = the largest value in each window: x is [planes, rows.in, columns.in], y [planes, rows.out, columns.out]. With
 /// `taps`, its position in the window, ky * columns.kernel + kx; Tap must hold that. Of equal values the first counts;
-/// a NaN counts as the largest.
+/// a NaN counts as the largest. blocked: a plane is a block of channels (blocked.hpp), whose values are vectors.
 template <class T, class Tap>
-void max_pool(Index planes, const WindowAxis& rows, const WindowAxis& columns, const T* x, T* y, Tap* taps) {
+void max_pool(Index planes, const WindowAxis& rows, const WindowAxis& columns, const T* x, T* y, Tap* taps,
+              bool blocked) {
+  if (blocked) {
+    const Index in = rows.in * columns.in * simd::width<T>, out = rows.out * columns.out * simd::width<T>;
+    return detail::for_each_block<T>(planes, rows.in * columns.in, [&](Index i) {
+      if (taps)
+        detail::max_pool_block(rows, columns, x + i * in, y + i * out, taps + i * out);
+      else
+        detail::max_pool_block<T, const void>(rows, columns, x + i * in, y + i * out, nullptr);
+    });
+  }
   using Pack = simd::Pack<T>;
   using Mask = typename Pack::Mask;
   using Int = simd::detail::IntegerOf<T>;
@@ -184,7 +302,13 @@ void max_pool(Index planes, const WindowAxis& rows, const WindowAxis& columns, c
 /// dx = 0, then dx[where the maximum was] += dy.
 template <class T, class Tap>
 void max_pool_backward(Index planes, const WindowAxis& rows, const WindowAxis& columns, const T* dy, const Tap* taps,
-                       T* dx) {
+                       T* dx, bool blocked) {
+  if (blocked) {
+    const Index in = rows.in * columns.in * simd::width<T>, out = rows.out * columns.out * simd::width<T>;
+    return detail::for_each_block<T>(planes, rows.in * columns.in, [&](Index i) {
+      detail::max_pool_block_backward(rows, columns, dy + i * out, taps + i * out, dx + i * in);
+    });
+  }
   std::vector<Index> offsets;
   for (Index ky = 0; ky < rows.kernel; ++ky)
     for (Index kx = 0; kx < columns.kernel; ++kx)
@@ -260,12 +384,17 @@ void halve_plane_backward(Index h, Index w, Index out_rows, Index out_columns, c
 
 inline namespace LAMINA_KERNELS {
 
-/// y = the average of each window: x is [planes, h, w], y [planes, rows.size(), columns.size()].
+/// y = the average of each window: x is [planes, h, w], y [planes, rows.size(), columns.size()]. blocked: a plane is a
+/// block of channels (blocked.hpp), whose values are vectors.
 template <class T>
 void avg_pool(Index planes, Index h, Index w, const std::vector<Span>& rows, const std::vector<Span>& columns,
-              const T* x, T* y) {
+              const T* x, T* y, bool blocked) {
   using Pack = simd::Pack<T>;
   const Index in = h * w, out = static_cast<Index>(rows.size() * columns.size());
+  if (blocked)
+    return detail::for_each_block<T>(planes, in, [&](Index i) {
+      detail::avg_pool_block(w, rows, columns, x + i * in * simd::width<T>, y + i * out * simd::width<T>);
+    });
   const bool halving = detail::halves(rows) && detail::halves(columns);
   const bool global = detail::whole(columns, w) && detail::whole(rows, h);
   const T area = global ? static_cast<T>(rows[0].divisor * columns[0].divisor) : T(1);
@@ -308,8 +437,12 @@ void avg_pool(Index planes, Index h, Index w, const std::vector<Span>& rows, con
 /// dx = the sum, over the windows that see an input, of their dy / divisor.
 template <class T>
 void avg_pool_backward(Index planes, Index h, Index w, const std::vector<Span>& rows, const std::vector<Span>& columns,
-                       const T* dy, T* dx) {
+                       const T* dy, T* dx, bool blocked) {
   const Index in = h * w, out = static_cast<Index>(rows.size() * columns.size());
+  if (blocked)
+    return detail::for_each_block<T>(planes, in, [&](Index i) {
+      detail::avg_pool_block_backward(h, w, rows, columns, dy + i * out * simd::width<T>, dx + i * in * simd::width<T>);
+    });
   const bool halving = detail::halves(rows) && detail::halves(columns);
   const bool global = detail::whole(columns, w) && detail::whole(rows, h);
   parallel_for(0, planes, std::max<Index>(1, (1 << 15) / in), Scratch<T>{w}, [&](Index first, Index last, T* sums) {

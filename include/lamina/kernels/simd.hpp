@@ -514,6 +514,15 @@ void store_narrow(typename detail::Vector<detail::IntegerOf<T>>::type values, To
   std::memcpy(p, &narrow, sizeof narrow);
 }
 
+/// Loads integers of a narrower type.
+template <class T, class From>
+typename Pack<T>::Mask load_wide(const From* p) {
+  typedef From Narrow __attribute__((vector_size(vector_bytes / sizeof(T) * sizeof(From))));
+  Narrow narrow;
+  std::memcpy(&narrow, p, sizeof narrow);
+  return __builtin_convertvector(narrow, typename Pack<T>::Mask);
+}
+
 namespace detail {
 template <class T, int... I>
 Pack<T> shuffle(Pack<T> a, Pack<T> b, std::integer_sequence<int, I...>) {

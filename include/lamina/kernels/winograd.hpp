@@ -230,9 +230,8 @@ class Winograd {
     });
   }
 
-  /// y = x * filters, changed by change(m), a function of a vector of output channels m, m + 1, ...
-  template <class Change>
-  void run(const T* x, const T* filters, T* y, Change change) const {
+  /// y = x * filters, and a bias [M] unless that is null.
+  void run(const T* x, const T* filters, T* y, const T* bias) const {
     const Index tile_rows = rows_in_group(), tiles = tile_rows * tiles_w_;
     const Index in_stride = stride(inputs_, tiles), out_stride = stride(2, tiles);
     std::vector<Index> offsets;
@@ -255,7 +254,7 @@ class Winograd {
                           tiles * width, false);
           for (Index j = 0; j < columns; ++j)
             transform_output(scratch + j * tiles * width, out_stride, 2 * pair + j, first, last,
-                             scratch + products_ * out_stride, y, change);
+                             scratch + products_ * out_stride, y, bias);
         });
   }
 
@@ -328,7 +327,7 @@ class Winograd {
         products_(tile.size * tile.size),
         s_(s),
         inputs_(blocks_of<T>(s.group_c())),
-        lanes_(lanes_of<T>(s.group_c())),
+        lanes_(s.blocked_x ? width : lanes_of<T>(s.group_c())),
         outputs_(blocks_of<T>(s.group_m())),
         tiles_h_(parts_of(s.oh(), tile.outputs)),
         tiles_w_(parts_of(s.ow(), tile.outputs)),
@@ -358,6 +357,17 @@ class Winograd {
     return (std::min(tile_rows, tiles_h_) * M_ + R_ - 1) * (tiles_w_ * M_ + R_ - 1) * width;
   }
 
+  /// Channel c of image n of x, or of y, the first of its block.
+  /// @{
+  const T* x_at(const T* x, Index n, Index c) const {
+    return x + (n * (s_.blocked_x ? inputs_ * width : s_.c) + c) * s_.h * s_.w;
+  }
+  template <class U>
+  U* y_at(U* y, Index n, Index m) const {
+    return y + (n * (s_.blocked_y ? outputs_ * width : s_.m) + m) * s_.oh() * s_.ow();
+  }
+  /// @}
+
   /// f(sample, first, last) for the tile rows of each image among rows first..last-1 of all images.
   template <class F>
   void for_images(Index first, Index last, F f) const {
@@ -371,9 +381,10 @@ class Winograd {
   /// B' x B of one block of channels: product k of tile t at to[k * stride + t * L].
   void transform_input(const T* x, Index block, Index first, Index last, T* to, Index stride, T* scratch) const {
     const Index columns = tiles_w_ * M_ + R_ - 1;
+    if (s_.blocked_x) return transform_blocks(x, block, first, last, to, stride, scratch);
     for_images(first, last, [&](Index n, Index begin, Index end) {
-      interleave_padded(x + (n * s_.c + block * lanes_) * s_.h * s_.w, std::min(lanes_, s_.group_c() - block * lanes_),
-                        s_.h, s_.w, begin * M_ - s_.top, (end - begin) * M_ + R_ - 1, s_.left, columns, scratch);
+      interleave_padded(x_at(x, n, block * lanes_), std::min(lanes_, s_.group_c() - block * lanes_), s_.h, s_.w,
+                        begin * M_ - s_.top, (end - begin) * M_ + R_ - 1, s_.left, columns, scratch);
       for (Index row = 0; row < end - begin; ++row)
         for (Index tile = 0; tile < tiles_w_; ++tile, to += width) {
           const T* const from = scratch + (row * M_ * columns + tile * M_) * width;
@@ -382,23 +393,43 @@ class Winograd {
     });
   }
 
-  /// A' m A of one block of channels, into y.
-  template <class Change>
-  void transform_output(const T* from, Index stride, Index block, Index first, Index last, T* scratch, T* y,
-                        Change change) const {
-    const Index out_h = s_.oh(), out_w = s_.ow();
-    const auto f = change(block * width);
+  /// The same of x in blocks: tiles that lie inside the image are read where they are.
+  void transform_blocks(const T* x, Index block, Index first, Index last, T* to, Index stride, T* scratch) const {
+    const Index size = M_ + R_ - 1;
     for_images(first, last, [&](Index n, Index begin, Index end) {
-      T* const image = y + (n * s_.m + block * width) * out_h * out_w;
+      const T* const image = x_at(x, n, block * width);
+      for (Index row = begin; row < end; ++row)
+        for (Index tile = 0; tile < tiles_w_; ++tile, to += width) {
+          const Index top = row * M_ - s_.top, left = tile * M_ - s_.left;
+          if (top >= 0 && left >= 0 && top + size <= s_.h && left + size <= s_.w) {
+            tile_.input(image + (top * s_.w + left) * width, s_.w * width, to, stride);
+          } else {
+            interleave_padded(image, width, s_.h, s_.w, top, size, -left, size, scratch, true);
+            tile_.input(scratch, size * width, to, stride);
+          }
+        }
+    });
+  }
+
+  /// A' m A of one block of channels, into y.
+  void transform_output(const T* from, Index stride, Index block, Index first, Index last, T* scratch, T* y,
+                        const T* bias) const {
+    const Index out_h = s_.oh(), out_w = s_.ow();
+    const auto biased = bias_of(bias, block * width, s_.group_m());
+    for_images(first, last, [&](Index n, Index begin, Index end) {
+      T* const image = y_at(y, n, block * width);
       for (Index row = begin; row < end; ++row) {
         const Index rows = std::min<Index>(M_, out_h - row * M_);
+        T* const made = s_.blocked_y ? image + row * M_ * out_w * width : scratch;
         for (Index tile = 0; tile < tiles_w_; ++tile, from += width) {
-          T* const to = scratch + tile * M_ * width;
           const Index columns = std::min<Index>(M_, out_w - tile * M_);
-          tile_.output(from, stride, to, out_w * width, rows, columns);
+          tile_.output(from, stride, made + tile * M_ * width, out_w * width, rows, columns);
         }
-        deinterleave(scratch, rows * out_w, image + row * M_ * out_w, out_h * out_w,
-                     std::min(width, s_.group_m() - block * width), f);
+        if (!s_.blocked_y)
+          deinterleave(scratch, rows * out_w, image + row * M_ * out_w, out_h * out_w,
+                       std::min(width, s_.group_m() - block * width), biased);
+        else if (bias)
+          change_block(made, rows * out_w, biased);
       }
     });
   }
@@ -410,14 +441,16 @@ class Winograd {
     for_images(first, last, [&](Index n, Index begin, Index end) {
       Pack total(T(0));
       for (Index row = begin; row < end; ++row) {
-        interleave_padded(dy + (n * s_.m + block * width) * out_h * out_w,
-                          std::min(width, s_.group_m() - block * width), out_h, out_w, row * M_, M_, 0, columns,
-                          scratch);
-        for (Index pixel = 0; pixel < M_ * columns; ++pixel) total += Pack::load(scratch + pixel * width);
-        for (Index tile = 0; tile < tiles_w_; ++tile, to += width) {
-          const T* const from = scratch + tile * M_ * width;
-          tile_.gradient(from, columns * width, to, stride);
-        }
+        const T* const image = y_at(dy, n, block * width);
+        const T* pixels = scratch;
+        if (s_.blocked_y && (row + 1) * M_ <= out_h && columns == out_w)
+          pixels = image + row * M_ * out_w * width;
+        else
+          interleave_padded(image, std::min(width, s_.group_m() - block * width), out_h, out_w, row * M_, M_, 0,
+                            columns, scratch, s_.blocked_y);
+        for (Index pixel = 0; pixel < M_ * columns; ++pixel) total += Pack::load(pixels + pixel * width);
+        for (Index tile = 0; tile < tiles_w_; ++tile, to += width)
+          tile_.gradient(pixels + tile * M_ * width, columns * width, to, stride);
       }
       (Pack::load(sum) + total).store(sum);
     });

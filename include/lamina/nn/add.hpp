@@ -24,6 +24,9 @@ class Add : public JointLayer<Add<Scalar>, Scalar> {
     return kernels::broadcast_shape(a, b);
   }
   Locality locality() const override { return Locality::element; }
+  Blocks blocks(const Values<Scalar>& x) const override {
+    return x.size() == 2 && x[0].shape() == x[1].shape() ? Blocks::keeps : Blocks::no;
+  }
 
  private:
   Value<Scalar> do_infer(Values<Scalar> x) const override {
@@ -34,7 +37,7 @@ class Add : public JointLayer<Add<Scalar>, Scalar> {
     return std::move(x[0]);
   }
   Value<Scalar> do_forward(Values<Scalar> x, Tape& tape) override {
-    tape.push(x[0].shape(), x[1].shape());
+    tape.push(x[0].tensor.shape(), x[1].tensor.shape());
     return do_infer(std::move(x));
   }
   Few<Tensor<Scalar>> do_backward(Tensor<Scalar> dy, Tape& tape, const Few<InputGrad>& needs) override {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "lamina/kernels/normalization.hpp"
+#include "lamina/nn/blocks.hpp"
 #include "lamina/nn/module.hpp"
 
 namespace lamina::inline LAMINA_ABI {
@@ -61,6 +62,12 @@ class BatchNorm : public Cloned<Derived, Scalar, Primitive<Scalar>> {
 
   bool applies(Activation activation) const override { return activation != Activation::none; }
   Joins joins() const override { return Joins::inputs; }
+  /// Of images, whose parts fill their blocks.
+  Blocks blocks(const Values<Scalar>& x) const override {
+    if (x.size() != 1 || x[0].shape().rank() != 4) return Blocks::no;
+    if (const Values<Scalar>* parts = x[0].parts(); parts && !fill_blocks(*parts)) return Blocks::no;
+    return Blocks::keeps;
+  }
   /// With running statistics; those of a batch are of all of it.
   Locality locality() const override { return options_.track_running_stats ? Locality::element : Locality::image; }
 
@@ -94,7 +101,11 @@ class BatchNorm : public Cloned<Derived, Scalar, Primitive<Scalar>> {
                                              : kernels::Clamp::none;
   }
 
-  kernels::ChannelShape sizes(const Shape& shape) const { return {shape[0], shape[1], shape.product(2, shape.rank())}; }
+  /// Of a tensor of inputs.
+  kernels::ChannelShape sizes(const Shape& shape) const {
+    if (shape.rank() == 5) return {shape[0], channels_, shape[2] * shape[3], true};
+    return {shape[0], shape[1], shape.product(2, shape.rank())};
+  }
 
   /// (c, mean, biased variance): moves channel c's running statistics towards those of a batch of `count` values to a
   /// channel. For every channel once; or not, if it does not count.
@@ -166,9 +177,13 @@ class BatchNorm : public Cloned<Derived, Scalar, Primitive<Scalar>> {
     result.sequences = std::move(sequences);
     return result;
   }
-  static kernels::ChannelParts<Scalar> channels_of(const Few<Tensor<Scalar>>& x) {
+  kernels::ChannelParts<Scalar> channels_of(const Few<Tensor<Scalar>>& x) const {
     kernels::ChannelParts<Scalar> parts;
-    for (std::size_t i = 0; i < x.size(); ++i) parts.push_back({x[i].dim(1), x[i].data()});
+    for (std::size_t i = 0; i < x.size(); ++i)
+      parts.push_back({x.size() == 1     ? channels_
+                       : in_blocks(x[i]) ? x[i].dim(1) * x[i].dim(4)
+                                         : x[i].dim(1),
+                       x[i].data()});
     return parts;
   }
 
@@ -196,8 +211,8 @@ class BatchNorm : public Cloned<Derived, Scalar, Primitive<Scalar>> {
     for (const auto& part : x) {
       auto own = map(result, clamp);
       for (const Scalar** p : {&own.mean, &own.scale, &own.shift}) *p += first;
-      kernels::normalize_channels({s.samples, part.channels, s.length}, part.x, own, y.data() + first * s.length,
-                                  s.channels * s.length);
+      kernels::normalize_channels({s.samples, part.channels, s.length, s.blocked}, part.x, own,
+                                  y.data() + first * s.length, y.shape().product(1, y.rank()));
       first += part.channels;
     }
     return result;
@@ -223,8 +238,15 @@ class BatchNorm : public Cloned<Derived, Scalar, Primitive<Scalar>> {
     return result_of(std::move(y), std::move(sequences));
   }
 
+  /// Of the result's tensor: in blocks if the input, or its parts, are.
+  Shape result_shape(const Values<Scalar>& x) const {
+    const Shape shape = output_shapes(x)[0];
+    const Values<Scalar>* const parts = x[0].parts();
+    return (parts ? (*parts)[0] : x[0]).blocked() ? blocked_shape<Scalar>(shape) : shape;
+  }
+
   Values<Scalar> forward_values(Values<Scalar> x, Tape& tape, Activation next) override {
-    Tensor<Scalar> y(output_shapes(x)[0]);
+    Tensor<Scalar> y(result_shape(x));
     const bool still = stands_still();
     if (!still) check_batch(y.shape());
     auto sequences = x[0].sequences;

@@ -9,6 +9,7 @@
 
 #include "lamina/kernels/elementwise.hpp"
 #include "lamina/nn/axis.hpp"
+#include "lamina/nn/blocks.hpp"
 #include "lamina/nn/module.hpp"
 
 namespace lamina::inline LAMINA_ABI {
@@ -40,6 +41,10 @@ class Cat : public JointLayer<Cat<Scalar>, Scalar> {
   Fields fields() const override { return Fields("Cat").argument("dim", dim_); }
   /// Along the channels it is computed only where its parts cannot be taken.
   Joins joins() const override { return dim_ == 1 ? Joins::only : Joins::no; }
+  /// Along the channels, where each part fills its blocks.
+  Blocks blocks(const Values<Scalar>& x) const override {
+    return dim_ == 1 && detail::fill_blocks(x) ? Blocks::keeps : Blocks::no;
+  }
 
   /// Whether two shapes differ along the axis at most.
   bool fit(const Shape& a, const Shape& b) const {
@@ -51,7 +56,8 @@ class Cat : public JointLayer<Cat<Scalar>, Scalar> {
   static constexpr const char* type_name = "Cat";
 
   Value<Scalar> do_infer(Values<Scalar> x) const override {
-    Tensor<Scalar> y(output_shapes(x)[0]);
+    const Shape shape = output_shapes(x)[0];
+    Tensor<Scalar> y(x[0].blocked() ? detail::blocked_shape<Scalar>(shape) : shape);
     const auto [outer, n, inner] = around(y.shape());
     Scalar* out = y.data();
     for (std::size_t i = 0; i < x.size(); ++i) {
@@ -65,7 +71,7 @@ class Cat : public JointLayer<Cat<Scalar>, Scalar> {
   }
   Value<Scalar> do_forward(Values<Scalar> x, Tape& tape) override {
     std::vector<Shape> shapes;
-    for (std::size_t i = 0; i < x.size(); ++i) shapes.push_back(x[i].shape());
+    for (std::size_t i = 0; i < x.size(); ++i) shapes.push_back(x[i].tensor.shape());
     tape.push(std::move(shapes));
     return do_infer(std::move(x));
   }

@@ -52,13 +52,16 @@ class Checkpoint : public detail::Cloned<Checkpoint<Scalar>, Scalar, Primitive<S
   }
   /// Takes the parts of a join as they are.
   Joins joins() const override { return Joins::inputs; }
+  /// As the module finds them.
+  Blocks blocks(const Values<Scalar>&) const override { return Blocks::either; }
   /// Keeps the inputs, and the state of the tape's random numbers, in place of what the module saves.
   Values<Scalar> forward_values(Values<Scalar> x, Tape& tape, Activation) override {
     Tape scratch(tape.random());
     scratch.replays_ = tape.replays_;
     x = detail::Training<Scalar>::own(std::move(x));
-    Values<Scalar> y = detail::Training<Scalar>::forward(*module_, x, scratch);
-    const auto replay = std::make_shared<Replay>(*module_, std::move(x), tape.random());
+    const bool blocked = tape.in_blocks();
+    Values<Scalar> y = detail::Training<Scalar>::forward(*module_, x, scratch, InputGrad::compute, blocked);
+    const auto replay = std::make_shared<Replay>(*module_, std::move(x), tape.random(), blocked);
     tape.random() = scratch.random();
     for (std::size_t i = 0; i < y.size(); ++i) y[i].again_ = [replay, i] { return std::any(replay->result(i)); };
     tape.push(replay);
@@ -74,13 +77,14 @@ class Checkpoint : public detail::Cloned<Checkpoint<Scalar>, Scalar, Primitive<S
   /// What a forward leaves: how to run it again, at most once.
   class Replay {
    public:
-    Replay(Module<Scalar>& module, Values<Scalar> inputs, const Random& random)
-        : module_(module), inputs_(std::move(inputs)), tape_(random) {}
+    Replay(Module<Scalar>& module, Values<Scalar> inputs, const Random& random, bool blocked)
+        : module_(module), inputs_(std::move(inputs)), blocked_(blocked), tape_(random) {}
 
     const Tensor<Scalar>& result(std::size_t i) {
       if (results_.empty()) {
         tape_.replays_ = true;
-        results_ = detail::Training<Scalar>::forward(module_, std::exchange(inputs_, {}), tape_);
+        results_ =
+            detail::Training<Scalar>::forward(module_, std::exchange(inputs_, {}), tape_, InputGrad::compute, blocked_);
       }
       return results_[i].tensor;
     }
@@ -93,6 +97,7 @@ class Checkpoint : public detail::Cloned<Checkpoint<Scalar>, Scalar, Primitive<S
    private:
     Module<Scalar>& module_;
     Values<Scalar> inputs_;
+    bool blocked_;  // its results may be in blocks
     Tape tape_;
     Values<Scalar> results_;
   };

@@ -6,6 +6,7 @@
 
 #include "lamina/kernels/convolution.hpp"
 #include "lamina/kernels/reduce.hpp"
+#include "lamina/nn/blocks.hpp"
 #include "lamina/nn/init.hpp"
 #include "lamina/nn/module.hpp"
 #include "lamina/nn/options.hpp"
@@ -81,7 +82,7 @@ class Convolution : public Layer<Derived, Scalar> {
   bool has_bias() const { return self().options().bias; }
 
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
-    return convolve(x, [&](const auto& s) {
+    return convolve(x, false, [&](const auto& s) {
       return filters_.get(
           weight.value, [&](const auto& filters) { return filters.method == kernels::forward_method<Scalar>(s); },
           [&] { return kernels::pack_filters(s, weight.value.data()); });
@@ -91,21 +92,31 @@ class Convolution : public Layer<Derived, Scalar> {
   Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {
     filters_.clear();
     tape.push(x);
-    return convolve(x, [&](const auto& s) { return kernels::pack_filters(s, weight.value.data()); });
+    const bool blocked = tape.in_blocks() && fits_blocks<Scalar>(weight.value.dim(0));
+    return convolve(x, blocked, [&](const auto& s) { return kernels::pack_filters(s, weight.value.data()); });
+  }
+
+  /// The sizes for an input, with how it and the result lie.
+  kernels::ConvolutionShape sizes_of(const Shape& x, bool blocked_y) const {
+    kernels::ConvolutionShape s = self().sizes(images_shape(x, self().in_channels()));
+    s.blocked_x = x.rank() == 5;
+    s.blocked_y = s.depthwise() ? s.blocked_x : blocked_y;
+    return s;
   }
 
   template <class Filters>
-  Tensor<Scalar> convolve(const Tensor<Scalar>& x, Filters filters) const {
-    Tensor<Scalar> y(this->output_shape(x.shape()));
+  Tensor<Scalar> convolve(const Tensor<Scalar>& x, bool blocked, Filters filters) const {
+    const Shape shape = this->output_shape(images_shape(x.shape(), self().in_channels()));
+    const kernels::ConvolutionShape s = sizes_of(x.shape(), blocked);
+    Tensor<Scalar> y(s.blocked_y ? blocked_shape<Scalar>(shape) : shape);
     if (y.empty()) return y;
-    const kernels::ConvolutionShape s = self().sizes(x.shape());
     kernels::convolution_forward(s, x.data(), filters(s), has_bias() ? bias.value.data() : nullptr, y.data());
     return y;
   }
 
   Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad input_grad) override {
     const auto [x] = tape.template pop<Tensor<Scalar>>();
-    const kernels::ConvolutionShape s = self().sizes(x.shape());
+    const kernels::ConvolutionShape s = sizes_of(x.shape(), in_blocks(dy));
     const bool needs_bias = has_bias() && bias.requires_grad;
     const Tensor<Scalar> gradient = std::move(dy);
     if (gradient.empty()) return Tensor<Scalar>::zeros(x.shape());
@@ -113,11 +124,15 @@ class Convolution : public Layer<Derived, Scalar> {
       kernels::convolution_backward_weight(s, x.data(), gradient.data(), weight.gradient().data(),
                                            needs_bias ? bias.gradient().data() : nullptr);
     else if (needs_bias)
-      kernels::add_channel_sums(s.n, s.m, s.oh() * s.ow(), gradient.data(), bias.gradient().data());
+      add_sums(s, s.blocked_y ? to_planes(gradient, {s.n, s.m, s.oh(), s.ow()}) : gradient);
     if (input_grad == InputGrad::skip) return {};
     Tensor<Scalar> dx(x.shape());
     kernels::convolution_backward_input(s, gradient.data(), std::as_const(weight).value.data(), dx.data());
     return dx;
+  }
+
+  void add_sums(const kernels::ConvolutionShape& s, const Tensor<Scalar>& dy) {
+    kernels::add_channel_sums(s.n, s.m, s.oh() * s.ow(), dy.data(), bias.gradient().data());
   }
 
   PackedCache<Scalar, kernels::PackedFilters<Scalar>> filters_;
@@ -183,6 +198,15 @@ class Conv2d : public detail::Convolution<Conv2d<Scalar>, Scalar> {
         .option("dilation", options_.dilation, 1)
         .option("groups", options_.groups, 1)
         .option("bias", options_.bias, true);
+  }
+
+  /// Where the kernels can.
+  Blocks blocks(const Values<Scalar>& x) const override {
+    const Shape& shape = x[0].shape();
+    if (shape.rank() != 4 || shape[1] != in_) return Blocks::no;
+    const kernels::ConvolutionShape s = sizes(shape);
+    if (s.oh() < 1 || s.ow() < 1 || !kernels::takes_blocks<Scalar>(s)) return Blocks::no;
+    return s.depthwise() ? Blocks::keeps : Blocks::either;
   }
 
   /// What it was made with.

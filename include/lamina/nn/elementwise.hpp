@@ -53,6 +53,8 @@ class Elementwise : public Layer<Derived, Scalar> {
  public:
   /// Every element for itself.
   Locality locality() const override { return Locality::element; }
+  /// As it finds them.
+  Blocks blocks(const Values<Scalar>&) const override { return Blocks::keeps; }
   /// y = f(y), for Plans.
   bool apply(Scalar* y, Index n) const override {
     if (n > 0) kernels::map_run(n, y, detail::ValueAt<Derived, Scalar>{&self(), y});

@@ -10,6 +10,7 @@ class Identity : public Layer<Identity<Scalar>, Scalar> {
  public:
   Saved saved() const override { return Saved::nothing; }
   Locality locality() const override { return Locality::element; }
+  Blocks blocks(const Values<Scalar>&) const override { return Blocks::keeps; }
 
  private:
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override { return x; }

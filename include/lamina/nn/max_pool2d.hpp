@@ -45,6 +45,7 @@ class MaxPool2d : public Layer<MaxPool2d<Scalar>, Scalar> {
   Members<Scalar> members() override { return {}; }
   Fields fields() const override { return window_.fields("MaxPool2d"); }
   Index multiply_adds(const Shape&) const override { return 0; }
+  Blocks blocks(const Values<Scalar>&) const override { return Blocks::keeps; }
 
   /// What it was made with.
   const Size2& kernel_size() const { return window_.kernel; }
@@ -81,7 +82,7 @@ class MaxPool2d : public Layer<MaxPool2d<Scalar>, Scalar> {
 
   Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {
     return with_tap_type([&]<class Tap>(Tap) {
-      Tensor<Tap> taps(output_shape(x.shape()));
+      Tensor<Tap> taps(detail::pooled_shape(*this, x.shape()));
       Tensor<Scalar> y = pool(x, taps.data());
       tape.push(x.shape(), std::move(taps));
       return y;
@@ -95,16 +96,17 @@ class MaxPool2d : public Layer<MaxPool2d<Scalar>, Scalar> {
       Tensor<Scalar> dx(shape);
       if (dx.empty()) return dx;
       kernels::max_pool_backward(shape[0] * shape[1], window_.rows(shape[2]), window_.columns(shape[3]),
-                                 std::as_const(dy).data(), taps.data(), dx.data());
+                                 std::as_const(dy).data(), taps.data(), dx.data(), detail::in_blocks(dx));
       return dx;
     });
   }
 
   template <class Tap>
   Tensor<Scalar> pool(const Tensor<Scalar>& x, Tap* taps) const {
-    Tensor<Scalar> y(output_shape(x.shape()));
+    Tensor<Scalar> y(detail::pooled_shape(*this, x.shape()));
     if (y.empty()) return y;
-    kernels::max_pool(x.dim(0) * x.dim(1), window_.rows(x.dim(2)), window_.columns(x.dim(3)), x.data(), y.data(), taps);
+    kernels::max_pool(x.dim(0) * x.dim(1), window_.rows(x.dim(2)), window_.columns(x.dim(3)), x.data(), y.data(), taps,
+                      detail::in_blocks(x));
     return y;
   }
 

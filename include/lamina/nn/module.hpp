@@ -226,6 +226,14 @@ enum class Joins {
   only     ///< Cat(1)
 };
 
+/// Whether forward and backward of a layer of images take and give them with their channels in blocks of a vector
+/// (kernels/layout.hpp): from convolution to convolution nobody then has to sort them. Values stay the same.
+enum class Blocks {
+  no,
+  keeps,  ///< the result is in blocks if the inputs are; all of them or none
+  either  ///< each of inputs and result may be or not: the result if Tape::in_blocks() says so
+};
+
 /// What of its inputs [N, C, H, W] a layer's result at a place in infer depends on, whatever it is elsewhere. Beyond
 /// `image`, infer gives the same bits for images of one pixel as it gives at that pixel of larger ones.
 enum class Locality {
@@ -255,6 +263,10 @@ class Primitive : public Module<Scalar> {
   /// @}
   /// See Joins.
   virtual Joins joins() const { return Joins::no; }
+
+  /// See Blocks; of inputs of these shapes. In forward_values and backward_values a tensor of images in blocks has five
+  /// axes.
+  virtual Blocks blocks(const Values<Scalar>&) const { return Blocks::no; }
 
   /// y[i] = f(y[i]) for i < n, in place and on this thread, if this layer is an elementwise function: a Plan applies it
   /// to what it has just stored. False, and nothing done, if it is not one; n may be 0 to ask.

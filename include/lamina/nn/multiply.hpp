@@ -21,6 +21,11 @@ class Multiply : public JointLayer<Multiply<Scalar>, Scalar> {
     return kernels::broadcast_shape(a, b);
   }
   Locality locality() const override { return Locality::element; }
+  /// Where both have all channels.
+  Blocks blocks(const Values<Scalar>& x) const override {
+    const bool images = x.size() == 2 && x[0].shape().rank() == 4 && x[1].shape().rank() == 4;
+    return images && x[0].shape()[1] == x[1].shape()[1] ? Blocks::keeps : Blocks::no;
+  }
 
  private:
   Value<Scalar> do_infer(Values<Scalar> x) const override {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "lamina/kernels/pooling.hpp"
+#include "lamina/nn/blocks.hpp"
 #include "lamina/nn/module.hpp"
 #include "lamina/nn/options.hpp"
 
@@ -23,6 +24,14 @@ template <class Scalar>
 void require_images(const Module<Scalar>& layer, const Shape& input) {
   require<ShapeError>(input.rank() == 4, layer, ": expected an input [N, C, H, W], got shape ", input);
   require<ShapeError>(input[2] >= 1 && input[3] >= 1, layer, ": expected images of at least 1 x 1, got shape ", input);
+}
+
+/// What a layer that pools makes of a tensor, in blocks or not.
+template <class Scalar>
+Shape pooled_shape(const Module<Scalar>& layer, const Shape& x) {
+  if (x.rank() != 5) return layer.output_shape(x);
+  const Shape y = layer.output_shape(images_shape(x, x[1]));
+  return {y[0], y[1], y[2], y[3], x[4]};
 }
 
 /// The sliding window of MaxPool2d and AvgPool2d.
@@ -106,6 +115,7 @@ class AveragePool : public Layer<Derived, Scalar> {
   Saved saved() const override { return Saved::nothing; }
   Members<Scalar> members() override { return {}; }
   Index multiply_adds(const Shape&) const override { return 0; }
+  Blocks blocks(const Values<Scalar>&) const override { return Blocks::keeps; }
 
   /// What each output sees along the axes of an image of such a height and width.
   virtual std::vector<kernels::Span> row_spans(Index h) const = 0;
@@ -113,10 +123,10 @@ class AveragePool : public Layer<Derived, Scalar> {
 
  private:
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
-    Tensor<Scalar> y(this->output_shape(x.shape()));
+    Tensor<Scalar> y(pooled_shape(*this, x.shape()));
     if (y.empty()) return y;
     kernels::avg_pool(x.dim(0) * x.dim(1), x.dim(2), x.dim(3), row_spans(x.dim(2)), column_spans(x.dim(3)),
-                      std::as_const(x).data(), y.data());
+                      std::as_const(x).data(), y.data(), in_blocks(x));
     return y;
   }
   Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {
@@ -129,7 +139,7 @@ class AveragePool : public Layer<Derived, Scalar> {
     Tensor<Scalar> dx(shape);
     if (dx.empty()) return dx;
     kernels::avg_pool_backward(shape[0] * shape[1], shape[2], shape[3], row_spans(shape[2]), column_spans(shape[3]),
-                               std::as_const(dy).data(), dx.data());
+                               std::as_const(dy).data(), dx.data(), in_blocks(dx));
     return dx;
   }
 };

@@ -10,6 +10,7 @@
 
 #include "lamina/kernels/elementwise.hpp"
 #include "lamina/kernels/functions.hpp"
+#include "lamina/nn/blocks.hpp"
 #include "lamina/nn/module.hpp"
 
 namespace lamina::inline LAMINA_ABI {
@@ -68,19 +69,49 @@ struct Pending {
   bool joins() const { return !done && layer->joins() == Joins::only; }
 };
 
+/// Sorts images out of blocks or into them, between layers of which one takes them only so.
+template <class Scalar>
+class Sorted final : public Cloned<Sorted<Scalar>, Scalar, Primitive<Scalar>> {
+ public:
+  static Sorted& layer() {
+    static Sorted sorted;
+    return sorted;
+  }
+  Shape output_shape(const Shape& input) const override { return input; }
+  Few<Shape> output_shapes(const Values<Scalar>& x) const override { return x[0].shape(); }
+  Members<Scalar> members() override { return {}; }
+  Blocks blocks(const Values<Scalar>&) const override { return Blocks::either; }
+  Values<Scalar> infer_values(Values<Scalar> x, Activation) const override {
+    return Value<Scalar>(x[0].blocked() ? to_planes(x[0].tensor, x[0].shape()) : to_blocks(x[0].tensor));
+  }
+  Values<Scalar> forward_values(Values<Scalar> x, Tape& tape, Activation activation) override {
+    tape.push(x[0].shape());
+    return infer_values(std::move(x), activation);
+  }
+  Few<Tensor<Scalar>> backward_values(Few<Tensor<Scalar>> dy, Tape& tape, const Few<InputGrad>&) override {
+    const auto [images] = tape.pop<Shape>();
+    return in_blocks(dy[0]) ? to_planes(dy[0], images) : to_blocks(dy[0]);
+  }
+};
+
 /// A flow of tensors. A layer that can apply an activation waits until its value is used: the activation that comes
-/// next, if nobody else has the value, is then computed with it. A join waits for the first that needs it as a whole.
+/// next, if nobody else has the value, is then computed with it. A join waits for the first that needs it as a whole,
+/// and a layer that can give its result in blocks for the first that wants it, or does not.
 template <class Scalar>
 class Computing : public Flow<Scalar> {
  public:
-  /// The values, with all that waits computed.
-  Values<Scalar> settled(Values<Scalar> values) {
-    for (std::size_t i = 0; i < values.size(); ++i) settle(values[i]);
+  /// The values, with all that waits computed; perhaps in blocks, if they may be.
+  Values<Scalar> settled(Values<Scalar> values, bool blocked = false) {
+    for (std::size_t i = 0; i < values.size(); ++i) settle(values[i], blocked);
     return values;
   }
 
  protected:
-  virtual Values<Scalar> compute(const Primitive<Scalar>& layer, Values<Scalar> inputs, Activation activation) = 0;
+  /// The layer's results, in blocks if they may be and the layer can.
+  virtual Values<Scalar> compute(const Primitive<Scalar>& layer, Values<Scalar> inputs, Activation activation,
+                                 bool blocked) = 0;
+  /// Whether values may be in blocks.
+  virtual bool sorts() const { return false; }
 
  private:
   Values<Scalar> layer(const Primitive<Scalar>& layer, Values<Scalar> inputs) final {
@@ -88,22 +119,53 @@ class Computing : public Flow<Scalar> {
     if (activation != Activation::none) {
       const auto pending = std::move(inputs[0].pending_);
       if (pending && pending.use_count() == 1 && !pending->done && pending->layer->applies(activation))
-        return run(*pending->layer, std::move(pending->inputs), activation);
+        return run(*pending->layer, std::move(pending->inputs), activation, true);
       inputs[0].pending_ = std::move(pending);
     }
     prepare(layer, inputs);
     const bool joins = layer.joins() == Joins::only;
-    if (!layer.applies(Activation::relu) && !joins) return run(layer, std::move(inputs), Activation::none);
-    Value<Scalar> waiting = Value<Scalar>::of_shape(layer.output_shapes(inputs)[0], inputs[0].sequences);
+    const bool either = sorts() && layer.blocks(inputs) == Blocks::either;
+    if (!layer.applies(Activation::relu) && !joins && !either)
+      return run(layer, std::move(inputs), Activation::none, true);
+    const Few<Shape> shapes = layer.output_shapes(inputs);
+    if (shapes.size() > 1) return run(layer, std::move(inputs), Activation::none, false);
+    Value<Scalar> waiting = Value<Scalar>::of_shape(shapes[0], inputs[0].sequences);
     if (joins) inputs = flat(std::move(inputs));
     waiting.pending_ = std::make_shared<Pending<Scalar>>(Pending<Scalar>{&layer, std::move(inputs)});
     return waiting;
   }
 
-  /// Computes what a layer's inputs wait for, but a join of which it takes the parts.
+  /// Computes what a layer's inputs wait for, but a join of which it takes the parts; in blocks or not, as it takes
+  /// them.
   void prepare(const Primitive<Scalar>& layer, Values<Scalar>& inputs) {
+    const Blocks blocks = sorts() ? layer.blocks(inputs) : Blocks::no;
     for (std::size_t i = 0; i < inputs.size(); ++i)
-      if (layer.joins() == Joins::no || !inputs[i].parts()) settle(inputs[i]);
+      if (layer.joins() == Joins::no || !inputs[i].parts()) settle(inputs[i], blocks != Blocks::no);
+    if (!sorts()) return;
+    // A join's parts are computed; perhaps not alike, nor as this layer wants them.
+    bool any = false, all = true;
+    const auto for_each = [&](auto f) {
+      for (std::size_t i = 0; i < inputs.size(); ++i)
+        if (const auto* parts = inputs[i].parts())
+          for (std::size_t j = 0; j < parts->size(); ++j) f(inputs[i].pending_->inputs[j]);
+        else
+          f(inputs[i]);
+    };
+    for_each([&](const Value<Scalar>& value) {
+      any |= value.blocked_;
+      all &= value.blocked_;
+    });
+    if (!any || blocks == Blocks::either || (all && blocks == Blocks::keeps)) return;
+    inputs = Training<Scalar>::own(std::move(inputs));
+    for_each([&](Value<Scalar>& value) {
+      if (value.blocked_ != (blocks == Blocks::keeps)) sort(value);
+    });
+  }
+
+  /// Into blocks, or out of them.
+  void sort(Value<Scalar>& value) {
+    const bool blocked = !value.blocked_;
+    value = std::move(compute(Sorted<Scalar>::layer(), Values<Scalar>(std::move(value)), Activation::none, blocked)[0]);
   }
 
   /// Values, with their parts in the place of joins.
@@ -117,24 +179,25 @@ class Computing : public Flow<Scalar> {
     return result;
   }
 
-  void settle(Value<Scalar>& value) {
-    const auto pending = std::move(value.pending_);
-    if (!pending) return;
-    if (!pending->done) {
-      Values<Scalar> inputs = std::move(pending->inputs);
-      pending->result = std::move(run(*pending->layer, std::move(inputs), Activation::none)[0]);
-      pending->done = true;
+  void settle(Value<Scalar>& value, bool blocked) {
+    if (const auto pending = std::move(value.pending_)) {
+      if (!pending->done) {
+        Values<Scalar> inputs = std::move(pending->inputs);
+        pending->result = std::move(run(*pending->layer, std::move(inputs), Activation::none, blocked)[0]);
+        pending->done = true;
+      }
+      if (pending.use_count() == 1)
+        value = std::move(pending->result);
+      else
+        value = pending->result;
     }
-    if (pending.use_count() == 1)
-      value = std::move(pending->result);
-    else
-      value = pending->result;
+    if (value.blocked_ && !blocked) sort(value);
   }
 
-  Values<Scalar> run(const Primitive<Scalar>& layer, Values<Scalar> inputs, Activation activation) {
+  Values<Scalar> run(const Primitive<Scalar>& layer, Values<Scalar> inputs, Activation activation, bool blocked) {
     prepare(layer, inputs);
     try {
-      return compute(layer, std::move(inputs), activation);
+      return compute(layer, std::move(inputs), activation, blocked);
     } catch (Error&) {
       this->failed_at(layer);
       throw;
@@ -145,7 +208,7 @@ class Computing : public Flow<Scalar> {
 template <class Scalar>
 class Inference final : public Computing<Scalar> {
  private:
-  Values<Scalar> compute(const Primitive<Scalar>& layer, Values<Scalar> inputs, Activation activation) override {
+  Values<Scalar> compute(const Primitive<Scalar>& layer, Values<Scalar> inputs, Activation activation, bool) override {
     return layer.infer_values(std::move(inputs), activation);
   }
 };
@@ -167,17 +230,18 @@ class Shaping final : public Flow<Scalar> {
 template <class Scalar>
 class Training final : public Computing<Scalar> {
  public:
+  /// The results are in blocks only if they may be.
   static Values<Scalar> forward(Module<Scalar>& module, Values<Scalar> inputs, Tape& tape,
-                                InputGrad input_grad = InputGrad::compute) {
+                                InputGrad input_grad = InputGrad::compute, bool blocked = false) {
     tape.check_waiting(module);
     const Tape::Mark begin = tape.mark();
     Training flow(tape);
     try {
       const bool input_saved = input_grad == InputGrad::compute;
       const Few<Index> in = flow.numbered(inputs, input_saved);
-      Values<Scalar> results = flow.settled(flow.all(module, std::move(inputs)));
+      Values<Scalar> results = flow.settled(flow.all(module, std::move(inputs)), blocked);
       Few<Shape> shapes;
-      for (std::size_t i = 0; i < results.size(); ++i) shapes.push_back(results[i].shape());
+      for (std::size_t i = 0; i < results.size(); ++i) shapes.push_back(results[i].tensor.shape());
       tape.push_frame({&module, begin, static_cast<Index>(flow.needed_.size()), in, numbers(results), std::move(shapes),
                        input_saved});
       return results;
@@ -235,7 +299,10 @@ class Training final : public Computing<Scalar> {
  private:
   explicit Training(Tape& tape) : tape_(tape) {}
 
-  Values<Scalar> compute(const Primitive<Scalar>& layer, Values<Scalar> inputs, Activation activation) override {
+  bool sorts() const override { return true; }
+
+  Values<Scalar> compute(const Primitive<Scalar>& layer, Values<Scalar> inputs, Activation activation,
+                         bool blocked) override {
     // A flow is said for const modules; forward() was called on one that is not, and this layer is a part of it.
     auto& own = const_cast<Primitive<Scalar>&>(layer);
     Tape::Node node{&own, tape_.mark(), numbers(inputs), {}, {}};
@@ -244,8 +311,15 @@ class Training final : public Computing<Scalar> {
       needed |= node.inputs[i] >= 0 && needed_[static_cast<std::size_t>(node.inputs[i])];
     needed = needed || trainable(layer);
     const Values<Scalar> held = spare(inputs);
+    const bool sortable = layer.blocks(inputs) != Blocks::no;
+    const Few<Shape> shapes = sortable ? layer.output_shapes(inputs) : Few<Shape>();
+    tape_.in_blocks_ = sortable && blocked;
     Values<Scalar> results = own.forward_values(std::move(inputs), tape_, activation);
     tape_.spared_.clear();
+    for (std::size_t i = 0; i < shapes.size(); ++i) {
+      results[i].blocked_ = results[i].tensor.rank() == 5 && shapes[i].rank() == 4;
+      results[i].shape_ = shapes[i];
+    }
     node.outputs = numbered(results, needed);
     if (!needed) {
       tape_.rewind(node.begin);
@@ -264,7 +338,7 @@ class Training final : public Computing<Scalar> {
       Again again = std::exchange(inputs[i].again_, {});  // a layer may make its result of the input
       if (!again || inputs[i].tensor.empty()) continue;
       held.push_back(inputs[i]);
-      tape_.spared_.push_back({std::as_const(inputs[i].tensor).data(), inputs[i].shape(), std::move(again)});
+      tape_.spared_.push_back({std::as_const(inputs[i].tensor).data(), inputs[i].tensor.shape(), std::move(again)});
     }
     return held;
   }

@@ -78,6 +78,9 @@ class Tape {
   /// True while a forward is run again, as by Checkpoint: statistics have been counted the first time.
   bool replays() const { return replays_; }
 
+  /// Whether the layer that runs may give its result in blocks (see Blocks).
+  bool in_blocks() const { return in_blocks_; }
+
   /// Saves values, as one entry. A tensor that a Checkpoint has computed is not kept but computed again by pop.
   template <class... T>
   void push(T... values) {
@@ -228,7 +231,7 @@ class Tape {
   std::unordered_map<const ModuleBase*, Index> waiting_;  // frames of each module
   Index limit_ = 1000;
   std::size_t floor_ = 0;  // entries below belong to somebody else
-  bool replays_ = false;
+  bool replays_ = false, in_blocks_ = false;
   const ModuleBase* current_ = nullptr;  // whose backward runs
   Random random_;
 };

@@ -100,8 +100,11 @@ class Value {
     return value;
   }
 
-  /// Of the tensor, or what it is known to be where values are shapes.
-  const Shape& shape() const { return abstract_ ? shape_ : tensor.shape(); }
+  /// Of the tensor, or what it is known to be where values are shapes. Of images in blocks, [N, C, H, W].
+  const Shape& shape() const { return abstract_ || blocked_ ? shape_ : tensor.shape(); }
+
+  /// Whether the tensor has the channels of images in blocks (see Blocks): [N, ceil(C / L), H, W, L].
+  bool blocked() const { return blocked_; }
 
   /// Of a layer's input: the values of which it is the join, if that has not been computed (see Joins); else null.
   const Few<Value>* parts() const;
@@ -117,7 +120,7 @@ class Value {
   friend class Checkpoint<Scalar>;
 
   Shape shape_;
-  bool abstract_ = false;
+  bool abstract_ = false, blocked_ = false;
   Index id_ = -1;  // of the runner; -1: nobody's result
   std::shared_ptr<detail::Pending<Scalar>> pending_;
   detail::Again again_;  // if it need not be saved

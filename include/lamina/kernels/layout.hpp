@@ -1,0 +1,38 @@
+#pragma once
+
+#include "lamina/core/shape.hpp"
+
+/// Channels in blocks: the channels of a block lie side by side at every pixel, L = block_lanes<T>() of them, which
+/// fill a vector. Images [N, C, H, W] are then [N, ceil(C / L), H, W, L]; lanes behind the last channel hold finite
+/// numbers that count for nothing.
+namespace lamina::kernels {
+
+inline namespace LAMINA_KERNELS {
+
+/// Lanes of the blocks of channels that kernels make: channels side by side at a pixel.
+template <class T>
+Index block_lanes();
+
+/// Channels in each of the blocks in which a convolution sums its n input channels.
+template <class T>
+Index block_channels(Index n);
+
+/// Whether blocks of one vector hold n channels with less than a fifth of their lanes empty.
+template <class T>
+bool fills_vectors(Index n);
+
+/// One block of an image: planes of `channels` channels into a block, zeros in the other lanes, and back.
+/// @{
+template <class T>
+void plane_to_block(Index pixels, Index channels, const T* x, T* y);
+template <class T>
+void block_to_plane(Index pixels, Index channels, const T* x, T* y);
+/// @}
+
+}  // namespace LAMINA_KERNELS
+
+}  // namespace lamina::kernels
+
+#ifndef LAMINA_DISPATCHED
+#include "lamina/kernels/layout-inl.hpp"
+#endif

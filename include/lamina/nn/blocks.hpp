@@ -1,0 +1,88 @@
+#pragma once
+
+#include <algorithm>
+
+#include "lamina/core/parallel.hpp"
+#include "lamina/core/tensor.hpp"
+#include "lamina/kernels/layout.hpp"
+
+/// Images with their channels in blocks (kernels/layout.hpp), as forward and backward hand them from layer to layer.
+namespace lamina::inline LAMINA_ABI::detail {
+
+/// The shape of images [N, C, H, W] in blocks: [N, ceil(C / L), H, W, L].
+template <class Scalar>
+Shape blocked_shape(const Shape& images) {
+  const Index lanes = kernels::block_lanes<Scalar>();
+  return {images[0], parts_of(images[1], lanes), images[2], images[3], lanes};
+}
+
+/// Whether a tensor of a layer of images [N, C, H, W] has them in blocks; and what it then is for the shape rules of a
+/// layer of C channels.
+/// @{
+template <class Scalar>
+bool in_blocks(const Tensor<Scalar>& images) {
+  return images.rank() == 5;
+}
+inline Shape images_shape(const Shape& tensor, Index channels) {
+  return tensor.rank() == 5 ? Shape{tensor[0], channels, tensor[2], tensor[3]} : tensor;
+}
+/// @}
+
+/// Whether blocks hold so many channels with at most a quarter of their lanes empty.
+template <class Scalar>
+bool fits_blocks(Index channels) {
+  const Index lanes = kernels::block_lanes<Scalar>();
+  return 4 * channels >= 3 * parts_of(channels, lanes) * lanes;
+}
+
+/// Whether each of these images fills its blocks, so that they can be joined.
+template <class Values>
+bool fill_blocks(const Values& images) {
+  using Scalar = typename std::remove_cvref_t<decltype(images[0].tensor)>::value_type;
+  bool fill = true;
+  for (std::size_t i = 0; i < images.size(); ++i) {
+    const Shape& shape = images[i].shape();
+    fill = fill && shape.rank() == 4 && shape[1] % kernels::block_lanes<Scalar>() == 0;
+  }
+  return fill;
+}
+
+/// Images [N, C, H, W] in blocks, and back.
+/// @{
+template <class Scalar>
+Tensor<Scalar> to_blocks(const Tensor<Scalar>& x) {
+  Tensor<Scalar> y(blocked_shape<Scalar>(x.shape()));
+  if (x.empty()) return y;
+  const Index lanes = y.dim(4), blocks = y.dim(1), channels = x.dim(1), pixels = x.dim(2) * x.dim(3);
+  const Scalar* const from = x.data();
+  Scalar* const to = y.data();
+  parallel_for(0, x.dim(0) * blocks, std::max<Index>(1, (Index{1} << 14) / (pixels * lanes)),
+               [&](Index first, Index last) {
+                 for (Index i = first; i < last; ++i) {
+                   const Index channel = i % blocks * lanes;
+                   kernels::plane_to_block(pixels, std::min(lanes, channels - channel),
+                                           from + (i / blocks * channels + channel) * pixels, to + i * pixels * lanes);
+                 }
+               });
+  return y;
+}
+template <class Scalar>
+Tensor<Scalar> to_planes(const Tensor<Scalar>& x, const Shape& images) {
+  Tensor<Scalar> y(images);
+  if (y.empty()) return y;
+  const Index lanes = x.dim(4), blocks = x.dim(1), channels = images[1], pixels = images[2] * images[3];
+  const Scalar* const from = x.data();
+  Scalar* const to = y.data();
+  parallel_for(0, images[0] * blocks, std::max<Index>(1, (Index{1} << 14) / (pixels * lanes)),
+               [&](Index first, Index last) {
+                 for (Index i = first; i < last; ++i) {
+                   const Index channel = i % blocks * lanes;
+                   kernels::block_to_plane(pixels, std::min(lanes, channels - channel), from + i * pixels * lanes,
+                                           to + (i / blocks * channels + channel) * pixels);
+                 }
+               });
+  return y;
+}
+/// @}
+
+}  // namespace lamina::inline LAMINA_ABI::detail
