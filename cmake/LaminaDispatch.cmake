@@ -22,7 +22,7 @@ namespace forms {
     add_library(lamina_kernels_${isa}_${scalar} OBJECT EXCLUDE_FROM_ALL "${source}")
     target_link_libraries(lamina_kernels_${isa}_${scalar} PRIVATE lamina $<TARGET_NAME_IF_EXISTS:lamina_build>)
     target_compile_definitions(lamina_kernels_${isa}_${scalar} PRIVATE LAMINA_KERNEL_FORM)
-    target_compile_options(lamina_kernels_${isa}_${scalar} PRIVATE ${flags_${isa}} -ffunction-sections)
+    target_compile_options(lamina_kernels_${isa}_${scalar} PRIVATE ${flags_${isa}} -ffunction-sections -fdata-sections)
     set_target_properties(lamina_kernels_${isa}_${scalar} PROPERTIES POSITION_INDEPENDENT_CODE ON)
     list(APPEND forms $<TARGET_OBJECTS:lamina_kernels_${isa}_${scalar}>)
   endforeach()
