@@ -1,5 +1,6 @@
 # The kernels of lamina/compiled/kernels.inc for three instruction sets, and the functions that choose.
-set(flags_sse2)
+# (-O3 makes kernels a twentieth faster; those for old processors, which hardly run, are to be small.)
+set(flags_sse2 $<$<CONFIG:Release>:-O2>)
 set(flags_avx2 -mavx2 -mfma)
 set(flags_avx512 -mavx512f -mavx512dq -mavx512bw -mavx512vl -mfma)
 foreach(scalar float double)

@@ -125,8 +125,7 @@ void scale_to_cosines(Index rows, Index pitch, const T* x, const T* row, const T
   using Pack = simd::Pack<T>;
   for (Index j = 0; j < pitch; j += simd::width<T>) {
     const Pack column = Pack(T(1)) / max(sqrt(Pack::load(squares + j)), epsilon) * factor;
-    for (Index i = 0; i < rows; ++i)
-      (Pack::load(x + i * pitch + j) * (column * row[i])).store(to + i * pitch + j);
+    for (Index i = 0; i < rows; ++i) (Pack::load(x + i * pitch + j) * (column * row[i])).store(to + i * pitch + j);
   }
 }
 /// to[i, j] = x[i, j] / (sums[j] + epsilon), by way of the reciprocal.

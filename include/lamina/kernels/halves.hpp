@@ -50,8 +50,7 @@ template <class T, class F>
 void gate_backward(Index parts, Index half, F f, const T* x, const T* dy, T* dx) {
   using Pack = simd::Pack<T>;
   detail::for_each_half<T>(parts, half, [=](Index a, Index b, Index from, auto... lanes) {
-    const auto slopes =
-        f(Pack::load(x + a, lanes...), Pack::load(x + b, lanes...), Pack::load(dy + from, lanes...));
+    const auto slopes = f(Pack::load(x + a, lanes...), Pack::load(x + b, lanes...), Pack::load(dy + from, lanes...));
     slopes.first.store(dx + a, lanes...);
     slopes.second.store(dx + b, lanes...);
   });

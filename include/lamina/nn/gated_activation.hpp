@@ -108,6 +108,21 @@ class Gated : public Layer<Derived, Scalar> {
 
 }  // namespace detail
 
+/// What GatedActivation shows of itself whatever its activations are, as to save_onnx.
+template <class Scalar>
+class ActivationPair {
+ public:
+  /// f, g, and the axis.
+  /// @{
+  virtual const Primitive<Scalar>& first_activation() const = 0;
+  virtual const Primitive<Scalar>& second_activation() const = 0;
+  virtual int axis() const = 0;
+  /// @}
+
+ protected:
+  ~ActivationPair() = default;
+};
+
 /// A gate of any two activations, y = f(a) g(b): along an axis the first half of the entries is a, the second b.
 ///
 ///   GatedActivation(SiLU(), Identity())        a Llama's, whose gates come first
@@ -116,7 +131,8 @@ class Gated : public Layer<Derived, Scalar> {
 /// Shapes: x [..., 2n, ...], y [..., n, ...]. F and G are elementwise activations of the same scalar type, or Identity.
 /// Throws ShapeError for an axis that x does not have, or an odd extent.
 template <class F, class G>
-class GatedActivation : public detail::Gated<GatedActivation<F, G>, ScalarOf<F>, F, G> {
+class GatedActivation : public detail::Gated<GatedActivation<F, G>, ScalarOf<F>, F, G>,
+                        public ActivationPair<ScalarOf<F>> {
  public:
   static constexpr const char* type_name = "GatedActivation";  ///< its name in messages
 
@@ -130,6 +146,10 @@ class GatedActivation : public detail::Gated<GatedActivation<F, G>, ScalarOf<F>,
         .argument("second", this->second().name())
         .field("dim", this->dim(), this->dim() == -1 ? "" : text("dim=", this->dim()));
   }
+
+  const Primitive<ScalarOf<F>>& first_activation() const override { return this->first(); }
+  const Primitive<ScalarOf<F>>& second_activation() const override { return this->second(); }
+  int axis() const override { return this->dim(); }
 };
 
 }  // namespace lamina::inline LAMINA_ABI

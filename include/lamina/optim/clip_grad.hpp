@@ -23,7 +23,8 @@ double grad_norm(const std::vector<NamedParameter<Scalar>>& parameters) {
     const std::size_t begin = partial.size();
     partial.resize(begin + static_cast<std::size_t>((grad.numel() + grain - 1) / grain));
     parallel_for(0, grad.numel(), grain, [&](Index first, Index last) {
-      partial[begin + static_cast<std::size_t>(first / grain)] = static_cast<double>(kernels::sum_of_squares(g + first, last - first));
+      partial[begin + static_cast<std::size_t>(first / grain)] =
+          static_cast<double>(kernels::sum_of_squares(g + first, last - first));
     });
   }
   double total = 0;
@@ -41,8 +42,8 @@ double clip_grad_norm(const std::vector<NamedParameter<Scalar>>& parameters, dou
   if (factor >= 1) return norm;
   for (const auto& [name, parameter, owner] : parameters)
     if (parameter->requires_grad && !parameter->grad.empty())
-      kernels::update(
-          parameter->grad.numel(), kernels::ScaleBy<Scalar>{static_cast<Scalar>(factor)}, parameter->grad.data());
+      kernels::update(parameter->grad.numel(), kernels::ScaleBy<Scalar>{static_cast<Scalar>(factor)},
+                      parameter->grad.data());
   return norm;
 }
 

@@ -91,13 +91,10 @@ class RMSprop : public Optimizer<Scalar> {
               const typename RMSprop::Step& step) const override {
     const auto number = [](double value) { return static_cast<Scalar>(value); };
     const auto run = [&](auto moves, auto centered, auto*... more) {
-      const detail::RMSpropStep<Scalar, moves, centered> move{number(step.lr),
-                                                              number(step.weight_decay),
-                                                              number(options_.momentum),
-                                                              number(options_.alpha),
-                                                              number(1 - options_.alpha),
-                                                              number(options_.eps),
-                                                              step.weight_decay != 0};
+      const detail::RMSpropStep<Scalar, moves, centered> move{
+          number(step.lr),        number(step.weight_decay),  number(options_.momentum),
+          number(options_.alpha), number(1 - options_.alpha), number(options_.eps),
+          step.weight_decay != 0};
       kernels::update(n, move, x, g, slots[0], more...);
     };
     constexpr std::true_type yes;

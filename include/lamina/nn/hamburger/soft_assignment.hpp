@@ -79,8 +79,8 @@ struct SoftAssignment {
   void assign(const Rows& rows, const Scalar* squares, Scalar* c, Scale scale) const {
     const Scalar* const norm = norms.data() + rows.item * n + rows.first;
     std::transform(norm, norm + rows.count, rows.scratch, scale);
-    kernels::scale_to_cosines(rows.count, pitch, rows.products, rows.scratch, squares, Scalar(eps),
-                              inverse_temperature, c);
+    kernels::scale_to_cosines(rows.count, pitch, rows.products, rows.scratch, squares, Scalar(eps), inverse_temperature,
+                              c);
     kernels::softmax_rows(rows.count, rank, c, pitch);
   }
 
