@@ -14,7 +14,12 @@ which it is also given as a share.
 With --memory, each side runs each benchmark alone in a process of its own, and the table has the peak of its resident
 memory in megabytes.
 
-Needs python3-torch and python3-torchvision, and the benchmark programs: cmake --workflow --preset release builds them.
+PyTorch's matrix products are OpenBLAS's: Debian's packages run with whatever libblas.so.3 is, by default a plain one, some
+twenty times slower, and a ratio against that says nothing. So this looks for OpenBLAS and gives it to PyTorch's side, and
+ends if there is none, or if a product of matrices shows that it is not what runs.
+
+Needs python3-torch, python3-torchvision and libopenblas0-pthread, and the benchmark programs: cmake --workflow --preset
+release builds them.
 """
 import argparse
 import json
@@ -51,6 +56,8 @@ CONVOLUTIONS = {
     "conv/3x3_256_14_b8": (8, 256, 14, 14, 256, 3, 1, 1, 1),
     "conv/1x1_64_256_56_b8": (8, 64, 56, 56, 256, 1, 1, 0, 1),
 }
+# Where Debian's OpenBLAS has its libblas.so.3.
+OPENBLAS = sorted(pathlib.Path("/usr/lib").glob("*-linux-gnu*/openblas-pthread/libblas.so.3"))
 PROGRAMS = ("bench_models", "bench_layers", "bench_hamburger")
 
 
@@ -635,7 +642,40 @@ def lamina_run(path, name, threads, *options):
 
 
 def environment(threads):
-    return {**os.environ, **{f"{name}_NUM_THREADS": str(threads) for name in ("LAMINA", "OMP", "MKL")}}
+    blas = [str(OPENBLAS[0].parent)] if OPENBLAS else []
+    path = ":".join(blas + [part for part in [os.environ.get("LD_LIBRARY_PATH")] if part])
+    counts = {f"{name}_NUM_THREADS": str(threads) for name in ("LAMINA", "OMP", "MKL", "OPENBLAS")}
+    return {**os.environ, **counts, **({"LD_LIBRARY_PATH": path} if path else {})}
+
+
+def blas_of_torch():
+    """Prints the library that PyTorch's products come from, and what it does with one thread, in GFLOP/s."""
+    import torch
+
+    torch.set_num_threads(1)
+    a = torch.randn(768, 768)
+    best = 1e9
+    for _ in range(5):
+        start = time.perf_counter()
+        a @ a
+        best = min(best, time.perf_counter() - start)
+    mapped = {os.path.realpath(line.split()[-1]) for line in open("/proc/self/maps") if ".so" in line}
+    chosen = [path for path in mapped if "libblas" in path or "libmkl_core" in path or "libblis" in path]
+    version = re.search(r"libopenblas[a-z]*-r([0-9.]+)\.so", " ".join(mapped))
+    plain = all("openblas" not in path and "mkl" not in path and "blis" not in path for path in chosen)
+    name = "a plain BLAS" if plain else f"OpenBLAS {version[1]}" if version else chosen[0]
+    print(json.dumps({"name": name, "plain": plain, "gflops": 2 * 768**3 / best / 1e9}))
+
+
+def say_blas():
+    """Says which BLAS PyTorch has. Ends if it is a plain one."""
+    answer = subprocess.run([sys.executable, __file__, "--torch-blas"], check=True, stdout=subprocess.PIPE, text=True,
+                            env=environment(1)).stdout
+    blas = json.loads(answer)
+    if blas["plain"]:
+        sys.exit("compare_torch.py: PyTorch multiplies matrices by a plain BLAS, to which nothing is to be compared "
+                 "(Debian: apt-get install libopenblas0-pthread)")
+    print(f"PyTorch's matrix products: {blas['name']}, {blas['gflops']:.0f} GFLOP/s on one thread")
 
 
 # A process counts the memory of the one that started it into its peak; this one is small.
@@ -719,7 +759,11 @@ def main():
                         help="build directory (default: build/release)")
     parser.add_argument("--torch-worker", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--torch-once", help=argparse.SUPPRESS)
+    parser.add_argument("--torch-blas", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.torch_blas:
+        blas_of_torch()
+        return
     if arguments.torch_worker:
         torch_worker(arguments.torch_worker, arguments.seconds)
         return
@@ -736,6 +780,7 @@ def main():
     if subprocess.run([sys.executable, "-c", "import torch"], stderr=subprocess.DEVNULL).returncode:
         sys.exit(f"compare_torch.py: {sys.executable} has no PyTorch (Debian: apt-get install python3-torch, and run "
                  "this with /usr/bin/python3)")
+    say_blas()
     (compare_memory if arguments.memory else compare_times)(arguments, selected)
 
 

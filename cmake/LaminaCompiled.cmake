@@ -1,5 +1,17 @@
 # lamina::compiled: the templates of lamina/compiled/*.inc, instantiated once for float and double. A program that links it
 # compiles in a fraction of the time. Header-only is the default.
+# Where nothing says which processor it is for, on x86-64, the kernels are there for three instruction sets, and a
+# program chooses when it calls the first: programs need no -march.
+include(CheckCXXSourceCompiles)
+check_cxx_source_compiles("#if !defined(__x86_64__) || !defined(__ELF__) || defined(__AVX__)
+#error
+#endif
+int main() {}" LAMINA_ANY_X86_64)
+set(LAMINA_DISPATCHED OFF)
+if(LAMINA_ANY_X86_64 AND NOT LAMINA_NATIVE)
+  set(LAMINA_DISPATCHED ON)
+endif()
+
 set(sources)
 foreach(part nn models compile train)
   foreach(scalar float double)
@@ -14,8 +26,13 @@ namespace lamina {
 " @ONLY)
     list(APPEND sources "${source}")
     # -O3 takes half as long again to compile and makes networks a tenth faster: for double, which is for checking
-    # gradients, the first counts. What only puts networks together computes nothing.
-    if(part STREQUAL "models")
+    # gradients, the first counts. What only puts networks together computes nothing, and where the kernels are units of
+    # their own, layers should be small.
+    if(LAMINA_DISPATCHED AND part STREQUAL "nn")
+      set_source_files_properties("${source}" PROPERTIES COMPILE_OPTIONS $<$<CONFIG:Release>:-Os>)
+    elseif(LAMINA_DISPATCHED AND NOT part STREQUAL "models")
+      set_source_files_properties("${source}" PROPERTIES COMPILE_OPTIONS $<$<CONFIG:Release>:-O2>)
+    elseif(part STREQUAL "models")
       set_source_files_properties("${source}" PROPERTIES COMPILE_OPTIONS $<$<CONFIG:Release>:-O1>)
     elseif(scalar STREQUAL "double")
       set_source_files_properties("${source}" PROPERTIES COMPILE_OPTIONS $<$<CONFIG:Release>:-O2>)
@@ -36,6 +53,15 @@ target_link_libraries(lamina_compiled PUBLIC lamina::lamina)
 target_compile_definitions(lamina_compiled PUBLIC LAMINA_COMPILED)
 # Built for this machine's processor, it wants programs for the same.
 target_compile_options(lamina_compiled INTERFACE $<$<BOOL:${LAMINA_NATIVE}>:-march=native>)
+# A section for each function, and programs keep those they reach.
+if(CMAKE_CXX_COMPILER_ID MATCHES "GNU|Clang" AND NOT MSVC)
+  target_compile_options(lamina_compiled PRIVATE -ffunction-sections -fdata-sections)
+endif()
+include(CheckLinkerFlag)
+check_linker_flag(CXX "LINKER:--gc-sections" LAMINA_DROPS_SECTIONS)
+if(LAMINA_DROPS_SECTIONS)
+  target_link_options(lamina_compiled INTERFACE "LINKER:--gc-sections")
+endif()
 if(TARGET lamina_build)
   target_link_libraries(lamina_compiled PRIVATE $<BUILD_INTERFACE:lamina_build>)
 endif()
@@ -43,16 +69,7 @@ if(LAMINA_COMPILED)
   set_target_properties(lamina_compiled PROPERTIES EXCLUDE_FROM_ALL FALSE)
 endif()
 
-# Where nothing says which processor it is for, on x86-64, the kernels are there for three instruction sets, and a
-# program chooses when it calls the first: programs need no -march.
-include(CheckCXXSourceCompiles)
-check_cxx_source_compiles("#if !defined(__x86_64__) || !defined(__ELF__) || defined(__AVX__)
-#error
-#endif
-int main() {}" LAMINA_ANY_X86_64)
-set(LAMINA_DISPATCHED OFF)
-if(LAMINA_ANY_X86_64 AND NOT LAMINA_NATIVE)
-  set(LAMINA_DISPATCHED ON)
+if(LAMINA_DISPATCHED)
   include(LaminaDispatch)
 endif()
 

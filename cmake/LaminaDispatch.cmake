@@ -1,5 +1,6 @@
 # The kernels of lamina/compiled/kernels.inc for three instruction sets, and the functions that choose.
-set(flags_sse2)
+# (-O3 makes kernels a twentieth faster; those for old processors, which hardly run, are to be small.)
+set(flags_sse2 $<$<CONFIG:Release>:-O2>)
 set(flags_avx2 -mavx2 -mfma)
 set(flags_avx512 -mavx512f -mavx512dq -mavx512bw -mavx512vl -mfma)
 foreach(scalar float double)
@@ -22,7 +23,7 @@ namespace forms {
     add_library(lamina_kernels_${isa}_${scalar} OBJECT EXCLUDE_FROM_ALL "${source}")
     target_link_libraries(lamina_kernels_${isa}_${scalar} PRIVATE lamina $<TARGET_NAME_IF_EXISTS:lamina_build>)
     target_compile_definitions(lamina_kernels_${isa}_${scalar} PRIVATE LAMINA_KERNEL_FORM)
-    target_compile_options(lamina_kernels_${isa}_${scalar} PRIVATE ${flags_${isa}} -ffunction-sections)
+    target_compile_options(lamina_kernels_${isa}_${scalar} PRIVATE ${flags_${isa}} -ffunction-sections -fdata-sections)
     set_target_properties(lamina_kernels_${isa}_${scalar} PROPERTIES POSITION_INDEPENDENT_CODE ON)
     list(APPEND forms $<TARGET_OBJECTS:lamina_kernels_${isa}_${scalar}>)
   endforeach()

@@ -3,7 +3,7 @@
 
     LAMINA_DATA=DIR examples/compare_cifar.py frozen --weights mobilenet_v2.safetensors --train 5000 --size 160 --epochs 10
     LAMINA_DATA=DIR examples/compare_cifar.py tuned --weights mobilenet_v2.safetensors --train 10000 --size 96 --epochs 3
-    LAMINA_DATA=DIR examples/compare_cifar.py resnet20 --epochs 5 --state resnet20.pt      goes on where --state ends
+    LAMINA_DATA=DIR examples/compare_cifar.py resnet20 --epochs 20 --state resnet20.pt     goes on where --state ends
 
 DIR has cifar10/cifar-10-batches-bin. `frozen` computes the features of torchvision's MobileNet V2 once and trains a linear
 layer with them; `tuned` trains all of it but the batch normalisations; both see images in [-1, 1], as TensorFlow's weights
@@ -146,7 +146,7 @@ def cropped(images):
 
 
 def resnet20(options):
-    (images, labels), (test_images, test_labels) = cifar10(True), cifar10(False)
+    (images, labels), (test_images, test_labels) = cifar10(True, options.train), cifar10(False, options.test)
     mean = (images / 255.0).mean((0, 2, 3)).reshape(3, 1, 1)
     std = (images / 255.0).std((0, 2, 3), unbiased=False).reshape(3, 1, 1)
 
@@ -184,11 +184,14 @@ def main():
     parser.add_argument("--weights")
     parser.add_argument("--state")
     parser.add_argument("--seed", type=int, default=0)
-    for name, default in {"train": 5000, "test": 10000, "size": 160, "epochs": 10, "threads": 2}.items():
+    parser.add_argument("--train", type=int, help="of the training images the first; 5000, for resnet20 all")
+    for name, default in {"test": 10000, "size": 160, "epochs": 10, "threads": 2}.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args()
     if options.recipe != "resnet20" and not options.weights:
         parser.error("frozen and tuned need --weights")
+    if options.recipe != "resnet20" and options.train is None:
+        options.train = 5000
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     share = {"frozen": frozen, "tuned": tuned, "resnet20": resnet20}[options.recipe](options)

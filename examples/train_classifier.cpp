@@ -241,9 +241,11 @@ struct Data {
   std::optional<Shape> image;  ///< the shape of all images, if they have one
 };
 
-ImageFolder<float> read_folder(const Settings& s, const std::string& dir, std::vector<std::string> classes = {}) {
+/// With `decode`, images that cannot be read are looked for, if they are to be skipped.
+ImageFolder<float> read_folder(const Settings& s, const std::string& dir, std::vector<std::string> classes = {},
+                               bool decode = true) {
   require(!dir.empty(), "--dataset folder needs --data DIR, with a folder of images for each class");
-  const bool skip = s.unreadable.value_or("skip") == "skip";
+  const bool skip = decode && s.unreadable.value_or("skip") == "skip";
   ImageFolder<float> folder(dir, {.classes = std::move(classes), .skip_unreadable = skip});
   if (const auto& skipped = folder.skipped(); !skipped.empty())
     std::fprintf(stderr, "skipped %s of %s images that cannot be read, the first: %s\n",
@@ -324,7 +326,7 @@ void print_summary(const Settings& s) {
   Index channels = network.channels, classes = network.classes;
   if (s.dataset == "folder") {
     channels = 3;
-    classes = static_cast<Index>(read_folder(s, s.data).classes().size());
+    classes = static_cast<Index>(read_folder(s, s.data, {}, false).classes().size());
   } else if (!s.dataset.empty()) {
     channels = find_published(s.dataset).channels;
     classes = static_cast<Index>(find_published(s.dataset).classes.size());

@@ -1,6 +1,7 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <limits>
 #include <numbers>
 #include <set>
 #include <vector>
@@ -102,6 +103,8 @@ TEST_CASE("MixUp: one share for a batch, of every sample and its target with ano
   CHECK(shares.size() > 1900);
   // Beta(1/2, 1/2) is the law of the arcsine; a float holds shares near 0 or 1 well enough for that.
   CHECK(kolmogorov_smirnov(shares, [](double x) { return 2 / std::numbers::pi * std::asin(std::sqrt(x)); }) > 0.01);
+  CHECK_THROWS_WITH_AS(MixUp({.alpha = std::numeric_limits<double>::infinity()}),
+                       "MixUp: alpha must be above 0, got inf", ValueError);
   CHECK_THROWS_WITH_AS(MixUp({.alpha = 0}), "MixUp: alpha must be above 0, got 0", ValueError);
 }
 

@@ -226,6 +226,17 @@ class ThreadPool {
   std::atomic<int> forks_{0};                 // between the first process and this one
 };
 
+/// call(context, i, worker) for every i < pieces, on up to `threads` threads if there are others to be had.
+[[gnu::noinline]] inline void run_pieces(Index pieces, int threads, ThreadPool::Call call, const void* context) {
+  // One copy of the code for any number of threads: compilers fuse multiplications with additions as they see fit, in
+  // an inlined copy perhaps otherwise.
+  asm("" : "+r"(call));
+  const bool several = threads > 1 && pieces > 1 && !worker_state().inside;
+  if (several && ThreadPool::instance().run(pieces, static_cast<int>(std::min<Index>(threads, pieces)), call, context))
+    return;
+  for (Index i = 0; i < pieces; ++i) call(context, i, 0);
+}
+
 }  // namespace core_detail
 
 /// How many threads parallel_for may use. Initially LAMINA_NUM_THREADS, else OMP_NUM_THREADS, else the cores that the
@@ -291,16 +302,10 @@ class Workers {
       const Index first = begin + i * grain;
       f(first, first + std::min(grain, end - first), worker);
     };
-    const int threads = static_cast<int>(std::min<Index>(count_, pieces));
-    using Call = void (*)(const void* context, Index i, int worker);
-    Call call = [](const void* context, Index i, int worker) { (*static_cast<decltype(&piece)>(context))(i, worker); };
-    // One copy of the code for any number of threads: compilers fuse multiplications with additions as they see fit, in
-    // an inlined copy perhaps otherwise.
-    asm("" : "+r"(call));
-    if (threads > 1 && !core_detail::worker_state().inside &&
-        core_detail::ThreadPool::instance().run(pieces, threads, call, &piece))
-      return;
-    for (Index i = 0; i < pieces; ++i) call(&piece, i, 0);
+    const auto call = [](const void* context, Index i, int worker) {
+      (*static_cast<decltype(&piece)>(context))(i, worker);
+    };
+    core_detail::run_pieces(pieces, count_, call, &piece);
   }
 
   int count_;

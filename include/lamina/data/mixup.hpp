@@ -6,6 +6,7 @@
 #include <span>
 #include <utility>
 
+#include "lamina/core/numbers.hpp"
 #include "lamina/core/random.hpp"
 #include "lamina/data/dataset.hpp"
 
@@ -104,7 +105,7 @@ class MixUp {
  public:
   /// Throws ValueError unless alpha > 0.
   explicit MixUp(const MixUpOptions& options = {}) : options_(options) {
-    require(options.alpha > 0, "MixUp: alpha must be above 0, got ", options.alpha);
+    require(options.alpha > 0 && is_finite(options.alpha), "MixUp: alpha must be above 0, got ", options.alpha);
   }
 
   /// Inputs and targets [N, ...] of any shapes.
@@ -131,7 +132,7 @@ class CutMix {
  public:
   /// Throws ValueError unless alpha > 0.
   explicit CutMix(const CutMixOptions& options = {}) : options_(options) {
-    require(options.alpha > 0, "CutMix: alpha must be above 0, got ", options.alpha);
+    require(options.alpha > 0 && is_finite(options.alpha), "CutMix: alpha must be above 0, got ", options.alpha);
   }
 
   /// Images [N, C, H, W], targets [N, ...]. Throws ShapeError for other inputs.

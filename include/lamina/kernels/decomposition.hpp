@@ -20,7 +20,7 @@
 /// what these add to the short factor's next update are done while the block is in the cache. The products of a factor
 /// with itself come as R x R matrices; nothing of the size n x n exists. Sums over blocks are cut into pieces that
 /// depend on the shape alone, and added in order.
-namespace lamina::kernels::inline LAMINA_ISA {
+namespace lamina::kernels {
 
 /// The matrices of a decomposition: `items` of them in memory as [items][rows][columns], where X's columns (the n
 /// vectors of length d) are memory's columns, or its rows if `transposed`. A factor's rows are padded with zeros to
@@ -68,6 +68,14 @@ struct FactorRows {
   T* sums;            ///< what the updated factor's rows are to be added to
 };
 
+inline namespace LAMINA_KERNELS {
+
+/// Values from one row of a factor to the next: whole vectors.
+template <class T>
+Index factor_pitch(Index rank) {
+  return simd::whole_vectors<T>(rank);
+}
+
 /// to [rows, pitch] = a b or, with `add`, to + a b, where a is [rows, depth] and b [depth, pitch].
 template <class T>
 void thin_product(Index rows, Index depth, const Operand<T>& a, const T* b, Index pitch, T* to, bool add) {
@@ -89,6 +97,63 @@ template <class T>
 void add_gram(Index rows, Index rank, const T* factor, Index pitch, T* gram) {
   thin_product(rank, rows, {factor, 1, pitch}, factor, pitch, gram, true);
 }
+
+/// factor = factor products / (denominators + epsilon) for n values, whole vectors.
+template <class T>
+void multiply_and_divide(Index n, const T* products, const T* denominators, T epsilon, T* factor) {
+  using Pack = simd::Pack<T>;
+  for (Index i = 0; i < n; i += simd::width<T>)
+    (Pack::load(factor + i) * Pack::load(products + i) / (Pack::load(denominators + i) + Pack(epsilon)))
+        .store(factor + i);
+}
+/// The same, rounded elsewhere: first the quotients factor / (denominators + epsilon), which go to `ratios` unless that
+/// is null.
+template <class T>
+void divide_and_multiply(Index n, const T* products, const T* denominators, T epsilon, T* factor, T* ratios) {
+  using Pack = simd::Pack<T>;
+  for (Index i = 0; i < n; i += simd::width<T>) {
+    const Pack quotient = Pack::load(factor + i) / (Pack::load(denominators + i) + Pack(epsilon));
+    if (ratios) quotient.store(ratios + i);
+    (quotient * Pack::load(products + i)).store(factor + i);
+  }
+}
+
+/// to[i, j] = x[i, j] (row[i] column(j)) with column(j) = factor / max(sqrt(squares[j]), epsilon), for rows of whole
+/// vectors.
+template <class T>
+void scale_to_cosines(Index rows, Index pitch, const T* x, const T* row, const T* squares, T epsilon, T factor, T* to) {
+  using Pack = simd::Pack<T>;
+  for (Index j = 0; j < pitch; j += simd::width<T>) {
+    const Pack column = Pack(T(1)) / max(sqrt(Pack::load(squares + j)), epsilon) * factor;
+    for (Index i = 0; i < rows; ++i) (Pack::load(x + i * pitch + j) * (column * row[i])).store(to + i * pitch + j);
+  }
+}
+/// to[i, j] = x[i, j] / (sums[j] + epsilon), by way of the reciprocal.
+template <class T>
+void divide_columns(Index rows, Index pitch, const T* x, const T* sums, T epsilon, T* to) {
+  using Pack = simd::Pack<T>;
+  for (Index j = 0; j < pitch; j += simd::width<T>) {
+    const Pack share = Pack(T(1)) / (Pack::load(sums + j) + Pack(epsilon));
+    for (Index i = 0; i < rows; ++i) (Pack::load(x + i * pitch + j) * share).store(to + i * pitch + j);
+  }
+}
+/// Adds to sums[j] the sum of x[i, j], or of its square, over the rows.
+template <class T>
+void add_columns(Index rows, Index pitch, const T* x, bool squared, T* sums) {
+  using Pack = simd::Pack<T>;
+  for (Index j = 0; j < pitch; j += simd::width<T>) {
+    Pack sum = Pack::load(sums + j);
+    for (Index i = 0; i < rows; ++i) {
+      const Pack value = Pack::load(x + i * pitch + j);
+      sum += squared ? value * value : value;
+    }
+    sum.store(sums + j);
+  }
+}
+
+}  // namespace LAMINA_KERNELS
+
+inline namespace LAMINA_ISA {
 
 /// totals[item] = the sum over pieces of what f(item, piece, sums, scratch) adds to zeros, `size` values each.
 template <class T, class F>
@@ -262,6 +327,10 @@ void decompose(const DecompositionShape& s, const T* x, Index steps, Algorithm& 
   }
 }
 
+}  // namespace LAMINA_ISA
+
+inline namespace LAMINA_KERNELS {
+
 /// x_i = e^x_i / sum e^x over the first `rank` of each row's values, in place, zeros behind them.
 template <class T>
 void softmax_rows(Index rows, Index rank, T* x, Index pitch) {
@@ -348,6 +417,10 @@ bool any_negative(Index n, const T* x) {
   return std::any_of(smallest, smallest + pieces, [](T value) { return value < 0; });
 }
 
+}  // namespace LAMINA_KERNELS
+
+inline namespace LAMINA_ISA {
+
 /// The inverse of a symmetric positive definite matrix a [n, n], by Cholesky's factorisation a = L Lᵀ, whose L replaces
 /// a's lower triangle. NaN where a is not finite.
 inline void invert_positive_definite(Index n, double* a, double* inverse) {
@@ -371,4 +444,6 @@ inline void invert_positive_definite(Index n, double* a, double* inverse) {
   }
 }
 
-}  // namespace lamina::kernels::inline LAMINA_ISA
+}  // namespace LAMINA_ISA
+
+}  // namespace lamina::kernels

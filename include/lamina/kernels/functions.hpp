@@ -14,6 +14,62 @@ struct Sum {
   }
 };
 
+/// a * b.
+struct Product {
+  /// Of vectors.
+  template <class V>
+  V operator()(V a, V b) const {
+    return a * b;
+  }
+};
+
+/// a / b.
+struct Quotient {
+  /// Of vectors.
+  template <class V>
+  V operator()(V a, V b) const {
+    return a / b;
+  }
+};
+
+/// v + term.
+template <class T>
+struct Added {
+  T term;  ///< what is added to all
+  /// Of a vector.
+  template <class V>
+  V operator()(V v) const {
+    return v + V(term);
+  }
+};
+
+/// What lies at a plus what lies at b, for map_run.
+template <class T>
+struct SumAt {
+  /// Where.
+  /// @{
+  const T *a, *b;
+  /// @}
+  /// At the present position.
+  template <class Load>
+  auto operator()(Load load) const {
+    return load(a) + load(b);
+  }
+};
+
+/// What lies at x divided by a number, for map_run.
+template <class T>
+struct QuotientAt {
+  const T* x;  ///< where
+  T divisor;   ///< the number
+  /// At the present position.
+  template <class Load>
+  auto operator()(Load load) const {
+    const auto value = load(x);
+    return value / decltype(value)(divisor);
+  }
+};
+
 /// v * factor.
 template <class T>
 struct Scaled {
@@ -22,6 +78,17 @@ struct Scaled {
   template <class V>
   V operator()(V v) const {
     return v * factor;
+  }
+};
+
+/// v *= factor, for update.
+template <class T>
+struct ScaleBy {
+  T factor;  ///< what all are multiplied by
+  /// Of a vector.
+  template <class V>
+  void operator()(V& v) const {
+    v *= V(factor);
   }
 };
 

@@ -220,6 +220,31 @@ double cross_entropy_places(const CrossEntropyTargets<T>& t, Index sample, Index
 
 inline namespace LAMINA_KERNELS {
 
+/// The sum over i < n of the first of f(x[i]...), a pair of vectors; the second goes to gradient[i], which may be one
+/// of the x.
+template <class T, class F, class... In>
+double sum_with_gradient(Index n, T* gradient, F f, const In*... x) {
+  using Pack = simd::Pack<T>;
+  std::vector<double> parts(static_cast<std::size_t>((n + stream_grain - 1) / stream_grain));
+  parallel_for(0, n, stream_grain, [&](Index first, Index last) {
+    double sum = 0;
+    constexpr Index block = 64 * simd::width<T>;  // so few that single precision is enough within it
+    for (Index begin = first; begin < last; begin += block) {
+      Pack values(T(0));
+      detail::for_each_vector<T>(std::min(block, last - begin), [&](Index i, Index left) {
+        const auto [value, slope] = f(detail::load(x + begin + i, left)...);
+        values += detail::first_lanes(value, left, T(0));
+        detail::store(slope, gradient + begin + i, left);
+      });
+      sum += static_cast<double>(simd::sum(values));
+    }
+    parts[static_cast<std::size_t>(first / stream_grain)] = sum;
+  });
+  double total = 0;
+  for (const double part : parts) total += part;
+  return total;
+}
+
 /// The sum over all samples and places of - sum over k of t[k] log softmax(x)[k]; `gradient`, which may be x, gets
 /// `scale` times its gradient.
 template <class T>
@@ -251,31 +276,6 @@ double cross_entropy(const CrossEntropyTargets<T>& t, T scale, const T* x, T* gr
 }  // namespace LAMINA_KERNELS
 
 inline namespace LAMINA_ISA {
-
-/// The sum over i < n of the first of f(x[i]...), a pair of vectors; the second goes to gradient[i], which may be one
-/// of the x.
-template <class T, class F, class... In>
-double sum_with_gradient(Index n, T* gradient, F f, const In*... x) {
-  using Pack = simd::Pack<T>;
-  std::vector<double> parts(static_cast<std::size_t>((n + stream_grain - 1) / stream_grain));
-  parallel_for(0, n, stream_grain, [&](Index first, Index last) {
-    double sum = 0;
-    constexpr Index block = 64 * simd::width<T>;  // so few that single precision is enough within it
-    for (Index begin = first; begin < last; begin += block) {
-      Pack values(T(0));
-      detail::for_each_vector<T>(std::min(block, last - begin), [&](Index i, Index left) {
-        const auto [value, slope] = f(detail::load(x + begin + i, left)...);
-        values += detail::first_lanes(value, left, T(0));
-        detail::store(slope, gradient + begin + i, left);
-      });
-      sum += static_cast<double>(simd::sum(values));
-    }
-    parts[static_cast<std::size_t>(first / stream_grain)] = sum;
-  });
-  double total = 0;
-  for (const double part : parts) total += part;
-  return total;
-}
 
 /// log(1 + e^-|x|) with u = e^-|x|: in single precision from the series of 2 artanh(u / (2 + u)); in double precision
 /// from log(1 + u), adding what the rounding of 1 + u loses.

@@ -263,6 +263,10 @@ auto normalizations(const ChannelBlock<T>& block, const ChannelMap<T>& map) {
 
 }  // namespace detail
 
+}  // namespace LAMINA_ISA
+
+inline namespace LAMINA_KERNELS {
+
 /// y = f(p, x...) for vectors of values, with p the channel's of `parameter` [channels]; y may be one of the x.
 template <class T, class F, class... In>
 void map_channels(const ChannelShape& s, T* y, const T* parameter, F f, const In*... x) {
@@ -273,9 +277,9 @@ void map_channels(const ChannelShape& s, T* y, const T* parameter, F f, const In
   });
 }
 
-/// add(c, sum) for every channel c: the sum of f(x, dy) over its values.
-template <class T, class F, class Add>
-void channel_sums(const ChannelShape& s, const T* x, const T* dy, F f, Add add) {
+/// Adds to sums[c], for every channel c, the sum of f(x, dy) over its values.
+template <class T, class F>
+void channel_sums(const ChannelShape& s, const T* x, const T* dy, F f, T* sums) {
   if (s.count() == 0) return;
   detail::ChannelBlock<T>::for_each(s, {{s.channels, x}}, [&](const detail::ChannelBlock<T>& block) {
     typename detail::ChannelBlock<T>::Values totals;
@@ -286,9 +290,14 @@ void channel_sums(const ChannelShape& s, const T* x, const T* dy, F f, Add add) 
       });
       for (std::size_t c = 0; c < block.channels(); ++c) totals[c] += part[0][c];
     });
-    for (std::size_t c = 0; c < block.channels(); ++c) add(block.first() + static_cast<Index>(c), totals[c]);
+    T* const to = sums + block.first();
+    for (std::size_t c = 0; c < block.channels(); ++c) to[c] += static_cast<T>(totals[c]);
   });
 }
+
+}  // namespace LAMINA_KERNELS
+
+inline namespace LAMINA_ISA {
 
 namespace detail {
 

@@ -32,6 +32,17 @@ T vector_sum(const T* x, Index n) {
   return simd::sum(total);
 }
 
+/// The sum of the squares of n values, so few that no more care is needed.
+template <class T>
+T sum_of_squares(const T* x, Index n) {
+  simd::Pack<T> sum(T(0));
+  simd::for_each_vector<T>(0, n, [&](Index i, auto... partial) {
+    const auto v = simd::Pack<T>::load(x + i, partial...);
+    sum += v * v;
+  });
+  return simd::sum(sum);
+}
+
 /// Adds to sums[m] the sum over n and pixels of x [n, m, pixels].
 template <class T>
 void add_channel_sums(Index n, Index m, Index pixels, const T* x, T* sums) {

@@ -2,10 +2,32 @@
 
 #include <utility>
 
+#include "lamina/kernels/halves.hpp"
 #include "lamina/nn/elu.hpp"
-#include "lamina/nn/gate.hpp"
 
 namespace lamina::inline LAMINA_ABI {
+
+namespace detail {
+
+/// elu(x) and elu(-x).
+template <class Scalar>
+struct EluPair {
+  const ELU<Scalar>* elu;
+  template <class V>
+  std::pair<V, V> operator()(V x) const {
+    return {elu->value(x), elu->value(V(0) - x)};
+  }
+};
+/// The gradient of x by those of the pair.
+struct EluPairGradient {
+  template <class V>
+  V operator()(V up, V down, V x) const {
+    const V slope = simd::exp(V(0) - simd::abs(x));
+    return select(x > V(0), up - down * slope, up * slope - down);
+  }
+};
+
+}  // namespace detail
 
 /// y = (elu(x), elu(-x)), one behind the other in the channels (Salimans et al. 2017, after the concatenated ReLU of
 /// Shang et al. 2016): nothing of x is lost, and no unit dies.
@@ -22,18 +44,12 @@ class ConcatELU : public Layer<ConcatELU<Scalar>, Scalar> {
   Locality locality() const override { return Locality::pixel; }
 
  private:
-  using Pack = simd::Pack<Scalar>;
+  static Index half(const Tensor<Scalar>& x) { return x.empty() ? 0 : x.numel() / x.dim(0); }
 
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
     Tensor<Scalar> y(output_shape(x.shape()));
-    const Scalar* const in = std::as_const(x).data();
-    Scalar* const out = y.data();
-    detail::for_each_gate<Scalar>(x.dim(0), x.numel(), [=](Index plus, Index minus, Index from, auto... lanes) {
-      const ELU<Scalar> elu;
-      const Pack value = Pack::load(in + from, lanes...);
-      elu.value(value).store(out + plus, lanes...);
-      elu.value(Pack(0) - value).store(out + minus, lanes...);
-    });
+    const ELU<Scalar> elu;
+    kernels::split(x.dim(0), half(x), detail::EluPair<Scalar>{&elu}, std::as_const(x).data(), y.data());
     return y;
   }
   Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {
@@ -42,14 +58,9 @@ class ConcatELU : public Layer<ConcatELU<Scalar>, Scalar> {
   }
   Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad) override {
     const auto [x] = tape.template pop<Tensor<Scalar>>();
-    const Scalar *const in = x.data(), *const gradient = std::as_const(dy).data();
     Tensor<Scalar> dx(x.shape());
-    Scalar* const out = dx.data();
-    detail::for_each_gate<Scalar>(x.dim(0), x.numel(), [=](Index plus, Index minus, Index to, auto... lanes) {
-      const Pack value = Pack::load(in + to, lanes...), slope = simd::exp(Pack(0) - simd::abs(value));
-      const Pack up = Pack::load(gradient + plus, lanes...), down = Pack::load(gradient + minus, lanes...);
-      select(value > Pack(0), up - down * slope, up * slope - down).store(out + to, lanes...);
-    });
+    kernels::split_backward(x.dim(0), half(x), detail::EluPairGradient(), std::as_const(dy).data(), x.data(),
+                            dx.data());
     return dx;
   }
 };

@@ -3,6 +3,7 @@
 #include <string>
 #include <utility>
 
+#include "lamina/kernels/functions.hpp"
 #include "lamina/kernels/normalization.hpp"
 #include "lamina/kernels/reduce.hpp"
 #include "lamina/nn/conv2d.hpp"
@@ -130,8 +131,7 @@ class ConvTranspose2d : public Layer<ConvTranspose2d<Scalar>, Scalar> {
     if (!options_.bias) return y;
     const kernels::ChannelShape channels{y.dim(0), out_, y.dim(2) * y.dim(3)};
     Scalar* const out = y.data();
-    kernels::map_channels(
-        channels, out, bias.value.data(), [](auto b, auto v) { return v + b; }, std::as_const(y).data());
+    kernels::map_channels(channels, out, bias.value.data(), kernels::Sum(), std::as_const(y).data());
     return y;
   }
   Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {

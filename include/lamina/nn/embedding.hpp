@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "lamina/kernels/functions.hpp"
 #include "lamina/kernels/run.hpp"
 #include "lamina/nn/init.hpp"
 #include "lamina/nn/module.hpp"
@@ -105,7 +106,7 @@ class Embedding : public Layer<Embedding<Scalar>, Scalar> {
                      if (id[i] == padding_) continue;
                      const Scalar* const from = in + i * features_ + first;
                      Scalar* const to = grad + id[i] * features_ + first;
-                     kernels::map_run(last - first, to, [&](auto load) { return load(to) + load(from); });
+                     kernels::map_run(last - first, to, kernels::SumAt<Scalar>{to, from});
                    }
                  });
     return {};

@@ -7,6 +7,26 @@
 
 namespace lamina::inline LAMINA_ABI {
 
+namespace detail {
+
+/// sigmoid_focal_loss' loss and its derivative.
+template <class T>
+struct Focal {
+  T gamma, alpha;
+  template <class V>
+  std::pair<V, V> operator()(V x, V t) const {
+    const V one(T(1)), p = simd::sigmoid(x), rest = simd::sigmoid(-x), no = one - t;
+    const V loss = max(x, V(T(0))) - x * t + kernels::log1p_exp_minus_abs(x);
+    const V miss = max(rest * t + p * no, V(std::numeric_limits<T>::min()));  // 1 - q
+    const V power = gamma == 0 ? one : simd::exp(simd::log(miss) * V(gamma));
+    const V weight = alpha < 0 ? one : t * V(alpha) + no * V(1 - alpha);
+    const V slope = power * (p - t) - loss * (power / miss) * V(gamma) * (t - no) * p * rest;
+    return {weight * power * loss, weight * slope};
+  }
+};
+
+}  // namespace detail
+
 /// Options of sigmoid_focal_loss.
 struct FocalLossOptions {
   Choice<Reduction> reduction = Reduction::mean;  ///< of the losses of all elements to one number
@@ -25,20 +45,11 @@ struct FocalLossOptions {
 template <class Scalar>
 Loss<Scalar> sigmoid_focal_loss(Tensor<Scalar> logits, const Tensor<Scalar>& targets,
                                 const FocalLossOptions& options = {}) {
-  using Pack = simd::Pack<Scalar>;
   require(options.gamma >= 0, "sigmoid_focal_loss: gamma must not be negative, got ", options.gamma);
   require(options.alpha <= 1, "sigmoid_focal_loss: alpha must be at most 1, got ", options.alpha);
   const auto gamma = static_cast<Scalar>(options.gamma), alpha = static_cast<Scalar>(options.alpha);
-  return detail::elementwise_loss(
-      "sigmoid_focal_loss", std::move(logits), targets, options.reduction, [=](Pack x, Pack t) {
-        const Pack one(Scalar(1)), p = simd::sigmoid(x), rest = simd::sigmoid(-x), no = one - t;
-        const Pack loss = max(x, Scalar(0)) - x * t + kernels::log1p_exp_minus_abs(x);
-        const Pack miss = max(rest * t + p * no, std::numeric_limits<Scalar>::min());  // 1 - q
-        const Pack power = gamma == 0 ? one : simd::exp(simd::log(miss) * gamma);
-        const Pack weight = alpha < 0 ? one : t * alpha + no * (1 - alpha);
-        const Pack slope = power * (p - t) - loss * (power / miss) * gamma * (t - no) * p * rest;
-        return std::pair(weight * power * loss, weight * slope);
-      });
+  return detail::elementwise_loss("sigmoid_focal_loss", std::move(logits), targets, options.reduction,
+                                  detail::Focal<Scalar>{gamma, alpha});
 }
 
 }  // namespace lamina::inline LAMINA_ABI

@@ -3,26 +3,28 @@
 #include <string>
 #include <utility>
 
-#include "lamina/kernels/elementwise.hpp"
+#include "lamina/kernels/halves.hpp"
 #include "lamina/nn/module.hpp"
 
 namespace lamina::inline LAMINA_ABI {
 
 namespace detail {
 
-/// f(place of a, place of b, place of y, lanes...) for all packs of n elements of y, which come in equal parts, each of
-/// a row of a and a row of b.
-template <class Scalar, class F>
-void for_each_gate(Index parts, Index n, F f) {
-  if (n == 0) return;
-  const Index half = n / parts;
-  parallel_for(0, parts, kernels::stream_grain / half, [&](Index first, Index last) {
-    for (Index part = first; part < last; ++part) {
-      const Index y = part * half, a = 2 * y, b = a + half;
-      simd::for_each_vector<Scalar>(0, half, [&](Index i, auto... lanes) { f(a + i, b + i, y + i, lanes...); });
-    }
-  });
-}
+/// tanh(a) and sigmoid(b).
+struct GateFactors {
+  template <class V>
+  std::pair<V, V> operator()(V a, V b) const {
+    return {simd::tanh(a), simd::sigmoid(b)};
+  }
+};
+/// The gradients of a and b, given these.
+struct GateGradient {
+  template <class V>
+  std::pair<V, V> operator()(V value, V gate, V dy) const {
+    const V slope = dy * gate;
+    return {slope * (V(1) - value * value), slope * value * (V(1) - gate)};
+  }
+};
 
 }  // namespace detail
 
@@ -60,22 +62,16 @@ class Gate : public Layer<Gate<Scalar>, Scalar> {
   Index groups() const { return groups_; }
 
  private:
-  using Pack = simd::Pack<Scalar>;
-
-  /// f(place of a, place of b, place of y, lanes...) for all packs of elements.
-  template <class F>
-  void each(const Shape& output, F f) const {
-    detail::for_each_gate<Scalar>(output[0] * groups_, output.numel(), f);
-  }
+  /// Of a result: rows of values, and elements of each.
+  /// @{
+  Index parts(const Tensor<Scalar>& y) const { return y.dim(0) * groups_; }
+  Index half(const Tensor<Scalar>& y) const { return y.empty() ? 0 : y.numel() / parts(y); }
+  /// @}
 
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
     Tensor<Scalar> y(output_shape(x.shape()));
-    const Scalar* const in = std::as_const(x).data();
-    Scalar* const out = y.data();
-    each(y.shape(), [=](Index a, Index b, Index to, auto... lanes) {
-      (simd::tanh(Pack::load(in + a, lanes...)) * simd::sigmoid(Pack::load(in + b, lanes...)))
-          .store(out + to, lanes...);
-    });
+    Scalar* const kept = nullptr;
+    kernels::gate(parts(y), half(y), detail::GateFactors(), std::as_const(x).data(), kept, y.data());
     return y;
   }
 
@@ -84,28 +80,16 @@ class Gate : public Layer<Gate<Scalar>, Scalar> {
     Tensor<Scalar> y(output_shape(x.shape()));
     const Scalar* const in = std::as_const(x).data();
     Tensor<Scalar> factors = x.exclusive() ? std::move(x) : Tensor<Scalar>(x.shape());
-    Scalar *const out = y.data(), *const kept = factors.data();
-    each(y.shape(), [=](Index a, Index b, Index to, auto... lanes) {
-      const Pack value = simd::tanh(Pack::load(in + a, lanes...)), gate = simd::sigmoid(Pack::load(in + b, lanes...));
-      value.store(kept + a, lanes...);
-      gate.store(kept + b, lanes...);
-      (value * gate).store(out + to, lanes...);
-    });
+    kernels::gate(parts(y), half(y), detail::GateFactors(), in, factors.data(), y.data());
     tape.push(std::move(factors));
     return y;
   }
 
   Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad) override {
-    auto [factors] = tape.pop<Tensor<Scalar>>();
-    const Scalar *const kept = std::as_const(factors).data(), *const gradient = std::as_const(dy).data();
+    const auto [factors] = tape.pop<Tensor<Scalar>>();
     Tensor<Scalar> dx(factors.shape());
-    Scalar* const out = dx.data();
-    each(dy.shape(), [=](Index a, Index b, Index from, auto... lanes) {
-      const Pack value = Pack::load(kept + a, lanes...), gate = Pack::load(kept + b, lanes...);
-      const Pack g = Pack::load(gradient + from, lanes...) * gate;
-      (g * (Pack(1) - value * value)).store(out + a, lanes...);
-      (g * value * (Pack(1) - gate)).store(out + b, lanes...);
-    });
+    kernels::gate_backward(parts(dy), half(dy), detail::GateGradient(), factors.data(), std::as_const(dy).data(),
+                           dx.data());
     return dx;
   }
 

@@ -3,8 +3,9 @@
 #include <string>
 #include <utility>
 
+#include "lamina/kernels/halves.hpp"
 #include "lamina/nn/axis.hpp"
-#include "lamina/nn/gate.hpp"
+#include "lamina/nn/module.hpp"
 
 namespace lamina::inline LAMINA_ABI {
 
@@ -28,6 +29,28 @@ Pack gate_gradient(const F& f, Pack x, Pack y, Pack dy) {
     return dy;
 }
 /// @}
+
+/// f(a) and g(b).
+template <class F, class G>
+struct GatedFactors {
+  const F* f;
+  const G* g;
+  template <class V>
+  std::pair<V, V> operator()(V a, V b) const {
+    return {gate_value(*f, a), gate_value(*g, b)};
+  }
+};
+/// The gradients of a and b.
+template <class F, class G>
+struct GatedGradient {
+  const F* f;
+  const G* g;
+  template <class V>
+  std::pair<V, V> operator()(V a, V b, V dy) const {
+    const V value = gate_value(*f, a), by = gate_value(*g, b);
+    return {gate_gradient(*f, a, value, dy * by), gate_gradient(*g, b, by, dy * value)};
+  }
+};
 
 /// What y = f(a) g(b) is whatever the functions are: along an axis the first half of the entries is a, the second b.
 template <class Derived, class Scalar, class F, class G>
@@ -53,20 +76,17 @@ class Gated : public Layer<Derived, Scalar> {
   Gated(F f, G g, int dim) : f_(std::move(f)), g_(std::move(g)), dim_(dim) {}
 
  private:
-  using Pack = simd::Pack<Scalar>;
-
-  /// What lies before the axis.
-  Index parts(const Shape& shape) const { return shape.product(0, axis_position(dim_, shape, *this)); }
+  /// What lies before the axis, and the elements of y for each of these.
+  std::pair<Index, Index> sizes(const Shape& y) const {
+    const Index parts = y.product(0, axis_position(dim_, y, *this));
+    return {parts, y.numel() == 0 ? 0 : y.numel() / parts};
+  }
 
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
     Tensor<Scalar> y(output_shape(x.shape()));
-    const Scalar* const in = std::as_const(x).data();
-    Scalar* const out = y.data();
-    for_each_gate<Scalar>(parts(y.shape()), y.numel(),
-                          [in, out, &f = f_, &g = g_](Index a, Index b, Index to, auto... lanes) {
-                            const Pack left = Pack::load(in + a, lanes...), right = Pack::load(in + b, lanes...);
-                            (gate_value(f, left) * gate_value(g, right)).store(out + to, lanes...);
-                          });
+    const auto [parts, half] = sizes(y.shape());
+    Scalar* const kept = nullptr;
+    kernels::gate(parts, half, GatedFactors<F, G>{&f_, &g_}, std::as_const(x).data(), kept, y.data());
     return y;
   }
   Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {
@@ -75,17 +95,9 @@ class Gated : public Layer<Derived, Scalar> {
   }
   Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad) override {
     const auto [x] = tape.template pop<Tensor<Scalar>>();
-    const Scalar *const in = x.data(), *const gradient = std::as_const(dy).data();
+    const auto [parts, half] = sizes(dy.shape());
     Tensor<Scalar> dx(x.shape());
-    Scalar* const out = dx.data();
-    for_each_gate<Scalar>(parts(dy.shape()), dy.numel(),
-                          [in, gradient, out, &f = f_, &g = g_](Index a, Index b, Index from, auto... lanes) {
-                            const Pack left = Pack::load(in + a, lanes...), right = Pack::load(in + b, lanes...);
-                            const Pack value = gate_value(f, left), gate = gate_value(g, right);
-                            const Pack d = Pack::load(gradient + from, lanes...);
-                            gate_gradient(f, left, value, d * gate).store(out + a, lanes...);
-                            gate_gradient(g, right, gate, d * value).store(out + b, lanes...);
-                          });
+    kernels::gate_backward(parts, half, GatedGradient<F, G>{&f_, &g_}, x.data(), std::as_const(dy).data(), dx.data());
     return dx;
   }
 
@@ -96,6 +108,21 @@ class Gated : public Layer<Derived, Scalar> {
 
 }  // namespace detail
 
+/// What GatedActivation shows of itself whatever its activations are, as to save_onnx.
+template <class Scalar>
+class ActivationPair {
+ public:
+  /// f, g, and the axis.
+  /// @{
+  virtual const Primitive<Scalar>& first_activation() const = 0;
+  virtual const Primitive<Scalar>& second_activation() const = 0;
+  virtual int axis() const = 0;
+  /// @}
+
+ protected:
+  ~ActivationPair() = default;
+};
+
 /// A gate of any two activations, y = f(a) g(b): along an axis the first half of the entries is a, the second b.
 ///
 ///   GatedActivation(SiLU(), Identity())        a Llama's, whose gates come first
@@ -104,7 +131,8 @@ class Gated : public Layer<Derived, Scalar> {
 /// Shapes: x [..., 2n, ...], y [..., n, ...]. F and G are elementwise activations of the same scalar type, or Identity.
 /// Throws ShapeError for an axis that x does not have, or an odd extent.
 template <class F, class G>
-class GatedActivation : public detail::Gated<GatedActivation<F, G>, ScalarOf<F>, F, G> {
+class GatedActivation : public detail::Gated<GatedActivation<F, G>, ScalarOf<F>, F, G>,
+                        public ActivationPair<ScalarOf<F>> {
  public:
   static constexpr const char* type_name = "GatedActivation";  ///< its name in messages
 
@@ -118,6 +146,10 @@ class GatedActivation : public detail::Gated<GatedActivation<F, G>, ScalarOf<F>,
         .argument("second", this->second().name())
         .field("dim", this->dim(), this->dim() == -1 ? "" : text("dim=", this->dim()));
   }
+
+  const Primitive<ScalarOf<F>>& first_activation() const override { return this->first(); }
+  const Primitive<ScalarOf<F>>& second_activation() const override { return this->second(); }
+  int axis() const override { return this->dim(); }
 };
 
 }  // namespace lamina::inline LAMINA_ABI

@@ -6,6 +6,20 @@
 
 namespace lamina::inline LAMINA_ABI {
 
+namespace detail {
+
+/// kl_div's loss and its derivative.
+struct Divergence {
+  bool by_log;  // the targets are logarithms
+  template <class V>
+  std::pair<V, V> operator()(V x, V target) const {
+    const V p = by_log ? simd::exp(target) : target, logarithm = by_log ? target : simd::log(target);
+    return {select(p == V(0), V(0), p * (logarithm - x)), -p};
+  }
+};
+
+}  // namespace detail
+
 /// Options of kl_div.
 struct KlDivOptions {
   Choice<Reduction> reduction = Reduction::mean;  ///< of the losses of all elements to one number
@@ -22,13 +36,9 @@ struct KlDivOptions {
 /// ShapeError unless both have the same shape, not empty.
 template <class Scalar>
 Loss<Scalar> kl_div(Tensor<Scalar> x, const Tensor<Scalar>& target, const KlDivOptions& options = {}) {
-  using Pack = simd::Pack<Scalar>;
   const double size = x.rank() > 0 ? static_cast<double>(x.numel()) / static_cast<double>(x.dim(0)) : 1;
-  Loss<Scalar> loss = detail::elementwise_loss(
-      "kl_div", std::move(x), target, options.reduction, [by_log = options.log_target](Pack v, Pack t) {
-        const Pack p = by_log ? simd::exp(t) : t, logarithm = by_log ? t : simd::log(t);
-        return std::pair(select(p == Pack(0), Pack(0), p * (logarithm - v)), -p);
-      });
+  Loss<Scalar> loss = detail::elementwise_loss("kl_div", std::move(x), target, options.reduction,
+                                               detail::Divergence{options.log_target});
   if (options.batchmean && options.reduction == Reduction::mean) {
     loss.value *= size;
     loss.grad *= static_cast<Scalar>(size);

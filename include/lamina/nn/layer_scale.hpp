@@ -3,6 +3,7 @@
 #include <string>
 #include <utility>
 
+#include "lamina/kernels/functions.hpp"
 #include "lamina/kernels/normalization.hpp"
 #include "lamina/nn/module.hpp"
 
@@ -35,8 +36,6 @@ class LayerScale : public Layer<LayerScale<Scalar>, Scalar> {
   Locality locality() const override { return Locality::element; }
 
  private:
-  using Pack = simd::Pack<Scalar>;
-
   static kernels::ChannelShape sizes(const Shape& x) { return {x[0], x[1], x.product(2, x.rank())}; }
 
   /// In x's storage if nobody else holds it.
@@ -44,8 +43,7 @@ class LayerScale : public Layer<LayerScale<Scalar>, Scalar> {
     const Shape shape = x.shape();
     const Scalar* const in = std::as_const(x).data();
     Tensor<Scalar> y = x.exclusive() ? std::move(x) : Tensor<Scalar>(shape);
-    kernels::map_channels(
-        sizes(shape), y.data(), weight.value.data(), [](Pack w, Pack v) { return w * v; }, in);
+    kernels::map_channels(sizes(shape), y.data(), weight.value.data(), kernels::Product(), in);
     return y;
   }
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
@@ -60,9 +58,8 @@ class LayerScale : public Layer<LayerScale<Scalar>, Scalar> {
   Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad input_grad) override {
     const auto [x] = tape.template pop<Tensor<Scalar>>();
     if (weight.requires_grad)
-      kernels::channel_sums(
-          sizes(x.shape()), x.data(), std::as_const(dy).data(), [](Pack v, Pack g) { return v * g; },
-          [grad = weight.gradient().data()](Index c, double sum) { grad[c] += static_cast<Scalar>(sum); });
+      kernels::channel_sums(sizes(x.shape()), x.data(), std::as_const(dy).data(), kernels::Product(),
+                            weight.gradient().data());
     return input_grad == InputGrad::skip ? Tensor<Scalar>() : scaled(std::move(dy));
   }
 

@@ -331,13 +331,58 @@ Loss<Scalar> nll_loss(Tensor<Scalar> log_probabilities, const Labels& labels,
 
 namespace detail {
 
+/// Of a loss of elements, a pair of the loss and its derivative: the first alone.
+template <class F>
+struct LossOnly {
+  F f;
+  template <class... V>
+  auto operator()(const V&... packs) const {
+    return f(packs...).first;
+  }
+};
+/// And the pair with a share of the derivative.
+template <class T, class F>
+struct WithShare {
+  F f;
+  T share;
+  template <class V>
+  std::pair<V, V> operator()(V x, V target) const {
+    const auto [loss, slope] = f(x, target);
+    return {loss, slope * V(share)};
+  }
+};
+
+/// (x - t)^2 and its derivative.
+struct SquaredError {
+  template <class V>
+  std::pair<V, V> operator()(V x, V target) const {
+    const V difference = x - target;
+    return {difference * difference, difference * V(2)};
+  }
+};
+/// binary_cross_entropy_with_logits' loss, and its derivative times a factor.
+template <class T>
+struct BinaryCrossEntropy {
+  T factor;
+  template <class V>
+  std::pair<V, V> operator()(V x, V target, V weight, V positive) const {
+    const V zero(T(0)), log_part = kernels::log1p_exp_minus_abs(x);
+    const V yes = positive * target, no = V(T(1)) - target;
+    return {weight * (yes * (max(-x, zero) + log_part) + no * (max(x, zero) + log_part)),
+            weight * V(factor) * (no * sigmoid(x) - yes * sigmoid(-x))};
+  }
+  template <class V>
+  std::pair<V, V> operator()(V x, V target) const {
+    return (*this)(x, target, V(T(1)), V(T(1)));
+  }
+};
+
 /// Of each element, f(x...).first, with Reduction::none; else nothing.
 template <class Scalar, class F, class... X>
 Tensor<Scalar> element_losses(Reduction reduction, const Shape& shape, F f, const X*... x) {
   if (reduction != Reduction::none) return {};
   Tensor<Scalar> losses(shape);
-  kernels::map(
-      losses.numel(), losses.data(), [f](const auto&... packs) { return f(packs...).first; }, x...);
+  kernels::map(losses.numel(), losses.data(), LossOnly<F>{f}, x...);
   return losses;
 }
 
@@ -346,22 +391,15 @@ Tensor<Scalar> element_losses(Reduction reduction, const Shape& shape, F f, cons
 template <class Scalar, class F>
 Loss<Scalar> elementwise_loss(const char* function, Tensor<Scalar> x, const Tensor<Scalar>& target, Reduction reduction,
                               F f) {
-  using Pack = simd::Pack<Scalar>;
   require<ShapeError>(target.shape() == x.shape(), function, ": expected a target of shape ", x.shape(), ", got shape ",
                       target.shape());
   require<ShapeError>(!x.empty(), function, ": expected at least one element, got shape ", x.shape());
   const double divisor = reduction == Reduction::mean ? static_cast<double>(x.numel()) : 1;
-  const Pack share(static_cast<Scalar>(1 / divisor));
   const Scalar* const in = std::as_const(x).data();
   Tensor<Scalar> losses = element_losses<Scalar>(reduction, x.shape(), f, in, target.data());
   Tensor<Scalar> grad = reuse(std::move(x));
-  const double sum = kernels::sum_with_gradient(
-      grad.numel(), grad.data(),
-      [f, share](Pack v, Pack t) {
-        const auto [loss, slope] = f(v, t);
-        return std::pair(loss, slope * share);
-      },
-      in, target.data());
+  const WithShare<Scalar, F> shared{f, static_cast<Scalar>(1 / divisor)};
+  const double sum = kernels::sum_with_gradient(grad.numel(), grad.data(), shared, in, target.data());
   return {sum / divisor, std::move(grad), std::move(losses)};
 }
 
@@ -371,11 +409,7 @@ Loss<Scalar> elementwise_loss(const char* function, Tensor<Scalar> x, const Tens
 /// Throws ShapeError unless both have the same shape, not empty.
 template <class Scalar>
 Loss<Scalar> mse_loss(Tensor<Scalar> x, const Tensor<Scalar>& target, const MseLossOptions& options = {}) {
-  using Pack = simd::Pack<Scalar>;
-  return detail::elementwise_loss("mse_loss", std::move(x), target, options.reduction, [](Pack v, Pack t) {
-    const Pack difference = v - t;
-    return std::pair(difference * difference, difference * Scalar(2));
-  });
+  return detail::elementwise_loss("mse_loss", std::move(x), target, options.reduction, detail::SquaredError());
 }
 
 /// Cross entropy between sigmoid(logits) and targets in [0, 1], element by element. With w = weight, q = pos_weight:
@@ -388,28 +422,19 @@ Loss<Scalar> mse_loss(Tensor<Scalar> x, const Tensor<Scalar>& target, const MseL
 template <class Scalar>
 Loss<Scalar> binary_cross_entropy_with_logits(Tensor<Scalar> logits, const Tensor<Scalar>& targets,
                                               const BinaryCrossEntropyOptions<Scalar>& options = {}) {
-  using Pack = simd::Pack<Scalar>;
   constexpr const char* function = "binary_cross_entropy_with_logits";
   require<ShapeError>(targets.shape() == logits.shape(), function, ": expected targets of shape ", logits.shape(),
                       ", got shape ", targets.shape());
   require<ShapeError>(!logits.empty(), function, ": expected at least one element, got shape ", logits.shape());
   const double divisor = options.reduction == Reduction::mean ? static_cast<double>(logits.numel()) : 1;
-  const Pack factor(static_cast<Scalar>(1 / divisor));
-  const Pack zero(Scalar(0)), one(Scalar(1));
-  const auto element = [=](Pack x, Pack t, Pack weight, Pack positive) {
-    const Pack log_part = kernels::log1p_exp_minus_abs(x);
-    const Pack yes = positive * t, no = one - t;
-    return std::pair(weight * (yes * (max(-x, zero) + log_part) + no * (max(x, zero) + log_part)),
-                     weight * factor * (no * sigmoid(x) - yes * sigmoid(-x)));
-  };
+  const detail::BinaryCrossEntropy<Scalar> element{static_cast<Scalar>(1 / divisor)};
   const Scalar* const x = std::as_const(logits).data();
   const Index n = logits.numel();
   Tensor<Scalar> grad = detail::reuse(std::move(logits)), losses;
   double sum = 0;
   if (options.weight.empty() && options.pos_weight.empty()) {
-    const auto plain = [=](Pack v, Pack t) { return element(v, t, one, one); };
-    losses = detail::element_losses<Scalar>(options.reduction, targets.shape(), plain, x, targets.data());
-    sum = kernels::sum_with_gradient(n, grad.data(), plain, x, targets.data());
+    losses = detail::element_losses<Scalar>(options.reduction, targets.shape(), element, x, targets.data());
+    sum = kernels::sum_with_gradient(n, grad.data(), element, x, targets.data());
   } else {
     const auto expand = [&](const char* what, const Tensor<Scalar>& tensor) {
       return tensor.empty() ? Tensor<Scalar>::ones(targets.shape())

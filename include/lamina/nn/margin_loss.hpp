@@ -9,6 +9,22 @@
 /// Losses that ask for a margin and no more.
 namespace lamina::inline LAMINA_ABI {
 
+namespace detail {
+
+/// hinge_embedding_loss' loss and its derivative.
+template <class T>
+struct HingeEmbedding {
+  T margin;
+  template <class V>
+  std::pair<V, V> operator()(V x, V target) const {
+    const V zero(T(0)), one(T(1)), lack = V(margin) - x;
+    const auto alike = target > zero;
+    return {select(alike, x, max(lack, zero)), select(alike, one, select(lack < zero, zero, -one))};
+  }
+};
+
+}  // namespace detail
+
 /// Options of hinge_embedding_loss.
 struct HingeEmbeddingLossOptions {
   Choice<Reduction> reduction = Reduction::mean;  ///< of the losses of all elements to one number
@@ -39,17 +55,11 @@ struct CosineEmbeddingLossOptions {
 template <class Scalar>
 Loss<Scalar> hinge_embedding_loss(Tensor<Scalar> x, const Tensor<Scalar>& target,
                                   const HingeEmbeddingLossOptions& options = {}) {
-  using Pack = simd::Pack<Scalar>;
   for (Index i = 0; i < target.numel(); ++i)
     require(std::abs(target.data()[i]) == 1, "hinge_embedding_loss: targets must be 1 or -1, got ", target.data()[i],
             " at position ", i);
-  const Pack margin(static_cast<Scalar>(options.margin));
-  return detail::elementwise_loss(
-      "hinge_embedding_loss", std::move(x), target, options.reduction, [margin](Pack v, Pack t) {
-        const Pack zero(Scalar(0)), one(Scalar(1)), lack = margin - v;
-        const auto alike = t > zero;
-        return std::pair(select(alike, v, max(lack, Scalar(0))), select(alike, one, select(lack < zero, zero, -one)));
-      });
+  return detail::elementwise_loss("hinge_embedding_loss", std::move(x), target, options.reduction,
+                                  detail::HingeEmbedding<Scalar>{static_cast<Scalar>(options.margin)});
 }
 
 /// The hinge loss of several classes (Crammer and Singer 2001, summed over the classes): for scores x and a label y

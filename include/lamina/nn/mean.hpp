@@ -3,6 +3,7 @@
 #include <string>
 #include <utility>
 
+#include "lamina/kernels/functions.hpp"
 #include "lamina/kernels/run.hpp"
 #include "lamina/nn/axis.hpp"
 #include "lamina/nn/module.hpp"
@@ -81,8 +82,8 @@ class Mean : public JointLayer<Mean<Scalar>, Scalar> {
       const Scalar* const first = in + at.rows.begin(i) * at.inner;
       Scalar* const to = out + i * at.inner;
       for (const Scalar* row = first; row != first + at.rows.length(i) * at.inner; row += at.inner)
-        kernels::map_run(at.inner, to, [&](auto load) { return load(to) + load(row); });
-      kernels::map_run(at.inner, to, [&](auto load) { return load(to) / simd::Pack<Scalar>(length); });
+        kernels::map_run(at.inner, to, kernels::SumAt<Scalar>{to, row});
+      kernels::map_run(at.inner, to, kernels::QuotientAt<Scalar>{to, length});
     });
     return y;
   }
@@ -98,7 +99,7 @@ class Mean : public JointLayer<Mean<Scalar>, Scalar> {
     for_each(at, [&rows = at.rows, inner = at.inner, in, out](Index i, Scalar length) {
       const Scalar* const from = in + i * inner;
       for (Index row = rows.begin(i); row < rows.begin(i + 1); ++row)
-        kernels::map_run(inner, out + row * inner, [&](auto load) { return load(from) / simd::Pack<Scalar>(length); });
+        kernels::map_run(inner, out + row * inner, kernels::QuotientAt<Scalar>{from, length});
     });
     return dx;
   }

@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "lamina/kernels/functions.hpp"
 #include "lamina/kernels/run.hpp"
 #include "lamina/nn/init.hpp"
 #include "lamina/nn/module.hpp"
@@ -64,8 +65,7 @@ class LearnedPositions : public JointLayer<LearnedPositions<Scalar>, Scalar> {
     parallel_for(0, division.size(), 1, [&](Index first, Index last) {
       for (Index i = first; i < last; ++i) {
         const Index begin = division.begin(i) * features_;  // the positions of a sequence are one piece of memory
-        kernels::map_run(division.length(i) * features_, out + begin,
-                         [&](auto load) { return load(in + begin) + load(rows); });
+        kernels::map_run(division.length(i) * features_, out + begin, kernels::SumAt<Scalar>{in + begin, rows});
       }
     });
     x = std::move(y);
@@ -79,7 +79,7 @@ class LearnedPositions : public JointLayer<LearnedPositions<Scalar>, Scalar> {
     Scalar* const grad = weight.gradient().data();
     for (Index i = 0; i < division.size(); ++i) {
       const Scalar* const from = in + division.begin(i) * features_;
-      kernels::map_run(division.length(i) * features_, grad, [&](auto load) { return load(grad) + load(from); });
+      kernels::map_run(division.length(i) * features_, grad, kernels::SumAt<Scalar>{grad, from});
     }
     return dy;
   }

@@ -10,6 +10,47 @@
 
 namespace lamina::inline LAMINA_ABI {
 
+namespace detail {
+
+/// `value` where x is above 0, `value` times the slope elsewhere; of x itself, PReLU.
+struct Bent {
+  template <class V>
+  V operator()(V slope, V x, V value) const {
+    return select(x > V(0), value, value * slope);
+  }
+  template <class V>
+  V operator()(V slope, V x) const {
+    return (*this)(slope, x, x);
+  }
+};
+/// PReLU with one slope for all.
+template <class T>
+struct BentBy {
+  T slope;
+  template <class V>
+  V operator()(V x) const {
+    return Bent()(V(slope), x);
+  }
+};
+/// What a value adds to the slope's gradient.
+struct BentTerm {
+  template <class V>
+  V operator()(V x, V dy) const {
+    return select(x > V(0), V(0), x * dy);
+  }
+};
+/// That, and the value's own gradient, with one slope for all.
+template <class T>
+struct BentGradients {
+  T slope;
+  template <class V>
+  std::pair<V, V> operator()(V x, V dy) const {
+    return {BentTerm()(x, dy), Bent()(V(slope), x, dy)};
+  }
+};
+
+}  // namespace detail
+
 /// Options of PReLU.
 struct PReLUOptions {
   Index num_parameters = 1;  ///< one slope for all, or one for each channel
@@ -47,21 +88,15 @@ class PReLU : public Layer<PReLU<Scalar>, Scalar> {
   const PReLUOptions& options() const { return options_; }
 
  private:
-  using Pack = simd::Pack<Scalar>;
-
   bool single() const { return options_.num_parameters == 1; }
   kernels::ChannelShape sizes(const Shape& x) const { return {x[0], x[1], x.product(2, x.rank())}; }
 
-  static Pack bent(Pack slope, Pack x, Pack value) { return select(x > Pack(0), value, value * slope); }
-
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
     const Shape shape = output_shape(x.shape());
-    if (single())
-      return kernels::transform(std::move(x), [w = Pack(weight.value.item())](Pack v) { return bent(w, v, v); });
+    if (single()) return kernels::transform(std::move(x), detail::BentBy<Scalar>{weight.value.item()});
     const Scalar* const in = std::as_const(x).data();
     Tensor<Scalar> y = x.exclusive() ? std::move(x) : Tensor<Scalar>(shape);
-    kernels::map_channels(
-        sizes(shape), y.data(), weight.value.data(), [](Pack w, Pack v) { return bent(w, v, v); }, in);
+    kernels::map_channels(sizes(shape), y.data(), weight.value.data(), detail::Bent(), in);
     return y;
   }
   Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {
@@ -75,15 +110,13 @@ class PReLU : public Layer<PReLU<Scalar>, Scalar> {
     const Scalar* const slope = std::as_const(weight).value.data();
     Tensor<Scalar> dx = dy.exclusive() ? std::move(dy) : Tensor<Scalar>(x.shape());
     Scalar* const grad = weight.requires_grad ? weight.gradient().data() : nullptr;
-    const auto add = [grad](Index c, double sum) { grad[c] += static_cast<Scalar>(sum); };
-    const auto term = [](Pack v, Pack g) { return select(v > Pack(0), Pack(0), v * g); };
     if (single()) {
-      const auto both = [w = Pack(*slope), term](Pack v, Pack g) { return std::pair(term(v, g), bent(w, v, g)); };
-      const double sum = kernels::sum_with_gradient(x.numel(), dx.data(), both, in, gradient);
-      if (grad) add(0, sum);
+      const double sum =
+          kernels::sum_with_gradient(x.numel(), dx.data(), detail::BentGradients<Scalar>{*slope}, in, gradient);
+      if (grad) *grad += static_cast<Scalar>(sum);
     } else {
-      if (grad) kernels::channel_sums(sizes(x.shape()), in, gradient, term, add);
-      kernels::map_channels(sizes(x.shape()), dx.data(), slope, bent, in, gradient);
+      if (grad) kernels::channel_sums(sizes(x.shape()), in, gradient, detail::BentTerm(), grad);
+      kernels::map_channels(sizes(x.shape()), dx.data(), slope, detail::Bent(), in, gradient);
     }
     return input_grad == InputGrad::skip ? Tensor<Scalar>() : dx;
   }

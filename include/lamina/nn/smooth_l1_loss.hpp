@@ -21,20 +21,27 @@ struct HuberLossOptions {
 
 namespace detail {
 
+/// bent_loss's loss and its derivative.
+template <class T>
+struct BentError {
+  T end, height, bend;
+  template <class V>
+  std::pair<V, V> operator()(V x, V target) const {
+    const V d = x - target, size = abs(d);
+    const auto inside = size < V(end);
+    const V sign = select(d < V(0), V(-1), select(d > V(0), V(1), d));  // of 0 and NaN themselves
+    return {select(inside, d * d * V(bend / 2), (size - V(end / 2)) * V(height)),
+            select(inside, d * V(bend), sign * V(height))};
+  }
+};
+
 /// d^2 / (2 width) where |d| < width, |d| - width / 2 elsewhere, times `scale`, for d = x - target.
 template <class Scalar>
 Loss<Scalar> bent_loss(const char* function, Tensor<Scalar> x, const Tensor<Scalar>& target, Reduction reduction,
                        double width, double scale) {
-  using Pack = simd::Pack<Scalar>;
   const auto end = static_cast<Scalar>(width), height = static_cast<Scalar>(scale);
   const Scalar bend = width > 0 ? static_cast<Scalar>(scale / width) : Scalar(0);
-  return elementwise_loss(function, std::move(x), target, reduction, [=](Pack v, Pack t) {
-    const Pack d = v - t, size = abs(d);
-    const auto inside = size < Pack(end);
-    const Pack sign = select(d < Pack(0), Pack(-1), select(d > Pack(0), Pack(1), d));  // of 0 and NaN themselves
-    return std::pair(select(inside, d * d * (bend / 2), (size - end / 2) * height),
-                     select(inside, d * bend, sign * height));
-  });
+  return elementwise_loss(function, std::move(x), target, reduction, BentError<Scalar>{end, height, bend});
 }
 
 }  // namespace detail

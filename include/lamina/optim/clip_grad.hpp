@@ -3,6 +3,8 @@
 #include <cmath>
 #include <vector>
 
+#include "lamina/kernels/functions.hpp"
+#include "lamina/kernels/reduce.hpp"
 #include "lamina/kernels/update.hpp"
 #include "lamina/nn/state.hpp"
 
@@ -21,19 +23,8 @@ double grad_norm(const std::vector<NamedParameter<Scalar>>& parameters) {
     const std::size_t begin = partial.size();
     partial.resize(begin + static_cast<std::size_t>((grad.numel() + grain - 1) / grain));
     parallel_for(0, grad.numel(), grain, [&](Index first, Index last) {
-      using Pack = simd::Pack<Scalar>;
-      constexpr Index width = simd::width<Scalar>;
-      Pack sum(Scalar(0));
-      Index i = first;
-      for (; i + width <= last; i += width) {
-        const Pack value = Pack::load(g + i);
-        sum += value * value;
-      }
-      if (i < last) {
-        const Pack value = Pack::load(g + i, last - i);
-        sum += value * value;
-      }
-      partial[begin + static_cast<std::size_t>(first / grain)] = static_cast<double>(simd::sum(sum));
+      partial[begin + static_cast<std::size_t>(first / grain)] =
+          static_cast<double>(kernels::sum_of_squares(g + first, last - first));
     });
   }
   double total = 0;
@@ -51,9 +42,8 @@ double clip_grad_norm(const std::vector<NamedParameter<Scalar>>& parameters, dou
   if (factor >= 1) return norm;
   for (const auto& [name, parameter, owner] : parameters)
     if (parameter->requires_grad && !parameter->grad.empty())
-      kernels::update(
-          parameter->grad.numel(), [f = static_cast<Scalar>(factor)](simd::Pack<Scalar>& g) { g *= f; },
-          parameter->grad.data());
+      kernels::update(parameter->grad.numel(), kernels::ScaleBy<Scalar>{static_cast<Scalar>(factor)},
+                      parameter->grad.data());
   return norm;
 }
 

@@ -18,6 +18,38 @@ struct RMSpropOptions {
   bool centered = false;    ///< divide by the variance of the gradient in place of its mean square
 };
 
+namespace detail {
+
+/// RMSprop's step on vectors; `moves` has momentum.
+template <class T, bool moves, bool centered>
+struct RMSpropStep {
+  T lr, decay, momentum, alpha, rest_of_alpha, eps;
+  bool decays;
+
+  /// `more` are momentum_buffer and grad_avg, where they are.
+  template <class V, class... More>
+  void operator()(V& value, V& grad, V& square, More&... more) const {
+    [[maybe_unused]] const auto states = std::tie(more...);
+    if (decays) grad += V(decay) * value;
+    square = V(alpha) * square + V(rest_of_alpha) * grad * grad;
+    V spread = square;
+    if constexpr (centered) {
+      V& mean = std::get<sizeof...(more) - 1>(states);
+      mean = V(alpha) * mean + V(rest_of_alpha) * grad;
+      spread = square - mean * mean;
+    }
+    V by = grad / (sqrt(spread) + V(eps));
+    if constexpr (moves) {
+      V& buffer = std::get<0>(states);
+      by = buffer = V(momentum) * buffer + by;
+    }
+    value -= V(lr) * by;
+    grad = V(T(0));
+  }
+};
+
+}  // namespace detail
+
 /// RMSprop (Hinton 2012, lecture 6e of "Neural networks for machine learning"; centered: Graves 2013, equations 38-45):
 ///
 ///   g <- g + weight_decay x;  v <- alpha v + (1 - alpha) g^2;  a = sqrt(v) + eps,
@@ -48,8 +80,6 @@ class RMSprop : public Optimizer<Scalar> {
   std::string name() const override { return "RMSprop"; }
 
  private:
-  using Pack = simd::Pack<Scalar>;
-
   static std::vector<std::string> slots(const RMSpropOptions& options) {
     std::vector<std::string> names{"square_avg"};
     if (options.momentum != 0) names.push_back("momentum_buffer");
@@ -59,33 +89,13 @@ class RMSprop : public Optimizer<Scalar> {
 
   void update(Index n, Scalar* x, Scalar* g, const std::array<Scalar*, RMSprop::max_slots>& slots,
               const typename RMSprop::Step& step) const override {
-    const auto pack = [](double value) { return Pack(static_cast<Scalar>(value)); };
-    const Pack lr = pack(step.lr), decay = pack(step.weight_decay), momentum = pack(options_.momentum);
-    const Pack alpha = pack(options_.alpha), rest_of_alpha = pack(1 - options_.alpha), eps = pack(options_.eps);
-    const bool decays = step.weight_decay != 0;
-    // `more` are momentum_buffer and grad_avg, where they are.
+    const auto number = [](double value) { return static_cast<Scalar>(value); };
     const auto run = [&](auto moves, auto centered, auto*... more) {
-      kernels::update(
-          n,
-          [=](Pack& value, Pack& grad, Pack& square, auto&... rest) {
-            [[maybe_unused]] const auto states = std::tie(rest...);
-            if (decays) grad += decay * value;
-            square = alpha * square + rest_of_alpha * grad * grad;
-            Pack spread = square;
-            if constexpr (centered) {
-              Pack& mean = std::get<sizeof...(rest) - 1>(states);
-              mean = alpha * mean + rest_of_alpha * grad;
-              spread = square - mean * mean;
-            }
-            Pack by = grad / (sqrt(spread) + eps);
-            if constexpr (moves) {
-              Pack& buffer = std::get<0>(states);
-              by = buffer = momentum * buffer + by;
-            }
-            value -= lr * by;
-            grad = Pack(Scalar(0));
-          },
-          x, g, slots[0], more...);
+      const detail::RMSpropStep<Scalar, moves, centered> move{
+          number(step.lr),        number(step.weight_decay),  number(options_.momentum),
+          number(options_.alpha), number(1 - options_.alpha), number(options_.eps),
+          step.weight_decay != 0};
+      kernels::update(n, move, x, g, slots[0], more...);
     };
     constexpr std::true_type yes;
     constexpr std::false_type no;

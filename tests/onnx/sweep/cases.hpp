@@ -210,6 +210,10 @@ inline void activations(Sweep& s) {
   s.add("prelu", PReLU<float>({.num_parameters = 4}), {3, 4});
   s.add("glu", GLU<float>(), {3, 4});
   s.add("glu", GLU<float>(1), {2, 6, 4, 5});
+  s.add("swiglu", SwiGLU<float>(), {3, 4});
+  s.add("geglu", GEGLU<float>(-2, {.approximate = "tanh"}), {2, 3, 4, 5});
+  s.add("gated_activation", GatedActivation(SiLU<float>(), Identity<float>()), {3, 5, 6});
+  s.add("gated_activation", GatedActivation(Tanh<float>(), Hardsigmoid<float>(), 1), {2, 6, 4, 5});
   s.add("gelu_tanh", GELU<float>({.approximate = "tanh"}), wide());
   for (const int dim : {0, 1, 2, -1, -2}) {
     s.add("softmax", Softmax<float>(dim), wide());

@@ -246,7 +246,7 @@ class Ham : public Layer<Derived, Scalar> {
     const Index d = options_.spatial ? channels : pixels, n = options_.spatial ? pixels : channels;
     require<ShapeError>(options_.dimension == 0 || d == options_.dimension, *this, ": expected ",
                         options_.spatial ? "C / heads" : "H * W", " to be ", options_.dimension, ", got shape ", input);
-    return {input[0] * options_.heads, d, n, options_.rank, simd::whole_vectors<Scalar>(options_.rank),
+    return {input[0] * options_.heads, d, n, options_.rank, kernels::factor_pitch<Scalar>(options_.rank),
             !options_.spatial};
   }
 

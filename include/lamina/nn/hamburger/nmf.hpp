@@ -1,5 +1,6 @@
 #pragma once
 
+#include "lamina/kernels/functions.hpp"
 #include "lamina/kernels/softmax.hpp"
 #include "lamina/nn/hamburger/ham.hpp"
 
@@ -25,7 +26,6 @@ struct MultiplicativeUpdates {
   }
 
   using Rows = kernels::FactorRows<Scalar>;
-  using Pack = simd::Pack<Scalar>;
 
   /// C <- C * (XᵀD) / (C DᵀD + eps), from C = softmax(XᵀD); `gram` is DᵀD.
   void update_coefficients(Index step, const Rows& rows, const Scalar* gram, Scalar* c) const {
@@ -34,20 +34,14 @@ struct MultiplicativeUpdates {
   }
   /// D <- D * (XC) / (D CᵀC + eps), the same.
   void update_bases(const Rows& rows, const Scalar* gram, Scalar* factor) const {
-    update(rows, gram, factor,
-           [](Pack value, Pack products, Pack denominator) { return value * products / denominator; });
+    denominators(rows, gram, factor);
+    kernels::multiply_and_divide(rows.count * pitch, rows.products, rows.scratch, Scalar(eps), factor);
   }
   void finish_coefficients(bool first, const Rows& rows, const Scalar* gram, Scalar* c) const {
     if (first) start(rows, c);
-    Scalar* ratio = ratios ? ratios + (rows.item * n + rows.first) * pitch : nullptr;
-    update(rows, gram, c, [&ratio](Pack value, Pack products, Pack denominator) {
-      const Pack quotient = value / denominator;
-      if (ratio) {
-        quotient.store(ratio);
-        ratio += simd::width<Scalar>;
-      }
-      return quotient * products;  // the same bits with and without ratios
-    });
+    denominators(rows, gram, c);
+    Scalar* const ratio = ratios ? ratios + (rows.item * n + rows.first) * pitch : nullptr;
+    kernels::divide_and_multiply(rows.count * pitch, rows.products, rows.scratch, Scalar(eps), c, ratio);
   }
 
   void add_statistic_of_coefficients(Index count, const Scalar* c, Scalar* gram) const {
@@ -63,12 +57,9 @@ struct MultiplicativeUpdates {
     std::copy_n(rows.products, rows.count * pitch, c);
     kernels::softmax_rows(rows.count, statistic, c, pitch);
   }
-  template <class F>
-  void update(const Rows& rows, const Scalar* gram, Scalar* factor, F f) const {
-    kernels::thin_product(rows.count, statistic, {factor, pitch, 1}, gram, pitch, rows.scratch, false);
-    for (Index i = 0; i < rows.count * pitch; i += simd::width<Scalar>)
-      f(Pack::load(factor + i), Pack::load(rows.products + i), Pack::load(rows.scratch + i) + Pack(Scalar(eps)))
-          .store(factor + i);
+  /// Of some rows of a factor, without eps.
+  void denominators(const Rows& rows, const Scalar* gram, const Scalar* factor) const {
+    kernels::thin_product<Scalar>(rows.count, statistic, {factor, pitch, 1}, gram, pitch, rows.scratch, false);
   }
 };
 
@@ -107,7 +98,6 @@ class NMF : public detail::Ham<NMF<Scalar>, Scalar> {
   using typename Base::Saved;
   using typename Base::Shapes;
   using Algorithm = detail::MultiplicativeUpdates<Scalar>;
-  using Pack = simd::Pack<Scalar>;
 
   static Tensor<Scalar> draw(Random& random, const Shape& shape) { return random.uniform<Scalar>(shape); }
 
@@ -163,10 +153,9 @@ class NMF : public detail::Ham<NMF<Scalar>, Scalar> {
                                         const Tensor<Scalar>& products, Tensor<Scalar>& df, Tensor<Scalar>& dother) {
     const Tensor<Scalar> gram = detail::inner(other, other);
     Tensor<Scalar> denominator = detail::product(factor.dim(0), detail::rows_of(factor), gram);
-    denominator = kernels::transform(std::move(denominator), [](Pack v) { return v + Pack(Scalar(Algorithm::eps)); });
-    const auto quotient = [](Pack a, Pack b) { return a / b; };
-    const Tensor<Scalar> dproducts = kernels::transform(factor * df, quotient, denominator);
-    const Tensor<Scalar> ratio = kernels::transform(products, quotient, denominator);
+    denominator = kernels::transform(std::move(denominator), kernels::Added<Scalar>{Scalar(Algorithm::eps)});
+    const Tensor<Scalar> dproducts = kernels::transform(factor * df, kernels::Quotient(), denominator);
+    const Tensor<Scalar> ratio = kernels::transform(products, kernels::Quotient(), denominator);
     Tensor<Scalar> ddenominator = dproducts * ratio;
     ddenominator *= Scalar(-1);
     df *= ratio;

@@ -11,6 +11,34 @@
 
 namespace lamina::inline LAMINA_ABI::detail {
 
+/// 1 / max(sqrt(x), eps).
+template <class T>
+struct InverseRoot {
+  T eps;
+  template <class V>
+  V operator()(V square) const {
+    return V(T(1)) / max(sqrt(square), eps);
+  }
+};
+/// 1 / (x + eps).
+template <class T>
+struct Reciprocal {
+  T eps;
+  template <class V>
+  V operator()(V sum) const {
+    return V(T(1)) / (sum + V(eps));
+  }
+};
+/// x where a scale is below its bound, 0 elsewhere.
+template <class T>
+struct UnlessClamped {
+  T bound;
+  template <class V>
+  V operator()(V x, V scale) const {
+    return select(scale < V(bound), x, T(0));
+  }
+};
+
 /// What VQ and CD share, soft k-means on the sphere: with a_n = 1 / |x_n| and s_r = 1 / max(|d_r|, 1e-6)
 ///
 ///   C = softmax over r of T⁻¹ a_n (x_n · d_r) s_r,   d_r <- sum over n of x_n C_nr / (1e-6 + sum over n of C_nr).
@@ -22,8 +50,6 @@ struct SoftAssignment {
   static constexpr Index statistic = 1;
 
   using Rows = kernels::FactorRows<Scalar>;
-  using Pack = simd::Pack<Scalar>;
-  static constexpr Index width = simd::width<Scalar>;
 
   Index rank, pitch, n;
   Scalar inverse_temperature;
@@ -39,8 +65,6 @@ struct SoftAssignment {
   /// a_n of the iterations, and of VQ's last coefficients.
   static constexpr auto step_scale = [](Scalar norm) { return 1 / std::max(norm, Scalar(1e-12)); };
   static constexpr auto last_scale = [](Scalar norm) { return 1 / (Scalar(eps) + norm); };
-  /// s_r, given |d_r|².
-  static Pack base_scale(Pack square) { return Pack(Scalar(1)) / max(sqrt(square), Scalar(eps)); }
   /// a_n of some norms.
   template <class Scale>
   static Tensor<Scalar> scales(const Tensor<Scalar>& norms, Scale scale) {
@@ -54,11 +78,9 @@ struct SoftAssignment {
   template <class Scale>
   void assign(const Rows& rows, const Scalar* squares, Scalar* c, Scale scale) const {
     const Scalar* const norm = norms.data() + rows.item * n + rows.first;
-    for (Index j = 0; j < pitch; j += width) {
-      const Pack base = base_scale(Pack::load(squares + j)) * inverse_temperature;
-      for (Index i = 0; i < rows.count; ++i)
-        (Pack::load(rows.products + i * pitch + j) * (base * scale(norm[i]))).store(c + i * pitch + j);
-    }
+    std::transform(norm, norm + rows.count, rows.scratch, scale);
+    kernels::scale_to_cosines(rows.count, pitch, rows.products, rows.scratch, squares, Scalar(eps), inverse_temperature,
+                              c);
     kernels::softmax_rows(rows.count, rank, c, pitch);
   }
 
@@ -66,28 +88,14 @@ struct SoftAssignment {
     assign(rows, squares, c, step_scale);
   }
   void update_bases(const Rows& rows, const Scalar* sums, Scalar* d) const {
-    for (Index j = 0; j < pitch; j += width) {
-      const Pack share = Pack(Scalar(1)) / (Pack::load(sums + j) + Pack(Scalar(eps)));
-      for (Index i = 0; i < rows.count; ++i)
-        (Pack::load(rows.products + i * pitch + j) * share).store(d + i * pitch + j);
-    }
+    kernels::divide_columns(rows.count, pitch, rows.products, sums, Scalar(eps), d);
   }
 
   void add_statistic_of_coefficients(Index count, const Scalar* c, Scalar* sums) const {
-    add_columns(count, c, sums, [](Pack value) { return value; });
+    kernels::add_columns(count, pitch, c, false, sums);
   }
   void add_statistic_of_bases(Index count, const Scalar* d, Scalar* squares) const {
-    add_columns(count, d, squares, [](Pack value) { return value * value; });
-  }
-
- private:
-  template <class F>
-  void add_columns(Index count, const Scalar* rows, Scalar* sums, F f) const {
-    for (Index j = 0; j < pitch; j += width) {
-      Pack sum = Pack::load(sums + j);
-      for (Index i = 0; i < count; ++i) sum += f(Pack::load(rows + i * pitch + j));
-      sum.store(sums + j);
-    }
+    kernels::add_columns(count, pitch, d, true, squares);
   }
 };
 
@@ -95,7 +103,6 @@ struct SoftAssignment {
 template <class Scalar>
 class SoftAssignmentGradient {
   using Soft = SoftAssignment<Scalar>;
-  using Pack = simd::Pack<Scalar>;
 
  public:
   SoftAssignmentGradient(const kernels::DecompositionShape& s, const Scalar* x, Index item, double inverse_temperature,
@@ -114,7 +121,7 @@ class SoftAssignmentGradient {
   }
   /// 1 / max(|d_r|, 1e-6); and every basis vector times a factor.
   static Tensor<Scalar> base_scales(const Tensor<Scalar>& d) {
-    return kernels::transform(column_sums(d * d), &Soft::base_scale);
+    return kernels::transform(column_sums(d * d), InverseRoot<Scalar>{Scalar(Soft::eps)});
   }
   static Tensor<Scalar> scaled(Tensor<Scalar> d, const Tensor<Scalar>& scales) {
     return kernels::multiply(std::move(d), scales);
@@ -122,9 +129,7 @@ class SoftAssignmentGradient {
   static Tensor<Scalar> column_sums(const Tensor<Scalar>& x) { return kernels::sum_to({1, x.dim(1)}, x); }
   /// x, but 0 for basis vectors whose norm was taken for 1e-6.
   static Tensor<Scalar> unless_clamped(Tensor<Scalar> x, const Tensor<Scalar>& scales) {
-    return kernels::transform(
-        std::move(x), [](Pack v, Pack scale) { return select(scale < Pack(Scalar(1 / Soft::eps)), v, Scalar(0)); },
-        scales);
+    return kernels::transform(std::move(x), UnlessClamped<Scalar>{Scalar(1 / Soft::eps)}, scales);
   }
 
   /// Through C = softmax(T⁻¹ cosines of x and d): from dc, adds to dx and to dd. `last`: of VQ's last coefficients.
@@ -147,8 +152,7 @@ class SoftAssignmentGradient {
 
   /// Through d = X C / (1e-6 + sum of C over n): from dd to dc, adding to dx.
   Tensor<Scalar> means(const Tensor<Scalar>& c, const Tensor<Scalar>& dd) {
-    const Tensor<Scalar> share =
-        kernels::transform(column_sums(c), [](Pack sum) { return Pack(Scalar(1)) / (sum + Pack(Scalar(Soft::eps))); });
+    const Tensor<Scalar> share = kernels::transform(column_sums(c), Reciprocal<Scalar>{Scalar(Soft::eps)});
     outer(s_, item_, dd, scaled(c, share), dx_, kernels::Store::add);
     const Tensor<Scalar> dc = scaled(x_.project(item_, dd), share);
     Tensor<Scalar> along = column_sums(dc * c) * share;

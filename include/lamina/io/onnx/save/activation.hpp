@@ -117,6 +117,13 @@ std::string exported(Exporter<Scalar>& to, const GEGLU<Scalar>& layer) {
   return detail::gated(to, layer.dim(), [&](const std::string& x) { return detail::gelu(to, x, layer.second()); });
 }
 template <class Scalar>
+std::string exported(Exporter<Scalar>& to, const ActivationPair<Scalar>& layer) {
+  const int axis = layer.axis();
+  const Index n = to.output_shape()[axis];
+  const std::string value = to.apply(layer.first_activation(), to.slice(to.in(), axis, 0, n));
+  return to.add("Mul", {value, to.apply(layer.second_activation(), to.slice(to.in(), axis, n, 2 * n))});
+}
+template <class Scalar>
 std::string exported(Exporter<Scalar>& to, const Sigmoid<Scalar>&) {
   return to.add("Sigmoid", {to.in()});
 }

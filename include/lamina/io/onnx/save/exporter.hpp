@@ -72,7 +72,7 @@ class Exporter {
 
   /// Its inputs, and the shapes of those and of its result.
   /// @{
-  const Value& in(std::size_t i = 0) const { return values_->at(node_->inputs.at(i)); }
+  const Value& in(std::size_t i = 0) const { return instead_ ? *instead_ : values_->at(node_->inputs.at(i)); }
   std::size_t inputs() const { return node_->inputs.size(); }
   const Shape& shape(std::size_t i = 0) const { return graph_->shape(node_->inputs.at(i)); }
   const Shape& output_shape() const { return graph_->shape(node_->outputs[0]); }
@@ -107,6 +107,16 @@ class Exporter {
                             .inputs = std::move(inputs),
                             .outputs = {result},
                             .attributes = std::move(attributes)});
+    return result;
+  }
+
+  /// The nodes of another layer, which has no parameters, for x: of a part of this one. Throws ValueError, with the
+  /// path, if it has no function.
+  Value apply(const Primitive<Scalar>& layer, const Value& x) {
+    const Emit emit = function_of(layer);
+    instead_ = &x;
+    Value result = emit(*this, layer);
+    instead_ = nullptr;
     return result;
   }
 
@@ -157,10 +167,9 @@ class Exporter {
       node_ = &node;
       values_ = &values;
       path_ = base + (base.empty() || node.path.empty() ? "" : ".") + node.path;
-      const Emit emit = find_(*node.layer);
-      const std::string where = path_.empty() ? node.layer->name() : path_ + ": " + node.layer->name();
-      require(emit != nullptr, where, ": ONNX has no operators for this layer, or save_onnx does not know them");
-      require(!node.sequences, where, ": packed sequences cannot be said in ONNX: give ids of shape [N, L]");
+      const Emit emit = function_of(*node.layer);
+      require(!node.sequences, where(*node.layer),
+              ": packed sequences cannot be said in ONNX: give ids of shape [N, L]");
       values[node.outputs[0]] = emit(*this, *node.layer);
     }
     std::vector<Value> outputs;
@@ -186,6 +195,15 @@ class Exporter {
   }
 
  private:
+  std::string where(const Primitive<Scalar>& layer) const {
+    return path_.empty() ? layer.name() : path_ + ": " + layer.name();
+  }
+  Emit function_of(const Primitive<Scalar>& layer) const {
+    const Emit emit = find_(layer);
+    require(emit != nullptr, where(layer), ": ONNX has no operators for this layer, or save_onnx does not know them");
+    return emit;
+  }
+
   static ValueInfo info(const std::string& name, const Shape& shape) {
     return {.name = name, .type = ElementType::float32, .has_shape = true, .dims = extents(shape)};
   }
@@ -234,6 +252,7 @@ class Exporter {
   const Graph<Scalar>* graph_ = nullptr;
   const lamina::Node<Scalar>* node_ = nullptr;
   const std::unordered_map<Index, Value>* values_ = nullptr;
+  const Value* instead_ = nullptr;  // of the input, in apply()
   std::string path_;
 };
 

@@ -56,7 +56,11 @@ typename Exporter<Scalar>::Emit emitter(const Primitive<Scalar>& layer) {
                  Constant, ConvTranspose2d, Map, Combine, Where, MatMul, Reshape, Unsqueeze, Squeeze, Permute, Slice,
                  Pad, IndexSelect, Tile, Gather, Mix, Reduce, Mean, NegativeLogLikelihood>();  // tensor
   const auto found = table.find(typeid(layer));
-  return found == table.end() ? nullptr : found->second;
+  if (found != table.end()) return found->second;
+  if (!dynamic_cast<const ActivationPair<Scalar>*>(&layer)) return nullptr;
+  return [](Exporter<Scalar>& to, const Primitive<Scalar>& one) {
+    return exported(to, dynamic_cast<const ActivationPair<Scalar>&>(one));
+  };
 }
 
 inline std::vector<std::string> names(const char* what, std::vector<std::string> given, const char* letter,
