@@ -33,10 +33,10 @@
 /// 128, 1000 classes, 128 x 128 pixels), parameters without buffers, and multiply-adds for an image:
 ///
 ///   context        generator           discriminator
-///   none           42.13 M    8.44 G   34.61 M    3.14 G
-///   attention      42.21 M    8.57 G   34.63 M    3.18 G
-///   ylg            42.21 M    8.53 G   34.63 M    3.16 G
-///   hamburger      42.77 M    8.72 G   34.64 M    3.21 G
+///   none           42.00 M    8.64 G   39.44 M    4.59 G
+///   attention      42.08 M    8.76 G   39.46 M    4.63 G
+///   ylg            42.08 M    8.72 G   39.46 M    4.62 G
+///   hamburger      42.64 M    8.91 G   39.48 M    4.66 G
 namespace lamina::inline LAMINA_ABI {
 
 /// What gives every pixel of the features of 32 x 32 the context of the whole image.
