@@ -62,11 +62,10 @@ TEST_CASE_TEMPLATE("The layers of GANs and their networks as in PyTorch and the 
   }));
   CHECK(golden.layer("spectral_norm/conv",
                      SpectralNorm<Conv2d<S>>(Conv2d<S>(2, 3, {2, 3}, {.stride = 2, .padding = 1}))));
-  CHECK(golden.layer("spectral_norm/groups",
-                     SpectralNorm<Conv2d<S>>(Conv2d<S>(4, 6, 3, {.groups = 2, .bias = false}))));
+  CHECK(
+      golden.layer("spectral_norm/groups", SpectralNorm<Conv2d<S>>(Conv2d<S>(4, 6, 3, {.groups = 2, .bias = false}))));
   CHECK(golden.layer("spectral_norm/linear", SpectralNorm<Linear<S>>(Linear<S>(5, 4))));
-  CHECK(golden.layer("spectral_norm/iterations",
-                     SpectralNorm<Linear<S>>(Linear<S>(5, 4), {.n_power_iterations = 3})));
+  CHECK(golden.layer("spectral_norm/iterations", SpectralNorm<Linear<S>>(Linear<S>(5, 4), {.n_power_iterations = 3})));
   CHECK(golden.layer("spectral_norm/transposed",
                      SpectralNorm<ConvTranspose2d<S>>(ConvTranspose2d<S>(3, 2, {2, 3}, {.stride = 2}))));
   CHECK(golden.run("spectral_norm/embedding", [&](auto& report) {

@@ -17,13 +17,12 @@ Index size_of(Module<float>& net) {
 
 Index generator_work(const GanGenerator<float>& net) {
   const GanOptions& o = net.options();
-  return record(net, Values<float>(Value<float>::of_shape({1, o.latent}), Value<float>::of_shape({1})))
-      .multiply_adds();
+  return record(net, Values<float>(Value<float>::of_shape({1, o.latent}), Value<float>::of_shape({1}))).multiply_adds();
 }
 Index discriminator_work(const GanDiscriminator<float>& net) {
   const GanOptions& o = net.options();
-  return record(net, Values<float>(Value<float>::of_shape({1, o.channels, o.image, o.image}),
-                                   Value<float>::of_shape({1})))
+  return record(net,
+                Values<float>(Value<float>::of_shape({1, o.channels, o.image, o.image}), Value<float>::of_shape({1})))
       .multiply_adds();
 }
 

@@ -119,9 +119,8 @@ TEST_CASE("a model without spectral and weight normalisation gives the same resu
   Sequential<float> net{{"a", SpectralNorm<Conv2d<float>>(Conv2d(2, 3, 3))},
                         {"b", Sequential<float>{{"c", WeightNorm<Conv2d<float>>(Conv2d(3, 4, 1))},
                                                 {"d", SpectralNorm<Conv2d<float>>(Conv2d(4, 2, 1, {.bias = false}))}}}};
-  Sequential<float> plain{
-      {"a", Conv2d(2, 3, 3)},
-      {"b", Sequential<float>{{"c", Conv2d(3, 4, 1)}, {"d", Conv2d(4, 2, 1, {.bias = false})}}}};
+  Sequential<float> plain{{"a", Conv2d(2, 3, 3)},
+                          {"b", Sequential<float>{{"c", Conv2d(3, 4, 1)}, {"d", Conv2d(4, 2, 1, {.bias = false})}}}};
   const Tensor<float> x = Random(1).normal({2, 2, 5, 5});
   load_state_dict(plain, plain_weights(net));
   CHECK(testing::worst_difference(plain(x).cast<double>(), net(x).cast<double>()).error < 1e-6);
@@ -204,19 +203,17 @@ TEST_CASE("errors of the layers of GANs") {
                        ValueError);
   CHECK_THROWS_WITH_AS(SpectralNorm<Linear<float>>(Linear(2, 3), {.eps = -1}),
                        "SpectralNorm(Linear(2, 3), eps=-1): eps must not be negative, got -1", ValueError);
-  CHECK_THROWS_WITH_AS(
-      SpectralNorm<ConvTranspose2d<float>>(ConvTranspose2d(2, 4, 3, {.groups = 2})),
-      "SpectralNorm(ConvTranspose2d(2, 4, 3, groups=2)): expected one group, got 2", ValueError);
-  CHECK_THROWS_WITH_AS(FiLM<float>().infer(V(Tensor<float>({2, 3}))),
-                       "FiLM(): takes x, gamma and beta, got 1 values", ValueError);
+  CHECK_THROWS_WITH_AS(SpectralNorm<ConvTranspose2d<float>>(ConvTranspose2d(2, 4, 3, {.groups = 2})),
+                       "SpectralNorm(ConvTranspose2d(2, 4, 3, groups=2)): expected one group, got 2", ValueError);
+  CHECK_THROWS_WITH_AS(FiLM<float>().infer(V(Tensor<float>({2, 3}))), "FiLM(): takes x, gamma and beta, got 1 values",
+                       ValueError);
   CHECK_THROWS_WITH_AS(FiLM<float>().infer({Tensor<float>({2}), Tensor<float>({2}), Tensor<float>({2})}),
                        "FiLM(): expected an input [N, C, ...], got shape [2]", ShapeError);
+  CHECK_THROWS_WITH_AS(FiLM<float>().infer({Tensor<float>({2, 3, 4}), Tensor<float>({2, 3}), Tensor<float>({2, 4})}),
+                       "FiLM(): expected beta of shape [2, 3], got shape [2, 4]", ShapeError);
   CHECK_THROWS_WITH_AS(
-      FiLM<float>().infer({Tensor<float>({2, 3, 4}), Tensor<float>({2, 3}), Tensor<float>({2, 4})}),
-      "FiLM(): expected beta of shape [2, 3], got shape [2, 4]", ShapeError);
-  CHECK_THROWS_WITH_AS(ConditionalBatchNorm2d<float>(2, 3).infer({Tensor<float>::zeros({1, 2, 1, 1}),
-                                                                  Labels({1}, {3})}),
-                       "gamma: Embedding(3, 2): id 3 at position 0 is not one of the 3 entries 0 to 2", ValueError);
+      ConditionalBatchNorm2d<float>(2, 3).infer({Tensor<float>::zeros({1, 2, 1, 1}), Labels({1}, {3})}),
+      "gamma: Embedding(3, 2): id 3 at position 0 is not one of the 3 entries 0 to 2", ValueError);
   CHECK_THROWS_WITH_AS(SAGANAttention<float>(12), "SAGANAttention: expected a multiple of 8 channels, got 12",
                        ValueError);
   CHECK_THROWS_WITH_AS(YLGAttention<float>(32), "YLGAttention: expected a multiple of 64 channels, got 32", ValueError);
@@ -229,13 +226,13 @@ TEST_CASE("errors of the layers of GANs") {
                        "PixelCrossAttention(): expected queries [N, K, H, W], keys [N, K, h, w] and values "
                        "[N, V, h, w], got [1, 2, 4, 4], [1, 3, 2, 2] and [1, 4, 2, 2]",
                        ShapeError);
-  CHECK_THROWS_WITH_AS(YLGCore<float>().infer(
-                           {Tensor<float>({1, 8, 4, 4}), Tensor<float>({1, 8, 2, 3}), Tensor<float>({1, 8, 2, 3})}),
-                       "YLGCore(): expected queries [N, K, H, W], keys [N, K, h, w] and values [N, V, h, w], K and V "
-                       "multiples of 8 and H W one of h w, got [1, 8, 4, 4], [1, 8, 2, 3] and [1, 8, 2, 3]",
-                       ShapeError);
-  CHECK_THROWS_WITH_AS(ylg_keys(YLGStep::left_floor, 3, 2),
-                       "ylg_keys: expected a multiple of 2 x 2 queries, got 3 x 3", ValueError);
+  CHECK_THROWS_WITH_AS(
+      YLGCore<float>().infer({Tensor<float>({1, 8, 4, 4}), Tensor<float>({1, 8, 2, 3}), Tensor<float>({1, 8, 2, 3})}),
+      "YLGCore(): expected queries [N, K, H, W], keys [N, K, h, w] and values [N, V, h, w], K and V "
+      "multiples of 8 and H W one of h w, got [1, 8, 4, 4], [1, 8, 2, 3] and [1, 8, 2, 3]",
+      ShapeError);
+  CHECK_THROWS_WITH_AS(ylg_keys(YLGStep::left_floor, 3, 2), "ylg_keys: expected a multiple of 2 x 2 queries, got 3 x 3",
+                       ValueError);
   CHECK_THROWS_WITH_AS(real_hinge_loss(Tensor<float>({0, 1})),
                        "real_hinge_loss: expected at least one score, got shape [0, 1]", ShapeError);
 }

@@ -29,8 +29,8 @@
 
 /// The adversarial networks of SAGAN (Zhang et al. 2019), of YLG (Daras et al. 2020) and of HamGAN (Geng et al. 2021,
 /// section 3.3.2, HamGAN-strong; their program in gan/HamGAN): a residual generator and a projection discriminator
-/// (Miyato and Koyama 2018) with a context module at features of 32 x 32 in both. For the authors' size (width 64, latent
-/// 128, 1000 classes, 128 x 128 pixels), parameters without buffers, and multiply-adds for an image:
+/// (Miyato and Koyama 2018) with a context module at features of 32 x 32 in both. For the authors' size (width 64,
+/// latent 128, 1000 classes, 128 x 128 pixels), parameters without buffers, and multiply-adds for an image:
 ///
 ///   context        generator           discriminator
 ///   none           42.00 M    8.64 G   39.44 M    4.59 G
@@ -49,24 +49,24 @@ enum class GanContext {
 /// As the programs have them.
 template <>
 struct Words<GanContext> {
-  static constexpr const char* what = "context";                                      ///< in messages
+  static constexpr const char* what = "context";                               ///< in messages
   static constexpr std::array words{"none", "attention", "ylg", "hamburger"};  ///< of each
 };
 
 /// Options of GanGenerator and GanDiscriminator, the same for both.
 struct GanOptions {
-  Index image = 32;                              ///< side of the images: 32, 64 or 128
-  Index channels = 3;                            ///< of the images
-  Index classes = 10;                            ///< 0: without labels
-  Index latent = 128;                            ///< numbers from which an image is made
-  Index width = 64;                              ///< channels at full size; they double with each halving, up to 16
+  Index image = 32;                               ///< side of the images: 32, 64 or 128
+  Index channels = 3;                             ///< of the images
+  Index classes = 10;                             ///< 0: without labels
+  Index latent = 128;                             ///< numbers from which an image is made
+  Index width = 64;                               ///< channels at full size; they double with each halving, up to 16
   Choice<GanContext> context = GanContext::none;  ///< at 32 x 32
-  bool spectral_norm = true;                     ///< without: networks that load plain_weights()
+  bool spectral_norm = true;                      ///< without: networks that load plain_weights()
 };
 
 namespace detail {
 
-inline void check(const char* who, const GanOptions& options) {
+inline void check_gan(const char* who, const GanOptions& options) {
   require(options.image == 32 || options.image == 64 || options.image == 128, who,
           ": image must be 32, 64 or 128, got ", options.image);
   require(options.channels >= 1 && options.latent >= 1 && options.width >= 1, who,
@@ -74,7 +74,7 @@ inline void check(const char* who, const GanOptions& options) {
           options.width);
   require(options.classes >= 0, who, ": classes must not be negative, got ", options.classes);
 }
-inline Fields fields_of(const char* who, const GanOptions& options) {
+inline Fields gan_fields(const char* who, const GanOptions& options) {
   return Fields(who)
       .argument("image", options.image)
       .option("channels", options.channels, 3)
@@ -135,8 +135,8 @@ struct GanHamburgerOptions {
 ///   y = x + gamma norm(upper(M(relu(lower(x)))))
 ///
 /// where M is an NMF of rank C / 8 with 6 steps, the breads are 1x1 convolutions without biases, spectrally normalised,
-/// the norm is conditional batch normalisation in the generator and none in the discriminator, and gamma [1] starts as 0.
-/// Takes x [N, C, H, W] and, with classes, labels [N]; y has x's shape. Multiply-adds for C = 256 at 32 x 32: 277 M.
+/// the norm is conditional batch normalisation in the generator and none in the discriminator, and gamma [1] starts as
+/// 0. Takes x [N, C, H, W] and, with classes, labels [N]; y has x's shape. Multiply-adds for C = 256 at 32 x 32: 277 M.
 /// Throws ValueError for C below 1; other errors are those of its parts.
 template <class Scalar = float>
 class GanHamburger : public Block<GanHamburger<Scalar>, Scalar> {
@@ -147,13 +147,16 @@ class GanHamburger : public Block<GanHamburger<Scalar>, Scalar> {
 
   /// For so many channels.
   explicit GanHamburger(Index channels, const GanHamburgerOptions& options = {})
-      : lower_bread(detail::gan_convolution<Scalar>(options.spectral_norm, "lower_bread", channels, channels, 1, false)),
-        upper_bread(detail::gan_convolution<Scalar>(options.spectral_norm, "upper_bread", channels, channels, 1, false)),
+      : lower_bread(
+            detail::gan_convolution<Scalar>(options.spectral_norm, "lower_bread", channels, channels, 1, false)),
+        upper_bread(
+            detail::gan_convolution<Scalar>(options.spectral_norm, "upper_bread", channels, channels, 1, false)),
         ham({.rank = std::max<Index>(1, channels / 8), .train_steps = 6, .eval_steps = 6}),
         gamma(0, "gamma"),
         channels_(channels),
         options_(options) {
-    if (options.classes >= 0) norm_.push_back(Child<Scalar>("norm", detail::GanNorm<Scalar>(channels, options.classes)));
+    if (options.classes >= 0)
+      norm_.push_back(Child<Scalar>("norm", detail::GanNorm<Scalar>(channels, options.classes)));
   }
 
   /// What flows through it, see Block.
@@ -208,7 +211,8 @@ std::vector<Child<Scalar>> gan_context(const GanOptions& options, Index channels
   return result;
 }
 
-/// A residual block of the generator, which doubles the side: shortcut(x) and conv2(relu(norm2(conv1(up(relu(norm1(x)))))
+/// A residual block of the generator, which doubles the side: shortcut(x) and
+/// conv2(relu(norm2(conv1(up(relu(norm1(x)))))
 /// )), added. The 1x1 convolution of the shortcut comes before its upsampling, which gives the same for a quarter.
 template <class Scalar>
 class GeneratorBlock : public Block<GeneratorBlock<Scalar>, Scalar> {
@@ -289,22 +293,22 @@ class DiscriminatorBlock : public Block<DiscriminatorBlock<Scalar>, Scalar> {
 /// normalisation, ReLU, a 3x3 convolution and tanh; conditional batch normalisation in the blocks.
 ///
 /// Shapes: latent z [N, latent] from N(0, 1) and, with classes, labels [N] -> images [N, channels, image, image] in
-/// (-1, 1). At side r there are width min(16, image / r) channels, at 4 those of 8. Throws ValueError for options out of
-/// range; with attention the channels at 32 x 32 must be a multiple of 8, with YLG of 64.
+/// (-1, 1). At side r there are width min(16, image / r) channels, at 4 those of 8. Throws ValueError for options out
+/// of range; with attention the channels at 32 x 32 must be a multiple of 8, with YLG of 64.
 template <class Scalar = float>
 class GanGenerator : public Block<GanGenerator<Scalar>, Scalar> {
  public:
   /// Shapes, defaults and errors are said at the class.
   explicit GanGenerator(const GanOptions& options = {})
-      : options_((detail::check("GanGenerator", options), options)),
-        linear_(detail::gan_layer(options.spectral_norm, "linear",
-                                  Linear<Scalar>(options.latent, channels_at(8) * 16))),
+      : options_((detail::check_gan("GanGenerator", options), options)),
+        linear_(
+            detail::gan_layer(options.spectral_norm, "linear", Linear<Scalar>(options.latent, channels_at(8) * 16))),
         unflatten_(1, {channels_at(8), 4, 4}),
         norm_(options.width),
         last_(detail::gan_convolution<Scalar>(options.spectral_norm, "last", options.width, options.channels, 3)) {
     for (Index side = 8; side <= options.image; side *= 2)
-      blocks_.push_back(detail::GeneratorBlock<Scalar>(channels_at(std::max<Index>(side / 2, 8)), channels_at(side),
-                                                       options));
+      blocks_.push_back(
+          detail::GeneratorBlock<Scalar>(channels_at(std::max<Index>(side / 2, 8)), channels_at(side), options));
     context_ = detail::gan_context<Scalar>(options, channels_at(32), options.classes);
   }
 
@@ -329,7 +333,7 @@ class GanGenerator : public Block<GanGenerator<Scalar>, Scalar> {
     result.push_back({"last", *last_.module});
     return result;
   }
-  Fields fields() const override { return detail::fields_of("GanGenerator", options_); }
+  Fields fields() const override { return detail::gan_fields("GanGenerator", options_); }
 
  private:
   Index channels_at(Index side) const { return options_.width * std::min<Index>(16, options_.image / side); }
@@ -373,7 +377,7 @@ class GanDiscriminator : public Block<GanDiscriminator<Scalar>, Scalar> {
  public:
   /// Shapes, defaults and errors are said at the class.
   explicit GanDiscriminator(const GanOptions& options = {})
-      : options_((detail::check("GanDiscriminator", options), options)) {
+      : options_((detail::check_gan("GanDiscriminator", options), options)) {
     const bool spectral_norm = options.spectral_norm;
     Index side = options.image, channels = options.width;
     const auto add = [&](Index in, bool first, bool halves) {
@@ -418,7 +422,7 @@ class GanDiscriminator : public Block<GanDiscriminator<Scalar>, Scalar> {
     for (auto& layer : head_) result.push_back({layer.name, layer.module.get()});
     return result;
   }
-  Fields fields() const override { return detail::fields_of("GanDiscriminator", options_); }
+  Fields fields() const override { return detail::gan_fields("GanDiscriminator", options_); }
 
  private:
   Value<Scalar> features(Flow<Scalar>& run, Value<Scalar> x) const {

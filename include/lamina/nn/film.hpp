@@ -50,8 +50,7 @@ class FiLM : public JointLayer<FiLM<Scalar>, Scalar> {
     each(y.shape(), [&](Index row, Index at, Index size) {
       using Pack = simd::Pack<Scalar>;
       const Pack factor(gamma.data()[row]), offset(beta.data()[row]);
-      if (size > 0)
-        kernels::map_run(size, to + at, [&](auto load) { return factor * load(from + at) + offset; });
+      if (size > 0) kernels::map_run(size, to + at, [&](auto load) { return factor * load(from + at) + offset; });
     });
     x[0].tensor = std::move(y);
     return std::move(x[0]);
@@ -84,13 +83,13 @@ class FiLM : public JointLayer<FiLM<Scalar>, Scalar> {
 ///
 ///   y[n, c] = gamma[label[n], c] (x[n, c] - mean[c]) / sqrt(variance[c] + eps) + beta[label[n], c]
 ///
-/// with mean and variance as BatchNorm2d has them, running statistics for infer included. Takes x [N, C, H, W] and labels
-/// [N], and gives y of x's shape. gamma [classes, C] starts as ones, beta as zeros. Keys "norm.running_mean", ...,
-/// "gamma.weight", "beta.weight". Errors are those of BatchNorm2d, Embedding and FiLM.
+/// with mean and variance as BatchNorm2d has them, running statistics for infer included. Takes x [N, C, H, W] and
+/// labels [N], and gives y of x's shape. gamma [classes, C] starts as ones, beta as zeros. Keys "norm.running_mean",
+/// ..., "gamma.weight", "beta.weight". Errors are those of BatchNorm2d, Embedding and FiLM.
 template <class Scalar = float>
 class ConditionalBatchNorm2d : public Block<ConditionalBatchNorm2d<Scalar>, Scalar> {
  public:
-  BatchNorm2d<Scalar> norm;      ///< without weight and bias
+  BatchNorm2d<Scalar> norm;       ///< without weight and bias
   Embedding<Scalar> gamma, beta;  ///< [classes, C]
 
   /// For so many channels and classes; options as BatchNorm2d's.

@@ -5,8 +5,8 @@
 
 #include "lamina/nn/losses.hpp"
 
-/// The losses of adversarial networks with a margin (Lim and Ye 2017; Zhang et al. 2019, equation 4), for the scores D(x)
-/// that a discriminator gives, high for what it holds to be real.
+/// The losses of adversarial networks with a margin (Lim and Ye 2017; Zhang et al. 2019, equation 4), for the scores
+/// D(x) that a discriminator gives, high for what it holds to be real.
 namespace lamina::inline LAMINA_ABI {
 
 /// Options of the hinge losses.

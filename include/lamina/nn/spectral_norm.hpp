@@ -24,14 +24,14 @@ struct SpectralNormOptions {
 ///
 ///   weight = weight_orig / sigma,   sigma = u · W v
 ///
-/// where W [M, K] is weight_orig with a row for each result channel, and u and v are found by power iteration, v = Wᵀu /
-/// |Wᵀu|, u = W v / |W v|, so that sigma comes near the largest singular value of W. forward makes n_power_iterations of
-/// them, from the last u on; infer, and forward when frozen, takes u and v as they are. Backward takes them as
+/// where W [M, K] is weight_orig with a row for each result channel, and u and v are found by power iteration, v = Wᵀu
+/// / |Wᵀu|, u = W v / |W v|, so that sigma comes near the largest singular value of W. forward makes n_power_iterations
+/// of them, from the last u on; infer, and forward when frozen, takes u and v as they are. Backward takes them as
 /// constants.
 ///
 /// As torch.nn.utils.spectral_norm: keys "weight_orig", the buffers "weight_u" [M] and "weight_v" [K], and those of the
-/// inner layer. The vectors start at random, with 15 iterations after that. For inference without it, see plain_weights.
-/// Throws ValueError for a negative number of iterations or eps, or a transposed convolution of groups.
+/// inner layer. The vectors start at random, with 15 iterations after that. For inference without it, see
+/// plain_weights. Throws ValueError for a negative number of iterations or eps, or a transposed convolution of groups.
 template <class Inner>
 class SpectralNorm : public detail::Reparameterized<SpectralNorm<Inner>, Inner> {
   using Scalar = ScalarOf<Inner>;

@@ -20,9 +20,9 @@ namespace lamina::inline LAMINA_ABI {
 ///
 ///   y_i = sum over j of softmax over j (q_i · k_j) v_j
 ///
-/// Takes queries [N, K, H, W], keys [N, K, h, w] and values [N, V, h, w], and gives y [N, V, H, W]. The matrix of weights
-/// is never there as a whole: see PixelAttention, which is that of an image to itself. Throws ShapeError for other
-/// shapes.
+/// Takes queries [N, K, H, W], keys [N, K, h, w] and values [N, V, h, w], and gives y [N, V, H, W]. The matrix of
+/// weights is never there as a whole: see PixelAttention, which is that of an image to itself. Throws ShapeError for
+/// other shapes.
 template <class Scalar = float>
 class PixelCrossAttention : public JointLayer<PixelCrossAttention<Scalar>, Scalar> {
  public:
@@ -45,14 +45,8 @@ class PixelCrossAttention : public JointLayer<PixelCrossAttention<Scalar>, Scala
 
   static Core core(const Tensor<Scalar>& q, const Tensor<Scalar>& k, const Tensor<Scalar>& v, Index image) {
     const Index n = q.dim(2) * q.dim(3), m = k.dim(2) * k.dim(3), keys = q.dim(1), values = v.dim(1);
-    return {n,
-            m,
-            keys,
-            values,
-            1,
-            q.data() + image * keys * n,
-            k.data() + image * keys * m,
-            v.data() + image * values * m};
+    return {
+        n, m, keys, values, 1, q.data() + image * keys * n, k.data() + image * keys * m, v.data() + image * values * m};
   }
 
   Value<Scalar> do_infer(Values<Scalar> x) const override {
@@ -142,15 +136,15 @@ class GanAttention : public Block<Derived, Scalar> {
 
 }  // namespace detail
 
-/// The self-attention of SAGAN (Zhang et al. 2019, section 3, as their program and BigGAN's have it): for an image x of C
-/// channels
+/// The self-attention of SAGAN (Zhang et al. 2019, section 3, as their program and BigGAN's have it): for an image x of
+/// C channels
 ///
 ///   y = x + gamma o(attention),   attention_i = sum over j of softmax over j (theta(x)_i · phi(x)_j) g(x)_j
 ///
 /// where theta, phi, g and o are 1x1 convolutions without biases to C / 8, C / 8, C / 2 and C channels, spectrally
-/// normalised, phi(x) and g(x) are largest values of 2 x 2 pixels, and gamma [1] starts as 0. Shapes: x and y [N, C, H, W],
-/// H and W even. State_dict keys "theta.weight_orig", ... Throws ValueError unless C is a multiple of 8, ShapeError for
-/// other shapes. Multiply-adds for C = 256 at 32 x 32: 126 M.
+/// normalised, phi(x) and g(x) are largest values of 2 x 2 pixels, and gamma [1] starts as 0. Shapes: x and y [N, C, H,
+/// W], H and W even. State_dict keys "theta.weight_orig", ... Throws ValueError unless C is a multiple of 8, ShapeError
+/// for other shapes. Multiply-adds for C = 256 at 32 x 32: 126 M.
 template <class Scalar = float>
 class SAGANAttention : public detail::GanAttention<SAGANAttention<Scalar>, PixelCrossAttention<Scalar>, Scalar> {
  public:

@@ -24,13 +24,13 @@ struct SparseKeys {
 };
 
 /// The keys of h x w that queries of H x W see. The order of the pixels is by their Manhattan distance from the first
-/// one ("enumerated shifted grid"), so that what is near in the order is near in the image. Where there are more queries
-/// than keys, the pattern repeats for every h w of them, counted row by row, as in the authors' program (masks.py). Throws
-/// ValueError unless H W is a multiple of h w, and h w at least 1.
+/// one ("enumerated shifted grid"), so that what is near in the order is near in the image. Where there are more
+/// queries than keys, the pattern repeats for every h w of them, counted row by row, as in the authors' program
+/// (masks.py). Throws ValueError unless H W is a multiple of h w, and h w at least 1.
 inline SparseKeys ylg_keys(YLGStep step, Size2 queries, Size2 keys) {
   const Index n = keys.h * keys.w, count = queries.h * queries.w;
-  require(n >= 1 && count % n == 0, "ylg_keys: expected a multiple of ", keys.h, " x ", keys.w,
-          " queries, got ", queries.h, " x ", queries.w);
+  require(n >= 1 && count % n == 0, "ylg_keys: expected a multiple of ", keys.h, " x ", keys.w, " queries, got ",
+          queries.h, " x ", queries.w);
   std::vector<Index> pixel;  // of each place in the order
   for (Index distance = 0; distance < keys.h + keys.w - 1; ++distance)
     for (Index i = 0; i < keys.h; ++i)
@@ -66,9 +66,9 @@ inline SparseKeys ylg_keys(YLGStep step, Size2 queries, Size2 keys) {
 ///
 ///   y[d 8 + head]_i = sum over the keys j that i sees of softmax over j (q_head,i · k_head,j) v_head,j[d]
 ///
-/// Takes queries [N, K, H, W], keys [N, K, h, w] and values [N, V, h, w], and gives y [N, V, H, W], whose channels are in
-/// the order of the authors' program. Throws ShapeError for other shapes, or unless K and V are multiples of 8 and H W one
-/// of h w.
+/// Takes queries [N, K, H, W], keys [N, K, h, w] and values [N, V, h, w], and gives y [N, V, H, W], whose channels are
+/// in the order of the authors' program. Throws ShapeError for other shapes, or unless K and V are multiples of 8 and H
+/// W one of h w.
 template <class Scalar = float>
 class YLGCore : public JointLayer<YLGCore<Scalar>, Scalar> {
  public:
@@ -80,8 +80,10 @@ class YLGCore : public JointLayer<YLGCore<Scalar>, Scalar> {
     const bool fits = q.rank() == 4 && k.rank() == 4 && v.rank() == 4 && k[0] == q[0] && v[0] == q[0] && k[1] == q[1] &&
                       k[2] == v[2] && k[3] == v[3] && k[1] * k[2] * k[3] > 0 && v[1] > 0 && k[1] % heads == 0 &&
                       v[1] % heads == 0 && q[2] * q[3] % (k[2] * k[3]) == 0;
-    require<ShapeError>(fits, *this, ": expected queries [N, K, H, W], keys [N, K, h, w] and values [N, V, h, w], K and "
-                        "V multiples of 8 and H W one of h w, got ", q, ", ", k, " and ", v);
+    require<ShapeError>(fits, *this,
+                        ": expected queries [N, K, H, W], keys [N, K, h, w] and values [N, V, h, w], K and "
+                        "V multiples of 8 and H W one of h w, got ",
+                        q, ", ", k, " and ", v);
     return q.with(1, v[1]);
   }
   Index multiply_adds_of(const Values<Scalar>& x) const override {
@@ -193,21 +195,21 @@ class YLGCore : public JointLayer<YLGCore<Scalar>, Scalar> {
       std::vector<Scalar> g = zeros(n * depth), hq = zeros(n * size), hk = zeros(m * size), hv = zeros(m * depth),
                           ds = zeros(m);
       gather(n, depth, gradient + (image * depth * heads + index) * n, heads, g.data());
-      each_query(head, pattern, [&, size = size, depth = depth](Index i, const Index* key, Index count,
-                                                                const Scalar* p) {
-        const Scalar* const row = g.data() + i * depth;
-        Scalar mean(0);
-        for (Index j = 0; j < count; ++j) {
-          add(p[j], row, depth, hv.data() + key[j] * depth);
-          ds[static_cast<std::size_t>(j)] = dot(row, head.v.data() + key[j] * depth, depth);
-          mean += p[j] * ds[static_cast<std::size_t>(j)];
-        }
-        for (Index j = 0; j < count; ++j) {
-          const Scalar slope = p[j] * (ds[static_cast<std::size_t>(j)] - mean);
-          add(slope, head.k.data() + key[j] * size, size, hq.data() + i * size);
-          add(slope, head.q.data() + i * size, size, hk.data() + key[j] * size);
-        }
-      });
+      each_query(head, pattern,
+                 [&, size = size, depth = depth](Index i, const Index* key, Index count, const Scalar* p) {
+                   const Scalar* const row = g.data() + i * depth;
+                   Scalar mean(0);
+                   for (Index j = 0; j < count; ++j) {
+                     add(p[j], row, depth, hv.data() + key[j] * depth);
+                     ds[static_cast<std::size_t>(j)] = dot(row, head.v.data() + key[j] * depth, depth);
+                     mean += p[j] * ds[static_cast<std::size_t>(j)];
+                   }
+                   for (Index j = 0; j < count; ++j) {
+                     const Scalar slope = p[j] * (ds[static_cast<std::size_t>(j)] - mean);
+                     add(slope, head.k.data() + key[j] * size, size, hq.data() + i * size);
+                     add(slope, head.q.data() + i * size, size, hk.data() + key[j] * size);
+                   }
+                 });
       const Index task = image * heads + index;
       scatter(n, size, hq.data(), 1, to_q + task * size * n);
       scatter(m, size, hk.data(), 1, to_k + task * size * m);
@@ -217,10 +219,10 @@ class YLGCore : public JointLayer<YLGCore<Scalar>, Scalar> {
   }
 };
 
-/// The attention of "Your Local GAN" (Daras et al. 2020, as their program has it): SAGANAttention with eight heads, whose
-/// queries see some of the keys only, by two-dimensional patterns that keep full information in two steps; see YLGCore.
-/// Shapes, keys and initial values are SAGANAttention's. Throws ValueError unless C is a multiple of 64. Multiply-adds for
-/// C = 256 at 32 x 32: 86 M.
+/// The attention of "Your Local GAN" (Daras et al. 2020, as their program has it): SAGANAttention with eight heads,
+/// whose queries see some of the keys only, by two-dimensional patterns that keep full information in two steps; see
+/// YLGCore. Shapes, keys and initial values are SAGANAttention's. Throws ValueError unless C is a multiple of 64.
+/// Multiply-adds for C = 256 at 32 x 32: 86 M.
 template <class Scalar = float>
 class YLGAttention : public detail::GanAttention<YLGAttention<Scalar>, YLGCore<Scalar>, Scalar> {
  public:
