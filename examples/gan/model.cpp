@@ -1,5 +1,6 @@
 #include "gan/model.hpp"
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <utility>
 

@@ -1,9 +1,11 @@
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 
 #include "common/program.hpp"
 #include "gan/model.hpp"
 #include "gan/options.hpp"
+#include "lamina/train/progress.hpp"
 
 namespace lamina::examples::gan {
 
