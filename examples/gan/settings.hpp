@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "lamina/core/parallel.hpp"
@@ -14,7 +15,8 @@ struct Settings {
   bool unconditional = false;
   Index epochs = 20, epoch_steps = 250, batch_size = 32, discriminator_steps = 1, limit_train = 60000, count = 2000,
         images = 80, label = -1, columns = 9, judge_epochs = 6;
-  double lr_generator = 1e-4, lr_discriminator = 4e-4, ema = 0.999;
+  std::optional<double> lr_generator, lr_discriminator;
+  double ema = 0.999;
   int threads = num_threads();
   std::uint64_t seed = 0;
 

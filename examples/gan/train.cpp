@@ -43,8 +43,10 @@ class Training {
       : s_(s),
         images_(load_images(s, true)),
         used_(std::min(s.limit_train, images_.size())),
-        run_(s.network, {.lr_generator = s.lr_generator, .lr_discriminator = s.lr_discriminator}) {
+        run_(s.network, {s.lr_generator.value_or(1e-4), s.lr_discriminator.value_or(4e-4)}) {
     if (!s_.resume.empty()) load_run(s_.resume, run_);
+    if (s_.lr_generator) run_.generator_optimizer.set_lr(*s_.lr_generator);
+    if (s_.lr_discriminator) run_.discriminator_optimizer.set_lr(*s_.lr_discriminator);
     real_spread_ = spread(real_sheet(), sheet_classes());
   }
 
@@ -231,7 +233,7 @@ class Training {
       record.train_loss = e.generator_loss;
       record.seconds = e.seconds;
       record.examples_per_second = static_cast<double>(s_.epoch_steps * s_.batch_size) / e.seconds;
-      record.lr = s_.lr_generator;
+      record.lr = run_.generator_optimizer.lr();
       history.epochs.push_back(record);
       measures.push_back({{"discriminator_loss", e.discriminator_loss},
                           {"real_score", e.real_score},
@@ -247,8 +249,8 @@ class Training {
                    {"batch_size", s_.batch_size},
                    {"epoch_steps", s_.epoch_steps},
                    {"discriminator_steps", s_.discriminator_steps},
-                   {"lr_generator", s_.lr_generator},
-                   {"lr_discriminator", s_.lr_discriminator},
+                   {"lr_generator", run_.generator_optimizer.lr()},
+                   {"lr_discriminator", run_.discriminator_optimizer.lr()},
                    {"ema", s_.ema},
                    {"seed", s_.seed},
                    {"threads", num_threads()}},
@@ -306,8 +308,10 @@ void add_train(CLI::App& app, Settings& s) {
   sub->add_option("--discriminator-steps", s.discriminator_steps, "Of the discriminator before each of the generator")
       ->check(positive)
       ->capture_default_str();
-  sub->add_option("--lr-generator", s.lr_generator, "Adam's learning rate")->check(positive)->capture_default_str();
-  sub->add_option("--lr-discriminator", s.lr_discriminator, "Likewise")->check(positive)->capture_default_str();
+  sub->add_option("--lr-generator", s.lr_generator, "Adam's learning rate (default: 1e-4, or the resumed run's)")
+      ->check(positive);
+  sub->add_option("--lr-discriminator", s.lr_discriminator, "Likewise (default: 4e-4, or the resumed run's)")
+      ->check(positive);
   sub->add_option("--ema", s.ema, "Decay of the average of the generator's weights")
       ->check(CLI::Range(0.0, 0.999999))
       ->capture_default_str();

@@ -2,7 +2,8 @@
 cmake_policy(VERSION 3.22)
 include("${CMAKE_CURRENT_LIST_DIR}/common.cmake")
 
-set(small --width 8 --latent 4 --limit-train 64 --batch-size 4 --epoch-steps 2)
+set(tiny --width 8 --latent 4 --limit-train 64 --batch-size 4)
+set(small ${tiny} --epoch-steps 2)
 run(train ${small} --context attention --epochs 2 --threads 1 --out one)
 expect_files(one metrics.json samples_epoch001.png samples_epoch002.png curves.png model.safetensors
              checkpoint.safetensors)
@@ -34,9 +35,9 @@ expect_interrupted(TERM stopped/checkpoint.safetensors "stopped; to go on: --res
                    ${small} --epochs 100000 --out stopped)
 
 # What cannot be.
-expect_failure("the loss is nan; there is no good state yet" train ${small} --lr-generator 1e38 --lr-discriminator 1e38
+expect_failure("the loss is nan; there is no good state yet" train ${tiny} --lr-generator 1e38 --lr-discriminator 1e38
                --epoch-steps 30 --epochs 1 --out burnt)
-expect_failure("the last good state is kept: --resume half/checkpoint.safetensors" train ${small} --context attention
+expect_failure("the last good state is kept: --resume half/checkpoint.safetensors" train ${tiny} --context attention
                --lr-generator 1e38 --lr-discriminator 1e38 --epoch-steps 30 --epochs 2 --resume
                half/checkpoint.safetensors --out burnt)
 expect_failure("nothing.safetensors" sample --model nothing.safetensors)
