@@ -60,12 +60,14 @@ class Training {
                 "steps/s");
     std::fflush(stdout);
     while (run_.epoch() < s_.epochs) {
-      const EpochOfRun epoch = train_epoch();
-      run_.epochs.push_back(epoch);
+      run_.epochs.push_back(train_epoch());
       check_finite();
+      const GanGenerator<float> net = averaged();
+      const Tensor<float> images = sheet_of(net);
+      run_.epochs.back().spread = spread(images, sheet_classes()) / std::max(real_spread_, 1e-12);
       interruption.save_checkpoint(s_.file("checkpoint.safetensors"),
                                    [&] { save_run(s_.file("checkpoint.safetensors"), run_); });
-      finish(epoch);
+      finish(net, images);
     }
   }
 
@@ -178,16 +180,18 @@ class Training {
     return net;
   }
 
-  /// Sheet, curves, metrics and model of an epoch, and whether all images of a class look alike.
-  void finish(EpochOfRun epoch) {
-    const GanGenerator<float> net = averaged();
+  /// Images of all classes, a column for each, from the same latent numbers every time.
+  Tensor<float> sheet_of(const GanGenerator<float>& net) const {
     const Index classes = sheet_classes(), count = 8 * classes;
     Labels labels({count});
     for (Index i = 0; i < count; ++i) labels.data()[i] = static_cast<std::int32_t>(i % classes);
     Random random = Random(s_.seed).split(8, 8);
-    const Tensor<float> images = generate(net, latent(count, random), labels);
-    epoch.spread = spread(images, classes) / std::max(real_spread_, 1e-12);
-    run_.epochs.back().spread = epoch.spread;
+    return generate(net, latent(count, random), labels);
+  }
+
+  /// Sheet, curves, metrics and model of an epoch, and whether all images of a class look alike.
+  void finish(const GanGenerator<float>& net, const Tensor<float>& images) {
+    const EpochOfRun& epoch = run_.epochs.back();
     std::printf("%6td %10.4f %10.4f %10.4f %10.4f %9.3f %9.2f\n", run_.epoch(), epoch.discriminator_loss,
                 epoch.generator_loss, epoch.real_score, epoch.fake_score, epoch.spread,
                 static_cast<double>(s_.epoch_steps) / epoch.seconds);
@@ -203,7 +207,7 @@ class Training {
     save_generator(s_.file("model.safetensors"), net, s_.dataset);
     char name[32];
     std::snprintf(name, sizeof name, "samples_epoch%03td.png", run_.epoch());
-    write_sheet(s_.file(name), images, text("Epoch ", run_.epoch()), s_.network.classes > 0 ? classes : 8);
+    write_sheet(s_.file(name), images, text("Epoch ", run_.epoch()), s_.network.classes > 0 ? sheet_classes() : 8);
     write_curves();
     write_numbers();
   }
