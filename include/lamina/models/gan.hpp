@@ -141,9 +141,10 @@ struct GanHamburgerOptions {
 template <class Scalar = float>
 class GanHamburger : public Block<GanHamburger<Scalar>, Scalar> {
  public:
-  Child<Scalar> lower_bread, upper_bread;  ///< 1x1 convolutions
-  NMF<Scalar> ham;                         ///< the decomposition
-  Scale<Scalar> gamma;                     ///< starts as 0
+  Child<Scalar> lower_bread;  ///< a 1x1 convolution
+  Child<Scalar> upper_bread;  ///< another
+  NMF<Scalar> ham;            ///< the decomposition
+  Scale<Scalar> gamma;        ///< starts as 0
 
   /// For so many channels.
   explicit GanHamburger(Index channels, const GanHamburgerOptions& options = {})
@@ -312,6 +313,7 @@ class GanGenerator : public Block<GanGenerator<Scalar>, Scalar> {
     context_ = detail::gan_context<Scalar>(options, channels_at(32), options.classes);
   }
 
+  /// What it was made with.
   const GanOptions& options() const { return options_; }
 
   /// What flows through it, see Block.
@@ -399,6 +401,7 @@ class GanDiscriminator : public Block<GanDiscriminator<Scalar>, Scalar> {
       head_.push_back(detail::gan_layer(spectral_norm, "embedding", Embedding<Scalar>(options.classes, channels)));
   }
 
+  /// What it was made with.
   const GanOptions& options() const { return options_; }
 
   /// What flows through it, see Block.

@@ -89,8 +89,9 @@ class FiLM : public JointLayer<FiLM<Scalar>, Scalar> {
 template <class Scalar = float>
 class ConditionalBatchNorm2d : public Block<ConditionalBatchNorm2d<Scalar>, Scalar> {
  public:
-  BatchNorm2d<Scalar> norm;       ///< without weight and bias
-  Embedding<Scalar> gamma, beta;  ///< [classes, C]
+  BatchNorm2d<Scalar> norm;  ///< without weight and bias
+  Embedding<Scalar> gamma;   ///< the factors, [classes, C]
+  Embedding<Scalar> beta;    ///< the offsets, [classes, C]
 
   /// For so many channels and classes; options as BatchNorm2d's.
   ConditionalBatchNorm2d(Index num_features, Index classes, BatchNormOptions options = {})

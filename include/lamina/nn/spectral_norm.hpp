@@ -73,6 +73,7 @@ class SpectralNorm : public detail::Reparameterized<SpectralNorm<Inner>, Inner> 
         .option("eps", options_.eps, SpectralNormOptions{}.eps);
   }
 
+  /// What it was made with.
   const SpectralNormOptions& options() const { return options_; }
   /// The layer around which it is. Its weight says nothing, see plain().
   const Inner& layer() const { return inner_; }
