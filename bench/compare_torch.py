@@ -58,7 +58,7 @@ CONVOLUTIONS = {
 }
 # Where Debian's OpenBLAS has its libblas.so.3.
 OPENBLAS = sorted(pathlib.Path("/usr/lib").glob("*-linux-gnu*/openblas-pthread/libblas.so.3"))
-PROGRAMS = ("bench_models", "bench_layers", "bench_hamburger")
+PROGRAMS = ("bench_models", "bench_layers", "bench_hamburger", "bench_gan")
 
 
 NETWORKS = ("alexnet", "vgg11", "googlenet", "resnet18", "resnet50", "densenet121", "mobilenet_v2", "mobilenet_v3_large")
@@ -343,6 +343,146 @@ def segnext():
     return SegNeXt()
 
 
+def gan_context(kind, c):
+    """SAGAN's and YLG's attention and HamGAN's Hamburger, as in the authors' programs; YLG's masks are dense there."""
+    import torch
+    import torch.nn.functional as F
+    from torch import nn
+    from torch.nn.utils import spectral_norm
+
+    conv = lambda i, o: spectral_norm(nn.Conv2d(i, o, 1, bias=False))
+
+    class Attention(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.theta, self.phi, self.g, self.o = conv(c, c // 8), conv(c, c // 8), conv(c, c // 2), conv(c // 2, c)
+            self.gamma, self.heads = nn.Parameter(torch.zeros(1)), 8 if kind == "ylg" else 1
+            if kind == "ylg":
+                self.register_buffer("adder", -1000.0 * (torch.rand(8, 1024, 256) > 0.05))
+
+        def forward(self, x):
+            n, _, h, w = x.shape
+            split = lambda y: y.reshape(n, self.heads, y.shape[1] // self.heads, -1).transpose(2, 3)
+            theta, phi, g = split(self.theta(x)), split(F.max_pool2d(self.phi(x), 2)), split(F.max_pool2d(self.g(x), 2))
+            weights = theta @ phi.transpose(2, 3)
+            y = torch.softmax(weights + self.adder if kind == "ylg" else weights, -1) @ g
+            return x + self.gamma * self.o(y.permute(0, 3, 1, 2).reshape(n, c // 2, h, w))
+
+    class Hamburger(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lower, self.upper, self.gamma = conv(c, c), conv(c, c), nn.Parameter(torch.zeros(1))
+
+        def forward(self, x):
+            y = F.relu(self.lower(x)).flatten(2)
+            update = lambda: coef * y.transpose(1, 2).bmm(bases) / (coef.bmm(bases.transpose(1, 2).bmm(bases)) + 1e-6)
+            with torch.no_grad():
+                bases = F.normalize(torch.rand(len(x), c, c // 8), dim=1)
+                coef = F.softmax(y.transpose(1, 2).bmm(bases), dim=-1)
+                for _ in range(6):
+                    coef = update()
+                    bases = bases * y.bmm(coef) / (bases.bmm(coef.transpose(1, 2).bmm(coef)) + 1e-6)
+            return x + self.gamma * self.upper(bases.bmm(update().transpose(1, 2)).view_as(x))
+
+    return Hamburger() if kind == "hamburger" else Attention()
+
+
+def gan_step(kind, width=32, batch=2, classes=10, latent=128):
+    """An iteration of adversarial training on images of 128 x 128, as bench_gan.cpp's."""
+    import torch
+    import torch.nn.functional as F
+    from torch import nn
+    from torch.nn.utils import spectral_norm
+
+    def conv(i, o, kernel):
+        return spectral_norm(nn.Conv2d(i, o, kernel, padding=kernel // 2))
+
+    def context(c):
+        return nn.Identity() if kind == "none" else gan_context(kind, c)
+
+    class Norm(nn.Module):
+        def __init__(self, c):
+            super().__init__()
+            self.norm = nn.BatchNorm2d(c, affine=False)
+            self.gamma, self.beta = nn.Embedding(classes, c), nn.Embedding(classes, c)
+
+        def forward(self, x, labels):
+            return self.gamma(labels)[:, :, None, None] * self.norm(x) + self.beta(labels)[:, :, None, None]
+
+    class Up(nn.Module):
+        def __init__(self, i, o):
+            super().__init__()
+            self.norm1, self.norm2 = Norm(i), Norm(o)
+            self.conv1, self.conv2, self.shortcut = conv(i, o, 3), conv(o, o, 3), conv(i, o, 1)
+
+        def forward(self, x, labels):
+            y = self.conv1(F.interpolate(F.relu(self.norm1(x, labels)), scale_factor=2))
+            y = self.conv2(F.relu(self.norm2(y, labels)))
+            return y + F.interpolate(self.shortcut(x), scale_factor=2)
+
+    class Down(nn.Module):
+        def __init__(self, i, o, first=False, halves=True):
+            super().__init__()
+            self.first, self.halves, self.conv1, self.conv2 = first, halves, conv(i, o, 3), conv(o, o, 3)
+            self.shortcut = conv(i, o, 1) if halves or i != o else nn.Identity()
+
+        def forward(self, x):
+            y = self.conv2(F.relu(self.conv1(x if self.first else F.relu(x))))
+            pool = (lambda t: F.avg_pool2d(t, 2)) if self.halves else (lambda t: t)
+            return pool(y) + self.shortcut(pool(x))
+
+    class Generator(nn.Module):
+        def __init__(self):
+            super().__init__()
+            w = [16 * width, 16 * width, 8 * width, 4 * width, 2 * width, width]
+            self.linear = spectral_norm(nn.Linear(latent, 16 * w[0]))
+            self.blocks = nn.ModuleList(Up(a, b) for a, b in zip(w, w[1:]))
+            self.context, self.norm, self.last = context(w[3]), nn.BatchNorm2d(width), conv(width, 3, 3)
+
+        def forward(self, z, labels):
+            x = self.linear(z).view(len(z), -1, 4, 4)
+            for i, block in enumerate(self.blocks):
+                x = block(x, labels)
+                x = self.context(x) if i == 2 else x
+            return torch.tanh(self.last(F.relu(self.norm(x))))
+
+    class Discriminator(nn.Module):
+        def __init__(self):
+            super().__init__()
+            w = [width * 2**i for i in range(5)]
+            self.blocks = nn.ModuleList([Down(3, w[0], first=True), *(Down(a, b) for a, b in zip(w, w[1:])),
+                                         Down(w[-1], w[-1], halves=False)])
+            self.context = context(w[1])
+            self.linear = spectral_norm(nn.Linear(w[-1], 1))
+            self.embedding = spectral_norm(nn.Embedding(classes, w[-1]))
+
+        def forward(self, x, labels):
+            for i, block in enumerate(self.blocks):
+                x = block(x)
+                x = self.context(x) if i == 1 else x
+            h = F.relu(x).sum((2, 3))
+            return self.linear(h) + (h * self.embedding(labels)).sum(1, keepdim=True)
+
+    generator, discriminator = Generator(), Discriminator()
+    optimizers = [torch.optim.Adam(net.parameters(), lr, (0, 0.9)) for net, lr in ((generator, 1e-4), (discriminator, 4e-4))]
+    z, real, labels = torch.randn(batch, latent), torch.rand(batch, 3, 128, 128) * 2 - 1, torch.tensor([3, 7])
+
+    def train():
+        with torch.no_grad():
+            fake = generator(z, labels)
+        optimizers[1].zero_grad()
+        (F.relu(1 - discriminator(real, labels)).mean() + F.relu(1 + discriminator(fake, labels)).mean()).backward()
+        optimizers[1].step()
+        for parameter in discriminator.parameters():
+            parameter.requires_grad_(False)
+        optimizers[0].zero_grad()
+        (-discriminator(generator(z, labels), labels).mean()).backward()
+        optimizers[0].step()
+        for parameter in discriminator.parameters():
+            parameter.requires_grad_(True)
+    return train
+
+
 INVOLUTIONS = {"involution/32x16x64x64_k5": ((32, 16, 64, 64), 5, 1, 2),  # input, kernel, groups, reduction
                "involution/1x256x56x56_k7_g16": ((1, 256, 56, 56), 7, 16, 4)}
 
@@ -466,6 +606,8 @@ def torch_case(name):
     if found := re.fullmatch(r"context/(\w+)_512x(\d+)x\d+", name):
         shape = (1, 512, int(found[2]), int(found[2]))
         return context(found[1], 512), shape, shape
+    if found := re.fullmatch(r"gan/(attention|ylg|hamburger)_256x32x32", name):
+        return gan_context(found[1], 256), (4, 256, 32, 32), (4, 256, 32, 32)
     if name == "segnext_t/512":
         return segnext(), (1, 3, 512, 512), (1, 3, 512, 512)
     if name.startswith("pixelcnn/"):
@@ -565,6 +707,8 @@ def torch_run(name, mode):
     mode = "train" if mode == "train" else "infer"  # a plan is inference
     if name in TEXT_LENGTHS:
         return distilbert_run(name, mode)
+    if name.startswith("gan/step_"):
+        return gan_step(name.removeprefix("gan/step_"))
     case = torch_case(name)
     if case is None:
         return None

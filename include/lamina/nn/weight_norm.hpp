@@ -11,15 +11,9 @@
 #include "lamina/nn/conv2d.hpp"
 #include "lamina/nn/conv_transpose2d.hpp"
 #include "lamina/nn/graph.hpp"
-#include "lamina/nn/state.hpp"
+#include "lamina/nn/reparameterized.hpp"
 
 namespace lamina::inline LAMINA_ABI {
-
-namespace detail {
-/// A layer of another's scalar.
-template <class Derived, class Inner>
-using LayerAround = Layer<Derived, ScalarOf<Inner>>;
-}  // namespace detail
 
 /// Weight normalisation of a convolution (Salimans and Kingma 2016): the layer's weight is
 ///
@@ -32,48 +26,43 @@ using LayerAround = Layer<Derived, ScalarOf<Inner>>;
 /// "weight_v" of the weight's shape, "bias". Starts with the layer's own weight; initialize_weight_norm() makes that
 /// depend on data. For inference without it, see plain_weights. Throws ValueError for groups.
 template <class Conv>
-class WeightNorm : public detail::LayerAround<WeightNorm<Conv>, Conv> {
+class WeightNorm : public detail::Reparameterized<WeightNorm<Conv>, Conv> {
   using Scalar = ScalarOf<Conv>;
+  using Base = detail::Reparameterized<WeightNorm<Conv>, Conv>;
+  using Base::inner_;
+  friend Base;
 
  public:
   Parameter<Scalar> weight_g;  ///< lengths
   Parameter<Scalar> weight_v;  ///< directions
 
   /// Around a convolution. `gain` is the standard deviation of its results after initialize_weight_norm().
-  explicit WeightNorm(Conv conv, double gain = 1) : conv_(std::move(conv)), gain_(gain) {
-    require(conv_.options().groups == 1, *this, ": expected one group, got ", conv_.options().groups);
-    const Shape shape = conv_.weight.value.shape();
-    weight_v = conv_.weight.value;
+  explicit WeightNorm(Conv conv, double gain = 1) : Base(std::move(conv)), gain_(gain) {
+    require(inner_.options().groups == 1, *this, ": expected one group, got ", inner_.options().groups);
+    const Shape shape = inner_.weight.value.shape();
+    weight_v = inner_.weight.value;
     weight_g = Tensor<Scalar>(axis == 0 ? Shape{shape[0], 1, 1, 1} : Shape{1, shape[1], 1, 1});
     const Tensor<Scalar> lengths = norms();
     std::copy_n(lengths.data(), lengths.numel(), weight_g.value.data());
   }
 
-  Shape output_shape(const Shape& input) const override { return conv_.output_shape(input); }
   Members<Scalar> members() override {
-    Members<Scalar> result{{"weight_g", &weight_g}, {"weight_v", &weight_v}};
-    if (conv_.options().bias) result.push_back({"bias", &conv_.bias});
+    Members<Scalar> result = this->other_members();
+    result.insert(result.begin(), {{"weight_g", &weight_g}, {"weight_v", &weight_v}});
     return result;
   }
-  Fields fields() const override { return Fields("WeightNorm").argument("of", conv_.name()); }
-  Index multiply_adds(const Shape& input) const override { return conv_.multiply_adds(input); }
+  Fields fields() const override { return Fields("WeightNorm").argument("of", inner_.name()); }
 
   /// The convolution around which it is. Its weight says nothing, see plain.
-  const Conv& convolution() const { return conv_; }
-  /// The convolution with the weight that it has now.
-  Conv plain() const {
-    Conv result = conv_;
-    result.weight = Parameter<Scalar>(normalized());
-    return result;
-  }
+  const Conv& convolution() const { return inner_; }
 
   /// Draws directions from N(0, 0.05²) and sets lengths and biases such that the results for x have mean 0 and standard
   /// deviation `gain` in every channel (Salimans and Kingma 2016, section 3).
   void initialize(const Tensor<Scalar>& x, Random& random = default_random()) {
     weight_v.value = random.normal<Scalar>(weight_v.value.shape(), 0, Scalar(0.05));
     weight_g.value.fill(1);
-    if (conv_.options().bias) conv_.bias.value.fill(0);
-    const Tensor<Scalar> y = plain().infer(x);
+    if (inner_.options().bias) inner_.bias.value.fill(0);
+    const Tensor<Scalar> y = this->plain().infer(x);
     const Index samples = y.dim(0), channels = y.dim(1), pixels = y.dim(2) * y.dim(3);
     for (Index m = 0; m < channels; ++m) {
       double sum = 0, squares = 0;
@@ -86,7 +75,7 @@ class WeightNorm : public detail::LayerAround<WeightNorm<Conv>, Conv> {
       const double count = static_cast<double>(samples * pixels), mean = sum / count;
       const double scale = gain_ / std::sqrt(squares / count - mean * mean + 1e-10);
       weight_g.value.data()[m] = static_cast<Scalar>(scale);
-      if (conv_.options().bias) conv_.bias.value.data()[m] = static_cast<Scalar>(-mean * scale);
+      if (inner_.options().bias) inner_.bias.value.data()[m] = static_cast<Scalar>(-mean * scale);
     }
   }
 
@@ -121,23 +110,14 @@ class WeightNorm : public detail::LayerAround<WeightNorm<Conv>, Conv> {
     return result;
   }
 
-  Tensor<Scalar> do_infer(Tensor<Scalar> x) const override { return plain().infer(x); }
-  Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {
-    conv_.weight.value = normalized();
-    return conv_.forward(std::move(x), tape);
-  }
-  Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad input_grad) override {
-    const bool learns = weight_g.requires_grad || weight_v.requires_grad;
-    conv_.weight.value = normalized();
-    conv_.weight.requires_grad = learns;
-    Tensor<Scalar> dx = conv_.backward(std::move(dy), tape, input_grad);
-    if (const Tensor<Scalar> dw = std::exchange(conv_.weight.grad, {}); !dw.empty())
-      hand_on(dw);  // of no samples: none
-    return dx;
-  }
+  struct Factors {};
+  Factors factors(bool) const { return {}; }
+  Factors infer_factors() const { return {}; }
+  Tensor<Scalar> weight(Factors) const { return normalized(); }
+  bool learns() const { return weight_g.requires_grad || weight_v.requires_grad; }
 
   /// From the gradient of the weight, with u = v / |v|: dg = dw . u, dv = g / |v| (dw - u dg).
-  void hand_on(const Tensor<Scalar>& dw) {
+  void hand_on(const Tensor<Scalar>& dw, Factors) {
     const Tensor<Scalar> lengths = norms();
     std::vector<double> along(static_cast<std::size_t>(lengths.numel()));
     const Scalar *const v = weight_v.value.data(), *const d = dw.data(), *const length = lengths.data();
@@ -153,7 +133,6 @@ class WeightNorm : public detail::LayerAround<WeightNorm<Conv>, Conv> {
     each([&](Index m, Index i) { out[i] += g[m] / length[m] * (d[i] - v[i] / length[m] * dg(m)); });
   }
 
-  Conv conv_;  // its weight is that of the last pass
   double gain_;
 };
 
@@ -193,33 +172,6 @@ void initialize_weight_norm(Module<Scalar>& net, const Tensor<Scalar>& x) {
     for (std::size_t i = 0; i < node.outputs.size(); ++i)
       values[static_cast<std::size_t>(node.outputs[i])] = std::move(results[i]);
   }
-}
-
-/// The state of the same model without weight normalisation: "weight" = weight_g weight_v / |weight_v| instead of the
-/// two, everything else as it is. A model of plain convolutions that loads it gives the same results, and is compiled
-/// into a Plan like any other.
-template <class Scalar>
-StateDict<Scalar> plain_weights(const Module<Scalar>& net) {
-  StateDict<Scalar> result;
-  const auto add = [&](const std::string& prefix, const auto& layer) {
-    auto plain = layer.plain();
-    for (auto& [key, value] : state_dict(std::as_const(plain))) result.emplace_back(prefix + key, std::move(value));
-  };
-  const auto visit = [&](const auto& self, const Module<Scalar>& module, const std::string& path) -> void {
-    const std::string prefix = path.empty() ? "" : path + ".";
-    if (const auto* conv = module.template as<WeightNorm<Conv2d<Scalar>>>()) return add(prefix, *conv);
-    if (const auto* conv = module.template as<WeightNorm<ConvTranspose2d<Scalar>>>()) return add(prefix, *conv);
-    bool children = false;
-    for (const Member<Scalar>& member : members_of(module))
-      if (auto* child = std::get_if<Module<Scalar>*>(&member.part)) {
-        children = true;
-        self(self, **child, member.name.empty() ? path : prefix + member.name);
-      }
-    if (!children)
-      for (auto& [key, value] : state_dict(module)) result.emplace_back(prefix + key, std::move(value));
-  };
-  visit(visit, net, "");
-  return result;
 }
 
 }  // namespace lamina::inline LAMINA_ABI

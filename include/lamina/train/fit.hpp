@@ -9,14 +9,11 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
-#include <unordered_map>
 #include <utility>
 
 #include "lamina/core/choice.hpp"
 #include "lamina/core/numbers.hpp"
 #include "lamina/data/loader.hpp"
-#include "lamina/kernels/elementwise.hpp"
-#include "lamina/kernels/functions.hpp"
 #include "lamina/nn/losses.hpp"
 #include "lamina/nn/state.hpp"
 #include "lamina/optim/clip_grad.hpp"
@@ -25,6 +22,7 @@
 #include "lamina/train/history.hpp"
 #include "lamina/train/metrics.hpp"
 #include "lamina/train/progress.hpp"
+#include "lamina/train/weight_average.hpp"
 
 namespace lamina::inline LAMINA_ABI {
 
@@ -199,7 +197,6 @@ class FitRun {
         tape_(state.random.value_or(Random(options.seed))),
         progress_(std::max<Index>(0, options.epochs - state.epoch) * train.size()) {
     check();
-    for (const auto& [name, parameter, owner] : lamina::parameters(net)) learned_.emplace(name, parameter);
     state_.loader_seed = train.options().seed;
   }
 
@@ -341,31 +338,9 @@ class FitRun {
     if (batch < first + together) return {loss, norm};
     if (options_.clip_grad_norm) norm = clip_grad_norm(parameters_, *options_.clip_grad_norm);
     optimizer_.step();
-    if (options_.ema_decay) move_average(*options_.ema_decay);
+    if (options_.ema_decay) move_average(state_.average, net_, *options_.ema_decay);
     if (options_.schedule && options_.schedule_per_batch) options_.schedule->step();
     return {loss, norm};
-  }
-
-  /// After a step; before the first, the average begins as the weights.
-  void move_average(double decay) {
-    StateDict<Scalar> now = state_dict(std::as_const(net_));
-    if (state_.average.empty()) {
-      for (auto& [key, value] : now) state_.average.emplace_back(key, value);
-      return;
-    }
-    const auto keep = static_cast<Scalar>(decay), take = static_cast<Scalar>(1 - decay);
-    for (std::size_t i = 0; i < now.size(); ++i) {
-      auto* const weights = std::get_if<Tensor<Scalar>>(&now[i].second);
-      const auto learned = learned_.find(now[i].first);
-      if (!weights || learned == learned_.end() || !learned->second->requires_grad) {
-        state_.average[i].second = std::move(now[i].second);
-        continue;
-      }
-      auto& average = std::get<Tensor<Scalar>>(state_.average[i].second);
-      Scalar* const to = average.data();  // which may be a copy: what it was made of may be gone now
-      kernels::map(average.numel(), to, kernels::Blended<Scalar>{keep, take}, static_cast<const Scalar*>(to),
-                   std::as_const(*weights).data());
-    }
   }
 
   void finish_epoch(const EpochRecord& record) {
@@ -445,7 +420,6 @@ class FitRun {
   const FitOptions<Scalar, Target>& options_;
   FitState<Scalar>& state_;
   const std::vector<NamedParameter<Scalar>> parameters_;
-  std::unordered_map<std::string, const Parameter<Scalar>*> learned_;  // by their keys
   std::optional<Cache> cache_;
   Tape tape_;
   Progress progress_;
