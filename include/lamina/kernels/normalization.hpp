@@ -316,7 +316,8 @@ template <class F, class T, class Moments>
 void batch_norm(const ChannelShape& s, const ChannelParts<T>& x, const ChannelMap<T>& map, const Moments& moments,
                 T* y) {
   ChannelBlock<T>::for_each(s, x, [&](const ChannelBlock<T>& block) {
-    channel_moments(block, moments);
+    if (moments) channel_moments(block, moments);
+    if (!y) return;
     block.map(block.of(y), [x = block.x(), slots = normalizations<F>(block, map)](std::size_t k) {
       return [x, n = slots(k)](auto load) { return n.value(load(x)); };
     });
@@ -330,20 +331,22 @@ void batch_norm_backward(const ChannelShape& s, const ChannelParts<T>& parts, co
   Block::for_each(s, parts, [&](const Block& block) {
     const auto slots = normalizations<F>(block, map);
     const Channels<const T> x = block.x(), dy = block.of(gradient);
-    std::array<typename Block::Values, 2> totals;
-    for (auto& total : totals) std::fill_n(total.begin(), block.channels(), 0.0);
-    block.for_each_piece([&](const auto& piece) {
-      const auto part = block.template sums<2>(piece, [&](std::size_t k) {
-        return [x, dy, n = slots(k)](auto load) {
-          const auto v = load(x), g = n.gradient(v, load(dy));
-          return std::array{g, rounded(g * (v - n.mean))};  // or some loops would fuse it with the sum, and some not
-        };
+    if (sums) {
+      std::array<typename Block::Values, 2> totals;
+      for (auto& total : totals) std::fill_n(total.begin(), block.channels(), 0.0);
+      block.for_each_piece([&](const auto& piece) {
+        const auto part = block.template sums<2>(piece, [&](std::size_t k) {
+          return [x, dy, n = slots(k)](auto load) {
+            const auto v = load(x), g = n.gradient(v, load(dy));
+            return std::array{g, rounded(g * (v - n.mean))};  // or some loops would fuse it with the sum, and some not
+          };
+        });
+        for (std::size_t n = 0; n < 2; ++n)
+          for (std::size_t c = 0; c < block.channels(); ++c) totals[n][c] += part[n][c];
       });
-      for (std::size_t n = 0; n < 2; ++n)
-        for (std::size_t c = 0; c < block.channels(); ++c) totals[n][c] += part[n][c];
-    });
-    for (std::size_t c = 0; c < block.channels(); ++c)
-      sums(block.first() + static_cast<Index>(c), totals[0][c], totals[1][c]);
+      for (std::size_t c = 0; c < block.channels(); ++c)
+        sums(block.first() + static_cast<Index>(c), totals[0][c], totals[1][c]);
+    }
     if (!block.wants_dx()) return;
     block.map(block.dx(), [&, slopes = block.parameters(slope), offsets = block.parameters(offset)](std::size_t k) {
       return [x, dy, n = slots(k), tilt = slopes[k], rest = offsets[k]](auto load) {
@@ -396,7 +399,7 @@ void normalize_channels(const ChannelShape& s, const T* x, const ChannelMap<T>& 
 
 /// moments(c, mean, biased variance) for every channel c of x, as in a two-pass computation; then y = map(x), where
 /// moments has written the map's values for c. A channel is read from memory once, if it fits into the cache. Channels
-/// run in parallel; y may be x.
+/// run in parallel; y may be x. With a null y the moments are all, with an empty `moments` the map is.
 template <class T>
 void batch_norm(const ChannelShape& s, const ChannelParts<T>& x, const ChannelMap<T>& map,
                 const std::function<void(Index, double, double)>& moments, T* y) {
@@ -405,7 +408,7 @@ void batch_norm(const ChannelShape& s, const ChannelParts<T>& x, const ChannelMa
 
 /// The backward of batch_norm, with g = dy f'(...): sums(c, sum g, sum g (x - mean)) for every channel c, then, into
 /// those parts' dx that are not null, dx = g * scale - (x - mean) * slope - offset, where sums has written slope and
-/// offset [channels] for c. dx may be dy, if there is one part, or x.
+/// offset [channels] for c. dx may be dy, if there is one part, or x. Empty `sums`: slope and offset are there already.
 template <class T>
 void batch_norm_backward(const ChannelShape& s, const ChannelParts<T>& parts, const T* gradient,
                          const ChannelMap<T>& map, const std::function<void(Index, double, double)>& sums,

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstddef>
 #include <type_traits>
+#include <vector>
 
 #include "lamina/kernels/elementwise.hpp"
 
@@ -23,6 +25,29 @@ void update(Index n, F f, T*... x) {
           }(simd::Pack<Scalar>::load(x + i, count...)...);
         });
       });
+}
+
+/// Appends the sums of squares of fixed pieces of x to `partial`, in order: the same bits for any number of threads.
+template <class T>
+void append_squares(Index n, const T* x, std::vector<double>& partial) {
+  constexpr Index grain = stream_grain / 4;
+  const std::size_t begin = partial.size();
+  partial.resize(begin + static_cast<std::size_t>((n + grain - 1) / grain));
+  parallel_for(0, n, grain, [&](Index first, Index last) {
+    using Pack = simd::Pack<T>;
+    constexpr Index width = simd::width<T>;
+    Pack sum(T(0));
+    Index i = first;
+    for (; i + width <= last; i += width) {
+      const Pack value = Pack::load(x + i);
+      sum += value * value;
+    }
+    if (i < last) {
+      const Pack value = Pack::load(x + i, last - i);
+      sum += value * value;
+    }
+    partial[begin + static_cast<std::size_t>(first / grain)] = static_cast<double>(simd::sum(sum));
+  });
 }
 
 }  // namespace lamina::kernels::inline LAMINA_KERNELS

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cmath>
+#include <utility>
 #include <vector>
 
 #include "lamina/kernels/update.hpp"
@@ -12,29 +13,10 @@ namespace lamina::inline LAMINA_ABI {
 /// are taken over fixed pieces in a fixed order: the same bits for any number of threads.
 template <class Scalar>
 double grad_norm(const std::vector<NamedParameter<Scalar>>& parameters) {
-  constexpr Index grain = kernels::stream_grain / 4;
   std::vector<double> partial;
   for (const auto& [name, parameter, owner] : parameters) {
     if (!parameter->requires_grad) continue;
-    const Tensor<Scalar>& grad = parameter->grad;
-    const Scalar* g = grad.data();
-    const std::size_t begin = partial.size();
-    partial.resize(begin + static_cast<std::size_t>((grad.numel() + grain - 1) / grain));
-    parallel_for(0, grad.numel(), grain, [&](Index first, Index last) {
-      using Pack = simd::Pack<Scalar>;
-      constexpr Index width = simd::width<Scalar>;
-      Pack sum(Scalar(0));
-      Index i = first;
-      for (; i + width <= last; i += width) {
-        const Pack value = Pack::load(g + i);
-        sum += value * value;
-      }
-      if (i < last) {
-        const Pack value = Pack::load(g + i, last - i);
-        sum += value * value;
-      }
-      partial[begin + static_cast<std::size_t>(first / grain)] = static_cast<double>(simd::sum(sum));
-    });
+    kernels::append_squares(parameter->grad.numel(), std::as_const(parameter->grad).data(), partial);
   }
   double total = 0;
   for (double value : partial) total += value;
