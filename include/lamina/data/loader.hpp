@@ -235,8 +235,8 @@ class DataLoader {
   }
   /// @}
 
-  /// Batches in an epoch. Of a shard, those of which it has a part: a last batch of fewer samples than ranks has none for
-  /// some.
+  /// Batches in an epoch. Of a shard, those of which it has a part: a last batch of fewer samples than ranks has none
+  /// for some.
   Index size() const { return detail::Epoch<Scalar, Target>::batches_of(samples(), options_); }
   /// Samples of batch `batch` of an epoch, from 0: those of all ranks.
   Index samples_of(Index batch) const {

@@ -67,10 +67,10 @@ class BatchNorm : public Cloned<Derived, Scalar, Primitive<Scalar>> {
 
   const BatchNormOptions& options() const { return options_; }
 
-  /// In training, takes the statistics over the batches of all ranks (see Shard): forward and backward are then those of
-  /// one process with all of their samples, but that each rank's d weight and d bias are its own part of the sum. A rank
-  /// may have no sample. All ranks must run the same layers in the same order, and with the same running statistics.
-  /// Null: of its own batch alone, as at first.
+  /// In training, takes the statistics over the batches of all ranks (see Shard): forward and backward are then those
+  /// of one process with all of their samples, but that each rank's d weight and d bias are its own part of the sum. A
+  /// rank may have no sample. All ranks must run the same layers in the same order, and with the same running
+  /// statistics. Null: of its own batch alone, as at first.
   void synchronize(std::shared_ptr<const SumOverRanks> sum) { sum_ = std::move(sum); }
   /// What was set.
   const std::shared_ptr<const SumOverRanks>& synchronized() const { return sum_; }
@@ -146,9 +146,9 @@ class BatchNorm : public Cloned<Derived, Scalar, Primitive<Scalar>> {
       if (bias_grad) bias_grad[c] += static_cast<Scalar>(dy_sum);
     };
   }
-  /// The same numbers: writes slope and offset of dx = dy * scale - (x - mean) * slope - offset to terms [2, C]; `count`
-  /// values to a channel, from which mean and deviation came. 0: they came from elsewhere and do not depend on x, slope
-  /// and offset are 0.
+  /// The same numbers: writes slope and offset of dx = dy * scale - (x - mean) * slope - offset to terms [2, C];
+  /// `count` values to a channel, from which mean and deviation came. 0: they came from elsewhere and do not depend on
+  /// x, slope and offset are 0.
   auto gradient_terms(const Tensor<Scalar>& coefficients, Index count, Scalar* terms) const {
     const Scalar* const scale = coefficients.data() + channels_;
     const Scalar* const inverse = scale + 2 * channels_;
@@ -310,10 +310,10 @@ class BatchNorm : public Cloned<Derived, Scalar, Primitive<Scalar>> {
     auto sequences = x[0].sequences;
     Few<Tensor<Scalar>> in = parts_of(std::move(x[0]));
     const kernels::Clamp clamp = clamp_of(next);
-    Tensor<Scalar> coefficients =
-        still      ? normalize_running(channels_of(in), clamp, y)
-        : together ? normalize_together(channels_of(in), clamp, !tape.replays(), y, count)
-                   : normalize_batch(channels_of(in), clamp, tracking(count, !tape.replays()), y);
+    Tensor<Scalar> coefficients = still ? normalize_running(channels_of(in), clamp, y)
+                                  : together
+                                      ? normalize_together(channels_of(in), clamp, !tape.replays(), y, count)
+                                      : normalize_batch(channels_of(in), clamp, tracking(count, !tape.replays()), y);
     tape.push(std::move(in), std::move(coefficients), clamp, count);
     return result_of(std::move(y), std::move(sequences));
   }

@@ -46,9 +46,9 @@ struct LAMBStep {
 
 }  // namespace detail
 
-/// Layer-wise adaptive moments for large batches (You et al. 2020, "Large batch optimization for deep learning: training
-/// BERT in 76 minutes", algorithm 2, with phi(z) = z): Adam whose step is, in each parameter, of a size by the size of
-/// the weights. With t the number of the update,
+/// Layer-wise adaptive moments for large batches (You et al. 2020, "Large batch optimization for deep learning:
+/// training BERT in 76 minutes", algorithm 2, with phi(z) = z): Adam whose step is, in each parameter, of a size by the
+/// size of the weights. With t the number of the update,
 ///
 ///   m <- beta1 m + (1 - beta1) g;  v <- beta2 v + (1 - beta2) g^2;
 ///   r = m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps) + weight_decay x;  x <- x - lr |x| / |r| r

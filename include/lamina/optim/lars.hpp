@@ -10,10 +10,10 @@ namespace lamina::inline LAMINA_ABI {
 
 /// Options of LARS.
 struct LARSOptions {
-  double lr = 1e-3;             ///< the learning rate
-  double momentum = 0.9;        ///< share of the last step that is kept, 0 for none
-  double weight_decay = 0;      ///< added to the gradient: g + weight_decay w
-  double trust = 1e-3;          ///< the paper's eta: a step's size by the weights', before lr
+  double lr = 1e-3;               ///< the learning rate
+  double momentum = 0.9;          ///< share of the last step that is kept, 0 for none
+  double weight_decay = 0;        ///< added to the gradient: g + weight_decay w
+  double trust = 1e-3;            ///< the paper's eta: a step's size by the weights', before lr
   bool adapts_undecayed = false;  ///< also parameters without weight decay, as biases and norms' are, take such steps
 };
 

@@ -194,10 +194,11 @@ struct FitOptions {
       {};  ///< everything of the epoch is done; save checkpoints here
   /// Trains as one of several ranks, each with its part of the training data and, by their loaders' shards, perhaps of
   /// the test data: gradients, losses and what the metric counts are added up over the ranks, and a part of a batch
-  /// weighs as many samples as it has. Numbers are those of one process with the batches of all, but that random numbers
-  /// (dropout) are drawn for each epoch and rank, and that batch norm takes its statistics from a rank's part alone,
-  /// unless it is told to synchronize(). Rank 0 shows the progress; on_batch (with the loss of the rank's part) and
-  /// on_epoch are called on all, and write files on rank 0 alone. Checkpoints know nothing of ranks: any number goes on.
+  /// weighs as many samples as it has. Numbers are those of one process with the batches of all, but that random
+  /// numbers (dropout) are drawn for each epoch and rank, and that batch norm takes its statistics from a rank's part
+  /// alone, unless it is told to synchronize(). Rank 0 shows the progress; on_batch (with the loss of the rank's part)
+  /// and on_epoch are called on all, and write files on rank 0 alone. Checkpoints know nothing of ranks: any number
+  /// goes on.
   Parallel<Scalar>* parallel = nullptr;
 };
 
@@ -380,8 +381,9 @@ class FitRun {
     DataLoader<Scalar, Target>& loader = cache_ ? *cache_->train : train_;
     loader.set_epoch(state_.epoch);
     if (const Parallel<Scalar>* const parallel = options_.parallel)  // ranks differ, and resumed runs do not
-      tape_.random() = Random(options_.seed).split(static_cast<std::uint64_t>(state_.epoch),
-                                                   static_cast<std::uint64_t>(parallel->rank()));
+      tape_.random() =
+          Random(options_.seed)
+              .split(static_cast<std::uint64_t>(state_.epoch), static_cast<std::uint64_t>(parallel->rank()));
     for (auto& [inputs, targets] : loader) {
       const Index samples = inputs.dim(0);
       const auto [loss, grad_norm] = train_batch(std::move(inputs), targets, ++batch, average);

@@ -28,8 +28,8 @@ class Parallel {
   virtual Index rank() const = 0;   ///< which one this is, from 0
   virtual Index ranks() const = 0;  ///< how many there are
 
-  /// Before the first step: gives all ranks the model of rank 0. Throws StateError, which names the rank and the setting,
-  /// where a rank's settings are not those of rank 0.
+  /// Before the first step: gives all ranks the model of rank 0. Throws StateError, which names the rank and the
+  /// setting, where a rank's settings are not those of rank 0.
   virtual void begin(Module<Scalar>& net, const RunSettings& settings) = 0;
   /// Before each backward; `last`: the step follows it, so that gradients may be sent off as soon as they are done.
   virtual void before_backward(Tape& tape, bool last) = 0;
@@ -56,7 +56,7 @@ class Hash {
   /// Adds a tensor: its shape and its values.
   template <class T>
   void add(const Tensor<T>& tensor) {
-    for (Index axis = 0; axis < tensor.rank(); ++axis) mix(static_cast<std::uint64_t>(tensor.dim(axis)));
+    for (const Index extent : tensor.shape()) mix(static_cast<std::uint64_t>(extent));
     add(tensor.data(), static_cast<std::size_t>(tensor.numel()) * sizeof(T));
   }
   /// Adds a text.
