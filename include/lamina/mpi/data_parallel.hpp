@@ -127,6 +127,7 @@ class DataParallel : public Parallel<Scalar> {
       while (!bucket.exchange.done()) move_on();
       unpack(bucket, given);
     }
+    next_ = 0;
     ++times_.steps;
     ++steps_;
     times_.after_backward += seconds_now() - begin;
@@ -291,6 +292,18 @@ class DataParallel : public Parallel<Scalar> {
       }
     };
     visit(visit, net, nullptr);
+    // What waits for the end of backward must not hold up the others.
+    std::vector<std::size_t> order(entries_.size()), place(entries_.size());
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    std::stable_partition(order.begin(), order.end(), [&](std::size_t i) { return !seen.contains({nullptr, i}); });
+    std::vector<Entry> sorted;
+    for (const std::size_t i : order) {
+      place[i] = sorted.size();
+      sorted.push_back(std::move(entries_[i]));
+    }
+    entries_ = std::move(sorted);
+    for (auto& [layer, places] : by_layer_)
+      for (std::size_t& i : places) i = place[i];
   }
 
   std::vector<bool> trained_now() const {
