@@ -302,8 +302,8 @@ class DataParallel : public Parallel<Scalar> {
       sorted.push_back(std::move(entries_[i]));
     }
     entries_ = std::move(sorted);
-    for (auto& [layer, places] : by_layer_)
-      for (std::size_t& i : places) i = place[i];
+    for (auto& [layer, own] : by_layer_)
+      for (std::size_t& i : own) i = place[i];
   }
 
   std::vector<bool> trained_now() const {
