@@ -126,8 +126,9 @@ TEST_CASE("a batch of one value over all ranks is refused") {
   BatchNorm1d<double> norm(3);
   norm.synchronize(std::make_shared<const SumOverRanks>([](std::span<double>) {}));
   Tape tape;
-  CHECK(testing::message([&] { norm.forward(Tensor<double>::ones({1, 3}), tape); }) ==
-        "BatchNorm1d(3): expected more than 1 value per channel when training, got shape [1, 3]");
+  CHECK(testing::message([&] {
+          norm.forward(Tensor<double>::ones({1, 3}), tape);
+        }) == "BatchNorm1d(3): expected more than 1 value per channel when training, got shape [1, 3]");
   CHECK(tape.empty());
   norm.synchronize(nullptr);
   CHECK(!norm.synchronized());

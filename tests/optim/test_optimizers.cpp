@@ -92,8 +92,7 @@ std::vector<std::pair<std::string, Maker<S>>> cases() {
       {"lars all", lars({.lr = 3, .momentum = 0, .trust = 0.05, .adapts_undecayed = true})},
       {"lamb", lamb({.lr = 0.01})},
       {"lamb undecayed", lamb({.lr = 0.01, .weight_decay = 0})},
-      {"lamb all",
-       lamb({.lr = 0.02, .betas = {0.5, 0.9}, .eps = 1e-3, .weight_decay = 0, .adapts_undecayed = true})},
+      {"lamb all", lamb({.lr = 0.02, .betas = {0.5, 0.9}, .eps = 1e-3, .weight_decay = 0, .adapts_undecayed = true})},
   };
 }
 
@@ -419,8 +418,10 @@ TEST_CASE("LARS and LAMB take a plain step where a norm is zero, and refuse what
   CHECK_THROWS_WITH_AS(LARS<double>(list, {.trust = -0.5}), "LARS: trust must be finite and not negative, got -0.5",
                        ValueError);
   CHECK_THROWS_WITH_AS(LAMB<double>(list, {.betas = {1, 0.9}}), "LAMB: betas[0] must be in [0, 1), got 1", ValueError);
-  CHECK_THROWS_WITH_AS(LAMB<double>(list, {.betas = {0.9, -1}}), "LAMB: betas[1] must be in [0, 1), got -1", ValueError);
-  CHECK_THROWS_WITH_AS(LAMB<double>(list, {.eps = -1}), "LAMB: eps must be finite and not negative, got -1", ValueError);
+  CHECK_THROWS_WITH_AS(LAMB<double>(list, {.betas = {0.9, -1}}), "LAMB: betas[1] must be in [0, 1), got -1",
+                       ValueError);
+  CHECK_THROWS_WITH_AS(LAMB<double>(list, {.eps = -1}), "LAMB: eps must be finite and not negative, got -1",
+                       ValueError);
   CHECK_THROWS_WITH_AS(LAMB<double>(list, {.weight_decay = -1}),
                        "LAMB: weight_decay must be finite and not negative, got -1", ValueError);
 }
