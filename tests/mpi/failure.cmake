@@ -8,7 +8,7 @@ set(text_unguarded "rank 1 of 3: ended by an exception")
 set(text_killed "rank 1 .*signal 9")
 file(REMOVE "${CHECKPOINT}")
 string(TIMESTAMP begin "%s")
-execute_process(COMMAND ${MPIRUN} ${COUNT} 3 "${PROGRAM}" ${HOW} "${CHECKPOINT}" RESULT_VARIABLE result
+execute_process(COMMAND ${MPIRUN} 3 "${PROGRAM}" ${HOW} "${CHECKPOINT}" RESULT_VARIABLE result
                 OUTPUT_VARIABLE output ERROR_VARIABLE output TIMEOUT 30)
 string(TIMESTAMP end "%s")
 math(EXPR seconds "${end} - ${begin}")
