@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "common/described.hpp"
+#include "common/distributed.hpp"
 #include "common/interruption.hpp"
 #include "common/metrics.hpp"
 #include "common/program.hpp"
@@ -57,6 +58,7 @@ struct Settings {
   double lr = 1e-3, temperature = 1, ema = 0, dropout = 0.5;
   int threads = num_threads();
   std::uint64_t seed = 0;
+  examples::DistributedSettings distributed;
 
   std::string file(const std::string& name) const { return out + "/" + name; }
   Index classes() const { return conditional ? 10 : 0; }
@@ -347,9 +349,9 @@ double evaluate_by_plan(const Settings& s, const Module<float>& net, const Pixel
   return evaluate(plan, loader, {.loss = loss_of(s), .metric = nullptr}).loss;
 }
 
-void run_training(Settings s) {
+void train_network(Settings& s, examples::Ranks& ranks) {
   examples::Interruption interruption(s.resume);
-  examples::prepare_folder(s.out);
+  if (ranks.first()) examples::prepare_folder(s.out);
   require(!s.conditional || s.kind != "pixelcnn", "--conditional needs --model gated or plusplus");
   require(s.top_k == 0 || !s.plusplus(), "--top-k chooses among logits, which --model plusplus does not give");
   require(s.top_k <= s.network.levels, "--top-k must be at most --levels, ", s.network.levels, ", got ", s.top_k);
@@ -357,8 +359,9 @@ void run_training(Settings s) {
   s.network.channels = s.dataset == "cifar10" ? 3 : 1;
   const Pixels training = pixels(s, Part::training),
                held_out = pixels(s, s.validation > 0 ? Part::validation : Part::test);
-  DataLoader<float> train(training, {.batch_size = s.batch_size, .shuffle = true, .seed = s.seed}),
-      test(held_out, {.batch_size = s.batch_size});
+  DataLoader<float> train(training,
+                          {.batch_size = s.batch_size, .shuffle = true, .seed = s.seed, .shard = ranks.shard()}),
+      test(held_out, {.batch_size = s.batch_size, .shard = ranks.shard()});
   const Shape image = training.shape();
   manual_seed(s.seed);
   auto net = make_network(s, Weights::normalized);
@@ -382,7 +385,10 @@ void run_training(Settings s) {
   options.schedule_per_batch = true;
   if (s.ema > 0) options.ema_decay = s.ema;
   options.seed = s.seed;
+  options.parallel = ranks.parallel();
+  ranks.prepare(net);
   options.on_epoch = [&](const FitState<float>& now) {
+    if (!ranks.first()) return;
     interruption.save_checkpoint(s.file("checkpoint.safetensors"), [&] {
       save_checkpoint(s.file("checkpoint.safetensors"), now, net, optimizer, chosen);
     });
@@ -397,11 +403,16 @@ void run_training(Settings s) {
     write_sheet(s, name, draw(s, shown, image, nullptr), title);
   };
   const History history = fit(net, optimizer, train, options, state);
+  if (!ranks.first()) return;
   write_png(s.file("curves.png"), plot_history(history));
   if (history.epochs.empty()) return;
   const double nats =
       s.validation > 0 ? evaluate_by_plan(s, net, pixels(s, Part::test)) : history.epochs.back().test_loss;
   std::printf("test: %.2f nats, %.4f bits per dimension\n", nats, bits_per_dimension(nats, image.numel()));
+}
+
+void run_training(Settings s) {
+  examples::with_ranks(s.distributed, [&](examples::Ranks& ranks) { train_network(s, ranks); });
 }
 
 void run_sampling(Settings s) {
@@ -615,6 +626,7 @@ void add_options(CLI::App& app, Settings& s) {
   train->add_option("--ema", s.ema, "Decay of the average of the weights that is tested, saved and drawn from; 0: none")
       ->check(CLI::Range(0.0, 0.999999));
   train->add_option("--resume", s.resume, "Continue from this checkpoint");
+  examples::add_distributed_options(*train, s.distributed);
 
   CLI::App* sampled = verb("sample", "Draws images: samples.png", run_sampling);
   model(sampled);

@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "common/distributed.hpp"
 #include "common/interruption.hpp"
 #include "common/options.hpp"
 #include "common/program.hpp"
@@ -84,6 +85,7 @@ void add_training_options(CLI::App& app, Settings& s) {
   app.add_option("--seed", s.seed, "Of initial weights, order of images, augmentation and bases")
       ->check(at_least(0))
       ->capture_default_str();
+  examples::add_distributed_options(app, s.distributed);
 }
 
 void add_options(CLI::App& app, Settings& s) {
@@ -92,6 +94,7 @@ void add_options(CLI::App& app, Settings& s) {
   CLI::Option* const ablation =
       app.add_option("--ablation", s.ablation, "One of the paper's questions, --seeds times each answer")
           ->check(CLI::IsMember(ablations));
+  for (CLI::Option* const study : {all, ablation}) study->excludes(app.get_option("--distributed"));
   all->excludes(ablation)->excludes(app.get_option("--context"))->excludes(app.get_option("--gradient"));
   CLI::Option* const seeds =
       app.add_option("--seeds", s.seeds, "Runs of each, from --seed on, for --all and --ablation")
@@ -131,10 +134,12 @@ void print_oracle(const Settings& s) {
                 data.test->size());
 }
 
-void run_once(const Settings& s) {
+void run_once(const Settings& s, examples::Ranks& ranks) {
   examples::Interruption interruption;  // it keeps no checkpoint
+  if (ranks.first()) examples::prepare_folder(s.out);
   const Data data = load(s);
-  Outcome outcome = train_network(s, data);
+  Outcome outcome = train_network(s, data, ranks);
+  if (!ranks.first()) return;
   save_state_dict(s.file("model.safetensors"), state_dict(outcome.net), {{"model", "hamnet"}, {"dataset", s.dataset}});
   write_metrics(s, data, outcome);
   write_pictures(s, data, outcome);
@@ -154,10 +159,12 @@ void run(const Settings& s) {
   set_num_threads(s.threads);
   if (!s.pretrained.empty()) return examples::segment_photographs({s.pretrained, s.labels, s.out, s.photos, s.size});
   if (s.oracle) return print_oracle(s);
-  examples::prepare_folder(s.out);
-  if (s.all) return run_study(s, all_contexts(s), load(s));
-  if (!s.ablation.empty()) return run_ablation(s);
-  run_once(s);
+  if (s.all || !s.ablation.empty()) {
+    examples::prepare_folder(s.out);
+    if (s.all) return run_study(s, all_contexts(s), load(s));
+    return run_ablation(s);
+  }
+  examples::with_ranks(s.distributed, [&](examples::Ranks& ranks) { run_once(s, ranks); });
 }
 
 }  // namespace

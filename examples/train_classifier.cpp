@@ -5,6 +5,7 @@
 //   train_classifier --dataset folder --data DIR --model resnet18       your own photographs: DIR/CLASS/*.jpg
 //   ... train_classifier --epochs 20 --resume out/checkpoint.safetensors    goes on where an earlier run stopped
 //   train_classifier --model resnet18 --summary                         the network's table
+//   mpirun -n 4 train_classifier --distributed ...                      on four processes, see distributed/README.md
 
 #include <algorithm>
 #include <cmath>
@@ -16,6 +17,7 @@
 #include <vector>
 
 #include "common/classifier_file.hpp"
+#include "common/distributed.hpp"
 #include "common/interruption.hpp"
 #include "common/metrics.hpp"
 #include "common/networks.hpp"
@@ -37,6 +39,8 @@
 #include "lamina/nn/linear.hpp"
 #include "lamina/nn/summary.hpp"
 #include "lamina/optim/adam.hpp"
+#include "lamina/optim/lamb.hpp"
+#include "lamina/optim/lars.hpp"
 #include "lamina/optim/rmsprop.hpp"
 #include "lamina/optim/sgd.hpp"
 #include "lamina/plot/charts.hpp"
@@ -94,12 +98,13 @@ struct Settings {
   Index epochs = 10, batch_size = 256, limit_train = no_limit, limit_test = no_limit, resize = 0, warmup = 0,
         checkpoint_every = 1;
   std::optional<double> lr, momentum, dropout, test_share, ema, mixup, cutmix;
-  std::optional<Index> hidden, freeze_backbone;
+  std::optional<Index> hidden, freeze_backbone, scale_lr;
   std::optional<std::string> unreadable;
   double width = 1, weight_decay = 0, label_smoothing = 0;
   bool auxiliary_heads = false, new_head = false, summary = false, lr_find = false, freeze_norms = false;
   int threads = num_threads();
   std::uint64_t seed = 0;
+  examples::DistributedSettings distributed;
 
   std::string file(const std::string& name) const { return out + "/" + name; }
   bool augments(const std::string& how) const {
@@ -165,10 +170,17 @@ void add_options(CLI::App& app, Settings& s) {
       ->capture_default_str();
   app.add_option("--batch-size", s.batch_size, "Images in a training step")->check(at_least(1))->capture_default_str();
   app.add_option("--lr", s.lr, "Learning rate (default: the model's for sgd, 0.001 for the others)");
-  app.add_option("--optimizer", s.optimizer, "How weights are updated")
-      ->check(choice({"sgd", "adam", "adamw", "rmsprop"}))
+  app.add_option("--scale-lr", s.scale_lr,
+                 "Multiply the learning rate by --batch-size / B: for large batches, with --warmup\n"
+                 "(Goyal et al. 2017); B is 256 where no number is given")
+      ->type_name("[B]")
+      ->expected(0, 1)
+      ->default_str("256")
+      ->check(at_least(1));
+  app.add_option("--optimizer", s.optimizer, "How weights are updated; lars and lamb are for large batches")
+      ->check(choice({"sgd", "adam", "adamw", "rmsprop", "lars", "lamb"}))
       ->capture_default_str();
-  app.add_option("--momentum", s.momentum, "For sgd and rmsprop (default: 0)");
+  app.add_option("--momentum", s.momentum, "For sgd and rmsprop (default: 0), and lars (default: 0.9)");
   app.add_option("--weight-decay", s.weight_decay, "Of weights, not of biases and norms")->capture_default_str();
   app.add_option("--schedule", s.schedule,
                  "Learning rate over the epochs: step divides it by ten after each third,\n"
@@ -221,15 +233,18 @@ void add_options(CLI::App& app, Settings& s) {
       ->check(CLI::Range(Index{1}, Index{4096}));
   app.add_option("--out", s.out, "Folder for the results; made if it does not exist")->capture_default_str();
   CLI::Option* const resume = app.add_option("--resume", s.resume, "Continue from this checkpoint");
-  app.add_flag("--lr-find", s.lr_find,
-               "Try learning rates from 1e-7 on, a step of training with each, draw the losses\n"
-               "(lr_find.png), print the suggested rate for a training with the other options,\n"
-               "and stop")
-      ->excludes(summary)
-      ->excludes(resume);
+  CLI::Option* const lr_find =
+      app.add_flag("--lr-find", s.lr_find,
+                   "Try learning rates from 1e-7 on, a step of training with each, draw the losses\n"
+                   "(lr_find.png), print the suggested rate for a training with the other options,\n"
+                   "and stop")
+          ->excludes(summary)
+          ->excludes(resume);
   app.add_option("--checkpoint-every", s.checkpoint_every, "Epochs between checkpoints; 0: none")
       ->check(at_least(0))
       ->capture_default_str();
+  examples::add_distributed_options(app, s.distributed);
+  lr_find->excludes(app.get_option("--distributed"));
   app.footer([] { return "\n" + table_of(examples::networks()); });
 }
 
@@ -373,12 +388,13 @@ Transform<float> make_transform(const Settings& s, const Data& data, const examp
 
 template <class Target = Labels>
 LoaderOptions<float, Target> loading(const Settings& s, const Data& data, const examples::Preparation& preparation,
-                                     bool training) {
+                                     bool training, const Shard& shard = {}) {
   return {.batch_size = s.batch_size,
           .shuffle = training,
           .seed = s.seed,
           .workers = data.image ? 1 : s.threads,  // image files have to be decoded
-          .transform = make_transform(s, data, preparation, training)};
+          .transform = make_transform(s, data, preparation, training),
+          .shard = shard};
 }
 
 /// What options there are together, where neither the command line nor what they are given to sees it.
@@ -416,10 +432,11 @@ examples::Preparation make_preparation(const Settings& s, const Data& data) {
 }
 
 std::unique_ptr<Optimizer<float>> make_optimizer(const Settings& s, Module<float>& net) {
-  const bool takes_momentum = s.optimizer == "sgd" || s.optimizer == "rmsprop";
-  require(takes_momentum || !s.momentum, "--momentum is for sgd and rmsprop, not ", s.optimizer);
+  const bool takes_momentum = s.optimizer == "sgd" || s.optimizer == "rmsprop" || s.optimizer == "lars";
+  require(takes_momentum || !s.momentum, "--momentum is for sgd, rmsprop and lars, not ", s.optimizer);
   const double own_lr = s.optimizer == "sgd" ? examples::find_network(s.model).lr : 1e-3;
-  const double lr = s.lr.value_or(own_lr), momentum = s.momentum.value_or(0);
+  const double scale = s.scale_lr ? static_cast<double>(s.batch_size) / static_cast<double>(*s.scale_lr) : 1;
+  const double lr = scale * s.lr.value_or(own_lr), momentum = s.momentum.value_or(s.optimizer == "lars" ? 0.9 : 0);
   const auto groups = decay_groups(parameters(net));
   if (s.optimizer == "sgd")
     return std::make_unique<SGD<float>>(groups,
@@ -428,6 +445,11 @@ std::unique_ptr<Optimizer<float>> make_optimizer(const Settings& s, Module<float
     return std::make_unique<Adam<float>>(groups, AdamOptions{.lr = lr, .weight_decay = s.weight_decay});
   if (s.optimizer == "adamw")
     return std::make_unique<AdamW<float>>(groups, AdamWOptions{.lr = lr, .weight_decay = s.weight_decay});
+  if (s.optimizer == "lars")
+    return std::make_unique<LARS<float>>(groups,
+                                         LARSOptions{.lr = lr, .momentum = momentum, .weight_decay = s.weight_decay});
+  if (s.optimizer == "lamb")
+    return std::make_unique<LAMB<float>>(groups, LAMBOptions{.lr = lr, .weight_decay = s.weight_decay});
   return std::make_unique<RMSprop<float>>(
       groups, RMSpropOptions{.lr = lr, .weight_decay = s.weight_decay, .momentum = momentum});
 }
@@ -511,6 +533,7 @@ struct Learner {
   Module<float>& net;
   Optimizer<float>& optimizer;
   Schedule* schedule;
+  examples::Ranks& ranks;
 };
 
 /// Writes lr_find.png, and prints the suggestion.
@@ -536,7 +559,8 @@ void train_with(const Settings& s, const Learner& learner, DataLoader<float, Tar
       .metric = [](const auto& logits, const auto& targets) { return count_correct(logits, targets); },
       .schedule = learner.schedule,
       .ema_decay = s.ema,
-      .seed = s.seed};
+      .seed = s.seed,
+      .parallel = learner.ranks.parallel()};
   const auto frozen = [&](Index epoch) { return s.freeze_backbone == 0 || s.freeze_backbone > epoch; };
   const auto freeze_norms = [&] {
     if (s.freeze_norms) examples::freeze_norms(net, examples::find_network(s.model));
@@ -552,6 +576,7 @@ void train_with(const Settings& s, const Learner& learner, DataLoader<float, Tar
       unfreeze(net);
       freeze_norms();
     }
+    if (!learner.ranks.first()) return;
     if (s.checkpoint_every > 0 && (now.epoch % s.checkpoint_every == 0 || now.epoch == s.epochs))
       interruption.save_checkpoint(s.file("checkpoint.safetensors"), [&] {
         save_checkpoint(s.file("checkpoint.safetensors"), now, net, learner.optimizer, learner.schedule);
@@ -572,7 +597,7 @@ void train_with_mixed(const Settings& s, const Learner& learner, const Data& dat
   using Shares = Tensor<float>;
   const auto classes = static_cast<Index>(data.classes.size());
   const auto with_shares = [&](const std::shared_ptr<const Dataset<float>>& images, bool training) {
-    LoaderOptions<float, Shares> options = loading<Shares>(s, data, preparation, training);
+    LoaderOptions<float, Shares> options = loading<Shares>(s, data, preparation, training, learner.ranks.shard());
     if (training && s.mixup) options.collate = MixUp({.alpha = *s.mixup});
     if (training && s.cutmix) options.collate = CutMix({.alpha = *s.cutmix});
     return DataLoader<float, Shares>(OneHot<float>(images, classes), std::move(options));
@@ -580,17 +605,16 @@ void train_with_mixed(const Settings& s, const Learner& learner, const Data& dat
   train_with(s, learner, with_shares(data.train, true), with_shares(data.test, false), state, interruption);
 }
 
-void run(Settings& s) {
-  if (s.summary) return print_summary(s);
+void train(Settings& s, examples::Ranks& ranks) {
   if (s.dataset.empty()) s.dataset = "digits";
   examples::Interruption interruption(s.resume);
   set_num_threads(s.threads);
-  examples::prepare_folder(s.out);
+  if (ranks.first()) examples::prepare_folder(s.out);
   const Data data = load_data(s);
   check_options(s, data);
   const examples::Preparation preparation = make_preparation(s, data);
-  DataLoader<float> train(data.train, loading(s, data, preparation, true)),
-      test(data.test, loading(s, data, preparation, false));
+  DataLoader<float> train(data.train, loading(s, data, preparation, true, ranks.shard())),
+      test(data.test, loading(s, data, preparation, false, ranks.shard()));
   const Index side = preparation.crop, channels = data.channels, classes = static_cast<Index>(data.classes.size());
   const examples::ClassifierFile file{s.model, network_options(s, channels, classes, side), data.classes, preparation};
 
@@ -601,6 +625,9 @@ void run(Settings& s) {
   std::printf("%s on %s: %s training and %s test images of %td x %td, %d thread%s\n", s.model.c_str(),
               s.dataset.c_str(), with_commas(train.samples()).c_str(), with_commas(test.samples()).c_str(), side, side,
               s.threads, s.threads == 1 ? "" : "s");
+  if (s.distributed.distributed)
+    std::printf("%td process%s, each with its part of every batch of %td\n", ranks.size(),
+                ranks.size() == 1 ? "" : "es", s.batch_size);
   std::printf("%s parameters, %s multiply-adds for an image (--summary prints the network's table)\n\n",
               with_commas(count_parameters(net).total).c_str(),
               with_commas(net.multiply_adds({1, channels, side, side})).c_str());
@@ -610,18 +637,20 @@ void run(Settings& s) {
   if (!s.resume.empty()) {
     state = load_checkpoint(s.resume, net, *optimizer, schedule.get());
     require(s.ema || state.average.empty(), s.resume, ": the run keeps an average of the weights; give its --ema");
-    std::fprintf(stderr, "continuing %s after epoch %td\n", s.resume.c_str(), state.epoch);
+    if (ranks.first()) std::fprintf(stderr, "continuing %s after epoch %td\n", s.resume.c_str(), state.epoch);
   }
-  const Learner learner{net, *optimizer, schedule.get()};
+  ranks.prepare(net);
+  const Learner learner{net, *optimizer, schedule.get(), ranks};
   if (s.mixup || s.cutmix)
     train_with_mixed(s, learner, data, preparation, state, interruption);
   else
     train_with(s, learner, train, test, state, interruption);
-  if (s.lr_find) return;
+  if (s.lr_find || !ranks.first()) return;
   const History& history = state.history;
   save_classifier(s.file("model.safetensors"), net, file, s.dataset);
 
-  const Verdict verdict = judge(net, test, classes);
+  DataLoader<float> whole_test(data.test, loading(s, data, preparation, false));
+  const Verdict verdict = judge(net, whole_test, classes);
   const double accuracy = verdict.confusion.accuracy();
   char title[96];
   std::snprintf(title, sizeof title, "%.2f %% of %s test images are right", 100 * accuracy,
@@ -641,6 +670,11 @@ void run(Settings& s) {
                            {"model.safetensors", "weights, classes and preparation, for classify_image --model-file"}});
   if (s.checkpoint_every > 0 && s.epochs > 0)
     examples::print_outputs(s.out, {{"checkpoint.safetensors", "to go on with: --resume"}});
+}
+
+void run(Settings& s) {
+  if (s.summary) return print_summary(s);
+  examples::with_ranks(s.distributed, [&](examples::Ranks& ranks) { train(s, ranks); });
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "common/distributed.hpp"
 #include "lamina/core/parallel.hpp"
 #include "lamina/core/shape.hpp"
 
@@ -33,6 +34,7 @@ struct Settings {
   bool skip_unmatched = false, freeze_image = false, freeze_text = false, json = false, gelu = false;
   int threads = num_threads();
   std::uint64_t seed = 0;
+  DistributedSettings distributed;
 
   std::string file(const std::string& name) const { return out + "/" + name; }
 };

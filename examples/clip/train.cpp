@@ -8,6 +8,7 @@
 #include "clip/model.hpp"
 #include "clip/options.hpp"
 #include "clip/recalls.hpp"
+#include "common/distributed.hpp"
 #include "common/interruption.hpp"
 #include "common/metrics.hpp"
 #include "common/program.hpp"
@@ -138,20 +139,27 @@ Loss<float> batch_loss(const Tensor<float>& embeddings, Parameter<float>& logit_
   return contrastive_loss(embeddings, logit_scale);
 }
 
-/// Forward and backward of a batch, in parts of s.chunk if that is less; the loss.
+/// Forward and backward of this rank's part of a batch, in parts of s.chunk if that is less; the loss of the batch. The
+/// gradients become those of all ranks.
 double learn(Clip& clip, Module<float>& net, const Tensor<float>& inputs, const std::vector<std::string>& captions,
-             Tape& tape, const Settings& s, Count& matches) {
-  const auto loss_of = [&](const Tensor<float>& embeddings) {
+             Tape& tape, const Settings& s, Ranks& ranks, Count& matches) {
+  const auto loss_of_all = [&](const Tensor<float>& embeddings) {
     matches += count_matches(embeddings);
     return batch_loss(embeddings, clip.net.logit_scale, clip.net.logit_bias, s);
   };
+  const auto loss_of = [&](const Tensor<float>& embeddings) {
+    return ranks.joint_loss(embeddings, loss_of_all, {&clip.net.logit_scale, &clip.net.logit_bias});
+  };
+  Parallel<float>* const parallel = ranks.parallel();
   const Index batch = inputs.dim(0), chunk = s.chunk > 0 ? std::min(s.chunk, batch) : batch;
   if (chunk == batch) {
     auto [loss, grad] = loss_of(net.forward(inputs, clip.tokens(captions), tape, InputGrad::skip));
+    if (parallel) parallel->before_backward(tape, true);
     net.backward(std::move(grad), tape, InputGrad::skip);
+    if (parallel) parallel->after_backward(tape);
     return loss;
   }
-  return grad_cache<float>(
+  const double loss = grad_cache<float>(
       (batch + chunk - 1) / chunk, tape,
       [&](Index part, Tape& own) {
         const Index first = part * chunk, last = std::min(batch, first + chunk);
@@ -159,6 +167,8 @@ double learn(Clip& clip, Module<float>& net, const Tensor<float>& inputs, const 
                            own, InputGrad::skip);
       },
       [&](Tensor<float> grad, Tape& own) { net.backward(std::move(grad), own, InputGrad::skip); }, loss_of);
+  if (parallel) parallel->after_backward(tape);
+  return loss;
 }
 
 void write_metrics(const Settings& s, const Clip& clip, const History& history,
@@ -176,20 +186,20 @@ void write_metrics(const Settings& s, const Clip& clip, const History& history,
 }
 
 EpochRecord train_epoch(Clip& clip, DataLoader<float>& loader, const Rows& data, Optimizer<float>& optimizer,
-                        Tape& tape, const Settings& s, Index epoch, Progress& progress) {
+                        Tape& tape, const Settings& s, Ranks& ranks, Index epoch, Progress& progress) {
   LossAverage average;
   const double begin = seconds_now();
   Heads heads(clip.net);
   Module<float>& net = s.freeze_image ? static_cast<Module<float>&>(heads) : clip.net;
   for (auto& [inputs, numbers] : loader) {
-    const double loss = learn(clip, net, inputs, data.captions(numbers.values(), epoch), tape, s, average.count);
+    const double loss = learn(clip, net, inputs, data.captions(numbers.values(), epoch), tape, s, ranks, average.count);
     if (!is_finite(loss)) throw NumericalError(text("train: the loss is not finite in epoch ", epoch + 1));
     optimizer.step();
     clamp_logit_scale(clip.net.logit_scale);
-    average.add(loss, numbers.numel());
+    average.add(loss, loader.options().batch_size);
     char note[64];
     std::snprintf(note, sizeof note, "loss %.4f  matches %.3f", average.loss(), average.count.fraction());
-    progress.advance(numbers.numel(), note);
+    if (ranks.first()) progress.advance(loader.options().batch_size, note);
   }
   EpochRecord record{.epoch = epoch + 1, .train_loss = average.loss(), .train_accuracy = average.count.fraction()};
   record.seconds = seconds_now() - begin;
@@ -229,9 +239,9 @@ Tensor<float> encoded(const Clip& clip, const CaptionDataset<float>& data, const
   return features.batch(all).inputs;
 }
 
-void run_training(Settings s) {
+void train_network(Settings& s, Ranks& ranks) {
   examples::Interruption interruption(s.resume);
-  examples::prepare_folder(s.out);
+  if (ranks.first()) examples::prepare_folder(s.out);
   if (s.dataset.empty()) s.dataset = "figures";
   s.network.positions = s.text_weights.empty() ? s.network.max_length : 512;
   s.network.logit_bias = s.loss == "siglip";
@@ -249,7 +259,8 @@ void run_training(Settings s) {
                                   .shuffle = true,
                                   .seed = s.seed,
                                   .drop_last = true,
-                                  .transform = prepared ? Transform<float>() : prepared_images(s.network)});
+                                  .transform = prepared ? Transform<float>() : prepared_images(s.network),
+                                  .shard = ranks.shard()});
   std::optional<Tensor<float>> features;  // of the images for validation
   if (prepared) features = encoded(clip, data.validation, s);
   AdamW<float> optimizer(parameter_groups(clip.net, s), {.lr = s.lr_heads, .weight_decay = 0});
@@ -263,16 +274,30 @@ void run_training(Settings s) {
   FitState<float> state;
   if (!s.resume.empty()) {
     state = load_checkpoint(s.resume, clip.net, optimizer, &schedule);
-    std::fprintf(stderr, "continuing %s after epoch %td\n", s.resume.c_str(), state.epoch);
+    if (ranks.first()) std::fprintf(stderr, "continuing %s after epoch %td\n", s.resume.c_str(), state.epoch);
   }
   loader.set_epoch(state.epoch);
+  ranks.prepare(clip.net);
+  if (ranks.parallel())
+    ranks.parallel()->begin(clip.net, {{"batch_size", text(loader.options().batch_size)},
+                                       {"chunk", text(s.chunk)},
+                                       {"loss", s.loss},
+                                       {"rows", text(rows->size())},
+                                       {"seed", text(s.seed)},
+                                       {"epochs", text(s.epochs)},
+                                       {"epochs done", text(state.epoch)},
+                                       {"learning rate", text(optimizer.lr())}});
   Tape tape(state.random.value_or(Random(s.seed)));
   Progress progress(std::max<Index>(0, s.epochs - state.epoch) * loader.size());
-  if (state.epoch < s.epochs)
+  if (state.epoch < s.epochs && ranks.first())
     progress.line("  epoch  train loss   matches  validation loss  recall at 1  learning rate   seconds");
   for (; state.epoch < s.epochs;) {
     progress.section(text("epoch ", state.epoch + 1, "/", s.epochs), loader.size());
-    EpochRecord record = train_epoch(clip, loader, *rows, optimizer, tape, s, state.epoch, progress);
+    if (ranks.parallel())  // ranks draw each their own, and resumed runs the same
+      tape.random() =
+          Random(s.seed).split(static_cast<std::uint64_t>(state.epoch), static_cast<std::uint64_t>(ranks.rank()));
+    EpochRecord record = train_epoch(clip, loader, *rows, optimizer, tape, s, ranks, state.epoch, progress);
+    if (ranks.parallel()) ranks.parallel()->end_epoch(clip.net);
     validate(clip, data.validation, features, s, record);
     record.lr = optimizer.lr();
     state.random = tape.random();
@@ -282,9 +307,10 @@ void run_training(Settings s) {
       state.best = record.test_loss;
       state.history.best_epoch = record.epoch;
       state.best_weights = state_dict(std::as_const(clip.net));
-      save(clip, s.file("model.safetensors"));
+      if (ranks.first()) save(clip, s.file("model.safetensors"));
     }
     schedule.step(record.test_loss);
+    if (!ranks.first()) continue;
     interruption.save_checkpoint(s.file("checkpoint.safetensors"), [&] {
       save_checkpoint(s.file("checkpoint.safetensors"), state, clip.net, optimizer, &schedule);
     });
@@ -295,6 +321,7 @@ void run_training(Settings s) {
     progress.line(line);
     write_metrics(s, clip, state.history, {});
   }
+  if (!ranks.first()) return;
   progress.clear();
   if (!state.best_weights.empty()) load_state_dict(clip.net, state.best_weights);
   save(clip, s.file("model.safetensors"));
@@ -308,6 +335,10 @@ void run_training(Settings s) {
                                   {"curves.png", "loss, and how many captions find their image first"},
                                   {"model.safetensors", "the best epoch's weights, with the vocabulary"},
                                   {"checkpoint.safetensors", "to go on with: --resume"}});
+}
+
+void run_training(Settings s) {
+  examples::with_ranks(s.distributed, [&](Ranks& ranks) { train_network(s, ranks); });
 }
 
 }  // namespace
@@ -359,6 +390,7 @@ void add_train(CLI::App& app, Settings& s) {
   train->add_flag("--freeze-image", s.freeze_image, "Leave the image encoder as it is, and use it as in inference");
   train->add_flag("--freeze-text", s.freeze_text, "Leave the text encoder as it is, and use it as in inference");
   train->add_option("--resume", s.resume, "Continue from this checkpoint");
+  examples::add_distributed_options(*train, s.distributed);
 }
 
 }  // namespace lamina::examples::clip

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "common/distributed.hpp"
 #include "common/metrics.hpp"
 #include "lamina/core/parallel.hpp"
 #include "lamina/models/hamnet.hpp"
@@ -48,6 +49,7 @@ struct Settings {
   bool multi_scale = false, oracle = false, all = false;
   std::uint64_t seed = 0;
   int threads = num_threads();
+  DistributedSettings distributed;
 
   std::string file(const std::string& name) const { return out + "/" + name; }
   std::string backbone_name() const {

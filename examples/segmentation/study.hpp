@@ -124,7 +124,8 @@ inline Json result_of(const Variant& variant, const Data& data) {
   std::error_code error;
   std::filesystem::create_directories(variant.settings.out, error);
   lamina::require<FileError>(!error, variant.settings.out, ": cannot make the folder: ", error.message());
-  Outcome outcome = train_network(variant.settings, data, true);
+  Ranks alone;
+  Outcome outcome = train_network(variant.settings, data, alone, true);
   write_pictures(variant.settings, data, outcome);
   write_metrics(variant.settings, data, outcome);  // last: it says that the run is done
   return Json::parse(read_text(path)).at("models").at(0);
@@ -252,7 +253,8 @@ inline void run_eval_steps(const Settings& base, const Data& data) {
     Json done = done_before(path, s);
     if (done.is_null()) {
       std::filesystem::create_directories(s.out);
-      const Outcome outcome = train_network(s, data, true);
+      Ranks alone;
+      const Outcome outcome = train_network(s, data, alone, true);
       Json found = Json::array();
       for (const Index steps : values) {
         Settings other = s;

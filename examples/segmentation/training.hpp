@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <functional>
 #include <limits>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -48,13 +49,16 @@ inline Json to_json(const Score& score, const Data& data) {
           {"iou", iou}};
 }
 
-/// Images of equal size go through a Plan batch by batch; others one by one, through windows if there is --window.
-inline Score judge(const Module<float>& net, const Settings& s, const Data& data) {
+/// Images of equal size go through a Plan batch by batch; others one by one, through windows if there is --window. With
+/// `ranks`, each takes its part of them.
+inline Score judge(const Module<float>& net, const Settings& s, const Data& data, Ranks* ranks = nullptr) {
   const bool whole = data.equal && s.window == 0;
-  DataLoader<float> loader(data.test, {.batch_size = whole ? s.batch_size : 1, .transform = normalize_for(s)});
+  const Shard shard = ranks ? ranks->shard() : Shard{};
+  const Index together = whole ? std::max(s.batch_size, shard.ranks) : shard.ranks;  // one by one on each
+  DataLoader<float> loader(data.test, {.batch_size = together, .transform = normalize_for(s), .shard = shard});
   std::function<Tensor<float>(Tensor<float>)> logits_of = [&](Tensor<float> x) { return net(std::move(x)); };
   if (whole) {
-    const auto plan = std::make_shared<const Plan<float>>(compile(net, data.image().batch(s.batch_size)));
+    const auto plan = std::make_shared<const Plan<float>>(compile(net, data.image().batch(loader.batch_size())));
     logits_of = [plan](Tensor<float> x) { return (*plan)(std::move(x)); };
   } else if (s.window > 0) {
     logits_of = [&](Tensor<float> x) {
@@ -68,6 +72,11 @@ inline Score judge(const Module<float>& net, const Settings& s, const Data& data
     add_pixels(confusion, labels, predicted_classes(logits), data.ignored);
     loss += pixel_cross_entropy(std::move(logits), labels, {.ignore_index = data.ignored}).value *
             static_cast<double>(labels.dim(0));
+  }
+  if (Parallel<float>* const parallel = ranks ? ranks->parallel() : nullptr) {
+    const auto sum = [parallel](std::span<double> values) { parallel->sum(values); };
+    sum(std::span<double>(&loss, 1));
+    confusion.add_up(sum);
   }
   return score_of(confusion, loss / static_cast<double>(loader.samples()));
 }
@@ -91,14 +100,16 @@ struct Outcome {
 };
 
 /// The recipe of Geng et al. 2021, appendix E.1: SGD with momentum, decay of convolutions alone, biases at twice the
-/// rate, the rate falling as (1 - t)^0.9, images scaled, cut and mirrored at random.
-inline Outcome train_network(const Settings& s, const Data& data, bool quiet = false) {
+/// rate, the rate falling as (1 - t)^0.9, images scaled, cut and mirrored at random. Of several ranks, each learns from
+/// its part of every batch and judges its part of the test images.
+inline Outcome train_network(const Settings& s, const Data& data, Ranks& ranks, bool quiet = false) {
   LoaderOptions<float> options{.shuffle = true, .seed = s.seed, .drop_last = true, .transform = normalize_for(s)};
   SegmentationAugmentOptions augment{.ignore_index = data.ignored};
   if (s.dataset == "shapes" || s.dataset == "context") augment.scales = {1};  // the signal must not be cut off
   const Size2 crop = crop_size(s, data);
   options.augment = SegmentationAugment(crop, augment);
   options.batch_size = std::min(s.batch_size, data.train->size());
+  options.shard = ranks.shard();
   DataLoader<float> loader(data.train, options);
 
   manual_seed(s.seed);
@@ -117,10 +128,12 @@ inline Outcome train_network(const Settings& s, const Data& data, bool quiet = f
                 s.backbone_name().c_str(), s.stride, s.context.c_str(), s.dataset.c_str(),
                 with_commas(loader.samples()).c_str(), with_commas(data.test->size()).c_str(),
                 with_commas(count).c_str(), s.threads, s.threads == 1 ? "" : "s");
+  ranks.prepare(net);
   std::fflush(stdout);
 
   std::vector<Score> scores;
   FitOptions<float> fitting{.epochs = s.epochs, .schedule = &schedule, .schedule_per_batch = true, .seed = s.seed};
+  fitting.parallel = ranks.parallel();
   fitting.loss = [&](Tensor<float> logits, const Labels& labels) {
     return pixel_cross_entropy(std::move(logits), labels, {.ignore_index = data.ignored});
   };
@@ -128,7 +141,7 @@ inline Outcome train_network(const Settings& s, const Data& data, bool quiet = f
     return count_correct(logits, labels, {.ignore_index = data.ignored});
   };
   fitting.on_epoch = [&](const FitState<float>& state) {
-    scores.push_back(judge(net, s, data));
+    scores.push_back(judge(net, s, data, &ranks));
     const Score& score = scores.back();
     if (!quiet)
       std::printf("epoch %td: test loss %.4f, %.2f %% of pixels right, mean IoU %.4f\n", state.epoch, score.loss,
@@ -140,10 +153,10 @@ inline Outcome train_network(const Settings& s, const Data& data, bool quiet = f
     history.epochs[i].test_loss = scores[i].loss;
     history.epochs[i].test_accuracy = scores[i].pixel_accuracy;
   }
-  const Score last = scores.empty() ? judge(net, s, data) : scores.back();
+  const Score last = scores.empty() ? judge(net, s, data, &ranks) : scores.back();
   Json results = {{"loss", last.loss}, {"pixel_accuracy", last.pixel_accuracy}};
   results.update(to_json(last, data));
-  if (s.multi_scale) {
+  if (s.multi_scale && ranks.first()) {
     const Score many = judge_at_many_sizes(net, s, data);
     Json measures = {{"pixel_accuracy", many.pixel_accuracy}};
     measures.update(to_json(many, data));

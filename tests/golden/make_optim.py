@@ -21,6 +21,54 @@ TARGET = pathlib.Path(__file__).resolve().parent.parent / "optim" / "expected.hp
 SHAPES = [(2, 3), (5,)]
 STEPS = 8
 
+
+class LARS(torch.optim.Optimizer):
+    """You, Gitman and Ginsburg 2017, algorithm 1, line by line."""
+
+    def __init__(self, params, lr, momentum=0.9, weight_decay=0.0, trust=1e-3, always=False):
+        super().__init__(params, dict(lr=lr, momentum=momentum, weight_decay=weight_decay, trust=trust, always=always))
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            for w in group["params"]:
+                if w.grad is None:
+                    continue
+                g, beta = w.grad, group["weight_decay"]
+                local_lr = 1.0
+                if (beta != 0 or group["always"]) and w.norm() > 0 and g.norm() > 0:
+                    local_lr = group["trust"] * w.norm() / (g.norm() + beta * w.norm())
+                state = self.state[w]
+                v = state.get("v", torch.zeros_like(w))
+                state["v"] = group["momentum"] * v + group["lr"] * local_lr * (g + beta * w)
+                w -= state["v"]
+
+
+class LAMB(torch.optim.Optimizer):
+    """You et al. 2020, algorithm 2, line by line; phi is the identity."""
+
+    def __init__(self, params, lr, betas=(0.9, 0.999), eps=1e-6, weight_decay=0.01, always=False):
+        super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, always=always))
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            for x in group["params"]:
+                if x.grad is None:
+                    continue
+                g, (beta1, beta2), decay = x.grad, group["betas"], group["weight_decay"]
+                state = self.state[x]
+                t = state["t"] = state.get("t", 0) + 1
+                m = state["m"] = beta1 * state.get("m", torch.zeros_like(x)) + (1 - beta1) * g
+                v = state["v"] = beta2 * state.get("v", torch.zeros_like(x)) + (1 - beta2) * g**2
+                m, v = m / (1 - beta1**t), v / (1 - beta2**t)
+                r = m / (v.sqrt() + group["eps"]) + decay * x
+                ratio = 1.0
+                if (decay != 0 or group["always"]) and x.norm() > 0 and r.norm() > 0:
+                    ratio = x.norm() / r.norm()
+                x -= group["lr"] * ratio * r
+
+
 OPTIMIZERS = {
     "sgd": (SGD, dict(lr=0.1)),
     "sgd decay": (SGD, dict(lr=0.1, weight_decay=0.01)),
@@ -39,6 +87,12 @@ OPTIMIZERS = {
     "rmsprop momentum": (RMSprop, dict(momentum=0.9)),
     "rmsprop centered": (RMSprop, dict(centered=True)),
     "rmsprop all": (RMSprop, dict(alpha=0.9, momentum=0.8, centered=True, weight_decay=0.1)),
+    "lars": (LARS, dict(lr=2.0, weight_decay=0.01, trust=0.02)),
+    "lars undecayed": (LARS, dict(lr=0.1)),
+    "lars all": (LARS, dict(lr=3.0, momentum=0.0, trust=0.05, always=True)),
+    "lamb": (LAMB, dict(lr=0.01)),
+    "lamb undecayed": (LAMB, dict(lr=0.01, weight_decay=0.0)),
+    "lamb all": (LAMB, dict(lr=0.02, betas=(0.5, 0.9), eps=1e-3, weight_decay=0.0, always=True)),
 }
 
 # The learning rate of step t is the option's times this: what the momentum holds must show the rate it was made with.

@@ -1,8 +1,8 @@
-# Holds the headers to the order of the rooms: an include points to the same room or an earlier one; only io/ needs more
-# than Eigen; what costs every user compile time stays out; the umbrellas leave nothing out; what is in a namespace
+# Holds the headers to the order of the rooms: an include points to the same room or an earlier one; only io/ and mpi/ need
+# more than Eigen; what costs every user compile time stays out; the umbrellas leave nothing out; what is in a namespace
 # detail is used in its own room only; and everything but core/ is in the instruction set's namespace.
 cmake_policy(VERSION 3.22)
-set(rooms core kernels nn compile incremental optim models data train plot io testing)
+set(rooms core kernels nn compile incremental optim models data train plot io mpi testing)
 set(knows_core core)
 set(knows_kernels core kernels)
 set(knows_nn core kernels nn)
@@ -14,11 +14,13 @@ set(knows_data core data)
 set(knows_train core kernels nn compile incremental optim models data train)
 set(knows_plot core train plot) # the pictures of a training run
 set(knows_io core kernels nn compile incremental optim models data train plot io)
+set(knows_mpi core kernels nn optim data train mpi)
 set(knows_testing core kernels nn testing)
 set(problems)
 
 file(READ "${INCLUDE_DIR}/lamina/lamina.hpp" lamina_umbrella)
 file(READ "${INCLUDE_DIR}/lamina/io.hpp" io_umbrella)
+file(READ "${INCLUDE_DIR}/lamina/mpi.hpp" mpi_umbrella)
 
 foreach(room IN LISTS rooms)
   file(GLOB headers RELATIVE "${INCLUDE_DIR}" "${INCLUDE_DIR}/lamina/${room}/*.hpp")
@@ -34,6 +36,8 @@ foreach(room IN LISTS rooms)
         list(APPEND problems "${header} includes the umbrella ${included}")
       elseif(included MATCHES "^(nlohmann/|stb|zlib)" AND NOT room STREQUAL "io")
         list(APPEND problems "${header} includes ${included}, which only io/ may need")
+      elseif(included STREQUAL "mpi.h" AND NOT room STREQUAL "mpi")
+        list(APPEND problems "${header} includes ${included}, which only mpi/ may need")
       elseif(included MATCHES "^(iostream|regex|filesystem|Eigen/(Dense|Eigen))$" AND NOT room STREQUAL "io")
         list(APPEND problems "${header} includes <${included}>, which costs every user compile time")
       endif()
@@ -55,6 +59,9 @@ foreach(room IN LISTS rooms)
     elseif(room MATCHES "^(plot|io)$") # pictures go to files
       string(FIND "${io_umbrella}" "\"${header}\"" found)
       set(umbrella lamina/io.hpp)
+    elseif(room STREQUAL "mpi")
+      string(FIND "${mpi_umbrella}" "\"${header}\"" found)
+      set(umbrella lamina/mpi.hpp)
     elseif(room STREQUAL "kernels")
       set(found 0) # reached through the layers
     else()

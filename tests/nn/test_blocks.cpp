@@ -138,6 +138,9 @@ TEST_CASE("networks in blocks have the gradients of their layers in planes") {
   CHECK_THROWS_WITH_AS(net.forward(random.normal<double>({2, 3, 1, 2}), tape),
                        doctest::Contains("3: Conv2d(16, 16, 3, stride=2): the kernel is larger than the padded image"),
                        ShapeError);
+  CHECK_THROWS_WITH_AS(
+      Sequential<double>({Conv(3, 16, 3), Norm(16)}).forward(random.normal<double>({1, 3, 3, 3}), tape),
+      "1: BatchNorm2d(16): expected more than 1 value per channel when training, got shape [1, 16, 1, 1]", ShapeError);
   CHECK(tape.empty());
 }
 

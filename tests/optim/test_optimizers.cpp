@@ -10,6 +10,8 @@
 #include "lamina/nn/linear.hpp"
 #include "lamina/optim/adam.hpp"
 #include "lamina/optim/clip_grad.hpp"
+#include "lamina/optim/lamb.hpp"
+#include "lamina/optim/lars.hpp"
 #include "lamina/optim/rmsprop.hpp"
 #include "lamina/optim/sgd.hpp"
 
@@ -65,6 +67,8 @@ std::vector<std::pair<std::string, Maker<S>>> cases() {
   const auto adam = [](AdamOptions o) { return make<Adam<S>, S>(o); };
   const auto adamw = [](AdamWOptions o) { return make<AdamW<S>, S>(o); };
   const auto rmsprop = [](RMSpropOptions o) { return make<RMSprop<S>, S>(o); };
+  const auto lars = [](LARSOptions o) { return make<LARS<S>, S>(o); };
+  const auto lamb = [](LAMBOptions o) { return make<LAMB<S>, S>(o); };
   return {
       {"sgd", sgd({.lr = 0.1})},
       {"sgd decay", sgd({.lr = 0.1, .weight_decay = 0.01})},
@@ -83,6 +87,12 @@ std::vector<std::pair<std::string, Maker<S>>> cases() {
       {"rmsprop momentum", rmsprop({.momentum = 0.9})},
       {"rmsprop centered", rmsprop({.centered = true})},
       {"rmsprop all", rmsprop({.alpha = 0.9, .weight_decay = 0.1, .momentum = 0.8, .centered = true})},
+      {"lars", lars({.lr = 2, .weight_decay = 0.01, .trust = 0.02})},
+      {"lars undecayed", lars({.lr = 0.1})},
+      {"lars all", lars({.lr = 3, .momentum = 0, .trust = 0.05, .adapts_undecayed = true})},
+      {"lamb", lamb({.lr = 0.01})},
+      {"lamb undecayed", lamb({.lr = 0.01, .weight_decay = 0})},
+      {"lamb all", lamb({.lr = 0.02, .betas = {0.5, 0.9}, .eps = 1e-3, .weight_decay = 0, .adapts_undecayed = true})},
   };
 }
 
@@ -386,4 +396,32 @@ TEST_CASE("a number behind the parameters is the learning rate, as PyTorch write
   CHECK(SGD(parameters(net), 0.25).lr(0) == 0.25);
   CHECK(RMSprop(parameters(net), 0.25).lr(0) == 0.25);
   CHECK(Adam(parameters(net), {}).lr(0) == AdamOptions{}.lr);
+}
+
+TEST_CASE("LARS and LAMB take a plain step where a norm is zero, and refuse what cannot be") {
+  Parameter<double> zero(Tensor<double>::zeros({3}));
+  const std::vector<NamedParameter<double>> list{{"zero", &zero, nullptr}};
+  LARS<double> lars(list, {.lr = 0.5, .momentum = 0, .weight_decay = 0.1});
+  zero.grad = Tensor<double>({3}, {1, -2, 4});
+  lars.step();
+  CHECK(zero.value == Tensor<double>({3}, {-0.5, 1, -2}));
+  zero.value.fill(0);
+  LAMB<double> lamb(list, {.lr = 0.5, .eps = 0});
+  zero.grad = Tensor<double>({3}, {1, -2, 4});
+  lamb.step();
+  for (Index i = 0; i < 3; ++i) CHECK(zero.value(i) == doctest::Approx(i == 1 ? 0.5 : -0.5).epsilon(1e-12));
+  CHECK(lars.name() == "LARS");
+  CHECK(lamb.name() == "LAMB");
+
+  CHECK_THROWS_WITH_AS(LARS<double>(list, {.momentum = -1}), "LARS: momentum must be finite and not negative, got -1",
+                       ValueError);
+  CHECK_THROWS_WITH_AS(LARS<double>(list, {.trust = -0.5}), "LARS: trust must be finite and not negative, got -0.5",
+                       ValueError);
+  CHECK_THROWS_WITH_AS(LAMB<double>(list, {.betas = {1, 0.9}}), "LAMB: betas[0] must be in [0, 1), got 1", ValueError);
+  CHECK_THROWS_WITH_AS(LAMB<double>(list, {.betas = {0.9, -1}}), "LAMB: betas[1] must be in [0, 1), got -1",
+                       ValueError);
+  CHECK_THROWS_WITH_AS(LAMB<double>(list, {.eps = -1}), "LAMB: eps must be finite and not negative, got -1",
+                       ValueError);
+  CHECK_THROWS_WITH_AS(LAMB<double>(list, {.weight_decay = -1}),
+                       "LAMB: weight_decay must be finite and not negative, got -1", ValueError);
 }

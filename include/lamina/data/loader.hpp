@@ -21,6 +21,18 @@
 
 namespace lamina::inline LAMINA_ABI {
 
+/// One of several processes, ranks, that train one model: which part of each batch it loads.
+struct Shard {
+  Index rank = 0;   ///< which one, from 0
+  Index ranks = 1;  ///< how many there are
+
+  /// The part of `count` things that is this rank's: the first, and the first behind it. Parts differ by one at most.
+  /// @{
+  Index begin(Index count) const { return count / ranks * rank + std::min(rank, count % ranks); }
+  Index end(Index count) const { return begin(count) + count / ranks + (rank < count % ranks ? 1 : 0); }
+  /// @}
+};
+
 /// How DataLoader makes batches.
 template <class Scalar = float, class Target = Labels>
 struct LoaderOptions {
@@ -35,6 +47,9 @@ struct LoaderOptions {
   std::function<Example<Scalar, Target>(Example<Scalar, Target>, Random&)> augment = {};
   /// Applied to each batch, last: what mixes its samples, such as MixUp and CutMix.
   std::function<Batch<Scalar, Target>(Batch<Scalar, Target>, Random&)> collate = {};
+  /// The loader gives this rank's part of each batch: all ranks' parts, in order, are the batch that one process would
+  /// get, but that collate mixes within a part. batch_size is that of all ranks together.
+  Shard shard = {};
 };
 
 namespace detail {
@@ -48,7 +63,7 @@ class Epoch {
       : dataset_(std::move(dataset)), options_(std::move(options)), epoch_(epoch), samples_(dataset_->size()) {
     // The transform of sample i draws from split(epoch, i); the order takes a key that no sample has.
     if (options_.shuffle) order_ = Random(options_.seed).split(epoch, ~std::uint64_t{0}).permutation(samples_);
-    batches_ = options_.drop_last ? samples_ / options_.batch_size : parts_of(samples_, options_.batch_size);
+    batches_ = batches_of(samples_, options_);
     if (options_.prefetch == 0) return;
     const auto workers = static_cast<std::size_t>(std::min({options_.workers, options_.prefetch + 1, batches_}));
     try {
@@ -91,6 +106,13 @@ class Epoch {
 
   Batch<Scalar, Target>& current() { return current_; }
 
+  /// The batches of an epoch of which the shard has a part: perhaps not the last.
+  static Index batches_of(Index samples, const LoaderOptions<Scalar, Target>& options) {
+    const Index whole = samples / options.batch_size, rest = samples % options.batch_size;
+    const bool has_rest = !options.drop_last && options.shard.end(rest) > options.shard.begin(rest);
+    return whole + (has_rest ? 1 : 0);
+  }
+
  private:
   /// A batch, or what was thrown in its place.
   struct Made {
@@ -99,8 +121,9 @@ class Epoch {
   };
 
   Batch<Scalar, Target> make(Index batch) {
-    const Index first = batch * options_.batch_size;
-    const auto count = static_cast<std::size_t>(std::min(options_.batch_size, samples_ - first));
+    const Index whole = std::min(options_.batch_size, samples_ - batch * options_.batch_size);
+    const Index first = batch * options_.batch_size + options_.shard.begin(whole);
+    const auto count = static_cast<std::size_t>(options_.shard.end(whole) - options_.shard.begin(whole));
     std::vector<Index> samples(count);
     if (order_.empty())
       std::iota(samples.begin(), samples.end(), first);
@@ -189,8 +212,8 @@ class Epoch {
 template <class Scalar = float, class Target = Labels>
 class DataLoader {
  public:
-  /// Throws ValueError for an empty dataset, batch_size < 1, prefetch < 0, workers < 1, and when drop_last would leave
-  /// no batch.
+  /// Throws ValueError for an empty dataset, batch_size < 1, prefetch < 0, workers < 1, a shard that cannot be or whose
+  /// batch would be empty, and when drop_last would leave no batch.
   /// @{
   template <DatasetLike D>
   explicit DataLoader(D dataset, LoaderOptions<Scalar, Target> options = {})
@@ -202,19 +225,30 @@ class DataLoader {
     require(options_.prefetch >= 0, "DataLoader: prefetch must not be negative, got ", options_.prefetch);
     require(options_.workers >= 1, "DataLoader: workers must be at least 1, got ", options_.workers);
     require(samples() >= 1, "DataLoader: the dataset is empty");
-    require(size() >= 1, "DataLoader: drop_last leaves no batch: batch_size is ", options_.batch_size,
-            ", the dataset has ", samples(), " samples");
+    const Shard& shard = options_.shard;
+    require(shard.ranks >= 1 && shard.rank >= 0 && shard.rank < shard.ranks, "DataLoader: there is no rank ",
+            shard.rank, " of ", shard.ranks);
+    require(options_.batch_size >= shard.ranks, "DataLoader: batch_size is ", options_.batch_size, ", fewer than the ",
+            shard.ranks, " ranks that share a batch");
+    require(!options_.drop_last || size() >= 1, "DataLoader: drop_last leaves no batch: batch_size is ",
+            options_.batch_size, ", the dataset has ", samples(), " samples");
   }
   /// @}
 
-  /// Batches in an epoch.
-  Index size() const {
-    return options_.drop_last ? samples() / options_.batch_size : parts_of(samples(), options_.batch_size);
+  /// Batches in an epoch. Of a shard, those of which it has a part: a last batch of fewer samples than ranks has none
+  /// for some.
+  Index size() const { return detail::Epoch<Scalar, Target>::batches_of(samples(), options_); }
+  /// Samples of batch `batch` of an epoch, from 0: those of all ranks.
+  Index samples_of(Index batch) const {
+    return std::clamp<Index>(samples() - batch * options_.batch_size, 0, options_.batch_size);
   }
   /// Samples in the dataset.
   Index samples() const { return dataset_->size(); }
-  /// Samples in the largest batch.
-  Index batch_size() const { return std::min(options_.batch_size, samples()); }
+  /// Samples in the largest batch; of a shard, in its part.
+  Index batch_size() const {
+    const Index whole = std::min(options_.batch_size, samples());
+    return options_.shard.end(whole) - options_.shard.begin(whole);
+  }
   /// What it was made with.
   const LoaderOptions<Scalar, Target>& options() const { return options_; }
   /// What it loads from.

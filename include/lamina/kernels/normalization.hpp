@@ -343,7 +343,8 @@ template <class F, class T, class Moments>
 void batch_norm(const ChannelShape& s, const ChannelParts<T>& x, const ChannelMap<T>& map, const Moments& moments,
                 T* y) {
   ChannelBlock<T>::for_each(s, x, [&](const ChannelBlock<T>& block) {
-    channel_moments(block, moments);
+    if (moments) channel_moments(block, moments);
+    if (!y) return;
     block.map(block.of(y), [x = block.x(), slots = normalizations<F>(block, map)](std::size_t k) {
       return [x, n = slots(k)](auto load) { return n.value(load(x)); };
     });
@@ -357,20 +358,22 @@ void batch_norm_backward(const ChannelShape& s, const ChannelParts<T>& parts, co
   Block::for_each(s, parts, [&](const Block& block) {
     const auto slots = normalizations<F>(block, map);
     const Channels<const T> x = block.x(), dy = block.of(gradient);
-    std::array<typename Block::Values, 2> totals;
-    for (auto& total : totals) std::fill_n(total.begin(), block.channels(), 0.0);
-    block.for_each_piece([&](const auto& piece) {
-      const auto part = block.template sums<2>(piece, [&](std::size_t k) {
-        return [x, dy, n = slots(k)](auto load) {
-          const auto v = load(x), g = n.gradient(v, load(dy));
-          return std::array{g, rounded(g * (v - n.mean))};  // or some loops would fuse it with the sum, and some not
-        };
+    if (sums) {
+      std::array<typename Block::Values, 2> totals;
+      for (auto& total : totals) std::fill_n(total.begin(), block.channels(), 0.0);
+      block.for_each_piece([&](const auto& piece) {
+        const auto part = block.template sums<2>(piece, [&](std::size_t k) {
+          return [x, dy, n = slots(k)](auto load) {
+            const auto v = load(x), g = n.gradient(v, load(dy));
+            return std::array{g, rounded(g * (v - n.mean))};  // or some loops would fuse it with the sum, and some not
+          };
+        });
+        for (std::size_t n = 0; n < 2; ++n)
+          for (std::size_t c = 0; c < block.channels(); ++c) totals[n][c] += part[n][c];
       });
-      for (std::size_t n = 0; n < 2; ++n)
-        for (std::size_t c = 0; c < block.channels(); ++c) totals[n][c] += part[n][c];
-    });
-    for (std::size_t c = 0; c < block.channels(); ++c)
-      sums(block.first() + static_cast<Index>(c), totals[0][c], totals[1][c]);
+      for (std::size_t c = 0; c < block.channels(); ++c)
+        sums(block.first() + static_cast<Index>(c), totals[0][c], totals[1][c]);
+    }
     if (!block.wants_dx()) return;
     block.map(block.dx(), [&, slopes = block.parameters(slope), offsets = block.parameters(offset)](std::size_t k) {
       return [x, dy, n = slots(k), tilt = slopes[k], rest = offsets[k]](auto load) {
@@ -531,7 +534,8 @@ template <class F, class T, class Moments>
 void blocked_batch_norm(const ChannelShape& s, const ChannelParts<T>& x, const ChannelMap<T>& map,
                         const Moments& moments, T* y) {
   VectorBlock<T>::for_each(s, x, [&](const VectorBlock<T>& block) {
-    block_moments(block, moments);
+    if (moments) block_moments(block, moments);
+    if (!y) return;
     block.map([&](Index i) { return block.of(y, i); },
               [&, n = normalization<F>(block, map)](Index i) {
                 return [n, from = block.x(i)](Index at) { return n.value(simd::Pack<T>::load(from + at)); };
@@ -547,18 +551,19 @@ void blocked_batch_norm_backward(const ChannelShape& s, const ChannelParts<T>& p
   Block::for_each(s, parts, [&](const Block& block) {
     const auto n = normalization<F>(block, map);
     std::array<typename Block::Values, 2> totals{};
-    block.for_each_piece([&](Index begin, Index end, Index from, Index length) {
-      const auto part = Block::template sums<2>(begin, end, from, length, [&](Index i) {
-        return [n, x = block.x(i), dy = block.of(gradient, i)](Index at) {
-          const Pack v = Pack::load(x + at), g = n.gradient(v, Pack::load(dy + at));
-          return std::array{g, rounded(g * (v - n.mean))};
-        };
+    if (sums)
+      block.for_each_piece([&](Index begin, Index end, Index from, Index length) {
+        const auto part = Block::template sums<2>(begin, end, from, length, [&](Index i) {
+          return [n, x = block.x(i), dy = block.of(gradient, i)](Index at) {
+            const Pack v = Pack::load(x + at), g = n.gradient(v, Pack::load(dy + at));
+            return std::array{g, rounded(g * (v - n.mean))};
+          };
+        });
+        for (std::size_t k = 0; k < 2; ++k)
+          for (std::size_t l = 0; l < totals[k].size(); ++l)
+            totals[k][l] += static_cast<double>(part[k][static_cast<Index>(l)]);
       });
-      for (std::size_t k = 0; k < 2; ++k)
-        for (std::size_t l = 0; l < totals[k].size(); ++l)
-          totals[k][l] += static_cast<double>(part[k][static_cast<Index>(l)]);
-    });
-    for (Index l = 0; l < block.channels(); ++l)
+    for (Index l = 0; sums && l < block.channels(); ++l)
       sums(block.first() + l, totals[0][static_cast<std::size_t>(l)], totals[1][static_cast<std::size_t>(l)]);
     if (!block.wants_dx()) return;
     block.map([&](Index i) { return block.dx(i); },
@@ -613,7 +618,7 @@ void normalize_channels(const ChannelShape& s, const T* x, const ChannelMap<T>& 
 
 /// moments(c, mean, biased variance) for every channel c of x, as in a two-pass computation; then y = map(x), where
 /// moments has written the map's values for c. A channel is read from memory once, if it fits into the cache. Channels
-/// run in parallel; y may be x.
+/// run in parallel; y may be x. With a null y the moments are all, with an empty `moments` the map is.
 template <class T>
 void batch_norm(const ChannelShape& s, const ChannelParts<T>& x, const ChannelMap<T>& map,
                 const std::function<void(Index, double, double)>& moments, T* y) {
@@ -624,7 +629,7 @@ void batch_norm(const ChannelShape& s, const ChannelParts<T>& x, const ChannelMa
 
 /// The backward of batch_norm, with g = dy f'(...): sums(c, sum g, sum g (x - mean)) for every channel c, then, into
 /// those parts' dx that are not null, dx = g * scale - (x - mean) * slope - offset, where sums has written slope and
-/// offset [channels] for c. dx may be dy, if there is one part, or x.
+/// offset [channels] for c. dx may be dy, if there is one part, or x. Empty `sums`: slope and offset are there already.
 template <class T>
 void batch_norm_backward(const ChannelShape& s, const ChannelParts<T>& parts, const T* gradient,
                          const ChannelMap<T>& map, const std::function<void(Index, double, double)>& sums,

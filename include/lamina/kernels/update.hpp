@@ -1,8 +1,11 @@
 #pragma once
 
+#include <cstddef>
 #include <type_traits>
+#include <vector>
 
 #include "lamina/kernels/elementwise.hpp"
+#include "lamina/kernels/reduce.hpp"
 
 namespace lamina::kernels::inline LAMINA_KERNELS {
 
@@ -23,6 +26,18 @@ void update(Index n, F f, T*... x) {
           }(simd::Pack<Scalar>::load(x + i, count...)...);
         });
       });
+}
+
+/// Appends the sums of squares of fixed pieces of x to `partial`, in order: the same bits for any number of threads.
+template <class T>
+void append_squares(Index n, const T* x, std::vector<double>& partial) {
+  constexpr Index grain = stream_grain / 4;
+  const std::size_t begin = partial.size();
+  partial.resize(begin + static_cast<std::size_t>((n + grain - 1) / grain));
+  parallel_for(0, n, grain, [&](Index first, Index last) {
+    partial[begin + static_cast<std::size_t>(first / grain)] =
+        static_cast<double>(sum_of_squares(x + first, last - first));
+  });
 }
 
 }  // namespace lamina::kernels::inline LAMINA_KERNELS

@@ -1,8 +1,12 @@
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -20,6 +24,10 @@ struct BatchNormOptions {
   bool affine = true;                    ///< learn weight and bias
   bool track_running_stats = true;       ///< keep running statistics for infer; otherwise it uses the batch's, too
 };
+
+/// Adds up numbers over all processes that train one model, in place: each gets the sums, with the same bits. All must
+/// call it, in the same order.
+using SumOverRanks = std::function<void(std::span<double>)>;
 
 namespace detail {
 
@@ -59,6 +67,14 @@ class BatchNorm : public Cloned<Derived, Scalar, Primitive<Scalar>> {
   }
 
   const BatchNormOptions& options() const { return options_; }
+
+  /// In training, takes the statistics over the batches of all ranks (see Shard): forward and backward are then those
+  /// of one process with all of their samples, but that each rank's d weight and d bias are its own part of the sum. A
+  /// rank may have no sample. All ranks must run the same layers in the same order, and with the same running
+  /// statistics. Null: of its own batch alone, as at first.
+  void synchronize(std::shared_ptr<const SumOverRanks> sum) { sum_ = std::move(sum); }
+  /// What was set.
+  const std::shared_ptr<const SumOverRanks>& synchronized() const { return sum_; }
 
   bool applies(Activation activation) const override { return activation != Activation::none; }
   Joins joins() const override { return Joins::inputs; }
@@ -131,19 +147,25 @@ class BatchNorm : public Cloned<Derived, Scalar, Primitive<Scalar>> {
 
   /// Whether forward normalises by the running statistics, as infer does, and leaves them alone.
   bool stands_still() const { return this->frozen() && options_.track_running_stats; }
-  /// (c, sum of dy, sum of dy (x - mean)): adds to channel c's gradients of weight and bias, and writes slope and
-  /// offset of dx = dy * scale - (x - mean) * slope - offset to terms [2, C]; `count` values to a channel, from which
-  /// mean and deviation came. 0: they came from elsewhere and do not depend on x, slope and offset are 0.
-  auto gradient_terms(const Tensor<Scalar>& coefficients, Index count, Scalar* terms) {
-    const Scalar* const scale = coefficients.data() + channels_;
-    const Scalar* const inverse = scale + 2 * channels_;
+  /// (c, sum of dy, sum of dy (x - mean)): adds to channel c's gradients of weight and bias.
+  auto parameter_gradients(const Tensor<Scalar>& coefficients) {
+    const Scalar* const inverse = coefficients.data() + 3 * channels_;
     Scalar* const weight_grad = options_.affine && weight.requires_grad ? weight.gradient().data() : nullptr;
     Scalar* const bias_grad = options_.affine && bias.requires_grad ? bias.gradient().data() : nullptr;
+    return [=](Index c, double dy_sum, double product_sum) {
+      if (weight_grad) weight_grad[c] += static_cast<Scalar>(product_sum * static_cast<double>(inverse[c]));
+      if (bias_grad) bias_grad[c] += static_cast<Scalar>(dy_sum);
+    };
+  }
+  /// The same numbers: writes slope and offset of dx = dy * scale - (x - mean) * slope - offset to terms [2, C];
+  /// `count` values to a channel, from which mean and deviation came. 0: they came from elsewhere and do not depend on
+  /// x, slope and offset are 0.
+  auto gradient_terms(const Tensor<Scalar>& coefficients, Index count, Scalar* terms) const {
+    const Scalar* const scale = coefficients.data() + channels_;
+    const Scalar* const inverse = scale + 2 * channels_;
     const double share = count > 0 ? 1 / static_cast<double>(count) : 0;
     return [=, offset = terms + channels_](Index c, double dy_sum, double product_sum) {
       const double invd = static_cast<double>(inverse[c]), factor = static_cast<double>(scale[c]);
-      if (weight_grad) weight_grad[c] += static_cast<Scalar>(product_sum * invd);
-      if (bias_grad) bias_grad[c] += static_cast<Scalar>(dy_sum);
       terms[c] = static_cast<Scalar>(factor * invd * invd * product_sum * share);
       offset[c] = static_cast<Scalar>(factor * dy_sum * share);
     };
@@ -218,9 +240,67 @@ class BatchNorm : public Cloned<Derived, Scalar, Primitive<Scalar>> {
     return result;
   }
 
-  void check_batch(const Shape& shape) const {
-    require<ShapeError>(sizes(shape).count() > 1, *this,
-                        ": expected more than 1 value per channel when training, got shape ", shape);
+  void check_batch(const Shape& shape) const { check_batch(shape, sizes(shape).count()); }
+  void check_batch(const Shape& shape, Index count) const {
+    require<ShapeError>(count > 1, *this, ": expected more than 1 value per channel when training, got shape ",
+                        images_shape(shape, channels_));
+  }
+
+  /// y = x normalised by the moments of all ranks' values, activated. Returns the coefficients; `count` becomes the
+  /// number of those values for a channel. What is summed are distances to the running means, which all ranks share:
+  /// the variance of values far from 0 keeps its digits.
+  Tensor<Scalar> normalize_together(const kernels::ChannelParts<Scalar>& x, kernels::Clamp clamp, bool counts,
+                                    Tensor<Scalar>& y, Index& count) {
+    const kernels::ChannelShape s = sizes(y.shape());
+    const auto channels = static_cast<std::size_t>(channels_);
+    const auto own = static_cast<double>(s.count());
+    Tensor<Scalar> result({4, channels_});
+    std::vector<double> centers(channels), sums(2 * channels + 1);
+    for (std::size_t c = 0; options_.track_running_stats && c < channels; ++c)
+      centers[c] = static_cast<double>(std::as_const(running_mean).data()[c]);
+    const auto note = [&](Index channel, double mean, double variance) {
+      const auto c = static_cast<std::size_t>(channel);
+      const double distance = mean - centers[c];
+      sums[c] = own * distance;
+      sums[channels + c] = own * (variance + distance * distance);
+    };
+    if (s.count() > 0) kernels::batch_norm(s, x, map(result, clamp), note, static_cast<Scalar*>(nullptr));
+    sums.back() = own;
+    (*sum_)(sums);
+    count = static_cast<Index>(sums.back());
+    check_batch(y.shape(), count);
+    const auto track = tracking(count, counts);
+    Scalar* const coefficients = result.data();
+    for (std::size_t c = 0; c < channels; ++c) {
+      const double distance = sums[c] / sums.back(), square = sums[channels + c] / sums.back() - distance * distance;
+      const double mean = centers[c] + distance, variance = square < 0 ? 0 : square;
+      set(coefficients, static_cast<Index>(c), mean, variance);
+      track(static_cast<Index>(c), mean, variance);
+    }
+    if (s.count() > 0) kernels::batch_norm(s, x, map(result, clamp), {}, y.data());
+    return result;
+  }
+
+  /// As kernels::batch_norm_backward, with terms by all ranks' sums.
+  void backward_together(const kernels::ChannelShape& s, kernels::ChannelParts<Scalar> parts, const Scalar* gradient,
+                         const kernels::ChannelMap<Scalar>& map, const Tensor<Scalar>& coefficients, Index count,
+                         Tensor<Scalar>& terms) {
+    const auto channels = static_cast<std::size_t>(channels_);
+    std::vector<double> sums(2 * channels);
+    const auto own = [&, add = parameter_gradients(coefficients)](Index c, double dy_sum, double product_sum) {
+      sums[static_cast<std::size_t>(c)] = dy_sum;
+      sums[channels + static_cast<std::size_t>(c)] = product_sum;
+      add(c, dy_sum, product_sum);
+    };
+    auto without = parts;
+    for (auto& part : without) part.dx = nullptr;
+    if (s.count() > 0) kernels::batch_norm_backward(s, without, gradient, map, own, gradient, gradient);
+    if (std::none_of(parts.begin(), parts.end(), [](const auto& part) { return part.dx; })) return;
+    (*sum_)(sums);
+    const auto write = gradient_terms(coefficients, count, terms.data());
+    for (std::size_t c = 0; c < channels; ++c) write(static_cast<Index>(c), sums[c], sums[channels + c]);
+    const Scalar* const slope = std::as_const(terms).data();
+    if (s.count() > 0) kernels::batch_norm_backward(s, parts, gradient, map, {}, slope, slope + channels_);
   }
 
   Values<Scalar> infer_values(Values<Scalar> x, Activation next) const override {
@@ -247,15 +327,17 @@ class BatchNorm : public Cloned<Derived, Scalar, Primitive<Scalar>> {
 
   Values<Scalar> forward_values(Values<Scalar> x, Tape& tape, Activation next) override {
     Tensor<Scalar> y(result_shape(x));
-    const bool still = stands_still();
-    if (!still) check_batch(y.shape());
+    const bool still = stands_still(), together = !still && sum_;
+    Index count = still ? 0 : sizes(y.shape()).count();  // of what the moments come from
+    if (!still && !together) check_batch(y.shape());
     auto sequences = x[0].sequences;
     Few<Tensor<Scalar>> in = parts_of(std::move(x[0]));
     const kernels::Clamp clamp = clamp_of(next);
-    Tensor<Scalar> coefficients =
-        still ? normalize_running(channels_of(in), clamp, y)
-              : normalize_batch(channels_of(in), clamp, tracking(sizes(y.shape()).count(), !tape.replays()), y);
-    tape.push(std::move(in), std::move(coefficients), clamp, still);
+    Tensor<Scalar> coefficients = still ? normalize_running(channels_of(in), clamp, y)
+                                  : together
+                                      ? normalize_together(channels_of(in), clamp, !tape.replays(), y, count)
+                                      : normalize_batch(channels_of(in), clamp, tracking(count, !tape.replays()), y);
+    tape.push(std::move(in), std::move(coefficients), clamp, count);
     return result_of(std::move(y), std::move(sequences));
   }
 
@@ -263,7 +345,7 @@ class BatchNorm : public Cloned<Derived, Scalar, Primitive<Scalar>> {
   ///   d bias = sum g, d weight = sum g n(x), dx = weight / deviation * (g - (d bias + n(x) * d weight) / m),
   /// or with statistics that stand still dx = weight / deviation * g.
   Few<Tensor<Scalar>> backward_values(Few<Tensor<Scalar>> dy, Tape& tape, const Few<InputGrad>& needs) override {
-    auto [x, coefficients, clamp, still] = tape.pop<Few<Tensor<Scalar>>, Tensor<Scalar>, kernels::Clamp, bool>();
+    auto [x, coefficients, clamp, count] = tape.pop<Few<Tensor<Scalar>>, Tensor<Scalar>, kernels::Clamp, Index>();
     Tensor<Scalar> gradient = std::move(dy[0]);
     const kernels::ChannelShape s = sizes(gradient.shape());
     kernels::ChannelParts<Scalar> parts = channels_of(x);
@@ -278,9 +360,19 @@ class BatchNorm : public Cloned<Derived, Scalar, Primitive<Scalar>> {
       dx[i] = reused.exclusive() ? std::move(reused) : Tensor<Scalar>(x[i].shape());
       parts[i].dx = dx[i].data();
     }
-    if (s.count() == 0 || !wanted) return dx;
+    const bool together = count > 0 && sum_;
+    if ((s.count() == 0 && !together) || !wanted) return dx;
     Tensor<Scalar> terms({2, channels_});
-    const auto sums = gradient_terms(coefficients, still ? 0 : s.count(), terms.data());
+    if (together) {
+      backward_together(s, parts, from, map(coefficients, clamp), coefficients, count, terms);
+      return dx;
+    }
+    const auto sums = [add = parameter_gradients(coefficients),
+                       write = gradient_terms(coefficients, count, terms.data())](Index c, double dy_sum,
+                                                                                  double product_sum) {
+      add(c, dy_sum, product_sum);
+      write(c, dy_sum, product_sum);
+    };
     const Scalar* const slope = std::as_const(terms).data();
     kernels::batch_norm_backward(s, parts, from, map(coefficients, clamp), sums, slope, slope + channels_);
     return dx;
@@ -288,6 +380,7 @@ class BatchNorm : public Cloned<Derived, Scalar, Primitive<Scalar>> {
 
   Index channels_;
   BatchNormOptions options_;
+  std::shared_ptr<const SumOverRanks> sum_;
 };
 
 }  // namespace detail

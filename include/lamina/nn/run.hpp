@@ -402,6 +402,11 @@ class Training final : public Computing<Scalar> {
     };
     for (std::size_t i = 0; i < dy.size(); ++i) accumulate(frame.outputs[i], std::move(dy[i]));
 
+    auto observed = tape.observed();
+    const auto finish = [&](const Tape::Node& node) {
+      const auto left = observed.find(node.layer);
+      if (left != observed.end() && --left->second == 0 && tape.finished_) tape.finished_(*node.layer);
+    };
     while (tape.nodes_.size() > frame.begin.nodes) {
       const Tape::Node node = std::move(tape.nodes_.back());
       tape.nodes_.pop_back();
@@ -409,6 +414,7 @@ class Training final : public Computing<Scalar> {
       for (std::size_t i = 0; i < node.outputs.size(); ++i) used |= given(gradient(node.outputs[i]));
       if (!used) {
         tape.rewind(node.begin);
+        finish(node);
         continue;
       }
       auto& layer = *static_cast<Primitive<Scalar>*>(node.layer);
@@ -428,6 +434,7 @@ class Training final : public Computing<Scalar> {
       require<StateError>(tape.entries_.size() == node.begin.entries && tape.frames_.size() == node.begin.frames,
                           "Tape: ", layer, " pops less in backward than it pushed in forward");
       for (std::size_t i = 0; i < parts.size(); ++i) accumulate(node.inputs[i], std::move(parts[i]));
+      finish(node);
     }
     failed.clear();
     Few<Tensor<Scalar>> dx;

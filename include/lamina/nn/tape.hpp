@@ -2,6 +2,7 @@
 
 #include <any>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <tuple>
 #include <typeinfo>
@@ -114,6 +115,11 @@ class Tape {
     limit_ = forwards;
   }
 
+  /// Is called by backward after a layer has gone back for the last time: nothing that waits on this tape adds to the
+  /// gradients of its parameters any more, so that they can be sent off while backward goes on. Layers within a
+  /// Checkpoint, which has a tape of its own, are not named, but the Checkpoint is. An empty function: no longer.
+  void observe(std::function<void(const ModuleBase& layer)> finished) { finished_ = std::move(finished); }
+
   /// Forgets everything saved; the generator stays where it is.
   void clear() {
     rewind({});
@@ -213,6 +219,14 @@ class Tape {
     return frame;
   }
 
+  /// How many layers wait for their backward, of each; nothing, if nobody observes.
+  std::unordered_map<const ModuleBase*, Index> observed() const {
+    std::unordered_map<const ModuleBase*, Index> count;
+    if (finished_)
+      for (const Node& node : nodes_) ++count[node.layer];
+    return count;
+  }
+
   std::string current() const { return current_ ? current_->name() : "the caller"; }
 
   /// Takes the last forward's frame, which must be this module's.
@@ -233,6 +247,7 @@ class Tape {
   std::size_t floor_ = 0;  // entries below belong to somebody else
   bool replays_ = false, in_blocks_ = false;
   const ModuleBase* current_ = nullptr;  // whose backward runs
+  std::function<void(const ModuleBase&)> finished_;
   Random random_;
 };
 

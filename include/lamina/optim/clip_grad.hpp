@@ -1,10 +1,10 @@
 #pragma once
 
 #include <cmath>
+#include <utility>
 #include <vector>
 
 #include "lamina/kernels/functions.hpp"
-#include "lamina/kernels/reduce.hpp"
 #include "lamina/kernels/update.hpp"
 #include "lamina/nn/state.hpp"
 
@@ -14,18 +14,10 @@ namespace lamina::inline LAMINA_ABI {
 /// are taken over fixed pieces in a fixed order: the same bits for any number of threads.
 template <class Scalar>
 double grad_norm(const std::vector<NamedParameter<Scalar>>& parameters) {
-  constexpr Index grain = kernels::stream_grain / 4;
   std::vector<double> partial;
   for (const auto& [name, parameter, owner] : parameters) {
     if (!parameter->requires_grad) continue;
-    const Tensor<Scalar>& grad = parameter->grad;
-    const Scalar* g = grad.data();
-    const std::size_t begin = partial.size();
-    partial.resize(begin + static_cast<std::size_t>((grad.numel() + grain - 1) / grain));
-    parallel_for(0, grad.numel(), grain, [&](Index first, Index last) {
-      partial[begin + static_cast<std::size_t>(first / grain)] =
-          static_cast<double>(kernels::sum_of_squares(g + first, last - first));
-    });
+    kernels::append_squares(parameter->grad.numel(), std::as_const(parameter->grad).data(), partial);
   }
   double total = 0;
   for (double value : partial) total += value;

@@ -25,6 +25,7 @@ template <class Scalar, class Target>
 TensorDataset<Scalar, Target> cache_features(const Module<Scalar>& part, const DataLoader<Scalar, Target>& loader) {
   LoaderOptions<Scalar, Target> options = loader.options();
   options.shuffle = options.drop_last = false;
+  options.shard = {};  // features of all samples, from which a shard takes its own
   require(!options.collate, "cache_features: the loader collates, so that a sample depends on others of its batch");
   // What draws moves the generator on.
   const auto steady = [](auto change, const char* what) {

@@ -21,6 +21,7 @@
 #include "lamina/train/cache_features.hpp"
 #include "lamina/train/history.hpp"
 #include "lamina/train/metrics.hpp"
+#include "lamina/train/parallel.hpp"
 #include "lamina/train/progress.hpp"
 #include "lamina/train/weight_average.hpp"
 
@@ -67,6 +68,15 @@ struct LossAverage {
     loss_sum = std::fma(loss, static_cast<double>(batch), loss_sum);  // the same bits wherever this is compiled
     samples += batch;
   }
+  /// Becomes the sum over all ranks.
+  void add_up(const SumOverRanks& sum) {
+    std::array<double, 4> numbers{loss_sum, static_cast<double>(samples), static_cast<double>(count.correct),
+                                  static_cast<double>(count.total)};
+    sum(numbers);
+    loss_sum = numbers[0];
+    samples = static_cast<Index>(numbers[1]);
+    count = {static_cast<Index>(numbers[2]), static_cast<Index>(numbers[3])};
+  }
   /// The average loss; NaN without samples.
   double loss() const { return loss_sum / static_cast<double>(samples); }
 };
@@ -77,6 +87,7 @@ struct EvaluateOptions {
   /// Of the results and the targets: cross entropy of labels, mean squared error of numbers.
   LossFunction<Scalar, Target> loss = detail::default_loss<Scalar, Target>();
   Metric<Scalar, Target> metric = detail::default_metric<Scalar, Target>();  ///< accuracy of labels; nullptr: none
+  SumOverRanks sum = {};  ///< where each rank evaluates its part of the data (see Shard); empty: it is all of it
 };
 
 /// What evaluate measured.
@@ -102,6 +113,7 @@ Evaluation evaluate(const Model& model, DataLoader<Scalar, Target>& loader,
     if (options.metric) average.count += options.metric(output, targets);
     average.add(options.loss(std::move(output), targets).value, batch);
   }
+  if (options.sum) average.add_up(options.sum);
   return {average.loss(), average.count.fraction()};
 }
 
@@ -178,6 +190,14 @@ struct FitOptions {
   std::function<void(const BatchRecord&)> on_batch = {};  ///< called after each step
   std::function<void(const FitState<Scalar>&)> on_epoch =
       {};  ///< everything of the epoch is done; save checkpoints here
+  /// Trains as one of several ranks, each with its part of the training data and, by their loaders' shards, perhaps of
+  /// the test data: gradients, losses and what the metric counts are added up over the ranks, and a part of a batch
+  /// weighs as many samples as it has. Numbers are those of one process with the batches of all, but that random
+  /// numbers (dropout) are drawn for each epoch and rank, and that batch norm takes its statistics from a rank's part
+  /// alone, unless it is told to synchronize(). Rank 0 shows the progress; on_batch (with the loss of the rank's part)
+  /// and on_epoch are called on all, and write files on rank 0 alone. Checkpoints know nothing of ranks: any number
+  /// goes on.
+  Parallel<Scalar>* parallel = nullptr;
 };
 
 namespace detail {
@@ -195,9 +215,11 @@ class FitRun {
         state_(state),
         parameters_(optimizer.parameters()),
         tape_(state.random.value_or(Random(options.seed))),
+        shown_(options.progress && (!options.parallel || options.parallel->rank() == 0)),
         progress_(std::max<Index>(0, options.epochs - state.epoch) * train.size()) {
     check();
     state_.loader_seed = train.options().seed;
+    if (options_.parallel) options_.parallel->begin(net_, settings());
   }
 
   void run() {
@@ -238,6 +260,65 @@ class FitRun {
     require<StateError>(!state_.loader_seed || *state_.loader_seed == train_.options().seed,
                         "fit: the run began with the loader's seed ", state_.loader_seed.value_or(0),
                         ", it cannot continue with ", train_.options().seed);
+    if (options_.parallel) check_shard();
+  }
+
+  /// Whether the ranks' parts of the batches fit together.
+  void check_shard() const {
+    const Shard& shard = train_.options().shard;
+    require(shard.rank == options_.parallel->rank() && shard.ranks == options_.parallel->ranks(),
+            "fit: the training data's shard is that of rank ", shard.rank, " of ", shard.ranks, ", this is rank ",
+            options_.parallel->rank(), " of ", options_.parallel->ranks());
+    const Index whole = train_.options().batch_size, last = train_.samples() % whole;
+    require(last == 0 || train_.options().drop_last || last >= shard.ranks, "fit: the last batch of an epoch has ",
+            last, " samples, fewer than the ", shard.ranks,
+            " ranks that share it: drop_last, or another batch_size, leaves none such");
+  }
+
+  /// What all ranks must agree on.
+  RunSettings settings() const {
+    RunSettings result;
+    const auto add = [&](const char* name, const auto&... parts) { result.emplace_back(name, text(parts...)); };
+    const auto hash = [&](const char* name, const auto& value) {
+      Hash sum;
+      sum.add(value);
+      result.emplace_back(name, sum.text());
+    };
+    const auto& data = train_.options();
+    add("batch_size", data.batch_size);
+    add("training samples", train_.samples());
+    add("shuffle", data.shuffle);
+    add("loader seed", data.seed);
+    add("drop_last", data.drop_last);
+    add("test samples", options_.test ? options_.test->samples() : 0);
+    add("epochs", options_.epochs);
+    add("epochs done", state_.epoch);
+    add("accumulate", options_.accumulate);
+    add("seed", options_.seed);
+    add("ema_decay", options_.ema_decay.value_or(-1));
+    add("clip_grad_norm", options_.clip_grad_norm.value_or(-1));
+    add("auxiliary_weight", options_.auxiliary_weight);
+    add("patience", options_.early_stopping ? options_.early_stopping->patience : 0);
+    add("keep_best", options_.keep_best);
+    add("cache_features", options_.cache_features);
+    add("optimizer", optimizer_.name());
+    for (Index group = 0; group < optimizer_.groups(); ++group) add("learning rate", optimizer_.lr(group));
+    hash("optimizer's state", optimizer_.state());
+    add("schedule", options_.schedule ? options_.schedule->name() : "none");
+    if (options_.schedule) hash("schedule's state", options_.schedule->state());
+    Hash samples;
+    for (const Index sample : {Index{0}, train_.samples() / 2, train_.samples() - 1}) {
+      const auto example = train_.dataset().get(sample);
+      samples.add(example.input);
+      samples.add(example.target);
+    }
+    result.emplace_back("training data", samples.text());
+    return result;
+  }
+  /// Adds up over the ranks, if there are any.
+  void add_up(LossAverage& average) const {
+    if (Parallel<Scalar>* const parallel = options_.parallel)
+      average.add_up([parallel](std::span<double> values) { parallel->sum(values); });
   }
 
   /// What the frozen modules at a model's beginning give, and the rest of it.
@@ -280,8 +361,10 @@ class FitRun {
       own = state_dict(std::as_const(net_));
       load_state_dict(net_, state_.average);
     }
-    const Evaluation test =
-        evaluate(std::as_const(learner()), cache_ ? *cache_->test : *options_.test, {options_.loss, options_.metric});
+    EvaluateOptions<Scalar, Target> how{options_.loss, options_.metric};
+    if (Parallel<Scalar>* const parallel = options_.parallel)
+      how.sum = [parallel](std::span<double> values) { parallel->sum(values); };
+    const Evaluation test = evaluate(std::as_const(learner()), cache_ ? *cache_->test : *options_.test, how);
     if (options_.ema_decay) load_state_dict(net_, own);
     record.test_loss = test.loss;
     record.test_accuracy = test.accuracy;
@@ -294,13 +377,19 @@ class FitRun {
     progress_.section(text("epoch ", state_.epoch + 1, "/", options_.epochs), train_.size());
     DataLoader<Scalar, Target>& loader = cache_ ? *cache_->train : train_;
     loader.set_epoch(state_.epoch);
+    if (const Parallel<Scalar>* const parallel = options_.parallel)  // ranks differ, and resumed runs do not
+      tape_.random() =
+          Random(options_.seed)
+              .split(static_cast<std::uint64_t>(state_.epoch), static_cast<std::uint64_t>(parallel->rank()));
     for (auto& [inputs, targets] : loader) {
       const Index samples = inputs.dim(0);
       const auto [loss, grad_norm] = train_batch(std::move(inputs), targets, ++batch, average);
       average.add(loss, samples);
       if (options_.on_batch) options_.on_batch({state_.epoch + 1, batch, train_.size(), loss, grad_norm});
-      if (options_.progress) progress_.advance(samples, note(average));
+      if (shown_) progress_.advance(samples, note(average));
     }
+    add_up(average);
+    if (options_.parallel) options_.parallel->end_epoch(net_);
     train_.set_epoch(state_.epoch + 1);  // as if it had been this one
     EpochRecord record;
     record.epoch = state_.epoch + 1;
@@ -316,15 +405,19 @@ class FitRun {
   std::pair<double, double> train_batch(Tensor<Scalar> inputs, const Target& targets, Index batch,
                                         LossAverage& average) {
     Module<Scalar>& net = learner();
+    const Index samples = inputs.dim(0);
     Few<Tensor<Scalar>> outputs = net.forward(Values<Scalar>(std::move(inputs)), tape_, InputGrad::skip), gradients;
     if (options_.metric) average.count += options_.metric(outputs[0], targets);
     // The batches of this step: accumulate, or what is left of the epoch.
     const Index first = (batch - 1) / options_.accumulate * options_.accumulate;
     const Index together = std::min(options_.accumulate, train_.size() - first);
-    double loss = 0;
+    const bool steps = batch == first + together;
+    double loss = 0, part = 1;  // of the batch
+    if (options_.parallel) part = static_cast<double>(samples) / static_cast<double>(train_.samples_of(batch - 1));
     for (std::size_t i = 0; i < outputs.size(); ++i) {
       auto [value, gradient] = options_.loss(std::move(outputs[i]), targets);
-      const double weight = i == 0 ? 1 : options_.auxiliary_weight, share = weight / static_cast<double>(together);
+      const double weight = i == 0 ? 1 : options_.auxiliary_weight;
+      const double share = weight * part / static_cast<double>(together);
       loss += weight * value;
       if (share != 1) gradient *= static_cast<Scalar>(share);
       gradients.push_back(std::move(gradient));
@@ -332,10 +425,12 @@ class FitRun {
     if (!is_finite(loss))
       throw NumericalError(text("fit: the loss is ", is_nan(loss) ? "nan" : text(loss), " in epoch ", state_.epoch + 1,
                                 ", batch ", batch, " of ", train_.size()));
+    if (options_.parallel) options_.parallel->before_backward(tape_, steps);
     net.backward(std::move(gradients), tape_, InputGrad::skip);
     require<StateError>(tape_.empty(), "fit: ", net_, " left values on the tape");
     double norm = std::numeric_limits<double>::quiet_NaN();
-    if (batch < first + together) return {loss, norm};
+    if (!steps) return {loss, norm};
+    if (options_.parallel) options_.parallel->after_backward(tape_);
     if (options_.clip_grad_norm) norm = clip_grad_norm(parameters_, *options_.clip_grad_norm);
     optimizer_.step();
     if (options_.ema_decay) move_average(state_.average, net_, *options_.ema_decay);
@@ -349,7 +444,7 @@ class FitRun {
     state_.history.epochs.push_back(record);
     const double monitored = judge(record);
     if (options_.schedule && !options_.schedule_per_batch) options_.schedule->step(monitored);
-    if (options_.progress) table_row(record);
+    if (shown_) table_row(record);
     if (options_.on_epoch) options_.on_epoch(state_);
   }
 
@@ -386,7 +481,7 @@ class FitRun {
 
   /// A table with a line for each epoch: columns of what is measured.
   void table_header() {
-    if (!options_.progress) return;
+    if (!shown_) return;
     std::string line = "  epoch  train loss";
     if (options_.metric) line += "  accuracy";
     if (options_.test) line += "   test loss";
@@ -422,6 +517,7 @@ class FitRun {
   const std::vector<NamedParameter<Scalar>> parameters_;
   std::optional<Cache> cache_;
   Tape tape_;
+  const bool shown_;
   Progress progress_;
 };
 
@@ -433,7 +529,9 @@ class FitRun {
 ///
 /// Throws NumericalError, naming epoch and batch, when the loss of a batch is not finite; the model then has the
 /// weights that the batch before left, and what on_epoch saved is as it was. Throws ValueError for options outside
-/// their range, and StateError when a run continues with another loader seed.
+/// their range, for a training loader whose shard is not that of FitOptions::parallel, and where the last batch has
+/// fewer samples than there are ranks; and StateError when a run continues with another loader seed, or what a rank was
+/// given is not what rank 0 was.
 template <class Scalar, class Target>
 History fit(Module<Scalar>& net, Optimizer<Scalar>& optimizer, DataLoader<Scalar, Target>& train,
             const std::type_identity_t<FitOptions<Scalar, Target>>& options,

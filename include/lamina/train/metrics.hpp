@@ -1,8 +1,11 @@
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <functional>
 #include <limits>
+#include <span>
 #include <type_traits>
 #include <vector>
 
@@ -153,6 +156,14 @@ class ConfusionMatrix {
         require(value >= 0 && value < classes(), "ConfusionMatrix: ", value, " is not one of the ", classes(),
                 " classes");
     for (Index i = 0; i < labels.numel(); ++i) ++counts_(labels.data()[i], predicted.data()[i]);
+  }
+
+  /// Becomes the sum of those of all ranks, each of which has judged its part: see SumOverRanks.
+  void add_up(const std::function<void(std::span<double>)>& sum) {
+    std::vector<double> all(counts_.values().begin(), counts_.values().end());
+    sum(all);
+    std::transform(all.begin(), all.end(), counts_.values().begin(),
+                   [](double count) { return static_cast<std::int64_t>(count); });
   }
 
   /// The number of classes.
