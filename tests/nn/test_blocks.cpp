@@ -75,6 +75,16 @@ TEST_CASE("convolutions, norms and activations in blocks") {
         "groups, which take planes");
 }
 
+TEST_CASE("masked convolutions in blocks") {
+  using Masked = MaskedConv2d<double>;
+  check({Masked(Mask::A, 1, 32, 7), Norm(32), Act(), Conv(32, 16, 1), Norm(16), Act(), Masked(Mask::B, 16, 16, 3),
+         Norm(16), Masked(Mask::B, 16, 30, 1), Conv(30, 32, 1), Masked(Mask::B, 32, 32, 3, {.bias = false})},
+        {2, 1, 9, 8}, "one group");
+  check({Masked(Mask::A, 3, 48, 7, {.groups = 3}), Norm(48), Act(), Conv(48, 48, 1),
+         Masked(Mask::B, 48, 48, 3, {.groups = 3}), Norm(48), Conv(48, 16, 1)},
+        {2, 3, 7, 8}, "groups, which take planes");
+}
+
 TEST_CASE("depthwise convolutions in blocks") {
   const auto depthwise = [](Index c, Index kernel, Index stride, Index dilation = 1) {
     const Index padding = dilation * (kernel - 1) / 2;

@@ -8,6 +8,7 @@
 #include "lamina/kernels/dilation.hpp"
 #include "lamina/kernels/direct.hpp"
 #include "lamina/kernels/layout-inl.hpp"
+#include "lamina/kernels/narrow_convolution.hpp"
 #include "lamina/kernels/sweep.hpp"
 #include "lamina/kernels/winograd.hpp"
 
@@ -240,6 +241,7 @@ void convolution_backward_weight(const ConvolutionShape& s, const T* x, const T*
     const Tensor<T> in = phases.split_x(x), gradient = phases.split_y(dy);
     return convolution_backward_weight(phases.shape, in.data(), gradient.data(), dweight, dbias, method);
   }
+  if (narrow_backward_weight(s, x, dy, dweight, dbias)) return;
   if (method == ConvolutionMethod::sweep)
     return detail::with_planar_y(s, dy, [&](const auto& planar, const T* gradient) {
       sweep_backward_weight(planar, x, gradient, dweight, dbias);

@@ -43,9 +43,24 @@ T sum_of_squares(const T* x, Index n) {
   return simd::sum(sum);
 }
 
-/// Adds to sums[m] the sum over n and pixels of x [n, m, pixels].
+/// Adds to sums[m] the sum over n and pixels of x [n, m, pixels]. blocked: the channels lie in blocks (layout.hpp).
 template <class T>
-void add_channel_sums(Index n, Index m, Index pixels, const T* x, T* sums) {
+void add_channel_sums(Index n, Index m, Index pixels, const T* x, T* sums, bool blocked = false) {
+  constexpr Index width = simd::width<T>;
+  const Index blocks = parts_of(m, width);
+  for (Index i = 0; blocked && i < n * blocks; ++i) {
+    simd::Pack<T> total(T(0));
+    for (Index p = 0; p < pixels;) {
+      simd::Pack<T> part(T(0));
+      for (const Index end = std::min(pixels, p + summed_together); p < end; ++p)
+        part += simd::Pack<T>::load(x + (i * pixels + p) * width);
+      total += part;
+    }
+    T* const to = sums + i % blocks * width;
+    const Index lanes = std::min(width, m - i % blocks * width);
+    (simd::Pack<T>::load(to, lanes) + total).store(to, lanes);
+  }
+  if (blocked) return;
   for (Index i = 0; i < n * m; ++i) sums[i % m] += vector_sum(x + i * pixels, pixels);
 }
 

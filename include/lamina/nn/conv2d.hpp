@@ -124,15 +124,11 @@ class Convolution : public Layer<Derived, Scalar> {
       kernels::convolution_backward_weight(s, x.data(), gradient.data(), weight.gradient().data(),
                                            needs_bias ? bias.gradient().data() : nullptr);
     else if (needs_bias)
-      add_sums(s, s.blocked_y ? to_planes(gradient, {s.n, s.m, s.oh(), s.ow()}) : gradient);
+      kernels::add_channel_sums(s.n, s.m, s.oh() * s.ow(), gradient.data(), bias.gradient().data(), s.blocked_y);
     if (input_grad == InputGrad::skip) return {};
     Tensor<Scalar> dx(x.shape());
     kernels::convolution_backward_input(s, gradient.data(), std::as_const(weight).value.data(), dx.data());
     return dx;
-  }
-
-  void add_sums(const kernels::ConvolutionShape& s, const Tensor<Scalar>& dy) {
-    kernels::add_channel_sums(s.n, s.m, s.oh() * s.ow(), dy.data(), bias.gradient().data());
   }
 
   PackedCache<Scalar, kernels::PackedFilters<Scalar>> filters_;

@@ -155,6 +155,13 @@ class MaskedConv2d : public Layer<MaskedConv2d<Scalar>, Scalar> {
             .right = kernel_.w / 2};
   }
 
+  /// Where all groups see the same.
+  Blocks blocks(const Values<Scalar>& x) const override {
+    const Shape& shape = x[0].shape();
+    const bool fit = !grouped() && taps() > 0 && shape.rank() == 4 && shape[1] == in_;
+    return fit && kernels::takes_blocks<Scalar>(sizes(shape)) ? Blocks::either : Blocks::no;
+  }
+
  private:
   Index taps() const { return static_cast<Index>(taps_.size()); }
   bool grouped() const { return options_.groups > 1; }
@@ -189,10 +196,21 @@ class MaskedConv2d : public Layer<MaskedConv2d<Scalar>, Scalar> {
         for (Index c = 0; c < seen_by(g); ++c) to[(m * in_ + c) * all + center_tap()] += centers.data()[m * in_ + c];
   }
 
-  Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
-    Tensor<Scalar> y(output_shape(x.shape()));
+  Tensor<Scalar> do_infer(Tensor<Scalar> x) const override { return convolve(x, false); }
+
+  /// The sizes for an input, with how it and the result lie.
+  kernels::ConvolutionShape sizes_of(const Shape& x, bool blocked_y) const {
+    kernels::ConvolutionShape s = sizes(detail::images_shape(x, in_));
+    s.blocked_x = x.rank() == 5;
+    s.blocked_y = blocked_y;
+    return s;
+  }
+
+  Tensor<Scalar> convolve(const Tensor<Scalar>& x, bool blocked) const {
+    const Shape shape = output_shape(detail::images_shape(x.shape(), in_));
+    Tensor<Scalar> y(blocked ? detail::blocked_shape<Scalar>(shape) : shape);
     if (y.empty()) return y;
-    const kernels::ConvolutionShape s = sizes(x.shape());
+    const kernels::ConvolutionShape s = sizes_of(x.shape(), blocked);
     const Scalar* const in = std::as_const(x).data();
     Scalar* const out = y.data();
     const Index pixels = s.h * s.w;
@@ -216,19 +234,21 @@ class MaskedConv2d : public Layer<MaskedConv2d<Scalar>, Scalar> {
 
   Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {
     tape.push(x);
-    return do_infer(std::move(x));
+    return convolve(x, tape.in_blocks() && detail::fits_blocks<Scalar>(out_));
   }
 
   Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad input_grad) override {
     const auto [x] = tape.pop<Tensor<Scalar>>();
     const Tensor<Scalar> gradient = std::move(dy);
     if (gradient.empty()) return Tensor<Scalar>::zeros(x.shape());
-    const kernels::ConvolutionShape s = sizes(x.shape());
+    const kernels::ConvolutionShape s = sizes_of(x.shape(), detail::in_blocks(gradient));
     if (options_.bias && bias.requires_grad)
-      kernels::add_channel_sums(s.n, s.m, s.h * s.w, gradient.data(), bias.gradient().data());
+      kernels::add_channel_sums(s.n, s.m, s.h * s.w, gradient.data(), bias.gradient().data(), s.blocked_y);
     if (weight.requires_grad) backward_weight(s, x.data(), gradient.data());
     if (input_grad == InputGrad::skip) return {};
-    return backward_input(s, gradient.data());
+    Tensor<Scalar> dx(x.shape());
+    backward_input(s, gradient.data(), dx);
+    return dx;
   }
 
   void backward_weight(const kernels::ConvolutionShape& s, const Scalar* x, const Scalar* dy) {
@@ -258,8 +278,7 @@ class MaskedConv2d : public Layer<MaskedConv2d<Scalar>, Scalar> {
     scatter(taps_gradient, centers, weight.gradient());
   }
 
-  Tensor<Scalar> backward_input(const kernels::ConvolutionShape& s, const Scalar* dy) const {
-    Tensor<Scalar> dx({s.n, in_, s.h, s.w});
+  void backward_input(const kernels::ConvolutionShape& s, const Scalar* dy, Tensor<Scalar>& dx) const {
     if (taps() > 0) {
       const Tensor<Scalar> compacted = compact(weight.value);
       kernels::tap_convolution_backward_input(s, taps_, dy, compacted.data(), dx.data());
@@ -274,7 +293,6 @@ class MaskedConv2d : public Layer<MaskedConv2d<Scalar>, Scalar> {
                       kernels::row_major(dy + (n * out_ + first) * pixels, pixels), dx.data() + n * in_ * pixels,
                       kernels::Store::add);
     });
-    return dx;
   }
 
   Mask mask_;
