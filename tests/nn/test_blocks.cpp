@@ -56,6 +56,15 @@ using Conv = Conv2d<double>;
 using Norm = BatchNorm2d<double>;
 using Act = ReLU<double>;
 
+/// An activation that has no value at 0.
+class Log : public Elementwise<Log, double> {
+ public:
+  using Pack = simd::Pack<double>;
+  Saved saved() const override { return Saved::input; }
+  static Pack value(Pack x) { return simd::log(x); }
+  static Pack gradient(Pack x, Pack dy) { return dy / x; }
+};
+
 }  // namespace
 
 TEST_CASE("convolutions, norms and activations in blocks") {
@@ -73,6 +82,12 @@ TEST_CASE("convolutions, norms and activations in blocks") {
         {2, 3, 15, 13}, "dilations");
   check({Conv(4, 32, 3, {.padding = 1}), Conv(32, 32, 3, {.padding = 1, .groups = 4}), Conv(32, 16, 1)}, {2, 4, 9, 8},
         "groups, which take planes");
+}
+
+TEST_CASE("activations that do not keep zero, where blocks have lanes that hold no channel") {
+  check({Conv(3, 30, 1), Sigmoid<double>(), Log(), Conv(30, 16, 3, {.padding = 1}), Softplus<double>(), Log(),
+         Conv(16, 14, 1), Tanh<double>(), Conv(14, 16, 1)},
+        {2, 3, 5, 6}, "sigmoids and logarithms");
 }
 
 TEST_CASE("masked convolutions in blocks") {

@@ -3,8 +3,7 @@
 #include "lamina/core/shape.hpp"
 
 /// Channels in blocks: the channels of a block lie side by side at every pixel, L = block_lanes<T>() of them, which
-/// fill a vector. Images [N, C, H, W] are then [N, ceil(C / L), H, W, L]; lanes behind the last channel hold finite
-/// numbers that count for nothing.
+/// fill a vector. Images [N, C, H, W] are then [N, ceil(C / L), H, W, L]; the lanes behind the last channel hold zeros.
 namespace lamina::kernels {
 
 inline namespace LAMINA_KERNELS {

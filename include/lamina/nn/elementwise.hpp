@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "lamina/kernels/elementwise.hpp"
+#include "lamina/kernels/layout.hpp"
 #include "lamina/kernels/run.hpp"
 #include "lamina/nn/module.hpp"
 
@@ -53,8 +54,12 @@ class Elementwise : public Layer<Derived, Scalar> {
  public:
   /// Every element for itself.
   Locality locality() const override { return Locality::element; }
-  /// As it finds them.
-  Blocks blocks(const Values<Scalar>&) const override { return Blocks::keeps; }
+  /// As it finds them; blocks with lanes that hold no channel only if these stay zero.
+  Blocks blocks(const Values<Scalar>& x) const override {
+    const Shape& shape = x[0].shape();
+    const bool full = shape.rank() == 4 && shape[1] % kernels::block_lanes<Scalar>() == 0;
+    return full || (shape.rank() == 4 && keeps_zero()) ? Blocks::keeps : Blocks::no;
+  }
   /// y = f(y), for Plans.
   bool apply(Scalar* y, Index n) const override {
     if (n > 0) kernels::map_run(n, y, detail::ValueAt<Derived, Scalar>{&self(), y});
@@ -63,6 +68,11 @@ class Elementwise : public Layer<Derived, Scalar> {
 
  private:
   const Derived& self() const { return static_cast<const Derived&>(*this); }
+  /// f(0) = 0, and the gradient is zero where dy is.
+  bool keeps_zero() const {
+    const simd::Pack<Scalar> zero(0), y = self().value(zero);
+    return y[0] == 0 && self().gradient(self().saved() == Saved::input ? zero : y, zero)[0] == 0;
+  }
 
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
     return kernels::transform(std::move(x), detail::ValueOf<Derived>{&self()});

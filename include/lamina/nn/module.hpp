@@ -227,7 +227,8 @@ enum class Joins {
 };
 
 /// Whether forward and backward of a layer of images take and give them with their channels in blocks of a vector
-/// (kernels/layout.hpp): from convolution to convolution nobody then has to sort them. Values stay the same.
+/// (kernels/layout.hpp): from convolution to convolution nobody then has to sort them. Values stay the same. A layer
+/// that says nothing gets planes.
 enum class Blocks {
   no,
   keeps,  ///< the result is in blocks if the inputs are; all of them or none
