@@ -128,7 +128,7 @@ TEST_CASE("fuse: activations and sums in the store, norms and gates in the read,
       Conv2d<float>(3, 16, 1), Conv2d<float>(16, 16, 3, {.padding = 1, .groups = 16}), ReLU<float>(),
       Product<float>{Identity<float>(),
                      Sequential<float>{AdaptiveAvgPool2d<float>(1), Conv2d<float>(16, 16, 1), Hardsigmoid<float>()}},
-      Conv2d<float>(16, 24, 1)};
+      Conv2d<float>(16, 32, 1)};
   CHECK(texts(fused(squeeze, {1, 3, 9, 9})) ==
         "convolution (direct); convolution (depthwise) + relu + mean; convolution (direct) + Hardsigmoid(); "
         "gate + convolution (direct); to planes");
@@ -146,10 +146,10 @@ TEST_CASE("fuse: activations and sums in the store, norms and gates in the read,
 }
 
 TEST_CASE("pool_first: an average moves before a pointwise convolution, unless it counts zeros of padding") {
-  Sequential<float> net{Conv2d<float>(3, 16, 3), Conv2d<float>(16, 24, 1), AvgPool2d<float>(2)};
+  Sequential<float> net{Conv2d<float>(3, 16, 3), Conv2d<float>(16, 32, 1), AvgPool2d<float>(2)};
   auto program = fused(net, {1, 3, 10, 10});
   CHECK(texts(program) == "convolution (direct); average; convolution (direct); to planes");
-  CHECK(program.steps[2].multiply_adds == 16 * 24 * 16);
+  CHECK(program.steps[2].multiply_adds == 16 * 32 * 16);
   CHECK(error_of(net, {2, 3, 10, 10}) < 1e-6);
   net.replace(2, AvgPool2d<float>(2, {.padding = 1}));
   CHECK(texts(fused(net, {1, 3, 10, 10})) == "convolution (direct); convolution (direct); average; to planes");

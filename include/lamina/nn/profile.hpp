@@ -51,7 +51,7 @@ class Timing final : public Computing<Scalar> {
   std::vector<ProfileRow> rows;
 
  private:
-  Values<Scalar> compute(const Primitive<Scalar>& layer, Values<Scalar> inputs, Activation activation) override {
+  Values<Scalar> compute(const Primitive<Scalar>& layer, Values<Scalar> inputs, Activation activation, bool) override {
     ProfileRow row{0, layer.multiply_adds_of(inputs), bytes_of(inputs), ""};
     find_path(root_, static_cast<const Module<Scalar>*>(&layer), row.what);
     row.what += (row.what.empty() ? "" : ": ") + layer.name();

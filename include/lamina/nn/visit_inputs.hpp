@@ -23,7 +23,7 @@ class Visiting final : public Computing<Scalar> {
     return inputs;
   }
   void enter(const Module<Scalar>& block, const Values<Scalar>& inputs) override { visit(block, inputs); }
-  Values<Scalar> compute(const Primitive<Scalar>& layer, Values<Scalar> inputs, Activation activation) override {
+  Values<Scalar> compute(const Primitive<Scalar>& layer, Values<Scalar> inputs, Activation activation, bool) override {
     return layer.infer_values(visit(layer, std::move(inputs)), activation);
   }
 
