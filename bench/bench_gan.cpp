@@ -18,7 +18,7 @@ void adversarial_step(benchmark::State& state, GanContext context) {
   Adam<float> first(parameters(generator), {.lr = 1e-4, .betas = {0, 0.9}}),
       second(parameters(discriminator), {.lr = 4e-4, .betas = {0, 0.9}});
   const Tensor<float> z = Random(1).normal({batch, options.latent}),
-                      real = Random(2).uniform({batch, 3, 128, 128}, -1, 1);
+                      real = Random(2).uniform<float>({batch, 3, 128, 128}, -1, 1);
   const Labels labels({batch}, {3, 7});
   const auto with = [&](const Tensor<float>& x) { return Values<float>(x, Value<float>(labels)); };
   Tape tape;

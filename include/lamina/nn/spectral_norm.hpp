@@ -1,13 +1,18 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <cstddef>
 #include <string>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
-#include "lamina/kernels/gemm.hpp"
+#include "lamina/core/parallel.hpp"
+#include "lamina/kernels/elementwise.hpp"
+#include "lamina/kernels/functions.hpp"
+#include "lamina/kernels/run.hpp"
 #include "lamina/nn/container.hpp"
 #include "lamina/nn/conv_transpose2d.hpp"
 #include "lamina/nn/reparameterized.hpp"
@@ -98,69 +103,107 @@ class SpectralNorm : public detail::Reparameterized<SpectralNorm<Inner>, Inner> 
     double sigma;
   };
   Factors factors(bool training) {
-    if (training) iterate(options_.n_power_iterations);
-    return infer_factors();
+    if (!training || options_.n_power_iterations == 0) return infer_factors();
+    const double length = iterate(options_.n_power_iterations);
+    return {weight_u, weight_v, length};
   }
   Factors infer_factors() const { return {weight_u, weight_v, sigma()}; }
   Tensor<Scalar> weight(const Factors& factors) const {
-    Tensor<Scalar> result(weight_orig.value.shape(), weight_orig.value.values());
-    result *= static_cast<Scalar>(1 / factors.sigma);
-    return result;
+    return kernels::transform(weight_orig.value, kernels::Scaled<Scalar>{static_cast<Scalar>(1 / factors.sigma)});
   }
   bool learns() const { return weight_orig.requires_grad; }
 
   /// d(weight_orig) = (dw - (dw · weight) u vᵀ) / sigma.
   void hand_on(const Tensor<Scalar>& dw, const Factors& factors) {
     if (!weight_orig.requires_grad) return;
-    const double along = dot(dw, std::as_const(inner_).weight.value);
-    Tensor<Scalar> scaled(dw.shape(), dw.values()), u(factors.u.shape(), factors.u.values());
-    scaled *= static_cast<Scalar>(1 / factors.sigma);
-    u *= static_cast<Scalar>(-along / factors.sigma);
     const Sizes s = sizes();
-    Scalar* const to = scaled.data();
-    for (Index block = 0; block < s.blocks; ++block)
-      kernels::gemm(s.rows, s.inner, 1, kernels::row_major(std::as_const(u).data(), 1),
-                    kernels::row_major(factors.v.data() + block * s.inner, s.inner), to + block * s.rows * s.inner,
-                    kernels::Store::add);
-    weight_orig.gradient() += scaled;
+    const Scalar *const from = dw.data(), *const now = std::as_const(inner_).weight.value.data();
+    const std::vector<double> products =
+        row_sums(s, [&](Index at, auto load) { return load(from + at) * load(now + at); });
+    double along = 0;
+    for (const double product : products) along += product;
+    Scalar* const to = weight_orig.gradient().data();
+    const auto share = static_cast<Scalar>(1 / factors.sigma);
+    each_run(s, [&](Index block, Index row, Index at) {
+      const simd::Pack<Scalar> scale(share);
+      const simd::Pack<Scalar> u(static_cast<Scalar>(-along / factors.sigma) * factors.u.data()[row]);
+      const Scalar* const v = factors.v.data() + block * s.inner;
+      kernels::map_run(s.inner, to + at,
+                       [&](auto load) { return load(to + at) + (load(from + at) * scale + load(v) * u); });
+    });
   }
 
-  void iterate(Index steps) {
+  /// Returns |W v| of the last step, which is sigma.
+  double iterate(Index steps) {
+    double length = 0;
     for (Index step = 0; step < steps; ++step) {
       weight_v = normalized(backwards(weight_u));
-      weight_u = normalized(forwards(weight_v));
+      Tensor<Scalar> u = forwards(weight_v);
+      weight_u = normalized(u);
+      length = dot(weight_u, u);
     }
+    return length;
+  }
+
+  /// f(block, row, place of the first of `inner` elements) for all runs of the weight that lie together.
+  template <class F>
+  static void each_run(const Sizes& s, F f) {
+    parallel_for(0, s.blocks * s.rows, std::max<Index>(1, (1 << 15) / s.inner), [&](Index first, Index last) {
+      for (Index run = first; run < last; ++run) f(run / s.rows, run % s.rows, run * s.inner);
+    });
+  }
+  /// The sum over every row of f(place of a run in the weight, load).
+  template <class F>
+  static std::vector<double> row_sums(const Sizes& s, F f) {
+    std::vector<double> runs(static_cast<std::size_t>(s.blocks * s.rows)), result(static_cast<std::size_t>(s.rows));
+    each_run(s, [&](Index block, Index row, Index at) {
+      const auto sums = kernels::sum_run<1, Scalar>(
+          s.inner, [&](auto load) { return std::array<simd::Pack<Scalar>, 1>{f(at, load)}; });
+      runs[static_cast<std::size_t>(block * s.rows + row)] = static_cast<double>(sum(sums[0]));
+    });
+    for (std::size_t i = 0; i < runs.size(); ++i) result[i % result.size()] += runs[i];
+    return result;
   }
 
   /// W v, [M].
   Tensor<Scalar> forwards(const Tensor<Scalar>& v) const {
     const Sizes s = sizes();
-    Tensor<Scalar> result = Tensor<Scalar>::zeros({s.rows});
-    for (Index block = 0; block < s.blocks; ++block)
-      kernels::gemm(s.rows, 1, s.inner, kernels::row_major(rows_of(s, block), s.inner),
-                    kernels::row_major(v.data() + block * s.inner, 1), result.data(), kernels::Store::add);
+    const Scalar *const w = weight_orig.value.data(), *const in = v.data();
+    const std::vector<double> sums =
+        row_sums(s, [&](Index at, auto load) { return load(w + at) * load(in + at / (s.inner * s.rows) * s.inner); });
+    Tensor<Scalar> result({s.rows});
+    std::transform(sums.begin(), sums.end(), result.data(), [](double x) { return static_cast<Scalar>(x); });
     return result;
   }
-  /// Wᵀ u, [K].
+  /// Wᵀ u, [K]: some columns at a time, which stay near while all rows go by.
   Tensor<Scalar> backwards(const Tensor<Scalar>& u) const {
+    constexpr Index columns = 2048;
     const Sizes s = sizes();
-    Tensor<Scalar> result({s.blocks * s.inner});
-    Scalar* const to = result.data();
-    for (Index block = 0; block < s.blocks; ++block)
-      kernels::gemm(1, s.inner, s.rows, kernels::row_major(u.data(), s.rows),
-                    kernels::row_major(rows_of(s, block), s.inner), to + block * s.inner);
+    const Scalar* const w = weight_orig.value.data();
+    const Index parts = (s.inner + columns - 1) / columns;
+    Tensor<Scalar> result = Tensor<Scalar>::zeros({s.blocks * s.inner});
+    Scalar* const out = result.data();
+    parallel_for(0, s.blocks * parts, std::max<Index>(1, (1 << 15) / (s.rows * std::min(s.inner, columns))),
+                 [&](Index first, Index last) {
+                   for (Index part = first; part < last; ++part) {
+                     const Index block = part / parts, begin = part % parts * columns;
+                     const Index count = std::min(columns, s.inner - begin);
+                     Scalar* const to = out + block * s.inner + begin;
+                     for (Index row = 0; row < s.rows; ++row) {
+                       const Scalar* const from = w + (block * s.rows + row) * s.inner + begin;
+                       const simd::Pack<Scalar> factor(u.data()[row]);
+                       kernels::map_run(count, to, [&](auto load) { return load(to) + load(from) * factor; });
+                     }
+                   }
+                 });
     return result;
-  }
-  const Scalar* rows_of(const Sizes& s, Index block) const {
-    return weight_orig.value.data() + block * s.rows * s.inner;
   }
 
-  /// Of tensors of one size. In double: it is one pass over a weight.
+  /// Of vectors of one size.
   static double dot(const Tensor<Scalar>& a, const Tensor<Scalar>& b) {
-    double sum[4] = {};
-    const Scalar *const x = a.data(), *const y = b.data();
-    for (Index i = 0; i < a.numel(); ++i) sum[i % 4] += static_cast<double>(x[i]) * static_cast<double>(y[i]);
-    return sum[0] + sum[1] + (sum[2] + sum[3]);
+    double sum = 0;
+    for (Index i = 0; i < a.numel(); ++i) sum += static_cast<double>(a.data()[i]) * static_cast<double>(b.data()[i]);
+    return sum;
   }
   Tensor<Scalar> normalized(Tensor<Scalar> x) const {
     x *= static_cast<Scalar>(1 / std::max(std::sqrt(dot(x, x)), options_.eps));
