@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "lamina/core/choice.hpp"
+#include "lamina/data/loader.hpp"
 #include "lamina/mpi/communicator.hpp"
 #include "lamina/mpi/exchange.hpp"
 #include "lamina/nn/module.hpp"
