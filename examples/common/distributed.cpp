@@ -26,7 +26,7 @@ void add_distributed_options(CLI::App& app, DistributedSettings& settings) {
       ->check(CLI::IsMember({"none", "bfloat16", "top_k"}))
       ->capture_default_str()
       ->needs(distributed);
-  app.add_option("--top-k", settings.top_k, "The share that --compression top_k sends")
+  app.add_option("--compression-share", settings.top_k, "The share that --compression top_k sends")
       ->check(CLI::Range(1e-6, 1.0))
       ->capture_default_str()
       ->needs(distributed);

@@ -65,13 +65,13 @@ def main():
         table(name, forward, backward, parameters, args.gbit, latency)
 
 
-# Milliseconds of one rank, batch 8 (DistilBERT: 64 tokens each): by bench_distributed, a third of a step being forward;
-# and what a node of thirty times that speed would take.
+# Milliseconds of one rank of one core of a Zen 4, batch 8 (DistilBERT: 64 tokens each), by bench_distributed, a third of
+# them taken for forward; and of a node that is thirty times as fast.
 MEASURED = [
-    ("ResNet-50, batch 8, one core", 330, 660, 25.557),
-    ("ResNet-50, batch 8, a node thirty times as fast", 11, 22, 25.557),
-    ("DistilBERT, batch 8, one core", 500, 1000, 66.363),
-    ("DistilBERT, batch 8, a node thirty times as fast", 17, 34, 66.363),
+    ("ResNet-50, one core", 608, 1217, 25.557),
+    ("ResNet-50, a node thirty times as fast", 20.3, 40.6, 25.557),
+    ("DistilBERT, one core", 365, 730, 66.363),
+    ("DistilBERT, a node thirty times as fast", 12.2, 24.3, 66.363),
 ]
 
 if __name__ == "__main__":

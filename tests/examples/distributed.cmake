@@ -65,7 +65,7 @@ on(2 clip ${clip} --epochs 2 --out clip)
 expect_files(clip model.safetensors checkpoint.safetensors)
 on(2 clip ${clip} --chunk 4 --epochs 1 --loss siglip --out chunked)
 
-execute_process(COMMAND ${MPIRUN} 2 "${PROGRAM}" --distributed ${lenet} --batch-size 1 --epochs 1 --out none
+execute_process(COMMAND ${MPIRUN} 2 "${PROGRAM}" --distributed --limit-train 8 --limit-test 8 --batch-size 1 --epochs 1 --out none
                 WORKING_DIRECTORY "${DIR}" RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE errors TIMEOUT 60)
 if(result EQUAL 0 OR NOT errors MATCHES "rank [01] of 2: DataLoader: batch_size is 1, fewer than the 2 ranks")
   message(FATAL_ERROR "batches smaller than the ranks: ${result}\n${output}${errors}")

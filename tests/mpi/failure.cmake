@@ -2,7 +2,7 @@
 # cause, and the checkpoint that rank 0 has written is whole.
 cmake_policy(VERSION 3.22)
 set(text_throws "rank 1 of 3: the data of rank 1 are gone")
-set(text_nan "rank 2 of 3: fit: the loss is nan in epoch 2, batch 1 of 4")
+set(text_nan "rank 2 of 3: fit: the loss is nan in epoch 3, batch 1 of 4")
 set(text_options "DataParallel: rank 1 has another learning rate than rank 0: 0.2, not 0.1")
 set(text_unguarded "rank 1 of 3: ended by an exception")
 set(text_killed "rank 1 .*signal 9")

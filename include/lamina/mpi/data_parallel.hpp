@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "lamina/core/choice.hpp"
+#include "lamina/data/loader.hpp"
 #include "lamina/mpi/communicator.hpp"
 #include "lamina/mpi/exchange.hpp"
 #include "lamina/nn/module.hpp"
@@ -25,7 +26,7 @@ namespace lamina::mpi::inline LAMINA_ABI {
 
 /// Options of DataParallel.
 struct DataParallelOptions {
-  Index bucket_bytes = 4 << 20;  ///< gradients are sent together up to this size; a larger one is sent alone
+  Index bucket_bytes = 4 << 20;  ///< gradients are sent together up to this size; one of a quarter of it is sent alone
   Choice<Compression> compression = Compression::none;  ///< how they are sent
   double top_k = 0.01;    ///< of Compression::top_k: the share of a bucket's gradients that is sent, in (0, 1]
   Index check_every = 0;  ///< steps between two comparisons of the ranks' parameters; 0: after each epoch of fit only
@@ -75,9 +76,7 @@ class DataParallel : public Parallel<Scalar> {
     require(options.check_every >= 0, "DataParallel: check_every must not be negative, got ", options.check_every);
   }
   /// Exchanges that an error has left are left to their end.
-  ~DataParallel() override {
-    for (Bucket& bucket : buckets_) bucket.exchange.abandon();
-  }
+  ~DataParallel() override { abandon(); }
   DataParallel(const DataParallel&) = delete;
   DataParallel& operator=(const DataParallel&) = delete;
 
@@ -182,9 +181,18 @@ class DataParallel : public Parallel<Scalar> {
   /// Some parameters whose gradients are sent together.
   struct Bucket {
     std::vector<std::size_t> entries;
-    Index waiting = 0;  // of its parameters, in this backward
+    Index waiting = 0;      // of its parameters, in this backward
+    bool in_place = false;  // its one gradient is summed where it is
     Exchange<Scalar> exchange;
   };
+
+  void abandon() {
+    for (Bucket& bucket : buckets_) {
+      if (bucket.in_place && !bucket.exchange.done())  // MPI may still write there
+        new Tensor<Scalar>(entries_[bucket.entries[0]].parameter->grad);
+      bucket.exchange.abandon();
+    }
+  }
 
   static Index synchronized(Module<Scalar>& net) {
     Index count = 0;
@@ -269,7 +277,7 @@ class DataParallel : public Parallel<Scalar> {
   /// Notes all parameters, from the last to the first, and which layers' backward adds to their gradients: a layer
   /// tells of those in it. What stands in a block itself is used by a layer that is not known.
   void find_owners(Module<Scalar>& net) {
-    for (Bucket& bucket : buckets_) bucket.exchange.abandon();
+    abandon();
     entries_.clear();
     buckets_.clear();
     by_layer_.clear();
@@ -314,19 +322,24 @@ class DataParallel : public Parallel<Scalar> {
 
   /// Puts those that are learned now into buckets.
   void lay_out() {
-    for (Bucket& bucket : buckets_) bucket.exchange.abandon();
+    abandon();
     buckets_.clear();
     trained_ = trained_now();
+    // What is large is sent alone, from where it is: packing takes longer than a message's latency.
+    const bool uncompressed = options_.compression == Compression::none;
     std::vector<std::vector<std::size_t>> groups;
     const auto most = static_cast<Index>(options_.bucket_bytes / static_cast<Index>(sizeof(Scalar)));
     Index size = 0;
+    bool closed = true;
     for (std::size_t i = 0; i < entries_.size(); ++i) {
       if (!trained_[i]) continue;
       const Index own = entries_[i].parameter->value.numel();
-      if (groups.empty() || size + own > most) {
+      const bool alone = uncompressed && own >= most / 4;
+      if (closed || alone || size + own > most) {
         groups.emplace_back();
         size = 0;
       }
+      closed = alone;
       groups.back().push_back(i);
       entries_[i].bucket = groups.size() - 1;
       size += own;
@@ -335,8 +348,8 @@ class DataParallel : public Parallel<Scalar> {
     for (auto& group : groups) {
       Index numbers = 0;
       for (const std::size_t i : group) numbers += entries_[i].parameter->value.numel();
-      buckets_.push_back(
-          {std::move(group), 0, Exchange<Scalar>(ranks_, second_, numbers, options_.compression, options_.top_k)});
+      buckets_.push_back({std::move(group), 0, false,
+                          Exchange<Scalar>(ranks_, second_, numbers, options_.compression, options_.top_k)});
     }
   }
 
@@ -354,6 +367,10 @@ class DataParallel : public Parallel<Scalar> {
   }
 
   void start(Bucket& bucket) {
+    Parameter<Scalar>& first = *entries_[bucket.entries[0]].parameter;
+    bucket.in_place = options_.compression == Compression::none && bucket.entries.size() == 1 &&
+                      first.grad.shape() == first.value.shape();
+    if (bucket.in_place) return bucket.exchange.start(first.grad.data());
     Scalar* to = bucket.exchange.values();
     for (const std::size_t place : bucket.entries) {
       const Parameter<Scalar>& parameter = *entries_[place].parameter;
@@ -385,6 +402,7 @@ class DataParallel : public Parallel<Scalar> {
   }
 
   void unpack(Bucket& bucket, const std::vector<std::uint8_t>& given) {
+    if (bucket.in_place) return;
     const Scalar* from = bucket.exchange.values();
     for (const std::size_t place : bucket.entries) {
       Parameter<Scalar>& parameter = *entries_[place].parameter;

@@ -63,36 +63,40 @@ class Exchange {
   /// `ranks` and, for the second message of bfloat16, `second` are for exchanges alone. `top_k` is the share that
   /// Compression::top_k sends. Throws MpiError where a message has more numbers than MPI can count.
   Exchange(const Communicator& ranks, const Communicator& second, Index size, Compression compression, double top_k)
-      : ranks_(ranks), second_(second), compression_(compression), values_(static_cast<std::size_t>(size)) {
+      : ranks_(ranks), second_(second), compression_(compression), size_(static_cast<std::size_t>(size)) {
     require<MpiError>(size < Index{1} << 30, "MPI: a message of ", size, " numbers is too long");
     const auto n = static_cast<std::size_t>(ranks.size());
+    if (compression != Compression::none) values_.resize(size_);
     if (compression == Compression::bfloat16) {
-      part_ = (values_.size() + n - 1) / n;
-      left_.resize(values_.size());
+      part_ = (size_ + n - 1) / n;
+      left_.resize(size_);
       own_left_.resize(part_);
       sent_.resize(part_ * n);
       received_.resize(part_ * n);
     } else if (compression == Compression::top_k) {
       const double wanted = std::ceil(top_k * static_cast<double>(size));
-      part_ = std::min(values_.size(), static_cast<std::size_t>(wanted));
-      left_.resize(values_.size());
-      places_.resize(values_.size());
+      part_ = std::min(size_, static_cast<std::size_t>(wanted));
+      left_.resize(size_);
+      places_.resize(size_);
       chosen_.resize(part_);
       all_chosen_.resize(part_ * n);
     }
   }
 
-  /// What is summed, and the sums.
-  Scalar* values() { return values_.data(); }
+  /// What is summed, and the sums; uninitialised at first.
+  Scalar* values() {
+    values_.resize(size_);
+    return values_.data();
+  }
   /// Whether the sums are there.
   bool done() const { return state_ == State::idle; }
 
-  /// Sends the values.
-  void start() {
+  /// Sends the values. Without compression they may be elsewhere: nobody touches them then until the sums are there.
+  void start(Scalar* elsewhere = nullptr) {
     state_ = State::first;
-    const auto count = static_cast<int>(values_.size());
     if (compression_ == Compression::none) {
-      check(MPI_Iallreduce(MPI_IN_PLACE, values_.data(), count, type_of<Scalar>(), MPI_SUM, ranks_.raw(), &request_),
+      check(MPI_Iallreduce(MPI_IN_PLACE, elsewhere ? elsewhere : values(), static_cast<int>(size_), type_of<Scalar>(),
+                           MPI_SUM, ranks_.raw(), &request_),
             "MPI_Iallreduce");
     } else if (compression_ == Compression::bfloat16) {
       for (std::size_t i = 0; i < values_.size(); ++i) sent_[i] = compressed(values_[i], left_[i]);
@@ -134,7 +138,7 @@ class Exchange {
     const auto n = static_cast<double>(ranks_.size());
     if (compression_ == Compression::top_k) return (n - 1) * static_cast<double>(part_ * sizeof(Chosen));
     const std::size_t each = compression_ == Compression::none ? sizeof(Scalar) : sizeof(std::uint16_t);
-    return 2 * (n - 1) / n * static_cast<double>(values_.size() * each);
+    return 2 * (n - 1) / n * static_cast<double>(size_ * each);
   }
 
  private:
@@ -207,6 +211,7 @@ class Exchange {
 
   Communicator ranks_, second_;
   Compression compression_;
+  std::size_t size_;
   std::vector<Scalar> values_;
   State state_ = State::idle;
   MPI_Request request_ = MPI_REQUEST_NULL;

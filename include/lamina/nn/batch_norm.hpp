@@ -1,6 +1,5 @@
 #pragma once
 
-#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <functional>
@@ -281,10 +280,10 @@ class BatchNorm : public Cloned<Derived, Scalar, Primitive<Scalar>> {
     return result;
   }
 
-  /// As kernels::batch_norm_backward, with terms by all ranks' sums.
+  /// As kernels::batch_norm_backward, with terms by all ranks' sums. Whether dx is wanted is the same on all.
   void backward_together(const kernels::ChannelShape& s, kernels::ChannelParts<Scalar> parts, const Scalar* gradient,
                          const kernels::ChannelMap<Scalar>& map, const Tensor<Scalar>& coefficients, Index count,
-                         Tensor<Scalar>& terms) {
+                         bool wants_dx, Tensor<Scalar>& terms) {
     const auto channels = static_cast<std::size_t>(channels_);
     std::vector<double> sums(2 * channels);
     const auto own = [&, add = parameter_gradients(coefficients)](Index c, double dy_sum, double product_sum) {
@@ -295,7 +294,7 @@ class BatchNorm : public Cloned<Derived, Scalar, Primitive<Scalar>> {
     auto without = parts;
     for (auto& part : without) part.dx = nullptr;
     if (s.count() > 0) kernels::batch_norm_backward(s, without, gradient, map, own, gradient, gradient);
-    if (std::none_of(parts.begin(), parts.end(), [](const auto& part) { return part.dx; })) return;
+    if (!wants_dx) return;
     (*sum_)(sums);
     const auto write = gradient_terms(coefficients, count, terms.data());
     for (std::size_t c = 0; c < channels; ++c) write(static_cast<Index>(c), sums[c], sums[channels + c]);
@@ -351,11 +350,11 @@ class BatchNorm : public Cloned<Derived, Scalar, Primitive<Scalar>> {
     kernels::ChannelParts<Scalar> parts = channels_of(x);
     const Scalar* const from = std::as_const(gradient).data();
     Few<Tensor<Scalar>> dx;
-    bool wanted = options_.affine && (weight.requires_grad || bias.requires_grad);
+    bool wanted = options_.affine && (weight.requires_grad || bias.requires_grad), wants_dx = false;
     for (std::size_t i = 0; i < x.size(); ++i) {
       dx.push_back({});
       if (needs[i] == InputGrad::skip) continue;
-      wanted = true;
+      wanted = wants_dx = true;
       Tensor<Scalar>& reused = x.size() == 1 && gradient.exclusive() ? gradient : x[i];
       dx[i] = reused.exclusive() ? std::move(reused) : Tensor<Scalar>(x[i].shape());
       parts[i].dx = dx[i].data();
@@ -364,7 +363,7 @@ class BatchNorm : public Cloned<Derived, Scalar, Primitive<Scalar>> {
     if ((s.count() == 0 && !together) || !wanted) return dx;
     Tensor<Scalar> terms({2, channels_});
     if (together) {
-      backward_together(s, parts, from, map(coefficients, clamp), coefficients, count, terms);
+      backward_together(s, parts, from, map(coefficients, clamp), coefficients, count, wants_dx, terms);
       return dx;
     }
     const auto sums = [add = parameter_gradients(coefficients),
