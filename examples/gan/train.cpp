@@ -205,7 +205,7 @@ class Training {
                    "warning: the discriminator wins: its loss is %.4f, it scores real images %.2f, others %.2f\n",
                    epoch.discriminator_loss, epoch.real_score, epoch.fake_score);
     save_generator(s_.file("model.safetensors"), net, s_.dataset);
-    char name[32];
+    char name[48];
     std::snprintf(name, sizeof name, "samples_epoch%03td.png", run_.epoch());
     write_sheet(s_.file(name), images, text("Epoch ", run_.epoch()), s_.network.classes > 0 ? sheet_classes() : 8);
     write_curves();

@@ -58,11 +58,12 @@ Few<Tensor<Scalar>> tensors_of(Values<Scalar> values) {
   return result;
 }
 
-/// A layer that waits for an activation which it can apply, or a join.
+/// A layer that waits for an activation which it can apply, a join, or one whose result may be in blocks or not.
 template <class Scalar>
 struct Pending {
   const Primitive<Scalar>* layer;
   Values<Scalar> inputs;
+  Activation activation = Activation::none;
   Value<Scalar> result = {};
   bool done = false;
 
@@ -95,8 +96,9 @@ class Sorted final : public Cloned<Sorted<Scalar>, Scalar, Primitive<Scalar>> {
 };
 
 /// A flow of tensors. A layer that can apply an activation waits until its value is used: the activation that comes
-/// next, if nobody else has the value, is then computed with it. A join waits for the first that needs it as a whole,
-/// and a layer that can give its result in blocks for the first that wants it, or does not.
+/// next, if nobody else has the value, is then computed with it. A join waits for the first that needs it as a whole.
+/// In training a layer that takes blocks waits for the first that uses its result: what wants planes gets them from the
+/// convolution on, through activations and norms, and what convolves gets blocks.
 template <class Scalar>
 class Computing : public Flow<Scalar> {
  public:
@@ -118,15 +120,19 @@ class Computing : public Flow<Scalar> {
     const Activation activation = layer.activation();
     if (activation != Activation::none) {
       const auto pending = std::move(inputs[0].pending_);
-      if (pending && pending.use_count() == 1 && !pending->done && pending->layer->applies(activation))
-        return run(*pending->layer, std::move(pending->inputs), activation, true);
+      const bool alone = pending && pending.use_count() == 1 && !pending->done;
+      if (alone && pending->activation == Activation::none && pending->layer->applies(activation)) {
+        if (!sorts()) return run(*pending->layer, std::move(pending->inputs), activation, false);
+        pending->activation = activation;
+        inputs[0].pending_ = std::move(pending);
+        return inputs;
+      }
       inputs[0].pending_ = std::move(pending);
     }
-    prepare(layer, inputs);
-    const bool joins = layer.joins() == Joins::only;
-    const bool either = sorts() && layer.blocks(inputs) == Blocks::either;
-    if (!layer.applies(Activation::relu) && !joins && !either)
-      return run(layer, std::move(inputs), Activation::none, true);
+    const bool joins = layer.joins() == Joins::only, sortable = sorts() && layer.blocks(inputs) != Blocks::no;
+    if (joins || !sortable) prepare(layer, inputs, true);
+    if (!layer.applies(Activation::relu) && !joins && !sortable)
+      return run(layer, std::move(inputs), Activation::none, false);
     const Few<Shape> shapes = layer.output_shapes(inputs);
     if (shapes.size() > 1) return run(layer, std::move(inputs), Activation::none, false);
     Value<Scalar> waiting = Value<Scalar>::of_shape(shapes[0], inputs[0].sequences);
@@ -135,12 +141,14 @@ class Computing : public Flow<Scalar> {
     return waiting;
   }
 
-  /// Computes what a layer's inputs wait for, but a join of which it takes the parts; in blocks or not, as it takes
-  /// them.
-  void prepare(const Primitive<Scalar>& layer, Values<Scalar>& inputs) {
+  /// Computes what a layer's inputs wait for, but a join of which it takes the parts. They are in blocks if the layer
+  /// takes them so and its result may be (`blocked`), or is much smaller than they are.
+  void prepare(const Primitive<Scalar>& layer, Values<Scalar>& inputs, bool blocked) {
     const Blocks blocks = sorts() ? layer.blocks(inputs) : Blocks::no;
+    const auto shrinks = [&] { return 2 * layer.output_shapes(inputs)[0].numel() <= inputs[0].shape().numel(); };
+    const bool in_blocks = blocks == Blocks::either || (blocks == Blocks::keeps && (blocked || shrinks()));
     for (std::size_t i = 0; i < inputs.size(); ++i)
-      if (layer.joins() == Joins::no || !inputs[i].parts()) settle(inputs[i], blocks != Blocks::no);
+      if (layer.joins() == Joins::no || !inputs[i].parts()) settle(inputs[i], in_blocks);
     if (!sorts()) return;
     // A join's parts are computed; perhaps not alike, nor as this layer wants them.
     bool any = false, all = true;
@@ -155,10 +163,10 @@ class Computing : public Flow<Scalar> {
       any |= value.blocked_;
       all &= value.blocked_;
     });
-    if (!any || blocks == Blocks::either || (all && blocks == Blocks::keeps)) return;
+    if (!any || blocks == Blocks::either || (all && in_blocks)) return;
     inputs = Training<Scalar>::own(std::move(inputs));
     for_each([&](Value<Scalar>& value) {
-      if (value.blocked_ != (blocks == Blocks::keeps)) sort(value);
+      if (value.blocked_ != in_blocks) sort(value);
     });
   }
 
@@ -183,7 +191,7 @@ class Computing : public Flow<Scalar> {
     if (const auto pending = std::move(value.pending_)) {
       if (!pending->done) {
         Values<Scalar> inputs = std::move(pending->inputs);
-        pending->result = std::move(run(*pending->layer, std::move(inputs), Activation::none, blocked)[0]);
+        pending->result = std::move(run(*pending->layer, std::move(inputs), pending->activation, blocked)[0]);
         pending->done = true;
       }
       if (pending.use_count() == 1)
@@ -195,7 +203,7 @@ class Computing : public Flow<Scalar> {
   }
 
   Values<Scalar> run(const Primitive<Scalar>& layer, Values<Scalar> inputs, Activation activation, bool blocked) {
-    prepare(layer, inputs);
+    prepare(layer, inputs, blocked);
     try {
       return compute(layer, std::move(inputs), activation, blocked);
     } catch (Error&) {
