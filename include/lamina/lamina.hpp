@@ -82,6 +82,7 @@
 #include "lamina/nn/axis.hpp"
 #include "lamina/nn/batch_norm.hpp"
 #include "lamina/nn/block.hpp"
+#include "lamina/nn/blocks.hpp"
 #include "lamina/nn/branches.hpp"
 #include "lamina/nn/cat.hpp"
 #include "lamina/nn/checkpoint.hpp"

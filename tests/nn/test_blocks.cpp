@@ -147,6 +147,21 @@ TEST_CASE("sums, products and joins in blocks, and what takes planes between the
         {2, 3, 7, 6}, "segments that are run again");
 }
 
+TEST_CASE("what is frozen computes as infer does, to the bit") {
+  Sequential<double> net{Conv(3, 20, 3, {.padding = 1}),
+                         Norm(20),
+                         Act(),
+                         Conv(20, 24, 3, {.padding = 1}),
+                         Norm(24),
+                         AvgPool2d<double>(2),
+                         Conv(24, 24, 3, {.groups = 24}),
+                         AdaptiveAvgPool2d<double>(1)};
+  freeze(net);
+  const auto x = Random(6).normal<double>({2, 3, 12, 11});
+  Tape tape;
+  CHECK(net.forward(x, tape) == net.infer(x));
+}
+
 TEST_CASE("networks in blocks have the gradients of their layers in planes") {
   // Twice forward, then twice backward; the second with parts that are frozen.
   Sequential<double> net{Conv(3, 16, 3, {.padding = 1}), Norm(16), Act(), Conv(16, 16, 3, {.stride = 2}), Norm(16)};

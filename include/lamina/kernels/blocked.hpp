@@ -123,6 +123,18 @@ void change_block(T* block, Index pixels, F f) {
   for (Index p = 0; p < pixels; ++p, block += simd::width<T>) f(simd::Pack<T>::load(block)).store(block);
 }
 
+/// The sum of a block's pixels.
+template <class T>
+simd::Pack<T> sum_of_block(const T* block, Index pixels) {
+  constexpr Index width = simd::width<T>;
+  auto sums = simd::filled<4>(simd::Pack<T>(T(0)));
+  Index p = 0;
+  for (; p + 4 <= pixels; p += 4)
+    simd::unroll<4>([&](auto i) { sums[i] += simd::Pack<T>::load(block + (p + i) * width); });
+  for (; p < pixels; ++p) sums[0] += simd::Pack<T>::load(block + p * width);
+  return sums[0] + sums[1] + (sums[2] + sums[3]);
+}
+
 /// Adds the bias of channels m, m + 1, ... of `channels`, or nothing if it is null.
 template <class T>
 auto bias_of(const T* bias, Index m, Index channels) {

@@ -359,9 +359,7 @@ void blocked_depthwise_backward_weight(const ConvolutionShape& s, const T* x, co
           }
         }
         if (!dbias) continue;
-        Pack sum(T(0));
-        for (Index o = 0; o < ow; ++o) sum += Pack::load(row + o * width);
-        add(sums + taps * width, sum);
+        add(sums + taps * width, sum_of_block(row, ow));
       }
     }
   });

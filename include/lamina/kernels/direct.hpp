@@ -309,9 +309,7 @@ class DirectConvolution {
       gradients = to;
     }
     if (!sums) return;
-    simd::Pack<T> sum(T(0));
-    for (Index pixel = 0; pixel < pixels; ++pixel) sum += simd::Pack<T>::load(gradients + pixel * width);
-    (simd::Pack<T>::load(sums + block * width) + sum).store(sums + block * width);
+    (simd::Pack<T>::load(sums + block * width) + sum_of_block(gradients, pixels)).store(sums + block * width);
   }
 
   /// Where a unit's lines of dy are, in blocks.

@@ -79,9 +79,7 @@ void narrow_backward_weight(const ConvolutionShape& s, const T* x, const T* dy, 
             add_tap_rows<T, 1, K>(image, &rows[static_cast<std::size_t>(r)], s.sw, ow, gradients,
                                   part + (r - row) * K * width);
         if (!dbias || row > 0) continue;
-        Pack sum(T(0));
-        for (Index o = 0; o < ow; ++o) sum += Pack::load(gradients + o * width);
-        (Pack::load(dy_sum) + sum).store(dy_sum);
+        (Pack::load(dy_sum) + sum_of_block(gradients, ow)).store(dy_sum);
       }
   });
   for (Index m = 0; m < s.m; ++m) {

@@ -448,7 +448,7 @@ class Winograd {
         else
           interleave_padded(image, std::min(width, s_.group_m() - block * width), out_h, out_w, row * M_, M_, 0,
                             columns, scratch, s_.blocked_y);
-        for (Index pixel = 0; pixel < M_ * columns; ++pixel) total += Pack::load(pixels + pixel * width);
+        total += sum_of_block(pixels, M_ * columns);
         for (Index tile = 0; tile < tiles_w_; ++tile, to += width)
           tile_.gradient(pixels + tile * M_ * width, columns * width, to, stride);
       }

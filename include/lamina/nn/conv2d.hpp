@@ -196,10 +196,10 @@ class Conv2d : public detail::Convolution<Conv2d<Scalar>, Scalar> {
         .option("bias", options_.bias, true);
   }
 
-  /// Where the kernels can.
+  /// Where the kernels can. What is frozen computes as infer does, to the bit.
   Blocks blocks(const Values<Scalar>& x) const override {
     const Shape& shape = x[0].shape();
-    if (shape.rank() != 4 || shape[1] != in_) return Blocks::no;
+    if (this->frozen() || shape.rank() != 4 || shape[1] != in_) return Blocks::no;
     const kernels::ConvolutionShape s = sizes(shape);
     if (s.oh() < 1 || s.ow() < 1 || !kernels::takes_blocks<Scalar>(s)) return Blocks::no;
     return s.depthwise() ? Blocks::keeps : Blocks::either;

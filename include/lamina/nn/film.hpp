@@ -62,7 +62,7 @@ class FiLM : public JointLayer<FiLM<Scalar>, Scalar> {
   Few<Tensor<Scalar>> do_backward(Tensor<Scalar> dy, Tape& tape, const Few<InputGrad>&) override {
     const auto [x, gamma] = tape.template pop<Tensor<Scalar>, Tensor<Scalar>>();
     Tensor<Scalar> dgamma(gamma.shape()), dbeta(gamma.shape()), dx(x.shape());
-    const Scalar *const in = x.data(), *const gradient = std::as_const(dy).data();
+    const Scalar *const in = x.data(), *const gradient = std::as_const(dy).data(), *const gammas = gamma.data();
     Scalar *const factors = dgamma.data(), *const offsets = dbeta.data(), *const to = dx.data();
     each(x.shape(), [&](Index row, Index at, Index size) {
       using Pack = simd::Pack<Scalar>;
@@ -72,7 +72,7 @@ class FiLM : public JointLayer<FiLM<Scalar>, Scalar> {
       });
       factors[row] = sum(sums[0]);
       offsets[row] = sum(sums[1]);
-      const Pack factor(gamma.data()[row]);
+      const Pack factor(gammas[row]);
       if (size > 0) kernels::map_run(size, to + at, [&](auto load) { return factor * load(gradient + at); });
     });
     return {std::move(dx), std::move(dgamma), std::move(dbeta)};

@@ -158,7 +158,7 @@ class MaskedConv2d : public Layer<MaskedConv2d<Scalar>, Scalar> {
   /// Where all groups see the same.
   Blocks blocks(const Values<Scalar>& x) const override {
     const Shape& shape = x[0].shape();
-    const bool fit = !grouped() && taps() > 0 && shape.rank() == 4 && shape[1] == in_;
+    const bool fit = !this->frozen() && !grouped() && taps() > 0 && shape.rank() == 4 && shape[1] == in_;
     return fit && kernels::takes_blocks<Scalar>(sizes(shape)) ? Blocks::either : Blocks::no;
   }
 

@@ -115,7 +115,8 @@ class AveragePool : public Layer<Derived, Scalar> {
   Saved saved() const override { return Saved::nothing; }
   Members<Scalar> members() override { return {}; }
   Index multiply_adds(const Shape&) const override { return 0; }
-  Blocks blocks(const Values<Scalar>&) const override { return Blocks::keeps; }
+  /// What is frozen computes as infer does, to the bit.
+  Blocks blocks(const Values<Scalar>&) const override { return this->frozen() ? Blocks::no : Blocks::keeps; }
 
   /// What each output sees along the axes of an image of such a height and width.
   virtual std::vector<kernels::Span> row_spans(Index h) const = 0;

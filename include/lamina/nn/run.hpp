@@ -147,8 +147,10 @@ class Computing : public Flow<Scalar> {
     const Blocks blocks = sorts() ? layer.blocks(inputs) : Blocks::no;
     const auto shrinks = [&] { return 2 * layer.output_shapes(inputs)[0].numel() <= inputs[0].shape().numel(); };
     const bool in_blocks = blocks == Blocks::either || (blocks == Blocks::keeps && (blocked || shrinks()));
-    for (std::size_t i = 0; i < inputs.size(); ++i)
-      if (layer.joins() == Joins::no || !inputs[i].parts()) settle(inputs[i], in_blocks);
+    for (const int turn : {1, 2})  // a join may have been computed for what another input waits for
+      for (std::size_t i = 0; i < inputs.size(); ++i)
+        if (turn == 1 || inputs[i].pending_)
+          if (layer.joins() == Joins::no || !inputs[i].parts()) settle(inputs[i], in_blocks);
     if (!sorts()) return;
     // A join's parts are computed; perhaps not alike, nor as this layer wants them.
     bool any = false, all = true;
