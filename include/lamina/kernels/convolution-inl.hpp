@@ -67,17 +67,8 @@ void with_backward_input(ConvolutionMethod method, const ConvolutionShape& s, F 
 /// Images in blocks as planes, for a kernel that takes no others.
 template <class T>
 Tensor<T> planes_of(Index n, Index channels, Index pixels, const T* images) {
-  constexpr Index width = simd::width<T>;
-  const Index blocks = blocks_of<T>(channels);
   Tensor<T> planes({n, channels, pixels});
-  T* const to = planes.data();
-  parallel_for(0, n * blocks, grain_of(pixels * width), [&](Index first, Index last) {
-    for (Index i = first; i < last; ++i) {
-      const Index channel = i % blocks * width;
-      block_to_plane(pixels, std::min(width, channels - channel), images + i * pixels * width,
-                     to + (i / blocks * channels + channel) * pixels);
-    }
-  });
+  blocks_to_planes(n, channels, pixels, images, planes.data());
   return planes;
 }
 

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <algorithm>
+
+#include "lamina/core/parallel.hpp"
 #include "lamina/core/shape.hpp"
 
 /// Channels in blocks: the channels of a block lie side by side at every pixel, L = block_lanes<T>() of them, which
@@ -26,6 +29,32 @@ template <class T>
 void plane_to_block(Index pixels, Index channels, const T* x, T* y);
 template <class T>
 void block_to_plane(Index pixels, Index channels, const T* x, T* y);
+/// @}
+
+/// Images [n, channels, pixels] in blocks, as [n, blocks, pixels, L], and back.
+/// @{
+template <class T>
+void planes_to_blocks(Index n, Index channels, Index pixels, const T* x, T* y) {
+  const Index lanes = block_lanes<T>(), blocks = parts_of(channels, lanes);
+  parallel_for(0, n * blocks, std::max<Index>(1, (Index{1} << 14) / (pixels * lanes)), [&](Index first, Index last) {
+    for (Index i = first; i < last; ++i) {
+      const Index channel = i % blocks * lanes;
+      plane_to_block(pixels, std::min(lanes, channels - channel), x + (i / blocks * channels + channel) * pixels,
+                     y + i * pixels * lanes);
+    }
+  });
+}
+template <class T>
+void blocks_to_planes(Index n, Index channels, Index pixels, const T* x, T* y) {
+  const Index lanes = block_lanes<T>(), blocks = parts_of(channels, lanes);
+  parallel_for(0, n * blocks, std::max<Index>(1, (Index{1} << 14) / (pixels * lanes)), [&](Index first, Index last) {
+    for (Index i = first; i < last; ++i) {
+      const Index channel = i % blocks * lanes;
+      block_to_plane(pixels, std::min(lanes, channels - channel), x + i * pixels * lanes,
+                     y + (i / blocks * channels + channel) * pixels);
+    }
+  });
+}
 /// @}
 
 }  // namespace LAMINA_KERNELS

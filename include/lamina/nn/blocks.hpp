@@ -1,8 +1,5 @@
 #pragma once
 
-#include <algorithm>
-
-#include "lamina/core/parallel.hpp"
 #include "lamina/core/tensor.hpp"
 #include "lamina/kernels/layout.hpp"
 
@@ -53,34 +50,14 @@ template <class Scalar>
 Tensor<Scalar> to_blocks(const Tensor<Scalar>& x) {
   Tensor<Scalar> y(blocked_shape<Scalar>(x.shape()));
   if (x.empty()) return y;
-  const Index lanes = y.dim(4), blocks = y.dim(1), channels = x.dim(1), pixels = x.dim(2) * x.dim(3);
-  const Scalar* const from = x.data();
-  Scalar* const to = y.data();
-  parallel_for(0, x.dim(0) * blocks, std::max<Index>(1, (Index{1} << 14) / (pixels * lanes)),
-               [&](Index first, Index last) {
-                 for (Index i = first; i < last; ++i) {
-                   const Index channel = i % blocks * lanes;
-                   kernels::plane_to_block(pixels, std::min(lanes, channels - channel),
-                                           from + (i / blocks * channels + channel) * pixels, to + i * pixels * lanes);
-                 }
-               });
+  kernels::planes_to_blocks(x.dim(0), x.dim(1), x.dim(2) * x.dim(3), x.data(), y.data());
   return y;
 }
 template <class Scalar>
 Tensor<Scalar> to_planes(const Tensor<Scalar>& x, const Shape& images) {
   Tensor<Scalar> y(images);
   if (y.empty()) return y;
-  const Index lanes = x.dim(4), blocks = x.dim(1), channels = images[1], pixels = images[2] * images[3];
-  const Scalar* const from = x.data();
-  Scalar* const to = y.data();
-  parallel_for(0, images[0] * blocks, std::max<Index>(1, (Index{1} << 14) / (pixels * lanes)),
-               [&](Index first, Index last) {
-                 for (Index i = first; i < last; ++i) {
-                   const Index channel = i % blocks * lanes;
-                   kernels::block_to_plane(pixels, std::min(lanes, channels - channel), from + i * pixels * lanes,
-                                           to + (i / blocks * channels + channel) * pixels);
-                 }
-               });
+  kernels::blocks_to_planes(images[0], images[1], images[2] * images[3], x.data(), y.data());
   return y;
 }
 /// @}
