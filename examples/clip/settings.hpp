@@ -29,8 +29,8 @@ struct Settings {
   std::vector<std::string> prompts{"a photo of a {}"};
   Index epochs = 30, batch_size = 128, scenes = 8000, held_out = 0, vocabulary_size = 4000, patience = 1, count = 9,
         limit = 1000, chunk = 0, top_classes = 5, text_heads = 0, image_heads = 0;
-  std::optional<double> lr_image, lr_text;
-  double lr_heads = 1e-3, weight_decay = 1e-3, factor = 0.8, temperature = 1, dropout = 0.1;
+  std::optional<double> lr_image, lr_text, temperature, target_temperature;  // of --loss soft
+  double lr_heads = 1e-3, weight_decay = 1e-3, factor = 0.8, dropout = 0.1;
   bool skip_unmatched = false, freeze_image = false, freeze_text = false, json = false, gelu = false;
   int threads = num_threads();
   std::uint64_t seed = 0;

@@ -134,7 +134,12 @@ Count count_matches(const Tensor<float>& embeddings) {
 
 Loss<float> batch_loss(const Tensor<float>& embeddings, Parameter<float>& logit_scale, Parameter<float>& logit_bias,
                        const Settings& s) {
-  if (s.loss == "soft") return soft_target_loss(embeddings, {.temperature = s.temperature});
+  if (s.loss == "listing") return soft_target_loss(embeddings);
+  if (s.loss == "soft")
+    return soft_target_loss(embeddings, {.temperature = s.temperature.value_or(0.07),
+                                         .target_temperature = s.target_temperature.value_or(0.005),
+                                         .detach_targets = true,
+                                         .normalize = true});
   if (s.loss == "siglip") return sigmoid_contrastive_loss(embeddings, logit_scale, logit_bias);
   return contrastive_loss(embeddings, logit_scale);
 }
@@ -240,6 +245,8 @@ Tensor<float> encoded(const Clip& clip, const CaptionDataset<float>& data, const
 }
 
 void train_network(Settings& s, Ranks& ranks) {
+  require(s.loss == "soft" || !(s.temperature || s.target_temperature),
+          "--temperature and --target-temperature are for --loss soft");
   examples::Interruption interruption(s.resume);
   if (ranks.first()) examples::prepare_folder(s.out);
   if (s.dataset.empty()) s.dataset = "figures";
@@ -363,8 +370,10 @@ void add_train(CLI::App& app, Settings& s) {
   option("--max-length", n.max_length, "Tokens of a caption that are read", CLI::Range(2, 512));
   option("--vocabulary-size", s.vocabulary_size, "Most tokens to learn", positive);
   option("--projection", n.projection, "Features of the embeddings", positive);
-  option("--loss", s.loss, "openai (symmetric cross entropy, learned scale), soft (soft targets) or siglip (sigmoid)",
-         CLI::IsMember({"openai", "soft", "siglip"}));
+  option("--loss", s.loss,
+         "openai (symmetric cross entropy, learned scale), soft (soft targets of the cosines), siglip (sigmoid), or "
+         "listing (soft targets as in the compact listing, which learn only from encoders that have learned)",
+         CLI::IsMember({"openai", "soft", "siglip", "listing"}));
   option("--rows", s.rows, "An epoch's rows: an image each, with a caption drawn, or a caption each, as in the listing",
          CLI::IsMember({"image", "caption"}));
   option("--chunk", s.chunk, "Images in a forward: a batch is run in parts, twice, with its own gradients (0: whole)",
@@ -372,7 +381,6 @@ void add_train(CLI::App& app, Settings& s) {
   option("--mean", n.mean, "Of the pixels, 0 to 1, for --image-weights that want another than ImageNet's",
          CLI::Range(0.0, 1.0));
   option("--std", n.std, "Of the pixels likewise (0: ImageNet's)", CLI::Range(0.0, 1.0));
-  option("--temperature", s.temperature, "Of the soft targets", positive);
   option("--dropout", s.dropout, "In the text encoder and the projections", CLI::Range(0.0, 0.99));
   option("--epochs", s.epochs, "Passes over the images, each with one of its captions", not_negative);
   option("--lr-heads", s.lr_heads, "Learning rate of the projections", not_negative);
@@ -384,6 +392,8 @@ void add_train(CLI::App& app, Settings& s) {
       ->check(not_negative);
   train->add_option("--lr-text", s.lr_text, "Of the text encoder (default: the heads'; 1e-5 with weights)")
       ->check(not_negative);
+  train->add_option("--temperature", s.temperature, "Of --loss soft (default: 0.07)")->check(positive);
+  train->add_option("--target-temperature", s.target_temperature, "Of its targets (default: 0.005)")->check(positive);
   train->add_option("--image-weights", s.image_weights, "Weights of the image encoder, under torchvision's names");
   train->add_option("--text-weights", s.text_weights, "Weights of the DistilBERT, under Hugging Face's names");
   train->add_option("--vocabulary", s.vocabulary, "A vocab.txt (default: learned from the captions)");

@@ -19,6 +19,7 @@ expect_output("held out" train ${small} ${batch} --epochs 1 --threads 1 --out in
 expect_output("held out" train ${small} ${batch} --epochs 2 --threads 1 --out resumed --resume interrupted/checkpoint.safetensors)
 expect_equal(straight/model.safetensors resumed/model.safetensors)
 expect_output("held out" train ${small} ${batch} --epochs 1 --loss soft --freeze-image --seed 1 --out soft)
+expect_output("held out" train ${small} ${batch} --epochs 1 --loss listing --freeze-image --seed 1 --out listing)
 
 # Frozen encoders are used and left as they are: with heads that stand still, too, an epoch changes no bit of the model.
 set(still --freeze-image --freeze-text --lr-heads 0 --weight-decay 0)
@@ -84,5 +85,6 @@ expect_failure("nowhere" train --dataset nowhere)
 expect_failure("nowhere" train --dataset flickr8k --data nowhere)
 expect_failure("/proc" train --out /proc/out)
 expect_failure("--loss" train --loss other)
+expect_failure("--temperature and --target-temperature are for --loss soft" train --temperature 0.1)
 file(WRITE "${DIR}/vocab.txt" "[PAD]\n[CLS]\n[SEP]\n")
 expect_failure("vocab.txt: WordPiece: the vocabulary of 3 tokens has no [UNK]" train --vocabulary vocab.txt)

@@ -150,10 +150,10 @@ class Clip(nn.Module):
         return torch.stack([self.image_projection(self.image_encoder.model(images)), self.text_projection(text)])
 
 
-def soft_targets(embeddings, _=None, temperature=1.0, detach=False, normalize=False):
+def soft_targets(embeddings, _=None, temperature=1.0, of_targets=None, detach=False, normalize=False):
     image, text = F.normalize(embeddings, dim=-1) if normalize else embeddings
     logits = text @ image.T / temperature
-    targets = ((image @ image.T + text @ text.T) / 2 * temperature).softmax(-1)
+    targets = ((image @ image.T + text @ text.T) / 2 / (of_targets or 1 / temperature)).softmax(-1)
     if detach:
         targets = targets.detach()
     texts = (-targets * logits.log_softmax(-1)).sum(1)
@@ -196,6 +196,9 @@ def clip(f):
     f.loss("soft/temperature", soft_targets, (2, 5, 4), nothing, temperature=0.5)
     f.loss("soft/detached", soft_targets, (2, 5, 4), nothing, detach=True)
     f.loss("soft/normalized", soft_targets, (2, 6, 3), nothing, normalize=True, temperature=0.3)
+    sharp = {"temperature": 0.07, "of_targets": 0.02, "normalize": True}
+    f.loss("soft/sharp", soft_targets, (2, 6, 3), nothing, **sharp)
+    f.loss("soft/sharp_detached", soft_targets, (2, 6, 3), nothing, detach=True, **sharp)
     f.loss("soft/one_pair", soft_targets, (2, 1, 4), nothing)
     for name, value in {"start": math.log(1 / 0.07), "small": -0.5}.items():
         scale = torch.tensor(value, dtype=torch.float64, requires_grad=True)

@@ -99,6 +99,10 @@ TEST_CASE_TEMPLATE("attention, DistilBERT and CLIP as in PyTorch", S, float, dou
   CHECK(soft("temperature", {.temperature = 0.5}));
   CHECK(soft("detached", {.detach_targets = true}));
   CHECK(soft("normalized", {.temperature = 0.3, .normalize = true}));
+  SoftTargetOptions sharp{.temperature = 0.07, .target_temperature = 0.02, .normalize = true};
+  CHECK(soft("sharp", sharp));
+  sharp.detach_targets = true;
+  CHECK(soft("sharp_detached", sharp));
   CHECK(soft("one_pair", {}));
   for (const std::string name : {"symmetric/start", "symmetric/small"})
     CHECK(golden.run(name, [&](auto& report) {

@@ -238,6 +238,9 @@ TEST_CASE("CLIP names what does not fit") {
   CHECK(message([] {
           soft_target_loss(Tensor<float>({2, 2, 4}), {.temperature = 0});
         }) == "soft_target_loss: temperature must be positive, got 0");
+  CHECK(message([] {
+          soft_target_loss(Tensor<float>({2, 2, 4}), {.target_temperature = -1});
+        }) == "soft_target_loss: target_temperature must be positive, got -1");
   Parameter<float> scales(Tensor<float>::zeros({2}));
   CHECK(message([&] {
           contrastive_loss(Tensor<float>({2, 2, 4}), scales);

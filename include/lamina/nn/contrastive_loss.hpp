@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <utility>
 
 #include "lamina/kernels/gemm.hpp"
@@ -116,40 +117,49 @@ Tensor<Scalar> l2_normalize_backward(const Tensor<Scalar>& x, const Tensor<Scala
 
 /// Options of soft_target_loss.
 struct SoftTargetOptions {
-  double temperature = 1;       ///< divides the similarities
-  bool detach_targets = false;  ///< no gradient through the targets
-  bool normalize = false;       ///< l2_normalize the embeddings first
+  double temperature = 1;                         ///< divides the similarities of the logits
+  std::optional<double> target_temperature = {};  ///< divides those of the targets; if not given, 1 / temperature
+  bool detach_targets = false;                    ///< no gradient through the targets
+  bool normalize = false;                         ///< l2_normalize the embeddings first
 };
 
 /// The loss of the compact CLIP listings (after Keras' "Natural language image search with a dual encoder"): the
 /// targets are the similarities among the images and among the texts themselves, so that equal pictures in one batch
-/// are not pushed apart. With I and T the embeddings [N, D] and t = temperature:
+/// are not pushed apart. With I and T the embeddings [N, D], t = temperature and u = target_temperature:
 ///
-///   logits = T Iᵀ / t,   targets = softmax_rows((I Iᵀ + T Tᵀ) / 2 * t),
+///   logits = T Iᵀ / t,   targets = softmax_rows((I Iᵀ + T Tᵀ) / (2 u)),
 ///   loss = mean of the cross entropies of logits and targets by rows (texts) and by columns (images)
 ///
-/// The defaults are the listing's choice: gradients flow through the targets too, and nothing is normalised. Throws
-/// ShapeError unless embeddings is [2, N, D], ValueError unless the temperature is positive.
+/// The defaults are the listing's choice: u = 1 / t (Keras' text has u = t), gradients flow through the targets too,
+/// and nothing is normalised. Encoders that start from drawn weights do not learn with them: embeddings that are all
+/// equal have even targets and a loss of log N, and training stays there, or, by the gradient of the targets, bends the
+/// targets and not the logits. What learns from the start is {.temperature = 0.07, .target_temperature = 0.005,
+/// .detach_targets = true, .normalize = true}: targets that are sharper than the logits.
+///
+/// Throws ShapeError unless embeddings is [2, N, D], ValueError unless the temperatures are positive.
 template <class Scalar>
 Loss<Scalar> soft_target_loss(const Tensor<Scalar>& embeddings, const SoftTargetOptions& options = {}) {
   constexpr const char* function = "soft_target_loss";
   require(options.temperature > 0, function, ": temperature must be positive, got ", options.temperature);
+  const double target_temperature = options.target_temperature.value_or(1 / options.temperature);
+  require(target_temperature > 0, function, ": target_temperature must be positive, got ", target_temperature);
   detail::image_and_text(function, embeddings);
   const Tensor<Scalar> used = options.normalize ? l2_normalize(embeddings) : embeddings;
   const auto [image, text] = detail::image_and_text(function, used);
   const Index n = image.dim(0), d = image.dim(1);
-  const auto t = static_cast<Scalar>(options.temperature);
+  const auto scale = static_cast<Scalar>(1 / options.temperature);
+  const auto target_scale = static_cast<Scalar>(1 / (2 * target_temperature));
   const auto images = kernels::row_major(image.data(), d), texts = kernels::row_major(text.data(), d);
   Tensor<Scalar> logits({n, n}), targets({n, n});
   kernels::gemm(n, n, d, texts, images.transpose(), logits.data());
-  logits *= 1 / t;
+  logits *= scale;
   kernels::gemm(n, n, d, images, images.transpose(), targets.data());
   kernels::gemm(n, n, d, texts, texts.transpose(), targets.data(), kernels::Store::add);
-  targets *= t / 2;
+  targets *= target_scale;
   kernels::softmax<false>(n, n, 1, std::as_const(targets).data(), targets.data());
 
   auto [value, dlogits, dtargets] = detail::symmetric_cross_entropy(logits, targets);
-  dlogits *= 1 / t;
+  dlogits *= scale;
   Tensor<Scalar> grad({2, n, d});
   detail::product_gradients(n, d, std::as_const(dlogits).data(), texts, images, grad.data() + n * d, grad.data());
   if (!options.detach_targets) {
@@ -157,7 +167,8 @@ Loss<Scalar> soft_target_loss(const Tensor<Scalar>& embeddings, const SoftTarget
     const Scalar* const through = std::as_const(dtargets).data();
     Tensor<Scalar> symmetric({n, n});
     for (Index i = 0; i < n; ++i)
-      for (Index j = 0; j < n; ++j) symmetric.data()[i * n + j] = (through[i * n + j] + through[j * n + i]) * (t / 2);
+      for (Index j = 0; j < n; ++j)
+        symmetric.data()[i * n + j] = (through[i * n + j] + through[j * n + i]) * target_scale;
     const auto factor = kernels::row_major(std::as_const(symmetric).data(), n);
     kernels::gemm(n, d, n, factor, images, grad.data(), kernels::Store::add);
     kernels::gemm(n, d, n, factor, texts, grad.data() + n * d, kernels::Store::add);
