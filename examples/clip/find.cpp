@@ -15,19 +15,23 @@ void search_dataset(Settings s) {
   std::vector<IndexedFile> names;
   for (Index i = 0; i < images.size(); ++i) names.push_back({images.name(i)});
   const EmbeddingIndex index("", std::move(names), cached_embeddings(clip, images, data.folder(s.split), s));
-  std::vector<Match> found;
-  for (const auto& [i, similarity] : index.search(l2_normalize(embed(clip, {s.query}))[0], s.count))
-    found.push_back({images.name(i), images.captions(i)[0], similarity, images.get(i).input});
-  show_matches(s.query, images.size(), found, s);
+  const Tensor<float> queries = l2_normalize(embed(clip, s.queries));
+  std::vector<Answer> answers;
+  for (std::size_t k = 0; k < s.queries.size(); ++k) {
+    answers.push_back({s.queries[k], {}});
+    for (const auto& [i, similarity] : index.search(queries[static_cast<Index>(k)], s.count))
+      answers[k].matches.push_back({images.name(i), images.captions(i)[0], similarity, images.get(i).input});
+  }
+  show_matches(answers, images.size(), s);
 }
 
 void run_search(Settings s) {
-  require(s.query.find_first_not_of(" \t\r\n") != std::string::npos, "find: the query is empty");
+  for (const std::string& query : s.queries)
+    require(query.find_first_not_of(" \t\r\n") != std::string::npos, "find: the query is empty");
   examples::prepare_folder(s.out);
   if (s.images.empty()) return search_dataset(s);
   const Encoder encoder = read_encoder(s);
-  const Tensor<float> query = encoder.texts({s.query});
-  show_nearest(indexed_photos(encoder, s), query[0], s.query, s);
+  show_nearest(indexed_photos(encoder, s), encoder.texts(s.queries), s.queries, s);
 }
 
 }  // namespace
@@ -40,7 +44,7 @@ void add_find(CLI::App& app, Settings& s) {
   add_split(sub, s);
   add_photos(sub, s)->excludes("--dataset");
   add_top(sub, s);
-  sub->add_option("--query", s.query, "What to look for")->required();
+  sub->add_option("--query", s.queries, "What to look for; of several sentences a row each")->required();
   add_out(sub, s);
 }
 

@@ -11,31 +11,64 @@
 
 namespace lamina::examples::clip {
 
-void show_matches(const std::string& query, Index images, const std::vector<Match>& found, const Settings& s) {
+namespace {
+
+/// The images of an answer with their similarities, in a square, or in one row.
+Tensor<std::uint8_t> picture_of(const Answer& answer, bool in_a_row) {
   constexpr Index cell = 192;
   const Compose square{Resize(cell), CenterCrop(cell)};
-  Json matches = Json::array();
+  const auto count = static_cast<Index>(answer.matches.size());
   std::vector<std::string> labels;
-  Tensor<float> shown({static_cast<Index>(found.size()), 3, cell, cell});
+  Tensor<float> shown({count, 3, cell, cell});
   float* out = shown.data();
-  if (!s.json) std::printf("\n%s\n", query.c_str());
-  for (const Match& match : found) {
-    const auto similarity = static_cast<double>(match.similarity);
-    matches.push_back({{"image", match.image}, {"similarity", similarity}});
-    if (!match.caption.empty()) matches.back()["caption"] = match.caption;
-    if (!s.json)
-      std::printf("%4zu  %6.3f  %-28s %s\n", matches.size(), similarity, match.image.c_str(), match.caption.c_str());
+  for (const Match& match : answer.matches) {
     char label[16];
-    std::snprintf(label, sizeof label, "%.3f", similarity);
+    std::snprintf(label, sizeof label, "%.3f", static_cast<double>(match.similarity));
     labels.emplace_back(label);
     Random unused;
     const Tensor<float> picture = square(match.picture, unused);
     out = std::copy_n(picture.data(), picture.numel(), out);
   }
-  const Json result{{"query", query}, {"images", images}, {"matches", std::move(matches)}};
+  const Index columns = in_a_row ? count : static_cast<Index>(std::ceil(std::sqrt(static_cast<double>(count))));
+  return plot_images(shown, labels, {.title = answer.query, .columns = columns, .cell = cell});
+}
+
+/// Pictures [3, H, W] of one width, one below the other.
+Tensor<std::uint8_t> stacked(const std::vector<Tensor<std::uint8_t>>& pictures) {
+  Index height = 0;
+  for (const Tensor<std::uint8_t>& picture : pictures) height += picture.dim(1);
+  Tensor<std::uint8_t> all({3, height, pictures.front().dim(2)});
+  Index top = 0;
+  for (const Tensor<std::uint8_t>& picture : pictures) {
+    const Index size = picture.dim(1) * picture.dim(2);
+    for (Index c = 0; c < 3; ++c)
+      std::copy_n(picture.data() + c * size, size, all.data() + (c * height + top) * picture.dim(2));
+    top += picture.dim(1);
+  }
+  return all;
+}
+
+}  // namespace
+
+void show_matches(const std::vector<Answer>& answers, Index images, const Settings& s) {
+  Json results = Json::array();
+  std::vector<Tensor<std::uint8_t>> pictures;
+  for (const Answer& answer : answers) {
+    Json matches = Json::array();
+    if (!s.json) std::printf("\n%s\n", answer.query.c_str());
+    for (const Match& match : answer.matches) {
+      const auto similarity = static_cast<double>(match.similarity);
+      matches.push_back({{"image", match.image}, {"similarity", similarity}});
+      if (!match.caption.empty()) matches.back()["caption"] = match.caption;
+      if (!s.json)
+        std::printf("%4zu  %6.3f  %-28s %s\n", matches.size(), similarity, match.image.c_str(), match.caption.c_str());
+    }
+    results.push_back({{"query", answer.query}, {"images", images}, {"matches", std::move(matches)}});
+    pictures.push_back(picture_of(answer, answers.size() > 1));
+  }
+  const Json result = results.size() == 1 ? Json(results[0]) : std::move(results);
   write_json(s.file("matches.json"), result);
-  const auto columns = static_cast<Index>(std::ceil(std::sqrt(static_cast<double>(found.size()))));
-  write_png(s.file("matches.png"), plot_images(shown, labels, {.title = query, .columns = columns, .cell = cell}));
+  write_png(s.file("matches.png"), stacked(pictures));
   if (s.json)
     std::printf("%s\n", result.dump(2).c_str());
   else

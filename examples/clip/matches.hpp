@@ -16,7 +16,14 @@ struct Match {
   Tensor<float> picture;  // [3, H, W]
 };
 
-/// Prints what was found among so many images, or as JSON with --json, and writes matches.png and matches.json.
-void show_matches(const std::string& query, Index images, const std::vector<Match>& found, const Settings& s);
+/// What was found for a query, the nearest first.
+struct Answer {
+  std::string query;
+  std::vector<Match> matches;
+};
+
+/// Prints what was found among so many images, or as JSON with --json, and writes matches.png, a row for each of
+/// several queries, and matches.json, of several queries an array.
+void show_matches(const std::vector<Answer>& answers, Index images, const Settings& s);
 
 }  // namespace lamina::examples::clip

@@ -176,14 +176,17 @@ EmbeddingIndex indexed_photos(const Encoder& encoder, const Settings& s) {
   return index;
 }
 
-void show_nearest(const EmbeddingIndex& index, const Tensor<float>& embedding, const std::string& query,
+void show_nearest(const EmbeddingIndex& index, const Tensor<float>& embeddings, const std::vector<std::string>& queries,
                   const Settings& s) {
-  std::vector<Match> found;
-  for (const auto& [place, similarity] : index.search(embedding, s.count)) {
-    const std::string path = (fs::path(s.images) / index.files()[static_cast<std::size_t>(place)].name).string();
-    found.push_back({path, "", similarity, to_float<float>(read_image(path, {.channels = 3}))});
+  std::vector<Answer> answers;
+  for (std::size_t k = 0; k < queries.size(); ++k) {
+    answers.push_back({queries[k], {}});
+    for (const auto& [place, similarity] : index.search(embeddings[static_cast<Index>(k)], s.count)) {
+      const std::string path = (fs::path(s.images) / index.files()[static_cast<std::size_t>(place)].name).string();
+      answers[k].matches.push_back({path, "", similarity, to_float<float>(read_image(path, {.channels = 3}))});
+    }
   }
-  show_matches(query, index.size(), found, s);
+  show_matches(answers, index.size(), s);
 }
 
 namespace {
@@ -193,8 +196,7 @@ void run_similar(Settings s) {
   const Encoder encoder = read_encoder(s);
   Random unused;
   Tensor<float> image = encoder.prepare(to_float<float>(read_image(s.image, {.channels = 3})), unused);
-  const Tensor<float> query = encoder.images(image.reshape(image.shape().batch(1)));
-  show_nearest(indexed_photos(encoder, s), query[0], s.image, s);
+  show_nearest(indexed_photos(encoder, s), encoder.images(image.reshape(image.shape().batch(1))), {s.image}, s);
 }
 
 }  // namespace

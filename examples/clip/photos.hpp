@@ -17,8 +17,8 @@ void report_skipped(const std::vector<std::string>& skipped, Index others);
 /// of other images, and if no image can be read.
 EmbeddingIndex indexed_photos(const Encoder& encoder, const Settings& s);
 
-/// Shows the --top images of the index that are most like an embedding; `query` says what that is.
-void show_nearest(const EmbeddingIndex& index, const Tensor<float>& embedding, const std::string& query,
+/// Shows the --top images of the index that are most like each of the embeddings [N, D]; `queries` says what they are.
+void show_nearest(const EmbeddingIndex& index, const Tensor<float>& embeddings, const std::vector<std::string>& queries,
                   const Settings& s);
 
 }  // namespace lamina::examples::clip

@@ -24,9 +24,9 @@ struct Architecture {
 struct Settings {
   Architecture network;
   std::string dataset, data, captions, out = "out", model, resume, vocabulary, image_weights, text_weights,
-                                       loss = "openai", split = "held-out", images, query, image, classes = "figures",
+                                       loss = "openai", split = "held-out", images, image, classes = "figures",
                                        rows = "image", index, tokenizer, templates, class_names, validation, test;
-  std::vector<std::string> prompts{"a photo of a {}"};
+  std::vector<std::string> prompts{"a photo of a {}"}, queries;
   Index epochs = 30, batch_size = 128, scenes = 8000, held_out = 0, vocabulary_size = 4000, patience = 1, count = 9,
         limit = 1000, chunk = 0, top_classes = 5, text_heads = 0, image_heads = 0;
   std::optional<double> lr_image, lr_text, temperature, target_temperature;  // of --loss soft
