@@ -12,33 +12,39 @@ if(LAMINA_ANY_X86_64 AND NOT LAMINA_NATIVE)
   set(LAMINA_DISPATCHED ON)
 endif()
 
+# lamina_add_instantiations(name options part_scalar...): a source of lamina::compiled with these parts for these types.
+# What a part has in common with another is compiled once when they are in one source.
 set(sources)
-foreach(part nn models compile train)
-  foreach(scalar float double)
-    set(source "${PROJECT_BINARY_DIR}/compiled/${part}_${scalar}.cpp")
-    file(CONFIGURE OUTPUT "${source}" CONTENT "#include <lamina/lamina.hpp>
-
-namespace lamina {
-#define LAMINA_TEMPLATE template
-#define LAMINA_SCALAR @scalar@
-#include <lamina/compiled/@part@.inc>
-}  // namespace lamina
-" @ONLY)
-    list(APPEND sources "${source}")
-    # -O3 takes half as long again to compile and makes networks a tenth faster: for double, which is for checking
-    # gradients, the first counts. What only puts networks together computes nothing, and where the kernels are units of
-    # their own, layers should be small.
-    if(LAMINA_DISPATCHED AND part STREQUAL "nn")
-      set_source_files_properties("${source}" PROPERTIES COMPILE_OPTIONS $<$<CONFIG:Release>:-Os>)
-    elseif(LAMINA_DISPATCHED AND NOT part STREQUAL "models")
-      set_source_files_properties("${source}" PROPERTIES COMPILE_OPTIONS $<$<CONFIG:Release>:-O2>)
-    elseif(part STREQUAL "models")
-      set_source_files_properties("${source}" PROPERTIES COMPILE_OPTIONS $<$<CONFIG:Release>:-O1>)
-    elseif(scalar STREQUAL "double")
-      set_source_files_properties("${source}" PROPERTIES COMPILE_OPTIONS $<$<CONFIG:Release>:-O2>)
-    endif()
+function(lamina_add_instantiations name options)
+  set(text "#include <lamina/lamina.hpp>\n\nnamespace lamina {\n#define LAMINA_TEMPLATE template\n")
+  foreach(instance IN LISTS ARGN)
+    string(REGEX MATCH "^(.+)_(.+)$" unused "${instance}")
+    string(APPEND text "#define LAMINA_SCALAR ${CMAKE_MATCH_2}\n#include <lamina/compiled/${CMAKE_MATCH_1}.inc>\n"
+                       "#undef LAMINA_SCALAR\n")
   endforeach()
-endforeach()
+  set(source "${PROJECT_BINARY_DIR}/compiled/${name}.cpp")
+  file(CONFIGURE OUTPUT "${source}" CONTENT "${text}}  // namespace lamina\n" @ONLY)
+  set_source_files_properties("${source}" PROPERTIES COMPILE_OPTIONS "$<$<CONFIG:Release>:${options}>")
+  set(sources ${sources} "${source}" PARENT_SCOPE)
+endfunction()
+# -O3 takes half as long again to compile and makes networks a tenth faster: for double, which is for checking
+# gradients, the first counts. What only puts networks together computes nothing, and where the kernels are units of
+# their own, layers should be small.
+if(LAMINA_DISPATCHED)
+  set(layers_float -Os)
+  set(layers_double -Os)
+  set(runs_float -O2)
+else()
+  set(layers_float -O3)
+  set(layers_double -O2)
+  set(runs_float -O3)
+endif()
+# The longest first.
+lamina_add_instantiations(nn_float "${layers_float}" nn_float)
+lamina_add_instantiations(nn_double "${layers_double}" nn_double)
+lamina_add_instantiations(runs_float "${runs_float}" compile_float train_float)
+lamina_add_instantiations(runs_double -O2 compile_double train_double)
+lamina_add_instantiations(models -O1 models_float models_double)
 set(source "${PROJECT_BINARY_DIR}/compiled/testing.cpp")
 file(CONFIGURE OUTPUT "${source}" CONTENT "#include <lamina/lamina.hpp>
 #include <lamina/testing/conformance.hpp>
