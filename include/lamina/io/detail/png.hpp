@@ -46,8 +46,8 @@ inline std::pair<Index, Index> check_png(std::span<const std::uint8_t> bytes, co
 }
 
 /// Writes a row's difference from what its neighbours predict (PNG specification, section 9). Both rows, this and the
-/// one above, begin with a pixel of `step` zeros. Returns the sum of the differences' magnitudes, by which encoders choose
-/// the kind, and stops where that has come to `enough`.
+/// one above, begin with a pixel of `step` zeros. Returns the sum of the differences' magnitudes, by which encoders
+/// choose the kind, and stops where that has come to `enough`.
 inline std::size_t filter_row(int kind, std::span<const std::uint8_t> row, std::span<const std::uint8_t> row_above,
                               std::size_t step, std::size_t enough, std::uint8_t* out) {
   const auto differences = [&](auto predict) {
@@ -62,10 +62,14 @@ inline std::size_t filter_row(int kind, std::span<const std::uint8_t> row, std::
     return sum;
   };
   switch (kind) {
-    case 0: return differences([](int, int, int) { return 0; });
-    case 1: return differences([](int left, int, int) { return left; });
-    case 2: return differences([](int, int up, int) { return up; });
-    case 3: return differences([](int left, int up, int) { return (left + up) / 2; });
+    case 0:
+      return differences([](int, int, int) { return 0; });
+    case 1:
+      return differences([](int left, int, int) { return left; });
+    case 2:
+      return differences([](int, int up, int) { return up; });
+    case 3:
+      return differences([](int left, int up, int) { return (left + up) / 2; });
     default:
       return differences([](int left, int up, int corner) {
         const int dl = std::abs(up - corner), du = std::abs(left - corner), dc = std::abs(left + up - 2 * corner);
