@@ -4,7 +4,7 @@ cmake_policy(VERSION 3.22)
 # More warnings than Lamina's headers are written for: they must not reach a project that asks for them.
 string(APPEND FLAGS " -Wall -Wextra -Werror -Wsign-conversion -Wfloat-equal -Wold-style-cast")
 if(COMPILER_ID STREQUAL "GNU")
-  string(APPEND FLAGS " -Wuseless-cast")
+  string(APPEND FLAGS " -Wuseless-cast --param=ggc-min-heapsize=1048576") # the latter for speed, as in LaminaBuild.cmake
 endif()
 set(options "-DCMAKE_PREFIX_PATH=${PREFIX}" "-DLAMINA_SOURCE_DIR=${LAMINA_DIR}" "-DCMAKE_CXX_COMPILER=${COMPILER}"
             "-DCMAKE_CXX_FLAGS=${FLAGS}" "-DCMAKE_CXX_COMPILER_LAUNCHER=${LAUNCHER}" ${OPTIONS})

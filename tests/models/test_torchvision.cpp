@@ -70,12 +70,7 @@ std::string keys_and_shapes(const Module<float>& net) {
 /// The norm of the difference that a tensor has from what the fixture says of it, as far as that tells.
 double difference(const std::string& name, const std::string& key, const Tensor<double>& got) {
   const Tensor<double>& expected = fixture().at(name);
-  const testing::Uniform direction(key + ".direction");
-  double squares = 0, product = 0;
-  for (Index i = 0; i < got.numel(); ++i) {
-    squares += got.data()[i] * got.data()[i];
-    product += got.data()[i] * direction(i);
-  }
+  const auto [squares, product] = testing::Uniform(key + ".direction").squares_and_product(got.values());
   return std::max(std::abs(std::sqrt(squares) - expected(0)), std::abs(product - expected(1)));
 }
 

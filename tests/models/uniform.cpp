@@ -25,4 +25,13 @@ void Uniform::fill(double center, double scale, Index n, Scalar* out) const {
 template void Uniform::fill(double, double, Index, float*) const;
 template void Uniform::fill(double, double, Index, double*) const;
 
+std::pair<double, double> Uniform::squares_and_product(std::span<const double> x) const {
+  double squares = 0, product = 0;
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    squares += x[i] * x[i];
+    product += x[i] * (*this)(static_cast<Index>(i));
+  }
+  return {squares, product};
+}
+
 }  // namespace lamina::inline LAMINA_ABI::testing

@@ -1,7 +1,9 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
+#include <utility>
 
 #include "lamina/core/isa.hpp"
 #include "lamina/core/shape.hpp"
@@ -16,6 +18,8 @@ class Uniform {
   /// out[i] = center + scale * value i, rounded to float, for i < n.
   template <class Scalar>
   void fill(double center, double scale, Index n, Scalar* out) const;
+  /// The sum of the squares of x, and of x[i] times value i.
+  std::pair<double, double> squares_and_product(std::span<const double> x) const;
 
  private:
   std::uint64_t hash_;

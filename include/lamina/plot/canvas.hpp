@@ -8,6 +8,7 @@
 #include <numbers>
 #include <span>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "lamina/core/tensor.hpp"
@@ -208,8 +209,12 @@ class Canvas {
   void rectangle(double x, double y, double width, double height, Color color) {
     const Index x0 = clip(x, width_), x1 = clip(x + width, width_), y0 = clip(y, height_),
                 y1 = clip(y + height, height_);
-    for (Index row = y0; row < y1; ++row)
-      for (Index column = x0; column < x1; ++column) blend(column, row, color, 1);
+    if (x0 >= x1) return;
+    std::uint8_t* plane = pixels_.data();
+    for (const std::uint8_t value : {color.r, color.g, color.b}) {
+      for (Index row = y0; row < y1; ++row) std::fill(plane + row * width_ + x0, plane + row * width_ + x1, value);
+      plane += width_ * height_;
+    }
   }
 
   /// A line through the points, with round ends and joins.
@@ -262,19 +267,23 @@ class Canvas {
       const auto end = enlarged ? begin + 1 : static_cast<Index>(std::floor(high + 0.5));
       return std::pair(std::clamp<Index>(begin, 0, cells - 1), std::clamp<Index>(end, 1, cells));
     };
-    for (Index row = clip(y, height_); row < clip(y + height, height_); ++row)
-      for (Index column = clip(x, width_); column < clip(x + width, width_); ++column) {
-        const auto [r0, r1] = range(row, y, height, rows);
-        const auto [c0, c1] = range(column, x, width, columns);
-        std::array<double, 3> sum{};
-        for (Index r = r0; r < r1; ++r)
-          for (Index c = c0; c < c1; ++c)
-            for (std::size_t k = 0; k < 3; ++k)
-              sum[k] += source[(image.dim(0) == 3 ? static_cast<Index>(k) * plane : 0) + r * columns + c];
-        const auto count = static_cast<double>((r1 - r0) * (c1 - c0));
-        const auto value = [&](std::size_t k) { return static_cast<std::uint8_t>(sum[k] / count + 0.5); };
-        blend(column, row, {value(0), value(1), value(2)}, 1);
+    const Index x0 = clip(x, width_), x1 = clip(x + width, width_);
+    std::vector<std::pair<Index, Index>> spans;
+    for (Index column = x0; column < x1; ++column) spans.push_back(range(column, x, width, columns));
+    for (Index row = clip(y, height_); row < clip(y + height, height_); ++row) {
+      const auto [r0, r1] = range(row, y, height, rows);
+      for (Index k = 0; k < 3; ++k) {
+        const std::uint8_t* const in = source + (image.dim(0) == 3 ? k * plane : 0);
+        std::uint8_t* out = pixels_.data() + (k * height_ + row) * width_ + x0;
+        for (const auto& [c0, c1] : spans) {
+          Index sum = 0;
+          for (Index r = r0; r < r1; ++r)
+            for (Index c = c0; c < c1; ++c) sum += in[r * columns + c];
+          const Index count = (r1 - r0) * (c1 - c0);
+          *out++ = static_cast<std::uint8_t>((2 * sum + count) / (2 * count));  // rounded
+        }
       }
+    }
   }
 
  private:
@@ -295,7 +304,7 @@ class Canvas {
   /// Strokes of one colour: a pixel is covered by as much as the nearest covers it, so that joins and crossings are not
   /// darker.
   void strokes(const std::vector<std::vector<CanvasPoint>>& paths, double width, Color color, double opacity) {
-    const double radius = width / 2, reach = radius + 1;
+    const double radius = width / 2, reach = radius + 1, far = (radius + 0.5) * (radius + 0.5);
     double left = 1e6, right = -1e6, top = 1e6, bottom = -1e6;
     for (const auto& path : paths)
       for (const CanvasPoint& p : path) {
@@ -315,7 +324,9 @@ class Canvas {
         for (Index column = column0; column < column1; ++column) {
           const double px = static_cast<double>(column) + 0.5 - a.x, py = static_cast<double>(row) + 0.5 - a.y;
           const double t = std::clamp((px * dx + py * dy) / length, 0.0, 1.0);
-          const double distance = std::hypot(px - t * dx, py - t * dy);
+          const double away_x = px - t * dx, away_y = py - t * dy;
+          if (away_x * away_x + away_y * away_y >= far) continue;
+          const double distance = std::hypot(away_x, away_y);
           float& cell = coverage[static_cast<std::size_t>((row - y0) * (x1 - x0) + column - x0)];
           cell = std::max(cell, static_cast<float>(std::clamp(radius - distance + 0.5, 0.0, 1.0)));
         }

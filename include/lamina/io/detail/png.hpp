@@ -2,9 +2,11 @@
 
 #include <zlib.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <cstdlib>
+#include <limits>
 #include <span>
 #include <string>
 #include <string_view>
@@ -43,20 +45,37 @@ inline std::pair<Index, Index> check_png(std::span<const std::uint8_t> bytes, co
   return size;
 }
 
-/// Writes a row's difference from what its neighbours predict (PNG specification, section 9; `step` is the bytes of a
-/// pixel, `above` the row before). Returns the sum of its magnitudes, by which encoders choose the kind.
-inline std::size_t filter_row(int kind, std::span<const std::uint8_t> row, std::span<const std::uint8_t> above,
-                              std::size_t step, std::uint8_t* out) {
-  std::size_t sum = 0;
-  for (std::size_t i = 0; i < row.size(); ++i) {
-    const int left = i < step ? 0 : row[i - step], up = above[i], corner = i < step ? 0 : above[i - step];
-    const int dl = std::abs(up - corner), du = std::abs(left - corner), dc = std::abs(left + up - 2 * corner);
-    const int nearest = dl <= du && dl <= dc ? left : du <= dc ? up : corner;
-    const std::array<int, 5> predicted = {0, left, up, (left + up) / 2, nearest};
-    out[i] = static_cast<std::uint8_t>(row[i] - predicted[static_cast<std::size_t>(kind)]);
-    sum += static_cast<std::size_t>(std::abs(static_cast<std::int8_t>(out[i])));
+/// Writes a row's difference from what its neighbours predict (PNG specification, section 9). Both rows, this and the
+/// one above, begin with a pixel of `step` zeros. Returns the sum of the differences' magnitudes, by which encoders
+/// choose the kind, and stops where that has come to `enough`.
+inline std::size_t filter_row(int kind, std::span<const std::uint8_t> row, std::span<const std::uint8_t> row_above,
+                              std::size_t step, std::size_t enough, std::uint8_t* out) {
+  const auto differences = [&](auto predict) {
+    const std::uint8_t *const x = row.data(), *const above = row_above.data();
+    std::size_t sum = 0;
+    for (std::size_t begin = step; begin < row.size() && sum < enough; begin += 256)
+      for (std::size_t i = begin, end = std::min(row.size(), begin + 256); i < end; ++i) {
+        const auto difference = static_cast<std::uint8_t>(x[i] - predict(x[i - step], above[i], above[i - step]));
+        out[i - step] = difference;
+        sum += difference < 128 ? difference : 256u - difference;
+      }
+    return sum;
+  };
+  switch (kind) {
+    case 0:
+      return differences([](int, int, int) { return 0; });
+    case 1:
+      return differences([](int left, int, int) { return left; });
+    case 2:
+      return differences([](int, int up, int) { return up; });
+    case 3:
+      return differences([](int left, int up, int) { return (left + up) / 2; });
+    default:
+      return differences([](int left, int up, int corner) {
+        const int dl = std::abs(up - corner), du = std::abs(left - corner), dc = std::abs(left + up - 2 * corner);
+        return dl <= du && dl <= dc ? left : du <= dc ? up : corner;
+      });
   }
-  return sum;
 }
 
 /// The rows of an image [C, H, W], its channels interleaved, each as that difference which has the least magnitude and
@@ -64,15 +83,19 @@ inline std::size_t filter_row(int kind, std::span<const std::uint8_t> row, std::
 inline Bytes filtered_rows(const Tensor<std::uint8_t>& image) {
   const auto channels = static_cast<std::size_t>(image.dim(0));
   const auto height = static_cast<std::size_t>(image.dim(1)), width = static_cast<std::size_t>(image.dim(2));
-  Bytes rows(height * (1 + width * channels)), row(width * channels), above(width * channels), attempt(row.size());
+  const std::size_t size = width * channels;
+  Bytes rows(height * (1 + size)), row(channels + size), above(row.size()), attempt(size);
+  const std::uint8_t* const pixels = image.data();
   std::uint8_t* out = rows.data();
-  for (std::size_t y = 0; y < height; ++y, out += 1 + row.size()) {
-    for (std::size_t c = 0; c < channels; ++c)
-      for (std::size_t x = 0; x < width; ++x)
-        row[x * channels + c] = std::as_const(image).data()[(c * height + y) * width + x];
-    std::size_t least = filter_row(0, row, above, channels, out + 1);
-    for (int kind = 1; kind < 5; ++kind) {
-      const std::size_t sum = filter_row(kind, row, above, channels, attempt.data());
+  for (std::size_t y = 0; y < height; ++y, out += 1 + size) {
+    for (std::size_t c = 0; c < channels; ++c) {
+      const std::uint8_t* const in = pixels + (c * height + y) * width;
+      std::uint8_t* const interleaved = row.data() + channels + c;
+      for (std::size_t x = 0; x < width; ++x) interleaved[x * channels] = in[x];
+    }
+    std::size_t least = std::numeric_limits<std::size_t>::max();
+    for (int kind = 0; kind < 5 && least > 0; ++kind) {
+      const std::size_t sum = filter_row(kind, row, above, channels, least, attempt.data());
       if (sum >= least) continue;
       least = sum;
       out[0] = static_cast<std::uint8_t>(kind);
