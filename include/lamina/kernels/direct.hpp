@@ -159,6 +159,7 @@ class DirectConvolution {
             for (std::size_t i = 0; i < lattices_.size(); ++i) {
               const Lattice& lattice = lattices_[i];
               const Index taps = static_cast<Index>(lattice.taps.size());
+              if (taps == 0 && block > 0) continue;  // zeros already
               for (Index line = std::max(first, lattice.line_begin); line < std::min(last, lattice.line_end); ++line) {
                 const Index row = line * out_step_h_ + lattice.row - out_first;
                 const Index column = lattice.column_begin * out_step_w_ + lattice.column;
@@ -181,6 +182,14 @@ class DirectConvolution {
               change_block(scratch + j * out_plane, pixels, biased);
           }
         });
+  }
+
+  /// The same from the weight.
+  void run_once(const T* x, const T* weight, T* y, const T* bias) const {
+    Tensor<T> filters({filters_size()});
+    T* const packed = filters.data();
+    pack_filters(weight, packed);
+    run(x, packed, y, bias);
   }
 
   /// With forward()'s geometry: dweight[m, c, tap] += the sum over samples and outputs of dy[m] x[c] at the tap, and
