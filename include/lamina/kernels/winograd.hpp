@@ -408,8 +408,10 @@ class Winograd {
     to += block % 2 * width;
     for (Index c = first * lanes_; c < last * lanes_; c += together) {
       const Index count = std::clamp<Index>(s_.group_c() - c, 0, together);
-      interleave(weight + block * width * m_stride_ + c * c_stride_, m_stride_, lanes, 1, count * s_.taps(), taps,
-                 count * s_.taps());
+      const T* const from = weight + block * width * m_stride_ + c * c_stride_;
+      for (Index i = 0; together == 1 && i < lanes * s_.taps(); i += width)
+        __builtin_prefetch(from + 4 * c_stride_ + i);
+      interleave(from, m_stride_, lanes, 1, count * s_.taps(), taps, count * s_.taps());
       std::fill(taps + count * size, taps + together * size, T(0));
       for (Index i = 0; i < together; ++i, to += columns * width) tile_.filter(taps + i * size, rotated_, to, stride);
     }
