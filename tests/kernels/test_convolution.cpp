@@ -60,6 +60,12 @@ double relative_error(const Tensor<Scalar>& a, const Tensor<double>& b) {
   return std::sqrt((a.template cast<double>().array() - exact).square().sum() / std::max(exact.square().sum(), 1e-300));
 }
 
+/// Whether all elements are equal, or NaN in both.
+template <class Scalar>
+bool same(const Tensor<Scalar>& a, const Tensor<Scalar>& b) {
+  return (a.array() == b.array() || (a.array().isNaN() && b.array().isNaN())).all();
+}
+
 /// The methods that can do this convolution, whether or not the rule would take them.
 std::vector<ConvolutionMethod> methods(const ConvolutionShape& s) {
   std::vector<ConvolutionMethod> result{ConvolutionMethod::sweep, ConvolutionMethod::direct};
@@ -95,6 +101,9 @@ struct Results {
         dbias(Tensor<Scalar>::full(o.bias.shape(), 2)) {
     const auto filters = kernels::pack_filters(s, o.weight.data(), method);
     kernels::convolution_forward(s, o.x.data(), filters, o.bias.data(), y.data());
+    Tensor<Scalar> once(y.shape());
+    kernels::convolution_forward(s, o.x.data(), o.weight.data(), o.bias.data(), once.data(), method);
+    CHECK(same(once, y));
     const bool negative_padding =  // of the convolution over dy, which Winograd's kernels do not do
         method != ConvolutionMethod::sweep && method != ConvolutionMethod::direct &&
         method != ConvolutionMethod::depthwise && !kernels::dilated(s) &&
@@ -140,6 +149,9 @@ void check_blocks(ConvolutionShape s, const Operands<Scalar>& o, const Naive& na
     const Tensor<Scalar> x = s.blocked_x ? blocks(o.x) : o.x, dy = s.blocked_y ? blocks(o.dy) : o.dy;
     Tensor<Scalar> y(dy.shape()), dx(x.shape());
     kernels::convolution_forward(s, x.data(), kernels::pack_filters(s, o.weight.data()), o.bias.data(), y.data());
+    Tensor<Scalar> once(y.shape());
+    kernels::convolution_forward(s, x.data(), o.weight.data(), o.bias.data(), once.data());
+    CHECK(same(once, y));
     kernels::convolution_backward_input(s, dy.data(), o.weight.data(), dx.data());
     Tensor<Scalar> dweight = Tensor<Scalar>::full(o.weight.shape(), 2), dbias = Tensor<Scalar>::full(o.bias.shape(), 2);
     kernels::convolution_backward_weight(s, x.data(), dy.data(), dweight.data(), dbias.data());
@@ -218,11 +230,12 @@ TEST_CASE("every convolution kernel equals the definition over a grid of options
 
 TEST_CASE("every convolution kernel equals the definition on the shapes of real networks") {
   const ConvolutionShape shapes[] = {
-      square(20, 1, 28, 6, 5, 2),        square(20, 6, 14, 16, 5, 0), square(1, 3, 60, 64, 7, 3, 2),
-      square(1, 64, 14, 70, 3, 1),       square(1, 96, 9, 32, 1, 0),  square(2, 32, 17, 32, 3, 1, 2, 32),
-      square(1, 3, 50, 32, 11, 1, 4),    square(2, 40, 28, 24, 3, 1), square(3, 64, 7, 96, 1, 0, 2),
-      square(2, 48, 13, 64, 3, 1, 1, 2), square(1, 24, 27, 40, 5, 2), square(2, 24, 15, 24, 3, 1, 1, 24),
-      square(2, 40, 15, 40, 5, 2, 2, 40)};
+      square(20, 1, 28, 6, 5, 2),         square(20, 6, 14, 16, 5, 0), square(1, 3, 60, 64, 7, 3, 2),
+      square(1, 64, 14, 70, 3, 1),        square(1, 96, 9, 32, 1, 0),  square(2, 32, 17, 32, 3, 1, 2, 32),
+      square(1, 3, 50, 32, 11, 1, 4),     square(2, 40, 28, 24, 3, 1), square(3, 64, 7, 96, 1, 0, 2),
+      square(2, 48, 13, 64, 3, 1, 1, 2),  square(1, 24, 27, 40, 5, 2), square(2, 24, 15, 24, 3, 1, 1, 24),
+      square(2, 40, 15, 40, 5, 2, 2, 40), square(2, 70, 7, 72, 3, 1),  square(2, 72, 12, 70, 3, 1),
+      square(13, 70, 7, 40, 1, 0)};
   for (const ConvolutionShape& s : shapes) {
     check<float>(s, 2e-6);
     check<double>(s, 1e-14);
@@ -249,7 +262,7 @@ TEST_CASE("convolution kernels give the same bits for any number of threads") {
   const int before = num_threads();
   for (const ConvolutionShape& s :
        {square(40, 6, 14, 16, 5, 0), square(1, 32, 28, 48, 3, 1), square(9, 16, 20, 32, 3, 1),
-        square(5, 20, 9, 33, 3, 1, 2), square(3, 16, 12, 32, 5, 2)})
+        square(5, 20, 9, 33, 3, 1, 2), square(3, 16, 12, 32, 5, 2), square(2, 70, 7, 72, 3, 1)})
     for (ConvolutionMethod method : methods(s)) {
       INFO(describe(s), ", method ", static_cast<int>(method));
       const Operands<float> o(s);

@@ -147,12 +147,14 @@ auto bias_of(const T* bias, Index m, Index channels) {
 inline constexpr Index block_rows = simd::vector_bytes == 64 ? 12 : 6;
 
 /// c[i][j] (+)= the sum over d < depth and k < lanes of a[offsets[d] + i a_row + k] * b[(d lanes + k) Columns + j],
-/// where b and c hold vectors: j < Columns of them, i < Rows.
-template <class T, int Rows, int Columns>
-void block_tile(Index depth, Index lanes, const T* a, Index a_row, const Index* offsets, const T* b, T* c, Index c_row,
-                Index c_column, bool accumulate) {
+/// where b and c hold vectors: j < Columns of them, i < Rows. `Adjacent`: a_row is a vector's width. A constant
+/// distance saves the instructions that make addresses, a tenth of a tall tile's time.
+template <class T, int Rows, int Columns, bool Adjacent>
+void block_tile(Index depth, Index lanes, const T* a, Index row_distance, const Index* offsets, const T* b, T* c,
+                Index c_row, Index c_column, bool accumulate) {
   using Pack = simd::Pack<T>;
   constexpr Index width = simd::width<T>;
+  const Index a_row = Adjacent ? width : row_distance;
   std::array<Pack, Rows * Columns> sums;
   simd::unroll<Rows>([&](auto i) {
     simd::unroll<Columns>(
@@ -189,13 +191,14 @@ inline constexpr auto block_heights = [] {
 
 /// The tile of the largest height up to `rows`, and that height.
 template <class T>
-std::pair<BlockTile<T>, Index> block_tile_for(Index rows, Index columns) {
+std::pair<BlockTile<T>, Index> block_tile_for(Index rows, Index columns, bool adjacent) {
   return [&]<std::size_t... I>(std::index_sequence<I...>) {
-    static constexpr BlockTile<T> tiles[2][sizeof...(I)] = {{&block_tile<T, block_heights[I], 1>...},
-                                                            {&block_tile<T, block_heights[I], 2>...}};
+    static constexpr BlockTile<T> tiles[2][2][sizeof...(I)] = {
+        {{&block_tile<T, block_heights[I], 1, false>...}, {&block_tile<T, block_heights[I], 2, false>...}},
+        {{&block_tile<T, block_heights[I], 1, true>...}, {&block_tile<T, block_heights[I], 2, true>...}}};
     std::size_t best = sizeof...(I) - 1;
     while (block_heights[best] > rows) --best;
-    return std::pair(tiles[columns - 1][best], static_cast<Index>(block_heights[best]));
+    return std::pair(tiles[adjacent][columns - 1][best], static_cast<Index>(block_heights[best]));
   }
   (std::make_index_sequence<block_heights.size()>{});
 }
@@ -207,7 +210,7 @@ void block_product(Index rows, Index columns, Index depth, Index lanes, const T*
   while (rows > 0) {
     // One row more than an equal share, so that an odd share finds its tile above and not below.
     const Index share = parts_of(rows, parts_of(rows, block_rows));
-    const auto [tile, height] = block_tile_for<T>(std::min(rows, share + share % 2), columns);
+    const auto [tile, height] = block_tile_for<T>(std::min(rows, share + share % 2), columns, a_row == simd::width<T>);
     tile(depth, lanes, a, a_row, offsets, b, c, c_row, c_column, accumulate);
     a += height * a_row;
     c += height * c_row;

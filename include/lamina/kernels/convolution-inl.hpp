@@ -199,6 +199,17 @@ void convolution_forward(const ConvolutionShape& s, const T* x, const PackedFilt
 }
 
 template <class T>
+void convolution_forward(const ConvolutionShape& s, const T* x, const T* weight, const T* bias, T* y,
+                         ConvolutionMethod method) {
+  if (!detail::is_winograd(method) || dilated(s))
+    return convolution_forward(s, x, pack_filters(s, weight, method), bias, y);
+  const auto kernel = Winograd<T>::forward(detail::tile_for<T>(method), s);
+  for (Index g = 0; g < s.groups; ++g)
+    kernel.run_once(x + g * s.group_x(), weight + g * s.group_weight(), y + g * s.group_y(),
+                    bias ? bias + g * s.group_m() : nullptr);
+}
+
+template <class T>
 void convolution_backward_input(const ConvolutionShape& s, const T* dy, const T* weight, T* dx,
                                 ConvolutionMethod method) {
   if (dilated(s) && detail::is_winograd(method)) {
@@ -215,12 +226,8 @@ void convolution_backward_input(const ConvolutionShape& s, const T* dy, const T*
     return blocked(s) ? blocked_depthwise_backward_input(s, dy, weight, dx)
                       : depthwise_backward_input(s, dy, weight, dx);
   detail::with_backward_input<T>(method, s, [&](const auto& kernel) {
-    Tensor<T> filters({kernel.filters_size()});
-    T* const packed = filters.data();
-    for (Index g = 0; g < s.groups; ++g) {
-      kernel.pack_filters(weight + g * s.group_weight(), packed);
-      kernel.run(dy + g * s.group_y(), packed, dx + g * s.group_x(), nullptr);
-    }
+    for (Index g = 0; g < s.groups; ++g)
+      kernel.run_once(dy + g * s.group_y(), weight + g * s.group_weight(), dx + g * s.group_x(), nullptr);
   });
 }
 
@@ -250,19 +257,13 @@ void convolution_backward_weight(const ConvolutionShape& s, const T* x, const T*
 template <class T>
 void tap_convolution_forward(const ConvolutionShape& s, const std::vector<Index>& taps, const T* x, const T* weight,
                              const T* bias, T* y) {
-  const auto kernel = DirectConvolution<T>::forward(s, taps);
-  Tensor<T> filters({kernel.filters_size()});
-  kernel.pack_filters(weight, filters.data());
-  kernel.run(x, std::as_const(filters).data(), y, bias);
+  DirectConvolution<T>::forward(s, taps).run_once(x, weight, y, bias);
 }
 
 template <class T>
 void tap_convolution_backward_input(const ConvolutionShape& s, const std::vector<Index>& taps, const T* dy,
                                     const T* weight, T* dx) {
-  const auto kernel = DirectConvolution<T>::backward_input(s, taps);
-  Tensor<T> filters({kernel.filters_size()});
-  kernel.pack_filters(weight, filters.data());
-  kernel.run(dy, std::as_const(filters).data(), dx, nullptr);
+  DirectConvolution<T>::backward_input(s, taps).run_once(dy, weight, dx, nullptr);
 }
 
 template <class T>

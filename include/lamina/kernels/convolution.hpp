@@ -73,6 +73,11 @@ PackedFilters<T> pack_filters(const ConvolutionShape& s, const T* weight, Convol
 template <class T>
 void convolution_forward(const ConvolutionShape& s, const T* x, const PackedFilters<T>& filters, const T* bias, T* y);
 
+/// The same from the weight, for once: the bits are the same.
+template <class T>
+void convolution_forward(const ConvolutionShape& s, const T* x, const T* weight, const T* bias, T* y,
+                         ConvolutionMethod method);
+
 /// dx, the gradient with respect to x.
 template <class T>
 void convolution_backward_input(const ConvolutionShape& s, const T* dy, const T* weight, T* dx,
@@ -103,6 +108,10 @@ void tap_convolution_backward_weight(const ConvolutionShape& s, const std::vecto
 template <class T>
 PackedFilters<T> pack_filters(const ConvolutionShape& s, const T* weight) {
   return pack_filters(s, weight, forward_method<T>(s));
+}
+template <class T>
+void convolution_forward(const ConvolutionShape& s, const T* x, const T* weight, const T* bias, T* y) {
+  convolution_forward(s, x, weight, bias, y, forward_method<T>(s));
 }
 template <class T>
 void convolution_backward_input(const ConvolutionShape& s, const T* dy, const T* weight, T* dx) {

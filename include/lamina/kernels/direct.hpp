@@ -103,6 +103,7 @@ class DirectConvolution {
       for (Index c = 0; c < inputs_ * lanes_; c += together) {
         const Index count = std::clamp<Index>(in_.channels - c, 0, together);
         const T* const from = weight + block * width * m_stride_ + c * c_stride_;
+        for (Index i = 0; !adjacent && i < lanes * taps_; i += width) __builtin_prefetch(from + 8 * c_stride_ + i);
         if (m_stride_ == 1 && count * taps_ == 1)
           simd::Pack<T>::load(from, lanes).store(taps);
         else
@@ -159,6 +160,7 @@ class DirectConvolution {
             for (std::size_t i = 0; i < lattices_.size(); ++i) {
               const Lattice& lattice = lattices_[i];
               const Index taps = static_cast<Index>(lattice.taps.size());
+              if (taps == 0 && block > 0) continue;  // zeros already
               for (Index line = std::max(first, lattice.line_begin); line < std::min(last, lattice.line_end); ++line) {
                 const Index row = line * out_step_h_ + lattice.row - out_first;
                 const Index column = lattice.column_begin * out_step_w_ + lattice.column;
@@ -181,6 +183,14 @@ class DirectConvolution {
               change_block(scratch + j * out_plane, pixels, biased);
           }
         });
+  }
+
+  /// The same from the weight.
+  void run_once(const T* x, const T* weight, T* y, const T* bias) const {
+    Tensor<T> filters({filters_size()});
+    T* const packed = filters.data();
+    pack_filters(weight, packed);
+    run(x, packed, y, bias);
   }
 
   /// With forward()'s geometry: dweight[m, c, tap] += the sum over samples and outputs of dy[m] x[c] at the tap, and
@@ -324,17 +334,20 @@ class DirectConvolution {
     const Index row = task % rows, pair = task / rows % parts_of(columns, 2), t = task / rows / parts_of(columns, 2);
     const Index pixel = lattices_.front().offsets[static_cast<std::size_t>(t)] * width;
     const Index lanes = p.flipped ? lanes_ : width, blocks = std::min<Index>(2, columns - 2 * pair);
-    for (Index u = begin; u < end; ++u, prepared += p.unit) {
+    // Several small images, of which all pixels are read where they are, are lines of one sum.
+    const bool whole = in_place_ && out_.blocked && p.bands == 1 && in_step_h_ == 1 && in_step_w_ == 1;
+    const Index image = lines_ * out_.w, several = whole ? std::max<Index>(1, 512 / image) : 1;
+    for (Index u = begin; u < end; u += several, prepared += p.unit) {
       const Index line = u % p.bands * p.band * in_step_h_;
       BlockLines<T> pixels{in_place_ ? in_.at(x, u / p.bands, 0) + line * in_.w * width : prepared + pixel,
-                           in_step_h_ * columns_ * width, in_step_w_ * width, p.plane};
-      BlockLines<T> gradients{out_.blocked ? dy_of(p, u, dy) : prepared + p.dy_begin, out_.w * width, width,
-                              p.dy_plane};
+                           whole ? inputs_ * p.plane : in_step_h_ * columns_ * width, in_step_w_ * width, p.plane};
+      BlockLines<T> gradients{out_.blocked ? dy_of(p, u, dy) : prepared + p.dy_begin,
+                              whole ? outputs_ * p.dy_plane : out_.w * width, width, p.dy_plane};
       BlockLines<T>& a = p.flipped ? pixels : gradients;
       BlockLines<T>& b = p.flipped ? gradients : pixels;
       a.data += row * a.block;
       b.data += 2 * pair * b.block;
-      block_outers(lines_of(p, u), out_.w, a, lanes, b, blocks,
+      block_outers(whole ? std::min(several, end - u) : lines_of(p, u), whole ? image : out_.w, a, lanes, b, blocks,
                    sums + t * p.sum_stride + row * lanes * p.sum_row + 2 * pair * width, p.sum_row, u > 0);
     }
   }

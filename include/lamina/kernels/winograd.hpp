@@ -214,32 +214,23 @@ class Winograd {
 
   /// G g G' for all filters of a group.
   void pack_filters(const T* weight, T* filters) const {
-    parallel_for(0, outputs_, 1, [&](Index block, Index) {
-      const Index columns = std::min<Index>(2, outputs_ - block / 2 * 2), stride = filter_stride(columns);
-      T* const to = filters + block / 2 * products_ * filter_stride(2) + block % 2 * width;
-      const T* const from = weight + block * width * m_stride_;
-      const Index lanes = std::min(width, s_.group_m() - block * width);
-      Taps taps;
-      for (Index c = 0; c < inputs_ * lanes_; ++c) {
-        if (c < s_.group_c())
-          interleave(from + c * c_stride_, m_stride_, lanes, 1, s_.taps(), taps.data(), s_.taps());
-        else
-          taps.fill(T(0));
-        tile_.filter(taps.data(), rotated_, to + c * columns * width, stride);
-      }
+    parallel_for(0, outputs_, 1, Scratch<T>{lanes_ * s_.taps() * width}, [&](Index block, Index, T* taps) {
+      const Index columns = std::min<Index>(2, outputs_ - block / 2 * 2);
+      transform_filters(weight, block, 0, inputs_, filters + block / 2 * products_ * filter_stride(2), columns,
+                        filter_stride(columns), taps);
     });
   }
 
   /// y = x * filters, and a bias [M] unless that is null.
   void run(const T* x, const T* filters, T* y, const T* bias) const {
+    if (reads_filters_once()) return run_by_products(x, filters, y, bias);
     const Index tile_rows = rows_in_group(), tiles = tile_rows * tiles_w_;
     const Index in_stride = stride(inputs_, tiles), out_stride = stride(2, tiles);
-    std::vector<Index> offsets;
-    for (Index block = 0; block < inputs_; ++block) offsets.push_back(block * tiles * width);
+    const std::vector<Index> offsets = input_offsets(tiles);
     const Index all_rows = s_.n * tiles_h_;
     in_groups<T>(
         parts_of(all_rows, tile_rows), inputs_, parts_of(outputs_, 2), products_ * in_stride,
-        std::max(input_scratch(tile_rows), products_ * out_stride + M_ * s_.ow() * width),
+        std::max(input_scratch(tile_rows), products_ * out_stride + output_scratch()),
         [&](Index group, Index block, T* prepared, T* scratch) {
           const Index first = group * tile_rows, last = std::min(all_rows, first + tile_rows);
           transform_input(x, block, first, last, prepared + block * tiles * width, in_stride, scratch);
@@ -247,14 +238,53 @@ class Winograd {
         [&](Index group, Index pair, const T* prepared, T* scratch) {
           const Index first = group * tile_rows, last = std::min(all_rows, first + tile_rows);
           const Index columns = std::min<Index>(2, outputs_ - 2 * pair);
-          const T* const filter = filters + pair * products_ * filter_stride(2);
           for (Index k = 0; k < products_; ++k)
-            block_product(tiles_w_ * (last - first), columns, inputs_, lanes_, prepared + k * in_stride, width,
-                          offsets.data(), filter + k * filter_stride(columns), scratch + k * out_stride, width,
-                          tiles * width, false);
+            multiply(k, pair, tiles_w_ * (last - first), tiles, prepared, in_stride, offsets, filters,
+                     scratch + k * out_stride);
           for (Index j = 0; j < columns; ++j)
             transform_output(scratch + j * tiles * width, out_stride, 2 * pair + j, first, last,
                              scratch + products_ * out_stride, y, bias);
+        });
+  }
+
+  /// The same from the weight, whose transforms are made where they are needed if that is but once: what is made for
+  /// some input channels and a pair of output blocks stays in the cache.
+  void run_once(const T* x, const T* weight, T* y, const T* bias) const {
+    const Index rows = s_.n * tiles_h_, tiles = rows * tiles_w_;
+    if (4 * tiles * (inputs_ + outputs_) > inputs_ * outputs_ * width) {
+      Tensor<T> filters({filters_size()});
+      T* const packed = filters.data();
+      pack_filters(weight, packed);
+      return run(x, packed, y, bias);
+    }
+    const Index pairs = parts_of(outputs_, 2), in_stride = stride(inputs_, tiles), out_stride = stride(2, tiles);
+    const std::vector<Index> offsets = input_offsets(tiles);
+    Tensor<T> memory({products_ * in_stride});
+    T* const prepared = memory.data();
+    const Workers workers;
+    transform_all(workers, x, prepared, in_stride);
+    const Index together = std::clamp<Index>(cached / (products_ * lanes_ * 2 * width), 1, inputs_);
+    const Index filter = (together * lanes_ * 2 + 1) * width;
+    const Index turn = std::clamp<Index>(2 * cached / (products_ * out_stride), 1, parts_of(pairs, workers.count()));
+    const Index fixed = products_ * filter + std::max(lanes_ * s_.taps() * width, output_scratch());
+    workers.parallel_for(
+        0, pairs, turn, Scratch<T>{fixed + turn * products_ * out_stride}, [&](Index begin, Index end, T* scratch) {
+          T* const taps = scratch + products_ * filter;
+          T* const sums = scratch + fixed;
+          for (Index first = 0; first < inputs_; first += together)
+            for (Index pair = begin; pair < end; ++pair) {
+              const Index last = std::min(inputs_, first + together);
+              const Index columns = std::min<Index>(2, outputs_ - 2 * pair);
+              for (Index block = 2 * pair; block < 2 * pair + columns; ++block)
+                transform_filters(weight, block, first, last, scratch, columns, filter, taps);
+              for (Index k = 0; k < products_; ++k)
+                block_product(tiles, columns, last - first, lanes_, prepared + k * in_stride + first * tiles * width,
+                              width, offsets.data(), scratch + k * filter,
+                              sums + ((pair - begin) * products_ + k) * out_stride, width, tiles * width, first > 0);
+            }
+          for (Index block = 2 * begin; block < std::min(outputs_, 2 * end); ++block)
+            transform_output(sums + (block / 2 - begin) * products_ * out_stride + block % 2 * tiles * width,
+                             out_stride, block, 0, rows, taps, y, bias);
         });
   }
 
@@ -338,6 +368,69 @@ class Winograd {
   /// A block's filters of at most 5 x 5 taps.
   using Taps = std::array<T, static_cast<std::size_t>(25 * width)>;
 
+  /// Whether the transforms of all tiles take less memory than the filters'. These should then be read once.
+  bool reads_filters_once() const {
+    return s_.n * tiles_h_ * tiles_w_ * (inputs_ + outputs_) <= inputs_ * outputs_ * width;
+  }
+  /// run() with each of the N^2 products for all tiles and channels before the next.
+  void run_by_products(const T* x, const T* filters, T* y, const T* bias) const {
+    const Index rows = s_.n * tiles_h_, tiles = rows * tiles_w_, pairs = parts_of(outputs_, 2);
+    const Index in_stride = stride(inputs_, tiles), out_stride = stride(outputs_, tiles);
+    const std::vector<Index> offsets = input_offsets(tiles);
+    Tensor<T> memory({products_ * (in_stride + out_stride)});
+    T* const prepared = memory.data();
+    T* const sums = prepared + products_ * in_stride;
+    const Workers workers;
+    transform_all(workers, x, prepared, in_stride);
+    workers.parallel_for(0, products_, 1, [&](Index k, Index) {
+      for (Index pair = 0; pair < pairs; ++pair)
+        multiply(k, pair, tiles, tiles, prepared, in_stride, offsets, filters,
+                 sums + k * out_stride + 2 * pair * tiles * width);
+    });
+    workers.parallel_for(0, outputs_, 1, Scratch<T>{output_scratch()}, [&](Index block, Index, T* scratch) {
+      transform_output(sums + block * tiles * width, out_stride, block, 0, rows, scratch, y, bias);
+    });
+  }
+  /// The inputs of all tiles.
+  void transform_all(const Workers& workers, const T* x, T* prepared, Index in_stride) const {
+    const Index rows = s_.n * tiles_h_, plane = rows * tiles_w_ * width;
+    workers.parallel_for(0, inputs_, 1, Scratch<T>{input_scratch(rows)}, [&](Index block, Index, T* scratch) {
+      transform_input(x, block, 0, rows, prepared + block * plane, in_stride, scratch);
+    });
+  }
+  /// G g G' of the filters from input blocks first..last-1 to an output block, of which `to` has `columns` side by
+  /// side.
+  void transform_filters(const T* weight, Index block, Index first, Index last, T* to, Index columns, Index stride,
+                         T* taps) const {
+    // A block of input channels is sorted at once, where they lie one behind the other.
+    const Index together = c_stride_ == s_.taps() ? lanes_ : 1, size = s_.taps() * width;
+    const Index lanes = std::min(width, s_.group_m() - block * width);
+    to += block % 2 * width;
+    for (Index c = first * lanes_; c < last * lanes_; c += together) {
+      const Index count = std::clamp<Index>(s_.group_c() - c, 0, together);
+      const T* const from = weight + block * width * m_stride_ + c * c_stride_;
+      for (Index i = 0; together == 1 && i < lanes * s_.taps(); i += width)
+        __builtin_prefetch(from + 4 * c_stride_ + i);
+      interleave(from, m_stride_, lanes, 1, count * s_.taps(), taps, count * s_.taps());
+      std::fill(taps + count * size, taps + together * size, T(0));
+      for (Index i = 0; i < together; ++i, to += columns * width) tile_.filter(taps + i * size, rotated_, to, stride);
+    }
+  }
+  /// Product k of a pair of output blocks, for `count` tiles of memory for `tiles`.
+  void multiply(Index k, Index pair, Index count, Index tiles, const T* prepared, Index in_stride,
+                const std::vector<Index>& offsets, const T* filters, T* sums) const {
+    const Index columns = std::min<Index>(2, outputs_ - 2 * pair);
+    block_product(count, columns, inputs_, lanes_, prepared + k * in_stride, width, offsets.data(),
+                  filters + pair * products_ * filter_stride(2) + k * filter_stride(columns), sums, width,
+                  tiles * width, false);
+  }
+  /// Where the blocks of transformed inputs begin.
+  std::vector<Index> input_offsets(Index tiles) const {
+    std::vector<Index> offsets;
+    for (Index block = 0; block < inputs_; ++block) offsets.push_back(block * tiles * width);
+    return offsets;
+  }
+
   /// Distances between the N^2 parts, kept off powers of two, which would all fall into the same lines of a cache.
   Index filter_stride(Index columns) const { return (inputs_ * lanes_ * columns + 1) * width; }
   static Index stride(Index blocks, Index tiles) { return (blocks * tiles + 1) * width; }
@@ -352,6 +445,8 @@ class Winograd {
   }
   /// Tiles transformed before their products_ are summed, for the gradient of the weight.
   static constexpr Index transformed_tiles = 512, few_tiles = 128;
+  /// Values that stay in the second-level cache beside others.
+  static constexpr Index cached = (Index{320} << 10) / static_cast<Index>(sizeof(T));
 
   Index input_scratch(Index tile_rows) const {
     return (std::min(tile_rows, tiles_h_) * M_ + R_ - 1) * (tiles_w_ * M_ + R_ - 1) * width;
@@ -367,6 +462,8 @@ class Winograd {
     return y + (n * (s_.blocked_y ? outputs_ * width : s_.m) + m) * s_.oh() * s_.ow();
   }
   /// @}
+
+  Index output_scratch() const { return M_ * s_.ow() * width; }
 
   /// f(sample, first, last) for the tile rows of each image among rows first..last-1 of all images.
   template <class F>

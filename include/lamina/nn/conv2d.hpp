@@ -82,10 +82,11 @@ class Convolution : public Layer<Derived, Scalar> {
   bool has_bias() const { return self().options().bias; }
 
   Tensor<Scalar> do_infer(Tensor<Scalar> x) const override {
-    return convolve(x, false, [&](const auto& s) {
-      return filters_.get(
-          weight.value, [&](const auto& filters) { return filters.method == kernels::forward_method<Scalar>(s); },
+    return convolve(x, false, [&](const auto& s, const Scalar* in, const Scalar* added, Scalar* y) {
+      const auto filters = filters_.get(
+          weight.value, [&](const auto& packed) { return packed.method == kernels::forward_method<Scalar>(s); },
           [&] { return kernels::pack_filters(s, weight.value.data()); });
+      kernels::convolution_forward(s, in, filters, added, y);
     });
   }
 
@@ -93,7 +94,9 @@ class Convolution : public Layer<Derived, Scalar> {
     filters_.clear();
     tape.push(x);
     const bool blocked = tape.in_blocks() && fits_blocks<Scalar>(weight.value.dim(0));
-    return convolve(x, blocked, [&](const auto& s) { return kernels::pack_filters(s, weight.value.data()); });
+    return convolve(x, blocked, [&](const auto& s, const Scalar* in, const Scalar* added, Scalar* y) {
+      kernels::convolution_forward(s, in, std::as_const(weight).value.data(), added, y);
+    });
   }
 
   /// The sizes for an input, with how it and the result lie.
@@ -104,13 +107,14 @@ class Convolution : public Layer<Derived, Scalar> {
     return s;
   }
 
-  template <class Filters>
-  Tensor<Scalar> convolve(const Tensor<Scalar>& x, bool blocked, Filters filters) const {
+  /// y, which forward(sizes, x, bias or null, y) makes.
+  template <class Forward>
+  Tensor<Scalar> convolve(const Tensor<Scalar>& x, bool blocked, Forward forward) const {
     const Shape shape = this->output_shape(images_shape(x.shape(), self().in_channels()));
     const kernels::ConvolutionShape s = sizes_of(x.shape(), blocked);
     Tensor<Scalar> y(s.blocked_y ? blocked_shape<Scalar>(shape) : shape);
     if (y.empty()) return y;
-    kernels::convolution_forward(s, x.data(), filters(s), has_bias() ? bias.value.data() : nullptr, y.data());
+    forward(s, x.data(), has_bias() ? bias.value.data() : nullptr, y.data());
     return y;
   }
 

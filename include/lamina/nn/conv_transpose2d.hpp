@@ -149,8 +149,7 @@ class ConvTranspose2d : public Layer<ConvTranspose2d<Scalar>, Scalar> {
       kernels::add_channel_sums(s.n, out_, s.h * s.w, gradient.data(), bias.gradient().data());
     if (input_grad == InputGrad::skip) return {};
     Tensor<Scalar> dx(x.shape());
-    kernels::convolution_forward<Scalar>(
-        s, gradient.data(), kernels::pack_filters(s, std::as_const(weight).value.data()), nullptr, dx.data());
+    kernels::convolution_forward<Scalar>(s, gradient.data(), std::as_const(weight).value.data(), nullptr, dx.data());
     return dx;
   }
 
