@@ -159,8 +159,11 @@ ConvolutionMethod backward_weight_method(const ConvolutionShape& s) {
 }
 
 template <class T>
-Index packed_filters_size(const ConvolutionShape& s, ConvolutionMethod method) {
+Index forward_memory(const ConvolutionShape& s) {
+  const ConvolutionMethod method = forward_method<T>(s);
   if (method == ConvolutionMethod::sweep || method == ConvolutionMethod::depthwise) return s.groups * s.group_weight();
+  if (detail::is_winograd(method) && !dilated(s))
+    return Winograd<T>::forward(detail::tile_for<T>(method), s).once_size();
   Index size = 0;
   detail::with_forward<T>(method, s, [&](const auto& kernel) { size = s.groups * kernel.filters_size(); });
   return size;

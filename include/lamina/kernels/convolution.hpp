@@ -61,9 +61,10 @@ ConvolutionMethod backward_input_method(const ConvolutionShape& s);
 template <class T>
 ConvolutionMethod backward_weight_method(const ConvolutionShape& s);
 
-/// How many values the filters take: for Winograd's methods several times the weight.
+/// How many values convolution_forward from a weight takes beside x and y: those of the filters, for Winograd's methods
+/// several times the weight, or of the transforms of x, where these are less.
 template <class T>
-Index packed_filters_size(const ConvolutionShape& s, ConvolutionMethod method);
+Index forward_memory(const ConvolutionShape& s);
 
 /// The weight [M, C / groups, KH, KW] for convolution_forward.
 template <class T>

@@ -247,11 +247,18 @@ class Winograd {
         });
   }
 
+  /// Values that run_once() takes beside x and y, without what each thread has for itself.
+  Index once_size() const {
+    const Index tiles = s_.n * tiles_h_ * tiles_w_, in = products_ * stride(inputs_, tiles);
+    if (transforms_where_used()) return in;
+    return filters_size() + (reads_filters_once() ? in + products_ * stride(outputs_, tiles) : 0);
+  }
+
   /// The same from the weight, whose transforms are made where they are needed if that is but once: what is made for
   /// some input channels and a pair of output blocks stays in the cache.
   void run_once(const T* x, const T* weight, T* y, const T* bias) const {
     const Index rows = s_.n * tiles_h_, tiles = rows * tiles_w_;
-    if (4 * tiles * (inputs_ + outputs_) > inputs_ * outputs_ * width) {
+    if (!transforms_where_used()) {
       Tensor<T> filters({filters_size()});
       T* const packed = filters.data();
       pack_filters(weight, packed);
@@ -371,6 +378,10 @@ class Winograd {
   /// Whether the transforms of all tiles take less memory than the filters'. These should then be read once.
   bool reads_filters_once() const {
     return s_.n * tiles_h_ * tiles_w_ * (inputs_ + outputs_) <= inputs_ * outputs_ * width;
+  }
+  /// Whether run_once() makes the filters' transforms where it needs them.
+  bool transforms_where_used() const {
+    return 4 * s_.n * tiles_h_ * tiles_w_ * (inputs_ + outputs_) <= inputs_ * outputs_ * width;
   }
   /// run() with each of the N^2 products for all tiles and channels before the next.
   void run_by_products(const T* x, const T* filters, T* y, const T* bias) const {

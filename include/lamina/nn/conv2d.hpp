@@ -64,10 +64,7 @@ class Convolution : public Layer<Derived, Scalar> {
   Index multiply_adds(const Shape& input) const override {
     return this->output_shape(input).numel() * weight.value.shape().product(1, weight.value.rank());
   }
-  Index scratch(const Shape& input) const override {
-    const kernels::ConvolutionShape s = self().sizes(input);
-    return kernels::packed_filters_size<Scalar>(s, kernels::forward_method<Scalar>(s));
-  }
+  Index scratch(const Shape& input) const override { return kernels::forward_memory<Scalar>(self().sizes(input)); }
 
  protected:
   /// Draws the parameters.
