@@ -159,14 +159,26 @@ ConvolutionMethod backward_weight_method(const ConvolutionShape& s) {
 }
 
 template <class T>
-Index forward_memory(const ConvolutionShape& s) {
-  const ConvolutionMethod method = forward_method<T>(s);
-  if (method == ConvolutionMethod::sweep || method == ConvolutionMethod::depthwise) return s.groups * s.group_weight();
-  if (detail::is_winograd(method) && !dilated(s))
-    return Winograd<T>::forward(detail::tile_for<T>(method), s).once_size();
-  Index size = 0;
-  detail::with_forward<T>(method, s, [&](const auto& kernel) { size = s.groups * kernel.filters_size(); });
-  return size;
+Index convolution_memory(const ConvolutionShape& s) {
+  using detail::is_winograd;
+  const auto packed = [&](const auto& kernel) {
+    if constexpr (requires { kernel.once_size(); })
+      return dilated(s) ? s.groups * kernel.filters_size() : kernel.once_size();
+    else
+      return s.groups * kernel.filters_size();
+  };
+  const auto computes = [](ConvolutionMethod method) {
+    return method == ConvolutionMethod::direct || is_winograd(method);
+  };
+  Index most = s.groups * s.group_weight();
+  const auto take = [&](Index size) { most = std::max(most, size); };
+  if (const auto method = forward_method<T>(s); computes(method))
+    detail::with_forward<T>(method, s, [&](const auto& kernel) { take(packed(kernel)); });
+  if (const auto method = backward_input_method<T>(s); computes(method))
+    detail::with_backward_input<T>(method, s, [&](const auto& kernel) { take(packed(kernel)); });
+  if (const auto method = backward_weight_method<T>(s); computes(method))
+    detail::with_forward<T>(method, s, [&](const auto& kernel) { take(kernel.gradient_size()); });
+  return most;
 }
 
 template <class T>

@@ -61,10 +61,11 @@ ConvolutionMethod backward_input_method(const ConvolutionShape& s);
 template <class T>
 ConvolutionMethod backward_weight_method(const ConvolutionShape& s);
 
-/// How many values convolution_forward from a weight takes beside x and y: those of the filters, for Winograd's methods
-/// several times the weight, or of the transforms of x, where these are less.
+/// How many values a step of training takes at most, in one of its three parts, beside images, weight and their
+/// gradients and what each thread has for itself: the filters as a kernel reads them, for Winograd's methods several
+/// times the weight, or the transforms of images, or sums of the weight's gradient.
 template <class T>
-Index forward_memory(const ConvolutionShape& s);
+Index convolution_memory(const ConvolutionShape& s);
 
 /// The weight [M, C / groups, KH, KW] for convolution_forward.
 template <class T>

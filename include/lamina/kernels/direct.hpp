@@ -193,12 +193,18 @@ class DirectConvolution {
     run(x, packed, y, bias);
   }
 
+  /// Values that backward_weight() takes beside its operands, without what each thread has for itself.
+  Index gradient_size() const {
+    const WeightPlan p = weight_plan();
+    return weight_turn(p) * p.unit + taps_ * p.sum_stride + outputs_ * width;
+  }
+
   /// With forward()'s geometry: dweight[m, c, tap] += the sum over samples and outputs of dy[m] x[c] at the tap, and
   /// dbias[m] (unless null) += the sum of dy.
   void backward_weight(const T* x, const T* dy, T* dweight, T* dbias) const {
     const WeightPlan p = weight_plan();
-    const Index units = n_ * p.bands, turn = std::clamp<Index>((Index{1} << 20) / p.read, 1, units);
-    Tensor<T> memory({turn * p.unit + taps_ * p.sum_stride + outputs_ * width});
+    const Index units = n_ * p.bands, turn = weight_turn(p);
+    Tensor<T> memory({gradient_size()});
     T* const prepared = memory.data();
     T* const sums = prepared + turn * p.unit;
     T* const dy_sums = sums + taps_ * p.sum_stride;
@@ -300,6 +306,8 @@ class DirectConvolution {
     p.sum_stride = parts_of(rows, outer_rows<T>) * outer_rows<T> * p.sum_row;
     return p;
   }
+  /// Units that are prepared before they are summed.
+  Index weight_turn(const WeightPlan& p) const { return std::clamp<Index>((Index{1} << 20) / p.read, 1, n_ * p.bands); }
   Index lines_of(const WeightPlan& p, Index unit) const { return std::min(p.band, lines_ - unit % p.bands * p.band); }
 
   /// A block of x, or of dy, of a unit.

@@ -295,19 +295,23 @@ class Winograd {
         });
   }
 
+  /// Values that backward_weight() takes beside its operands, without what each thread has for itself.
+  Index gradient_size() const {
+    const WeightPlan p = weight_plan();
+    return products_ * (p.x_stride + p.dy_stride + p.sum_stride) + outputs_ * width;
+  }
+
   /// With forward()'s geometry: dweight[m, c, t] += the gradient with respect to the filters; dbias[m] (unless null) +=
   /// the sum of dy.
   void backward_weight(const T* x, const T* dy, T* dweight, T* dbias) const {
-    const Index all_rows = s_.n * tiles_h_;
-    const Index turn = std::clamp<Index>(transformed_tiles / tiles_w_, 1, all_rows), tiles = turn * tiles_w_;
-    const Index x_stride = stride(inputs_, tiles), dy_stride = stride(outputs_, tiles);
-    // With few tiles the sums are larger than what is summed: each part is then carried through to the end.
-    const bool at_once = turn == all_rows && tiles <= few_tiles;
+    const WeightPlan p = weight_plan();
+    const bool at_once = p.at_once;
+    const Index turn = p.turn, x_stride = p.x_stride, dy_stride = p.dy_stride, sum_stride = p.sum_stride;
+    const Index all_rows = s_.n * tiles_h_, tiles = turn * tiles_w_, sum_row = inputs_ * width;
     const Index part_stride = (2 * width + 1) * width;
-    const Index sum_row = inputs_ * width, sum_stride = at_once ? 0 : (outputs_ * sum_row + 1) * width;
     const Index scratch_size = std::max({input_scratch(turn), M_ * M_ * tiles_w_ * width, products_ * part_stride});
     const Scratch<T> each{scratch_size};
-    Tensor<T> memory({products_ * (x_stride + dy_stride + sum_stride) + outputs_ * width});
+    Tensor<T> memory({gradient_size()});
     T* const pixels = memory.data();
     T* const gradients = pixels + products_ * x_stride;
     T* const sums = gradients + products_ * dy_stride;
@@ -372,6 +376,21 @@ class Winograd {
         c_stride_(c_stride),
         rotated_(rotated) {}
 
+  /// How backward_weight() goes about: rows of tiles in a turn, and the distances between the N^2 parts of what is
+  /// transformed and of the sums. With few tiles the sums are larger than what is summed: each part is then carried
+  /// through to the end, at once.
+  struct WeightPlan {
+    Index turn;
+    bool at_once;
+    Index x_stride, dy_stride, sum_stride;
+  };
+  WeightPlan weight_plan() const {
+    const Index all_rows = s_.n * tiles_h_;
+    const Index turn = std::clamp<Index>(transformed_tiles / tiles_w_, 1, all_rows), tiles = turn * tiles_w_;
+    const bool at_once = turn == all_rows && tiles <= few_tiles;
+    return {turn, at_once, stride(inputs_, tiles), stride(outputs_, tiles),
+            at_once ? 0 : (outputs_ * inputs_ * width + 1) * width};
+  }
   /// A block's filters of at most 5 x 5 taps.
   using Taps = std::array<T, static_cast<std::size_t>(25 * width)>;
 

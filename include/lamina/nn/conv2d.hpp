@@ -64,7 +64,14 @@ class Convolution : public Layer<Derived, Scalar> {
   Index multiply_adds(const Shape& input) const override {
     return this->output_shape(input).numel() * weight.value.shape().product(1, weight.value.rank());
   }
-  Index scratch(const Shape& input) const override { return kernels::forward_memory<Scalar>(self().sizes(input)); }
+  Index scratch(const Shape& input) const override {
+    kernels::ConvolutionShape s = self().sizes(input);
+    if (kernels::takes_blocks<Scalar>(s)) {  // as between layers in blocks
+      s.blocked_x = fits_blocks<Scalar>(s.c);
+      s.blocked_y = s.depthwise() ? s.blocked_x : fits_blocks<Scalar>(s.m);
+    }
+    return kernels::convolution_memory<Scalar>(s);
+  }
 
  protected:
   /// Draws the parameters.
