@@ -15,14 +15,10 @@ void search_dataset(Settings s) {
   std::vector<IndexedFile> names;
   for (Index i = 0; i < images.size(); ++i) names.push_back({images.name(i)});
   const EmbeddingIndex index("", std::move(names), cached_embeddings(clip, images, data.folder(s.split), s));
-  const Tensor<float> queries = l2_normalize(embed(clip, s.queries));
-  std::vector<Answer> answers;
-  for (std::size_t k = 0; k < s.queries.size(); ++k) {
-    answers.push_back({s.queries[k], {}});
-    for (const auto& [i, similarity] : index.search(queries[static_cast<Index>(k)], s.count))
-      answers[k].matches.push_back({images.name(i), images.captions(i)[0], similarity, images.get(i).input});
-  }
-  show_matches(answers, images.size(), s);
+  const auto match = [&](Index i, float similarity) {
+    return Match{images.name(i), images.captions(i)[0], similarity, images.get(i).input};
+  };
+  show_matches(nearest(index, s.queries, l2_normalize(embed(clip, s.queries)), s.count, match), images.size(), s);
 }
 
 void run_search(Settings s) {

@@ -7,6 +7,7 @@
 #include "common/metrics.hpp"
 #include "lamina/data/transforms.hpp"
 #include "lamina/io/image.hpp"
+#include "lamina/nn/cat.hpp"
 #include "lamina/plot/charts.hpp"
 
 namespace lamina::examples::clip {
@@ -33,22 +34,19 @@ Tensor<std::uint8_t> picture_of(const Answer& answer, bool in_a_row) {
   return plot_images(shown, labels, {.title = answer.query, .columns = columns, .cell = cell});
 }
 
-/// Pictures [3, H, W] of one width, one below the other.
-Tensor<std::uint8_t> stacked(const std::vector<Tensor<std::uint8_t>>& pictures) {
-  Index height = 0;
-  for (const Tensor<std::uint8_t>& picture : pictures) height += picture.dim(1);
-  Tensor<std::uint8_t> all({3, height, pictures.front().dim(2)});
-  Index top = 0;
-  for (const Tensor<std::uint8_t>& picture : pictures) {
-    const Index size = picture.dim(1) * picture.dim(2);
-    for (Index c = 0; c < 3; ++c)
-      std::copy_n(picture.data() + c * size, size, all.data() + (c * height + top) * picture.dim(2));
-    top += picture.dim(1);
-  }
-  return all;
-}
-
 }  // namespace
+
+std::vector<Answer> nearest(const EmbeddingIndex& index, const std::vector<std::string>& queries,
+                            const Tensor<float>& embeddings, Index count,
+                            const std::function<Match(Index, float)>& match) {
+  std::vector<Answer> answers;
+  for (std::size_t k = 0; k < queries.size(); ++k) {
+    answers.push_back({queries[k], {}});
+    for (const auto& [place, similarity] : index.search(embeddings[static_cast<Index>(k)], count))
+      answers[k].matches.push_back(match(place, similarity));
+  }
+  return answers;
+}
 
 void show_matches(const std::vector<Answer>& answers, Index images, const Settings& s) {
   Json results = Json::array();
@@ -68,7 +66,7 @@ void show_matches(const std::vector<Answer>& answers, Index images, const Settin
   }
   const Json result = results.size() == 1 ? Json(results[0]) : std::move(results);
   write_json(s.file("matches.json"), result);
-  write_png(s.file("matches.png"), stacked(pictures));
+  write_png(s.file("matches.png"), concat(pictures, 1));
   if (s.json)
     std::printf("%s\n", result.dump(2).c_str());
   else

@@ -178,15 +178,11 @@ EmbeddingIndex indexed_photos(const Encoder& encoder, const Settings& s) {
 
 void show_nearest(const EmbeddingIndex& index, const Tensor<float>& embeddings, const std::vector<std::string>& queries,
                   const Settings& s) {
-  std::vector<Answer> answers;
-  for (std::size_t k = 0; k < queries.size(); ++k) {
-    answers.push_back({queries[k], {}});
-    for (const auto& [place, similarity] : index.search(embeddings[static_cast<Index>(k)], s.count)) {
-      const std::string path = (fs::path(s.images) / index.files()[static_cast<std::size_t>(place)].name).string();
-      answers[k].matches.push_back({path, "", similarity, to_float<float>(read_image(path, {.channels = 3}))});
-    }
-  }
-  show_matches(answers, index.size(), s);
+  const auto match = [&](Index place, float similarity) {
+    const std::string path = (fs::path(s.images) / index.files()[static_cast<std::size_t>(place)].name).string();
+    return Match{path, "", similarity, to_float<float>(read_image(path, {.channels = 3}))};
+  };
+  show_matches(nearest(index, queries, embeddings, s.count, match), index.size(), s);
 }
 
 namespace {
