@@ -147,6 +147,49 @@ TEST_CASE("sums, products and joins in blocks, and what takes planes between the
         {2, 3, 7, 6}, "segments that are run again");
 }
 
+TEST_CASE("gates, concatenated ELUs, dropout and weight norms in blocks") {
+  check({Conv(3, 64, 1), Gate<double>(), Conv(32, 64, 3, {.padding = 1}), Gate<double>({.groups = 2}), Conv(32, 16, 1)},
+        {2, 3, 7, 6}, "gates, of groups, too");
+  check({Conv(3, 24, 1), Gate<double>(), Conv(12, 16, 1), ConcatELU<double>(), Conv(32, 12, 1), ConcatELU<double>(),
+         GLU<double>(1), Conv(12, 16, 1)},
+        {2, 3, 7, 6}, "halves that do not fill their blocks");
+  check({Conv(3, 32, 1), GLU<double>(1), Conv(16, 32, 3, {.padding = 1}),
+         GatedActivation(SiLU<double>(), Identity<double>(), 1), Conv(16, 32, 1), GLU<double>(3), Conv(32, 16, 1)},
+        {2, 3, 7, 6}, "gated linear units, the last of columns");
+  check({Conv(3, 32, 1), Dropout<double>(0.4), Conv(32, 16, 3, {.padding = 1})}, {2, 3, 7, 6}, "dropout");
+  check({Conv(3, 32, 1), Dropout2d<double>(0.4), Conv(32, 16, 3, {.padding = 1})}, {2, 3, 7, 6}, "dropout of channels");
+  check({WeightNorm<Conv>(Conv(3, 32, 1)), ConcatELU<double>(), WeightNorm<Conv>(Conv(64, 32, 3, {.padding = 1})),
+         GLU<double>(1), SpectralNorm<Conv>(Conv(16, 32, 1)), Act(), WeightNorm<Conv>(Conv(32, 32, 2))},
+        {2, 3, 7, 6}, "convolutions with another's weight");
+}
+
+TEST_CASE("what each image's channels are moved by, in blocks") {
+  struct Moved : Block<Moved, double> {
+    Conv in{3, 32, 1}, by{3, 32, 1}, out{32, 16, 1};
+    AdaptiveAvgPool2d<double> pool{1};
+    Add<double> add;
+    Members<double> members() override { return {{"in", in}, {"by", by}, {"out", out}}; }
+    Value<double> flow(Flow<double>& run, Value<double> x) const {
+      Value<double> c = run(by, run(pool, x));
+      return run(out, run(add, run(in, std::move(x)), std::move(c)));
+    }
+  } net;
+  Random random(3);
+  const auto x = random.normal<double>({2, 3, 5, 4});
+  Moved apart(net);
+  Tape tape, pool, in, by, out, add;
+  const auto y = net.forward(x, tape);
+  const auto dy = random.normal<double>(y.shape());
+  const auto dx = net.backward(dy, tape);
+  const auto a = apart.in.forward(x, in), b = apart.by.forward(apart.pool.forward(x, pool), by);
+  CHECK(difference(y, apart.out.forward(kernels::add(a, b), out)) < 1e-13);
+  const auto dsum = apart.out.backward(dy, out);
+  auto expected = apart.in.backward(dsum, in);
+  expected = kernels::add(expected, apart.pool.backward(apart.by.backward(kernels::sum_to(b.shape(), dsum), by), pool));
+  CHECK(difference(dx, expected) < 1e-13);
+  CHECK(difference(net.by.weight.grad, apart.by.weight.grad) < 1e-12);
+}
+
 TEST_CASE("what is frozen computes as infer does, to the bit") {
   Sequential<double> net{Conv(3, 20, 3, {.padding = 1}),
                          Norm(20),

@@ -24,8 +24,9 @@ class Add : public JointLayer<Add<Scalar>, Scalar> {
     return kernels::broadcast_shape(a, b);
   }
   Locality locality() const override { return Locality::element; }
+  /// Where both have all channels.
   Blocks blocks(const Values<Scalar>& x) const override {
-    return x.size() == 2 && x[0].shape() == x[1].shape() ? Blocks::keeps : Blocks::no;
+    return detail::same_channels(x) ? Blocks::keeps : Blocks::no;
   }
 
  private:

@@ -32,16 +32,25 @@ bool fits_blocks(Index channels) {
   return 4 * channels >= 3 * parts_of(channels, lanes) * lanes;
 }
 
+/// Whether images [N, C, H, W] fill their blocks, as does each of so many equal parts of their channels.
+template <class Scalar>
+bool fill_blocks(const Shape& images, Index parts = 1) {
+  return images.rank() == 4 && images[1] % (parts * kernels::block_lanes<Scalar>()) == 0;
+}
+
 /// Whether each of these images fills its blocks, so that they can be joined.
 template <class Values>
 bool fill_blocks(const Values& images) {
   using Scalar = typename std::remove_cvref_t<decltype(images[0].tensor)>::value_type;
   bool fill = true;
-  for (std::size_t i = 0; i < images.size(); ++i) {
-    const Shape& shape = images[i].shape();
-    fill = fill && shape.rank() == 4 && shape[1] % kernels::block_lanes<Scalar>() == 0;
-  }
+  for (std::size_t i = 0; i < images.size(); ++i) fill = fill && fill_blocks<Scalar>(images[i].shape());
   return fill;
+}
+
+/// Whether two values are images of the same channels.
+template <class Values>
+bool same_channels(const Values& x) {
+  return x.size() == 2 && x[0].shape().rank() == 4 && x[1].shape().rank() == 4 && x[0].shape()[1] == x[1].shape()[1];
 }
 
 /// Images [N, C, H, W] in blocks, and back.

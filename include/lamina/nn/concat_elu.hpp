@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "lamina/kernels/halves.hpp"
+#include "lamina/nn/blocks.hpp"
 #include "lamina/nn/elu.hpp"
 
 namespace lamina::inline LAMINA_ABI {
@@ -42,6 +43,10 @@ class ConcatELU : public Layer<ConcatELU<Scalar>, Scalar> {
   }
   Fields fields() const override { return Fields("ConcatELU"); }
   Locality locality() const override { return Locality::pixel; }
+  /// Of images that fill their blocks.
+  Blocks blocks(const Values<Scalar>& x) const override {
+    return detail::fill_blocks<Scalar>(x[0].shape()) ? Blocks::keeps : Blocks::no;
+  }
 
  private:
   static Index half(const Tensor<Scalar>& x) { return x.empty() ? 0 : x.numel() / x.dim(0); }

@@ -6,6 +6,7 @@
 
 #include "lamina/kernels/broadcast.hpp"
 #include "lamina/kernels/functions.hpp"
+#include "lamina/nn/blocks.hpp"
 #include "lamina/nn/module.hpp"
 
 namespace lamina::inline LAMINA_ABI {
@@ -22,12 +23,27 @@ class DropoutLayer : public Layer<Derived, Scalar> {
   Saved saved() const override { return Saved::nothing; }
   Fields fields() const override { return Fields(Derived::type_name).argument("p", p_); }
   Locality locality() const override { return Locality::element; }
+  /// Of images that fill their blocks.
+  Blocks blocks(const Values<Scalar>& x) const override {
+    return fill_blocks<Scalar>(x[0].shape()) ? Blocks::keeps : Blocks::no;
+  }
 
  private:
+  /// Of x as it is in planes. (A tensor of five axes whose last is as long as a vector is taken for blocks, even if
+  /// it is none: its noise is noise as well.)
+  static Shape planes_of(const Shape& x) {
+    return x.rank() == 5 && x[4] == kernels::block_lanes<Scalar>() ? images_shape(x, x[1] * x[4]) : x;
+  }
+  /// The noise for x: the same draws whether it lies in planes or in blocks.
+  static Tensor<Scalar> uniform_for(const Shape& x, Random& random) {
+    const Shape planes = planes_of(x);
+    Tensor<Scalar> uniform = random.uniform<Scalar>(Derived::noise_shape(planes));
+    return planes == x ? uniform : to_blocks(uniform);
+  }
   Tensor<Scalar> drop(Tensor<Scalar> x, Random& random) const {
-    const Shape shape = Derived::noise_shape(x.shape());
     const kernels::DropoutNoise<Scalar> noise{static_cast<Scalar>(p_), static_cast<Scalar>(p_ < 1 ? 1 / (1 - p_) : 0)};
-    Tensor<Scalar> uniform = random.uniform<Scalar>(shape);
+    Tensor<Scalar> uniform = uniform_for(x.shape(), random);
+    const Shape shape = uniform.shape();
     if (shape == x.shape()) return kernels::transform(std::move(x), kernels::Dropped<Scalar>{noise}, uniform);
     uniform = kernels::transform(std::move(uniform), noise);
     const Shape space = x.shape();
@@ -42,7 +58,7 @@ class DropoutLayer : public Layer<Derived, Scalar> {
     return x;
   }
   Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {
-    this->output_shape(x.shape());
+    this->output_shape(planes_of(x.shape()));
     if (p_ == 0) return x;
     const bool drops = !this->frozen();
     tape.push(drops ? std::optional(tape.random()) : std::nullopt);

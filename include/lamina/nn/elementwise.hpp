@@ -57,8 +57,7 @@ class Elementwise : public Layer<Derived, Scalar> {
   /// As it finds them; blocks with lanes that hold no channel only if these stay zero.
   Blocks blocks(const Values<Scalar>& x) const override {
     const Shape& shape = x[0].shape();
-    const bool full = shape.rank() == 4 && shape[1] % kernels::block_lanes<Scalar>() == 0;
-    return full || (shape.rank() == 4 && keeps_zero()) ? Blocks::keeps : Blocks::no;
+    return detail::fill_blocks<Scalar>(shape) || (shape.rank() == 4 && keeps_zero()) ? Blocks::keeps : Blocks::no;
   }
   /// y = f(y), for Plans.
   bool apply(Scalar* y, Index n) const override {

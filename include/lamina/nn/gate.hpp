@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "lamina/kernels/halves.hpp"
+#include "lamina/nn/blocks.hpp"
 #include "lamina/nn/module.hpp"
 
 namespace lamina::inline LAMINA_ABI {
@@ -57,6 +58,10 @@ class Gate : public Layer<Gate<Scalar>, Scalar> {
   Fields fields() const override { return Fields("Gate").option("groups", groups_, 1); }
   Index multiply_adds(const Shape&) const override { return 0; }
   Locality locality() const override { return Locality::pixel; }
+  /// Of images whose halves fill their blocks: these lie as planes do.
+  Blocks blocks(const Values<Scalar>& x) const override {
+    return detail::fill_blocks<Scalar>(x[0].shape(), 2 * groups_) ? Blocks::keeps : Blocks::no;
+  }
 
   /// What it was made with.
   Index groups() const { return groups_; }

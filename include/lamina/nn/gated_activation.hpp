@@ -5,6 +5,7 @@
 
 #include "lamina/kernels/halves.hpp"
 #include "lamina/nn/axis.hpp"
+#include "lamina/nn/blocks.hpp"
 #include "lamina/nn/module.hpp"
 
 namespace lamina::inline LAMINA_ABI {
@@ -64,6 +65,11 @@ class Gated : public Layer<Derived, Scalar> {
   Fields fields() const override { return Fields(Derived::type_name).field("dim", dim_, dim_ == -1 ? "" : text(dim_)); }
   /// Along the channels of images.
   Locality locality() const override { return dim_ == 1 || dim_ == -3 ? Locality::pixel : Locality::image; }
+
+  /// Along axis 1, of images whose halves fill their blocks.
+  Blocks blocks(const Values<Scalar>& x) const override {
+    return dim_ == 1 && fill_blocks<Scalar>(x[0].shape(), 2) ? Blocks::keeps : Blocks::no;
+  }
 
   /// What it was made with.
   /// @{

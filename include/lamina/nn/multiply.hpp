@@ -23,8 +23,7 @@ class Multiply : public JointLayer<Multiply<Scalar>, Scalar> {
   Locality locality() const override { return Locality::element; }
   /// Where both have all channels.
   Blocks blocks(const Values<Scalar>& x) const override {
-    const bool images = x.size() == 2 && x[0].shape().rank() == 4 && x[1].shape().rank() == 4;
-    return images && x[0].shape()[1] == x[1].shape()[1] ? Blocks::keeps : Blocks::no;
+    return detail::same_channels(x) ? Blocks::keeps : Blocks::no;
   }
 
  private:

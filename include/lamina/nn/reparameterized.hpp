@@ -40,6 +40,7 @@ class Reparameterized : public Layer<Derived, ScalarOf<Inner>>, public HasPlainS
   Index multiply_adds(const Shape& input) const override { return inner_.multiply_adds(input); }
   Locality locality() const override { return inner_.locality(); }
   Saved saved() const override { return inner_.saved(); }
+  Blocks blocks(const Values<Scalar>& x) const override { return this->frozen() ? Blocks::no : inner_.blocks(x); }
 
   /// The layer with the weight that it has now.
   Inner plain() const {
@@ -72,18 +73,18 @@ class Reparameterized : public Layer<Derived, ScalarOf<Inner>>, public HasPlainS
   Tensor<Scalar> do_forward(Tensor<Scalar> x, Tape& tape) override {
     auto factors = self().factors(!this->frozen() && !tape.replays());
     inner_.weight.value = self().weight(factors);
-    Tensor<Scalar> y = inner_.forward(std::move(x), tape);
+    Values<Scalar> y = inner_.forward_values(Value<Scalar>(std::move(x)), tape, Activation::none);
     tape.push(std::move(factors), inner_.weight.value);
-    return y;
+    return std::move(y[0].tensor);
   }
   Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad input_grad) override {
     auto [factors, weight] = tape.template pop<typename Derived::Factors, Tensor<Scalar>>();
     inner_.weight.value = std::move(weight);
     inner_.weight.requires_grad = self().learns();
-    Tensor<Scalar> dx = inner_.backward(std::move(dy), tape, input_grad);
+    Few<Tensor<Scalar>> dx = inner_.backward_values(std::move(dy), tape, input_grad);
     if (const Tensor<Scalar> dw = std::exchange(inner_.weight.grad, {}); !dw.empty())
       self().hand_on(dw, factors);  // of no samples: none
-    return dx;
+    return std::move(dx[0]);
   }
 };
 
