@@ -1,5 +1,7 @@
 #include <doctest/doctest.h>
 
+#include <numeric>
+
 #include "lamina/incremental/likelihood.hpp"
 #include "lamina/incremental/sampling.hpp"
 #include "lamina/models/gated_pixelcnn.hpp"
@@ -266,6 +268,38 @@ TEST_CASE("incremental sampling gives the naive sampler's images") {
                                               {.blocks = 1, .hidden = 20, .levels = 16, .classes = 3},
                                               {.channels = 3, .blocks = 2, .hidden = 21, .levels = 5, .classes = 2}})
     check_sampling(gated_pixelcnn(options), options.channels, options.levels, options.classes);
+}
+
+TEST_CASE("threads draw some of the images each, the same ones however many they are") {
+  manual_seed(5);
+  const auto net = gated_pixelcnn({.blocks = 1, .hidden = 16, .levels = 4, .classes = 2});
+  const Shape shape{13, 1, 5, 6};
+  Tensor<float> condition = Random(6).uniform({13, 2});
+  std::vector<Index> told;
+  SampleOptions how{.levels = 4, .seed = 7, .progress = [&](Index done, Index pixels) {
+                      CHECK(pixels == 30);
+                      told.push_back(done);
+                    }};
+  const int before = num_threads();
+  set_num_threads(1);
+  const Tensor<float> expected = sample(net, shape, how, condition);
+  std::vector<Index> all(30);
+  std::iota(all.begin(), all.end(), Index{1});
+  CHECK(told == all);
+  for (const int threads : {2, 3, 4, 32}) {
+    set_num_threads(threads);
+    told.clear();
+    CHECK(sample(net, shape, how, condition) == expected);
+    CHECK(told == all);
+  }
+  // What fails in one thread stops the others, and names the image among all.
+  condition(9, 1) = std::numeric_limits<float>::quiet_NaN();
+  CHECK_THROWS_WITH_AS(
+      sample(net, shape, how, condition),
+      doctest::Contains("complete: the model's logits are not finite for sample 9, channel 0 at row 0"),
+      NumericalError);
+  CHECK(sample(pixelcnn({.blocks = 1, .hidden = 4, .levels = 4}), {0, 1, 5, 6}, how).shape() == Shape{0, 1, 5, 6});
+  set_num_threads(before);
 }
 
 TEST_CASE("a mask says which pixels stay") {

@@ -31,28 +31,34 @@ template <class T>
 void block_to_plane(Index pixels, Index channels, const T* x, T* y);
 /// @}
 
+namespace detail {
+
+/// f(channels, place in planes, place in blocks) for each block of images [n, channels, pixels].
+template <class T, class F>
+void for_each_block(Index n, Index channels, Index pixels, F f) {
+  const Index lanes = block_lanes<T>(), blocks = parts_of(channels, lanes);
+  parallel_for(0, n * blocks, std::max<Index>(1, (Index{1} << 14) / (pixels * lanes)), [&](Index first, Index last) {
+    for (Index i = first; i < last; ++i) {
+      const Index channel = i % blocks * lanes;
+      f(std::min(lanes, channels - channel), (i / blocks * channels + channel) * pixels, i * pixels * lanes);
+    }
+  });
+}
+
+}  // namespace detail
+
 /// Images [n, channels, pixels] in blocks, as [n, blocks, pixels, L], and back.
 /// @{
 template <class T>
 void planes_to_blocks(Index n, Index channels, Index pixels, const T* x, T* y) {
-  const Index lanes = block_lanes<T>(), blocks = parts_of(channels, lanes);
-  parallel_for(0, n * blocks, std::max<Index>(1, (Index{1} << 14) / (pixels * lanes)), [&](Index first, Index last) {
-    for (Index i = first; i < last; ++i) {
-      const Index channel = i % blocks * lanes;
-      plane_to_block(pixels, std::min(lanes, channels - channel), x + (i / blocks * channels + channel) * pixels,
-                     y + i * pixels * lanes);
-    }
+  detail::for_each_block<T>(n, channels, pixels, [=](Index count, Index plane, Index block) {
+    plane_to_block(pixels, count, x + plane, y + block);
   });
 }
 template <class T>
 void blocks_to_planes(Index n, Index channels, Index pixels, const T* x, T* y) {
-  const Index lanes = block_lanes<T>(), blocks = parts_of(channels, lanes);
-  parallel_for(0, n * blocks, std::max<Index>(1, (Index{1} << 14) / (pixels * lanes)), [&](Index first, Index last) {
-    for (Index i = first; i < last; ++i) {
-      const Index channel = i % blocks * lanes;
-      block_to_plane(pixels, std::min(lanes, channels - channel), x + i * pixels * lanes,
-                     y + (i / blocks * channels + channel) * pixels);
-    }
+  detail::for_each_block<T>(n, channels, pixels, [=](Index count, Index plane, Index block) {
+    block_to_plane(pixels, count, x + block, y + plane);
   });
 }
 /// @}

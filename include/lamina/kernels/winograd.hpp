@@ -391,17 +391,15 @@ class Winograd {
     return {turn, at_once, stride(inputs_, tiles), stride(outputs_, tiles),
             at_once ? 0 : (outputs_ * inputs_ * width + 1) * width};
   }
-  /// A block's filters of at most 5 x 5 taps.
-  using Taps = std::array<T, static_cast<std::size_t>(25 * width)>;
 
-  /// Whether the transforms of all tiles take less memory than the filters'. These should then be read once.
-  bool reads_filters_once() const {
-    return s_.n * tiles_h_ * tiles_w_ * (inputs_ + outputs_) <= inputs_ * outputs_ * width;
+  /// Whether the transforms of the filters take so many times the memory of those of all tiles.
+  bool filters_outweigh(Index times) const {
+    return times * s_.n * tiles_h_ * tiles_w_ * (inputs_ + outputs_) <= inputs_ * outputs_ * width;
   }
-  /// Whether run_once() makes the filters' transforms where it needs them.
-  bool transforms_where_used() const {
-    return 4 * s_.n * tiles_h_ * tiles_w_ * (inputs_ + outputs_) <= inputs_ * outputs_ * width;
-  }
+  /// They should then be read once;
+  bool reads_filters_once() const { return filters_outweigh(1); }
+  /// and run_once() makes them where it needs them.
+  bool transforms_where_used() const { return filters_outweigh(4); }
   /// run() with each of the N^2 products for all tiles and channels before the next.
   void run_by_products(const T* x, const T* filters, T* y, const T* bias) const {
     const Index rows = s_.n * tiles_h_, tiles = rows * tiles_w_, pairs = parts_of(outputs_, 2);
@@ -585,7 +583,7 @@ class Winograd {
 
   /// dweight += G' sums G for output channel m and a block of input channels.
   void add_filter_gradient(const T* sums, Index stride, Index m, Index block, T* dweight) const {
-    Taps taps, rows;
+    std::array<T, static_cast<std::size_t>(25 * width)> taps, rows;  // of at most 5 x 5 taps
     tile_.filter_gradient(sums, stride, taps.data());
     const Index count = std::min(lanes_, s_.group_c() - block * lanes_);
     deinterleave(taps.data(), R_ * R_, rows.data(), R_ * R_, count, [](Pack v) { return v; });
