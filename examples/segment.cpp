@@ -77,6 +77,11 @@ void add_training_options(CLI::App& app, Settings& s) {
   count("--epochs", s.epochs, 0, "Passes over the training data")->capture_default_str();
   count("--batch-size", s.batch_size, 1, "Images in a training step")->capture_default_str();
   app.add_option("--lr", s.lr, "Learning rate at the start; it falls to zero")->capture_default_str();
+  app.add_option("--balance", s.balance,
+                 "Weights of the classes' pixels in the loss: the median of the classes' frequencies over the class's "
+                 "own, to this power; 0: all alike, 1: median frequency balancing")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
   count("--crop", s.crop, 33, "Sides of what is cut from training images (default: their size; of voc and others 513)");
   count("--window", s.window, 33, "Test images go through the network in windows of this size (default: whole)");
   app.add_flag("--multi-scale", s.multi_scale, "Judge the finished network over many sizes and mirror images, too");

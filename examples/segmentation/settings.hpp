@@ -45,7 +45,7 @@ struct Settings {
   Index stride = 8, steps = 6, rank = 16, heads = 1, width = 128, epochs = 20, batch_size = 8, limit_train = no_limit,
         limit_test = no_limit, crop = 0, window = 0, size = 513, seeds = 3;
   std::optional<Index> eval_steps, gradient_steps;
-  double lr = 0.02, inverse_temperature = 100;
+  double lr = 0.02, balance = 0, inverse_temperature = 100;
   bool multi_scale = false, oracle = false, all = false;
   std::uint64_t seed = 0;
   int threads = num_threads();
@@ -83,6 +83,7 @@ inline Json to_json(const Settings& s) {
                  {"epochs", s.epochs},
                  {"batch_size", s.batch_size},
                  {"lr", s.lr},
+                 {"balance", s.balance},
                  {"limit_train", s.limit_train == no_limit ? Json() : Json(s.limit_train)},
                  {"limit_test", s.limit_test == no_limit ? Json() : Json(s.limit_test)},
                  {"seed", s.seed}};

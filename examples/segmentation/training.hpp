@@ -99,6 +99,14 @@ struct Outcome {
   Json results;  // of the finished network, by name
 };
 
+/// Of the classes' pixels in the loss, for --balance; empty for ones.
+inline std::vector<double> class_weights(const Settings& s, const Data& data) {
+  if (s.balance == 0) return {};
+  std::vector<double> weights = median_frequency_weights(*data.train, data.count(), data.ignored);
+  for (double& weight : weights) weight = std::pow(weight, s.balance);
+  return weights;
+}
+
 /// The recipe of Geng et al. 2021, appendix E.1: SGD with momentum, decay of convolutions alone, biases at twice the
 /// rate, the rate falling as (1 - t)^0.9, images scaled, cut and mirrored at random. Of several ranks, each learns from
 /// its part of every batch and judges its part of the test images.
@@ -134,8 +142,9 @@ inline Outcome train_network(const Settings& s, const Data& data, Ranks& ranks, 
   std::vector<Score> scores;
   FitOptions<float> fitting{.epochs = s.epochs, .schedule = &schedule, .schedule_per_batch = true, .seed = s.seed};
   fitting.parallel = ranks.parallel();
+  const PixelCrossEntropyOptions entropy{.ignore_index = data.ignored, .weight = class_weights(s, data)};
   fitting.loss = [&](Tensor<float> logits, const Labels& labels) {
-    return pixel_cross_entropy(std::move(logits), labels, {.ignore_index = data.ignored});
+    return pixel_cross_entropy(std::move(logits), labels, entropy);
   };
   fitting.metric = [&](const Tensor<float>& logits, const Labels& labels) {
     return count_correct(logits, labels, {.ignore_index = data.ignored});

@@ -208,6 +208,21 @@ TEST_CASE("the recipe: groups, average over pixels, augmentation, many scales") 
   CHECK(all.value * 30 == doctest::Approx(valid.value * 25));
   CHECK(all.grad(0, 1, 2, 3) * 30 == doctest::Approx(valid.grad(0, 1, 2, 3) * 25));
   CHECK(all.grad(1, 0, 2, 1) == 0);
+  for (Index i = 0; i < 30; ++i)
+    if (labels.data()[i] != 255) labels.data()[i] = static_cast<std::int32_t>(i % 4);
+  const std::vector<double> weight = {0.5, 2, 0, 1.5};
+  const auto weighted = pixel_cross_entropy(logits, labels, {.over_all = false, .weight = weight}),
+             expected = cross_entropy(logits, labels,
+                                      {.ignore_index = 255, .weight = Tensor<float>({4}, {0.5f, 2.0f, 0.0f, 1.5f})}),
+             summed = pixel_cross_entropy(logits, labels, {.weight = weight});
+  double total = 0;
+  for (const std::int32_t label : labels.values())
+    if (label != 255) total += weight[static_cast<std::size_t>(label)];
+  CHECK(weighted.value == expected.value);
+  CHECK(weighted.grad == expected.grad);
+  CHECK(summed.value * 30 == doctest::Approx(expected.value * total));
+  CHECK_THROWS_WITH_AS(pixel_cross_entropy(logits, labels, {.weight = {1, 2}}),
+                       "cross_entropy: expected a weight of shape [4], got shape [2]", ShapeError);
   labels(0, 1, 2) = 4;
   CHECK_THROWS_WITH_AS(pixel_cross_entropy(logits, labels),
                        "cross_entropy: label 4 at position [0, 1, 2] is not one of the 4 classes 0 to 3", ValueError);
@@ -309,6 +324,19 @@ TEST_CASE("intersection over union") {
   CHECK(mean_class_accuracy(confusion) == doctest::Approx((2.0 / 3 + 1.0 / 2) / 2));
   CHECK(frequency_weighted_iou(confusion) == doctest::Approx((3 * 0.5 + 2 * (1.0 / 3)) / 5));
   CHECK(std::isnan(frequency_weighted_iou(ConfusionMatrix(2))));
+}
+
+TEST_CASE("weights of classes by their frequency in the images that have them") {
+  const auto of = [](std::vector<std::int32_t> labels) {
+    return TensorDataset<float, Labels>(Tensor<float>::zeros({2, 3, 1, 4}), Labels({2, 1, 4}, std::move(labels)));
+  };
+  // Class 0: 5 of 7 pixels, class 1: 1 of 4, class 2: 1 of 3, which is the median; class 3: none.
+  const auto weights = median_frequency_weights(of({0, 0, 0, 1, 0, 0, 2, 255}), 4, 255);
+  const std::vector<double> expected = {7.0 / 15, 4.0 / 3, 1, 0};
+  for (std::size_t k = 0; k < 4; ++k) CHECK(weights[k] == doctest::Approx(expected[k]));
+  CHECK(median_frequency_weights(of({255, 255, 255, 255, 255, 255, 255, 255}), 1, 255) == std::vector<double>{0});
+  CHECK_THROWS_WITH_AS(median_frequency_weights(of({0, 0, 0, 1, 0, 0, 2, 9}), 4, 255),
+                       "median_frequency_weights: 9 is none of 4 classes in the labels of image 1", ValueError);
 }
 
 TEST_CASE("sliding windows cover an image, and their logits are averaged") {

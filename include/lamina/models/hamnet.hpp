@@ -141,16 +141,24 @@ AtInputSize<Scalar> hamnet(const HamNetOptions& options = {}) {
 struct PixelCrossEntropyOptions {
   std::int32_t ignore_index = 255;  ///< pixels with this label have no loss and no gradient
   bool over_all = true;  ///< average over all pixels, as the listing does, or over those that are not ignored
+  std::vector<double> weight = {};  ///< of each class's pixels; ones if not given. See median_frequency_weights
 };
 
-/// The average cross entropy of pixels: logits [N, K, H, W], labels [N, H, W]. Throws ShapeError for images and labels
-/// that differ in number or size, ValueError for a label that is no class, naming it and its place.
+/// The average cross entropy of pixels: logits [N, K, H, W], labels [N, H, W]. With weights each pixel's counts as its
+/// label's says; of the pixels that are not ignored it is then the weighted average, as in PyTorch. Throws ShapeError
+/// for images and labels that differ in number or size, or weights of another number than K, ValueError for a label
+/// that is no class, naming it and its place.
 template <class Scalar>
 Loss<Scalar> pixel_cross_entropy(Tensor<Scalar> logits, const Labels& labels,
                                  const PixelCrossEntropyOptions& options = {}) {
   CrossEntropyOptions<Scalar> entropy;
   entropy.ignore_index = options.ignore_index;
   if (options.over_all) entropy.reduction = Reduction::sum;
+  if (!options.weight.empty()) {
+    entropy.weight = Tensor<Scalar>({static_cast<Index>(options.weight.size())});
+    std::transform(options.weight.begin(), options.weight.end(), entropy.weight.data(),
+                   [](double w) { return static_cast<Scalar>(w); });
+  }
   Loss<Scalar> loss = cross_entropy(std::move(logits), labels, entropy);
   if (!options.over_all) return loss;
   const double share = 1 / static_cast<double>(labels.numel());

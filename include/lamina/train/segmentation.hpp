@@ -118,6 +118,36 @@ Tensor<Scalar> sliding_window_logits(const Module<Scalar>& net, const Tensor<Sca
   return sum;
 }
 
+/// Weights of classes that are rare or small: the median of the classes' frequencies over the class's own, which is the
+/// share of its pixels among those of the images in which it is (Eigen and Fergus 2015, section 4.3.2). A class that is
+/// nowhere has weight 0. Pixels of the label ignore_index do not count. Throws ValueError for another label that is
+/// none of 0 .. classes - 1.
+template <class Scalar>
+std::vector<double> median_frequency_weights(const Dataset<Scalar>& data, Index classes, std::int32_t ignore_index) {
+  std::vector<double> of_class(static_cast<std::size_t>(classes)), around(of_class), found, result;
+  for (Index i = 0; i < data.size(); ++i) {
+    const Labels labels = data.get(i).target;
+    std::vector<double> here(of_class.size());
+    double all = 0;
+    for (const std::int32_t label : labels.values()) {
+      if (label == ignore_index) continue;
+      require(label >= 0 && label < classes, "median_frequency_weights: ", label, " is none of ", classes,
+              " classes in the labels of image ", i);
+      ++here[static_cast<std::size_t>(label)], ++all;
+    }
+    for (std::size_t k = 0; k < here.size(); ++k)
+      if (here[k] > 0) of_class[k] += here[k], around[k] += all;
+  }
+  for (std::size_t k = 0; k < of_class.size(); ++k)
+    if (of_class[k] > 0) found.push_back(of_class[k] / around[k]);
+  std::sort(found.begin(), found.end());
+  const std::size_t n = found.size();
+  const double median = n == 0 ? 0 : (found[n / 2] + found[(n - 1) / 2]) / 2;
+  for (std::size_t k = 0; k < of_class.size(); ++k)
+    result.push_back(of_class[k] > 0 ? median * around[k] / of_class[k] : 0);
+  return result;
+}
+
 /// Adds the pixels whose label is not ignore_index. Errors are ConfusionMatrix::add's.
 inline void add_pixels(ConfusionMatrix& confusion, const Labels& labels, const Labels& predicted,
                        std::int32_t ignore_index) {
