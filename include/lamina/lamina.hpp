@@ -17,6 +17,7 @@
 #include "lamina/compile/program.hpp"
 #include "lamina/compile/text.hpp"
 #include "lamina/core/choice.hpp"
+#include "lamina/core/denormals.hpp"
 #include "lamina/core/error.hpp"
 #include "lamina/core/isa.hpp"
 #include "lamina/core/numbers.hpp"

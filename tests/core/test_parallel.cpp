@@ -106,3 +106,35 @@ TEST_CASE("scratch memory for no pieces and of no size") {
 TEST_CASE("set_num_threads refuses less than one") {
   CHECK_THROWS_WITH_AS(set_num_threads(0), "set_num_threads: expected at least 1, got 0", ValueError);
 }
+
+TEST_CASE("numbers too small to be normal count as zero in a scope, on all its threads, and nowhere else") {
+  if (core_detail::flush_bits == 0) return;  // the processor cannot
+  volatile float small = 1e-30f;
+  const auto product = [&] { return small * 1e-12f; };  // 1e-42
+  const auto each_thread = [&](bool zero) {
+    std::atomic<int> wrong{0};
+    parallel_for(0, 64, 1, [&](Index, Index) {
+      for (volatile int spin = 0; spin < 20000;) spin = spin + 1;  // so that all threads take part
+      wrong += (product() == 0) != zero;
+    });
+    CHECK(wrong == 0);
+  };
+  const int before = num_threads();
+  set_num_threads(4);
+  each_thread(false);
+  {
+    const FlushDenormals flush;
+    CHECK(product() == 0);
+    volatile float tiny = 1e-42f;
+    CHECK(tiny + 0.0f == 0);
+    each_thread(true);
+    {
+      const FlushDenormals again;
+      each_thread(true);
+    }
+    CHECK(product() == 0);
+  }
+  CHECK(product() != 0);
+  each_thread(false);
+  set_num_threads(before);
+}

@@ -3,6 +3,7 @@
 #include <limits>
 #include <vector>
 
+#include "lamina/compile/plan.hpp"
 #include "lamina/nn/adaptive_avg_pool2d.hpp"
 #include "lamina/nn/avg_pool2d.hpp"
 #include "lamina/nn/batch_norm.hpp"
@@ -13,6 +14,7 @@
 #include "lamina/nn/linear.hpp"
 #include "lamina/nn/max_pool2d.hpp"
 #include "lamina/nn/narrow.hpp"
+#include "lamina/optim/sgd.hpp"
 #include "message.hpp"
 
 using namespace lamina;
@@ -126,4 +128,25 @@ TEST_CASE("counters at their maximum stay there") {
   Tape tape;
   norm.forward(Random(1).normal<float>({2, 2, 3, 3}), tape);
   CHECK(norm.num_batches_tracked.item() == std::numeric_limits<std::int64_t>::max());
+}
+
+TEST_CASE("models, plans and optimisers take numbers too small to be normal for zero") {
+  if (core_detail::flush_bits == 0) return;  // the processor cannot
+  Linear<float> layer(1, 1, {.bias = false});
+  layer.weight.value.fill(1e-30f);
+  const auto x = Tensor<float>::full({1, 1}, 1e-12f);
+  volatile float small = 1e-30f;
+  const auto normal = [&] { return small * 1e-12f; };
+  CHECK(layer.infer(x)(0, 0) == 0);
+  Tape tape;
+  CHECK(layer.forward(x, tape)(0, 0) == 0);
+  CHECK(layer.backward(x, tape)(0, 0) == 0);  // dy w
+  CHECK(compile(layer, {1, 1})(x)(0, 0) == 0);
+  SGD<float> optimizer(parameters(layer), {.lr = 1e-12});
+  layer.weight.value.fill(0);
+  layer.weight.gradient().fill(1e-30f);
+  optimizer.step();
+  CHECK(layer.weight.value(0, 0) == 0);
+  CHECK_THROWS_AS(layer.infer(Tensor<float>::ones({1, 2})), ShapeError);
+  CHECK(normal() != 0);  // and it is as before
 }

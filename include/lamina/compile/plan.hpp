@@ -17,6 +17,7 @@
 #include "lamina/compile/memory.hpp"
 #include "lamina/compile/place.hpp"
 #include "lamina/compile/text.hpp"
+#include "lamina/core/denormals.hpp"
 
 namespace lamina::inline LAMINA_ABI {
 
@@ -401,7 +402,10 @@ class Plan {
   /// The same by the name that it has in the network.
   Tensor<Scalar> infer(Value<Scalar> x) const { return std::move(infer(Values<Scalar>(std::move(x)))[0]); }
   /// All results, of several inputs.
-  Few<Tensor<Scalar>> infer(Values<Scalar> inputs) const { return executable_->run(std::move(inputs)); }
+  Few<Tensor<Scalar>> infer(Values<Scalar> inputs) const {
+    const FlushDenormals flush;
+    return executable_->run(std::move(inputs));
+  }
 
   /// A table of the steps: milliseconds of the fastest of `runs` runs on zeros, share of the whole, GFLOP/s, megabytes
   /// read and written, and the layers that each step holds.

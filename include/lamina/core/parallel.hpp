@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "lamina/core/denormals.hpp"
 #include "lamina/core/process.hpp"
 #include "lamina/core/shape.hpp"
 #include "lamina/core/storage.hpp"
@@ -133,6 +134,7 @@ class ThreadPool {
     Index pieces;
     Call call;
     const void* context;
+    FloatControl control = float_control();  // the caller's, that all compute alike
     std::atomic<Index> next{0};
     std::atomic<bool> failed{false};
     std::exception_ptr failure{};
@@ -195,6 +197,7 @@ class ThreadPool {
       const int worker = wanted_--;
       active_.fetch_add(1, std::memory_order_relaxed);
       lock.unlock();
+      set_float_control(job.control);
       work(job, worker);
       lock.lock();
       if (active_.fetch_sub(1, std::memory_order_release) == 1) left_.notify_one();

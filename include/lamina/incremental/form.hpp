@@ -6,6 +6,7 @@
 #include <variant>
 #include <vector>
 
+#include "lamina/core/denormals.hpp"
 #include "lamina/incremental/causality.hpp"
 #include "lamina/incremental/convolution.hpp"
 #include "lamina/nn/batch_norm.hpp"
@@ -93,6 +94,7 @@ class Incremental {
   /// those of the colours up to `known` are right. Throws StateError unless pixels come in raster order, each with more
   /// and at last all of its colours; one step with all of them is enough. ShapeError for another x.
   Tensor<Scalar> step(Tensor<Scalar> x, Pixel pixel, Index known) {
+    const FlushDenormals flush;
     const bool begins = known_ == colours_;
     const Index place = begins ? place_ + 1 : place_;
     require<StateError>(images_[3] > 0 && pixel == Pixel{place / images_[3], place % images_[3]} &&

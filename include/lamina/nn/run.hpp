@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "lamina/core/denormals.hpp"
 #include "lamina/kernels/elementwise.hpp"
 #include "lamina/kernels/functions.hpp"
 #include "lamina/nn/blocks.hpp"
@@ -243,6 +244,7 @@ class Training final : public Computing<Scalar> {
   /// The results are in blocks only if they may be.
   static Values<Scalar> forward(Module<Scalar>& module, Values<Scalar> inputs, Tape& tape,
                                 InputGrad input_grad = InputGrad::compute, bool blocked = false) {
+    const FlushDenormals flush;
     tape.check_waiting(module);
     const Tape::Mark begin = tape.mark();
     Training flow(tape);
@@ -267,6 +269,7 @@ class Training final : public Computing<Scalar> {
 
   static Few<Tensor<Scalar>> backward(Module<Scalar>& module, Few<Tensor<Scalar>> dy, Tape& tape,
                                       Few<InputGrad> needs) {
+    const FlushDenormals flush;
     const Tape::Frame frame = tape.take_frame(module);
     while (needs.size() < frame.inputs.size()) needs.push_back(needs[0]);
     const auto caller = std::pair(tape.floor_, tape.current_);
@@ -466,6 +469,7 @@ const Few<Value<Scalar>>* Value<Scalar>::parts() const {
 
 template <class Scalar>
 Few<Tensor<Scalar>> Module<Scalar>::infer(Values<Scalar> inputs) const {
+  const FlushDenormals flush;
   detail::Inference<Scalar> flow;
   try {
     return detail::tensors_of(flow.settled(flow.all(*this, std::move(inputs))));

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "lamina/core/denormals.hpp"
 #include "lamina/core/numbers.hpp"
 #include "lamina/kernels/update.hpp"
 #include "lamina/nn/state.hpp"
@@ -175,6 +176,7 @@ class Optimizer : public OptimizerBase {
   /// Updates every parameter that requires a gradient and has one, then zeroes the gradients, keeping their storage:
   /// one pass over memory, with the same result for any number of threads.
   void step() {
+    const FlushDenormals flush;
     for (Entry& entry : entries_) {
       Parameter<Scalar>& parameter = *entry.named.parameter;
       if (!parameter.requires_grad || parameter.grad.shape() != parameter.value.shape()) continue;
