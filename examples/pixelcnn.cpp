@@ -1,6 +1,6 @@
 // PixelCNN: learns the distribution of images, draws new ones, completes given ones.
 //
-//   pixelcnn train --dataset mnist --levels 2 --blocks 7 --hidden 32 --out run      metrics, sheets of samples, weights
+//   pixelcnn train --dataset mnist --levels 2 --blocks 15 --hidden 24 --out run     metrics, sheets of samples, weights
 //   pixelcnn sample --model run/model.safetensors --temperature 0.9 --out run      run/samples.png
 //   pixelcnn complete --model run/model.safetensors --dataset mnist --out run      run/completed.png
 //   pixelcnn evaluate --model run/model.safetensors --dataset mnist                nats and bits per dimension

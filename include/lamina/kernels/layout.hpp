@@ -31,6 +31,10 @@ template <class T>
 void block_to_plane(Index pixels, Index channels, const T* x, T* y);
 /// @}
 
+}  // namespace LAMINA_KERNELS
+
+inline namespace LAMINA_ISA {
+
 namespace detail {
 
 /// f(channels, place in planes, place in blocks) for each block of images [n, channels, pixels].
@@ -46,6 +50,10 @@ void for_each_block(Index n, Index channels, Index pixels, F f) {
 }
 
 }  // namespace detail
+
+}  // namespace LAMINA_ISA
+
+inline namespace LAMINA_KERNELS {
 
 /// Images [n, channels, pixels] in blocks, as [n, blocks, pixels, L], and back.
 /// @{
