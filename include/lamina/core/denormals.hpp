@@ -40,6 +40,9 @@ inline void set_float_control(FloatControl) {}
 /// the processor has no such mode (WebAssembly) nothing changes.
 class FlushDenormals {
  public:
+  static constexpr bool possible = core_detail::flush_bits != 0;  ///< whether the processor has such a mode
+
+  /// From here on.
   FlushDenormals() : before_(core_detail::float_control()) {
     if ((before_ & core_detail::flush_bits) != core_detail::flush_bits)
       core_detail::set_float_control(before_ | core_detail::flush_bits);
