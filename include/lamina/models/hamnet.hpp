@@ -154,11 +154,8 @@ Loss<Scalar> pixel_cross_entropy(Tensor<Scalar> logits, const Labels& labels,
   CrossEntropyOptions<Scalar> entropy;
   entropy.ignore_index = options.ignore_index;
   if (options.over_all) entropy.reduction = Reduction::sum;
-  if (!options.weight.empty()) {
-    entropy.weight = Tensor<Scalar>({static_cast<Index>(options.weight.size())});
-    std::transform(options.weight.begin(), options.weight.end(), entropy.weight.data(),
-                   [](double w) { return static_cast<Scalar>(w); });
-  }
+  if (const auto classes = static_cast<Index>(options.weight.size()))
+    entropy.weight = Tensor<double>({classes}, options.weight).template cast<Scalar>();
   Loss<Scalar> loss = cross_entropy(std::move(logits), labels, entropy);
   if (!options.over_all) return loss;
   const double share = 1 / static_cast<double>(labels.numel());
