@@ -139,12 +139,14 @@ TEST_CASE("the average of the weights is evaluated, kept, and in the model at th
   auto net = network();
   auto train = loader(), test = test_loader();
   SGD optimizer(parameters(net), {.lr = 0.1});
-  const double decay = 0.8;
   std::vector<std::vector<double>> average;  // of each parameter, by the definition
   FitState<float> state;
   std::optional<StateDict<float>> at_epoch;
-  FitOptions<float> options{.epochs = 2, .test = &test, .ema_decay = decay, .progress = false};
+  FitOptions<float> options{.epochs = 2, .test = &test, .ema_decay = 0.5, .progress = false};
+  int steps = 0;
   options.on_batch = [&](const BatchRecord&) {
+    const double warm = (1.0 + steps) / (10.0 + steps), decay = warm < 0.5 ? warm : 0.5;
+    ++steps;
     std::size_t k = 0;
     for (const auto& [name, parameter, owner] : parameters(net)) {
       const auto values = std::as_const(parameter->value).values();

@@ -170,9 +170,9 @@ struct FitOptions {
   /// over equally many samples. The last step of an epoch takes what is left.
   Index accumulate = 1;
   /// Keeps the exponential moving average of the weights, average = decay average + (1 - decay) weights after each
-  /// step, e.g. 0.999 (Polyak and Juditsky 1992). The test data is evaluated with it, keep_best keeps it, and at the
-  /// end the model has it. What is not learned (running statistics, what is frozen) is the model's of now. None: the
-  /// weights as they are.
+  /// step, e.g. 0.999 (Polyak and Juditsky 1992); in the first steps with a smaller decay, see warm_up_decay. The test
+  /// data is evaluated with it, keep_best keeps it, and at the end the model has it. What is not learned (running
+  /// statistics, what is frozen) is the model's of now. None: the weights as they are.
   std::optional<double> ema_decay = {};
   /// Of a Sequential (with Sequentials in it) that begins with frozen modules, computes what those give for each sample
   /// once, and keeps it: an epoch is then that of the rest alone, with the same bits. Layers behind them that learn
@@ -433,7 +433,10 @@ class FitRun {
     if (options_.parallel) options_.parallel->after_backward(tape_);
     if (options_.clip_grad_norm) norm = clip_grad_norm(parameters_, *options_.clip_grad_norm);
     optimizer_.step();
-    if (options_.ema_decay) move_average(state_.average, net_, *options_.ema_decay);
+    if (options_.ema_decay) {
+      const Index step = state_.epoch * parts_of(train_.size(), options_.accumulate) + first / options_.accumulate;
+      move_average(state_.average, net_, warm_up_decay(*options_.ema_decay, step));
+    }
     if (options_.schedule && options_.schedule_per_batch) options_.schedule->step();
     return {loss, norm};
   }
