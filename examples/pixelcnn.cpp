@@ -550,8 +550,7 @@ void run_judgement(Settings s) {
   auto judge = lenet();
   Adam optimizer(parameters(judge), {.lr = 2e-3});
   CosineAnnealingLR schedule(optimizer, {.T_max = s.epochs * train.size()});
-  fit(judge, optimizer, train,
-      {.epochs = s.epochs, .schedule = &schedule, .schedule_per_batch = true, .seed = s.seed});
+  fit(judge, optimizer, train, {.epochs = s.epochs, .schedule = &schedule, .schedule_per_batch = true, .seed = s.seed});
   const double accuracy = evaluate(judge, test).accuracy;
   const Labels seen = predicted_classes(judge(draw(s, net, image, nullptr))), asked = asked_classes(s);
   Index same = 0;
