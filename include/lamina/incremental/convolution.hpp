@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -100,7 +101,7 @@ class ConvolutionRing {
         left_(kernel_.w / 2),
         rows_(kernel_.h / 2 + 1),
         columns_(images[3] + kernel_.w - 1),
-        seen_(Tensor<Scalar>::zeros({images[0], rows_, columns_, channels_})),
+        seen_(Tensor<Scalar>::zeros({rows_, columns_, images[0], channels_})),
         weight_{0, 0, operand(conv.open_weight())},
         bias_(conv.options().bias ? conv.bias.value : Tensor<Scalar>()) {
     const Tensor<Scalar> centers = conv.center_weight();
@@ -113,9 +114,13 @@ class ConvolutionRing {
 
   /// Stores values of the input from `at` on, as many as x [N pixels, C, 1, 1] has.
   void keep(const Tensor<Scalar>& x, Pixel at) {
-    const Index samples = seen_.dim(0), count = x.numel() / std::max<Index>(samples, 1);
-    Scalar* const to = seen_.data() + (at.row % rows_ * columns_ + at.column + left_) * channels_;
-    kernels::copy_rows(samples, count, x.data(), count, to, rows_ * columns_ * channels_);
+    const Index samples = seen_.dim(2), pixel = samples * channels_, count = pixel == 0 ? 0 : x.numel() / pixel;
+    Scalar* to = seen_.data() + (at.row % rows_ * columns_ + at.column + left_) * pixel;
+    if (count == 1)
+      std::copy_n(x.data(), pixel, to);
+    else
+      for (Index i = 0; i < count; ++i, to += pixel)
+        kernels::copy_rows(samples, channels_, x.data() + i * channels_, count * channels_, to, channels_);
   }
 
   /// The results [N count, M, 1, 1] at `count` places from `at` on, as far apart as the stride. Of x there, the colours
@@ -150,13 +155,13 @@ class ConvolutionRing {
         rows_(padding.top + 1),
         columns_(images[3] + padding.left + padding.right),
         stride_(conv.options().stride.w),
-        seen_(Tensor<Scalar>::zeros({images[0], rows_, columns_, channels_})),
+        seen_(Tensor<Scalar>::zeros({rows_, columns_, images[0], channels_})),
         weight_{0, 0, operand(Tensor<Scalar>(conv.weight.value).reshape({outputs_, channels_, kernel_.h * kernel_.w}))},
         bias_(conv.options().bias ? conv.bias.value : Tensor<Scalar>()) {}
 
   /// The bias and what the taps give of the results at `count` pixels from `at` on, [N count, M, 1, 1].
   Tensor<Scalar> around(Pixel at, Index count) const {
-    Tensor<Scalar> y({seen_.dim(0) * count, outputs_, 1, 1});
+    Tensor<Scalar> y({seen_.dim(2) * count, outputs_, 1, 1});
     const Scalar* const bias = bias_.empty() ? nullptr : bias_.data();
     if (taps_.empty())
       for (Scalar *row = y.data(), *end = row + y.numel(); row < end; row += outputs_)
@@ -183,24 +188,31 @@ class ConvolutionRing {
 
   /// What the taps meet at `count` pixels from `at` on, [N count, C taps], in the order of the operand.
   Tensor<Scalar> gather(Pixel at, Index count) const {
-    const Index n = seen_.dim(0) * count, depth = channels_ * static_cast<Index>(taps_.size());
-    const Index lanes = lanes_;
+    const Index samples = seen_.dim(2), n = samples * count, depth = channels_ * static_cast<Index>(taps_.size());
     Tensor<Scalar> result({n, depth});
     std::vector<Index> offsets;
     for (const Index tap : taps_) {
       const Index row = (at.row + tap / kernel_.w + 1) % rows_;  // row at - top + a, where rows_ = top + 1
-      offsets.push_back((row * columns_ + at.column + tap % kernel_.w) * channels_);
+      offsets.push_back((row * columns_ + at.column + tap % kernel_.w) * samples * channels_);
     }
     Scalar* const out = result.data();
-    parallel_for(0, n, kernels::stream_grain / std::max<Index>(1, depth), [&](Index first, Index last) {
+    const auto copy = [&](Index first, Index last, auto whole) {  // blocks of as many channels, a constant if it can be
       for (Index i = first; i < last; ++i) {
-        const Scalar* const from = seen_.data() + (i / count * rows_ * columns_ + i % count * stride_) * channels_;
+        const Scalar* const from = seen_.data() + (i % count * stride_ * samples + i / count) * channels_;
         Scalar* to = out + i * depth;
-        for (Index block = 0; block < channels_; block += lanes) {
-          const Index width = std::min(lanes, channels_ - block);
-          for (const Index offset : offsets) to = std::copy_n(from + offset + block, width, to);
-        }
+        Index block = 0;
+        for (; block + whole <= channels_; block += whole)
+          for (const Index offset : offsets) to = std::copy_n(from + offset + block, Index{whole}, to);
+        for (const Index offset : offsets) to = std::copy_n(from + offset + block, channels_ - block, to);
       }
+    };
+    parallel_for(0, n, kernels::stream_grain / std::max<Index>(1, depth), [&](Index first, Index last) {
+      if (lanes_ == 16)
+        copy(first, last, std::integral_constant<Index, 16>());
+      else if (lanes_ == 8)
+        copy(first, last, std::integral_constant<Index, 8>());
+      else
+        copy(first, last, lanes_);
     });
     return result;
   }
@@ -210,7 +222,7 @@ class ConvolutionRing {
   std::vector<Index> taps_;
   Index lanes_;  // channels whose sums come before the next tap's
   Index left_, rows_, columns_, stride_ = 1;
-  Tensor<Scalar> seen_;  // [N, rows, columns with zeros on both sides, C]
+  Tensor<Scalar> seen_;  // [rows, columns with zeros on both sides, N, C]: a pixel of all samples lies together
   RowProduct<Scalar> weight_;
   Tensor<Scalar> bias_;
   std::vector<RowProduct<Scalar>> centers_;  // of the groups
