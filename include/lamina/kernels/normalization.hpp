@@ -35,9 +35,13 @@ struct Channels {
 /// Some of the channels of a tensor, in a tensor of their own, with the gradient for it; or all of them.
 template <class T>
 struct ChannelPart {
-  Index channels;   ///< how many
-  const T* x;       ///< [samples, channels, length]
-  T* dx = nullptr;  ///< as large; null if it is not wanted
+  Index channels;          ///< how many
+  const T* x;              ///< [samples, channels, length]
+  T* dx = nullptr;         ///< as large; null if it is not wanted
+  const T* sum = nullptr;  ///< as large: what dx is added to; may be dx itself. Null: nothing
+  double* moments =
+      nullptr;         ///< [channels, 2]: mean and biased variance of each channel, which are kept there; or null
+  bool known = false;  ///< whether they are there already
 };
 /// All parts of a tensor, in order.
 template <class T>
@@ -110,7 +114,11 @@ class ChannelBlock {
   }
   Channels<const T> x() const { return in_part(part_.x); }
   Channels<T> dx() const { return in_part(part_.dx); }
+  Channels<const T> sum() const { return in_part(part_.sum); }
   bool wants_dx() const { return part_.dx; }
+  bool adds() const { return part_.sum; }
+  const ChannelPart<T>& part() const { return part_; }
+  Index first_in_part() const { return first_in_part_; }
 
   Index first() const { return first_; }
   std::size_t channels() const { return static_cast<std::size_t>(channels_); }
@@ -207,7 +215,7 @@ class ChannelBlock {
 /// What a piece's distance to that center costs in precision is at most its share in the variance: as good as two
 /// passes.
 template <class T, class F>
-void channel_moments(const ChannelBlock<T>& block, F f) {
+void moments_of(const ChannelBlock<T>& block, F f) {
   const Channels<const T> x = block.x();
   typename ChannelBlock<T>::Values mean, squares;  // squares: the sum of (x - mean)^2
   std::array<T, std::tuple_size_v<decltype(mean)>> centers;
@@ -240,6 +248,23 @@ void channel_moments(const ChannelBlock<T>& block, F f) {
   // Not std::max, which would turn a NaN into 0.
   for (std::size_t c = 0; c < block.channels(); ++c)
     f(block.first() + static_cast<Index>(c), mean[c], squares[c] < 0 ? 0 : squares[c] / count);
+}
+
+/// f(c, mean, biased variance) for every channel of a block: as the part knows them, or as they are.
+template <class Block, class F>
+void known_moments(const Block& block, const F& f) {
+  double* const kept = block.part().moments ? block.part().moments + 2 * block.first_in_part() : nullptr;
+  if (kept && block.part().known) {
+    for (Index c = 0; c < static_cast<Index>(block.channels()); ++c) f(block.first() + c, kept[2 * c], kept[2 * c + 1]);
+    return;
+  }
+  moments_of(block, [&](Index c, double mean, double variance) {
+    if (kept) {
+      kept[2 * (c - block.first())] = mean;
+      kept[2 * (c - block.first()) + 1] = variance;
+    }
+    f(c, mean, variance);
+  });
 }
 
 /// A ChannelMap's values for a channel, or for a vector of channels.
@@ -343,7 +368,7 @@ template <class F, class T, class Moments>
 void batch_norm(const ChannelShape& s, const ChannelParts<T>& x, const ChannelMap<T>& map, const Moments& moments,
                 T* y) {
   ChannelBlock<T>::for_each(s, x, [&](const ChannelBlock<T>& block) {
-    if (moments) channel_moments(block, moments);
+    if (moments) known_moments(block, moments);
     if (!y) return;
     block.map(block.of(y), [x = block.x(), slots = normalizations<F>(block, map)](std::size_t k) {
       return [x, n = slots(k)](auto load) { return n.value(load(x)); };
@@ -375,12 +400,18 @@ void batch_norm_backward(const ChannelShape& s, const ChannelParts<T>& parts, co
         sums(block.first() + static_cast<Index>(c), totals[0][c], totals[1][c]);
     }
     if (!block.wants_dx()) return;
-    block.map(block.dx(), [&, slopes = block.parameters(slope), offsets = block.parameters(offset)](std::size_t k) {
-      return [x, dy, n = slots(k), tilt = slopes[k], rest = offsets[k]](auto load) {
-        const auto v = load(x), g = n.gradient(v, load(dy));
-        return multiply_add(g, n.scale, -multiply_add(v - n.mean, tilt, rest));
-      };
-    });
+    const auto write = [&](auto add) {
+      block.map(block.dx(), [&, slopes = block.parameters(slope), offsets = block.parameters(offset)](std::size_t k) {
+        return [x, dy, add, n = slots(k), tilt = slopes[k], rest = offsets[k]](auto load) {
+          const auto v = load(x), g = n.gradient(v, load(dy));
+          return add(load, multiply_add(g, n.scale, -multiply_add(v - n.mean, tilt, rest)));
+        };
+      });
+    };
+    if (block.adds())
+      write([before = block.sum()](auto load, auto gradient) { return load(before) + gradient; });
+    else
+      write([](auto, auto gradient) { return gradient; });
   });
 }
 
@@ -415,10 +446,14 @@ class VectorBlock {
   Index first() const { return first_; }
   Index channels() const { return lanes_; }
   bool wants_dx() const { return part_.dx; }
+  bool adds() const { return part_.sum; }
+  const ChannelPart<T>& part() const { return part_; }
+  Index first_in_part() const { return in_part_ * width; }
   /// The block's pixels of a sample: of x, of its gradient, and in a tensor of all parts.
   /// @{
   const T* x(Index sample) const { return part_.x + (sample * own_ + in_part_) * size(); }
   T* dx(Index sample) const { return part_.dx + (sample * own_ + in_part_) * size(); }
+  const T* sum(Index sample) const { return part_.sum + (sample * own_ + in_part_) * size(); }
   template <class U>
   U* of(U* all, Index sample) const {
     return all + (sample * all_ + in_all_) * size();
@@ -482,9 +517,9 @@ class VectorBlock {
   Index first_, lanes_;
 };
 
-/// channel_moments of images in blocks.
+/// moments_of images in blocks.
 template <class T, class F>
-void block_moments(const VectorBlock<T>& block, F f) {
+void moments_of(const VectorBlock<T>& block, F f) {
   using Pack = simd::Pack<T>;
   constexpr auto width = static_cast<std::size_t>(simd::width<T>);
   typename VectorBlock<T>::Values mean{}, squares{};
@@ -534,7 +569,7 @@ template <class F, class T, class Moments>
 void blocked_batch_norm(const ChannelShape& s, const ChannelParts<T>& x, const ChannelMap<T>& map,
                         const Moments& moments, T* y) {
   VectorBlock<T>::for_each(s, x, [&](const VectorBlock<T>& block) {
-    if (moments) block_moments(block, moments);
+    if (moments) known_moments(block, moments);
     if (!y) return;
     block.map([&](Index i) { return block.of(y, i); },
               [&, n = normalization<F>(block, map)](Index i) {
@@ -566,13 +601,21 @@ void blocked_batch_norm_backward(const ChannelShape& s, const ChannelParts<T>& p
     for (Index l = 0; sums && l < block.channels(); ++l)
       sums(block.first() + l, totals[0][static_cast<std::size_t>(l)], totals[1][static_cast<std::size_t>(l)]);
     if (!block.wants_dx()) return;
-    block.map([&](Index i) { return block.dx(i); },
-              [&, tilt = block.parameter(slope), rest = block.parameter(offset)](Index i) {
-                return [n, tilt, rest, x = block.x(i), dy = block.of(gradient, i)](Index at) {
-                  const Pack v = Pack::load(x + at), g = n.gradient(v, Pack::load(dy + at));
-                  return multiply_add(g, n.scale, -multiply_add(v - n.mean, tilt, rest));
-                };
-              });
+    const auto write = [&](auto add) {
+      block.map([&](Index i) { return block.dx(i); },
+                [&, tilt = block.parameter(slope), rest = block.parameter(offset)](Index i) {
+                  return [n, tilt, rest, x = block.x(i), dy = block.of(gradient, i), add = add(i)](Index at) {
+                    const Pack v = Pack::load(x + at), g = n.gradient(v, Pack::load(dy + at));
+                    return add(at, multiply_add(g, n.scale, -multiply_add(v - n.mean, tilt, rest)));
+                  };
+                });
+    };
+    if (block.adds())
+      write([&](Index i) {
+        return [before = block.sum(i)](Index at, Pack gradient) { return Pack::load(before + at) + gradient; };
+      });
+    else
+      write([](Index) { return [](Index, Pack gradient) { return gradient; }; });
   });
 }
 
@@ -618,7 +661,8 @@ void normalize_channels(const ChannelShape& s, const T* x, const ChannelMap<T>& 
 
 /// moments(c, mean, biased variance) for every channel c of x, as in a two-pass computation; then y = map(x), where
 /// moments has written the map's values for c. A channel is read from memory once, if it fits into the cache. Channels
-/// run in parallel; y may be x. With a null y the moments are all, with an empty `moments` the map is.
+/// run in parallel; y may be x. With a null y the moments are all, with an empty `moments` the map is. What the parts
+/// know of their moments is taken from there.
 template <class T>
 void batch_norm(const ChannelShape& s, const ChannelParts<T>& x, const ChannelMap<T>& map,
                 const std::function<void(Index, double, double)>& moments, T* y) {
@@ -629,7 +673,8 @@ void batch_norm(const ChannelShape& s, const ChannelParts<T>& x, const ChannelMa
 
 /// The backward of batch_norm, with g = dy f'(...): sums(c, sum g, sum g (x - mean)) for every channel c, then, into
 /// those parts' dx that are not null, dx = g * scale - (x - mean) * slope - offset, where sums has written slope and
-/// offset [channels] for c. dx may be dy, if there is one part, or x. Empty `sums`: slope and offset are there already.
+/// offset [channels] for c, plus the part's `sum`. dx may be dy, if there is one part, or x. Empty `sums`: slope and
+/// offset are there already.
 template <class T>
 void batch_norm_backward(const ChannelShape& s, const ChannelParts<T>& parts, const T* gradient,
                          const ChannelMap<T>& map, const std::function<void(Index, double, double)>& sums,

@@ -187,6 +187,14 @@ class BatchNorm : public Cloned<Derived, Scalar, Primitive<Scalar>> {
     coefficients[3 * channels_ + c] = static_cast<Scalar>(inverse);
   }
 
+  /// What is known of the moments of the input's parts, and where the rest is noted.
+  using Known = Few<std::shared_ptr<std::vector<double>>>;
+  static Known known_of(const Value<Scalar>& x) {
+    if (!x.parts()) return x.moments();
+    Known known;
+    for (std::size_t i = 0; i < x.parts()->size(); ++i) known.push_back((*x.parts())[i].moments());
+    return known;
+  }
   /// The input in the parts in which it comes.
   static Few<Tensor<Scalar>> parts_of(Value<Scalar> x) {
     if (const Values<Scalar>* parts = x.parts()) return tensors_of(*parts);
@@ -205,6 +213,17 @@ class BatchNorm : public Cloned<Derived, Scalar, Primitive<Scalar>> {
                        : in_blocks(x[i]) ? x[i].dim(1) * x[i].dim(4)
                                          : x[i].dim(1),
                        x[i].data()});
+    return parts;
+  }
+  kernels::ChannelParts<Scalar> channels_of(const Few<Tensor<Scalar>>& x, const Known& known) const {
+    kernels::ChannelParts<Scalar> parts = channels_of(x);
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      if (!known[i]) continue;
+      const auto size = static_cast<std::size_t>(2 * parts[i].channels);
+      parts[i].known = known[i]->size() == size;
+      known[i]->resize(size);
+      parts[i].moments = known[i]->data();
+    }
     return parts;
   }
 
@@ -330,12 +349,13 @@ class BatchNorm : public Cloned<Derived, Scalar, Primitive<Scalar>> {
     Index count = still ? 0 : sizes(y.shape()).count();  // of what the moments come from
     if (!still && !together) check_batch(y.shape());
     auto sequences = x[0].sequences;
+    const Known known = known_of(x[0]);
     Few<Tensor<Scalar>> in = parts_of(std::move(x[0]));
     const kernels::Clamp clamp = clamp_of(next);
-    Tensor<Scalar> coefficients = still ? normalize_running(channels_of(in), clamp, y)
-                                  : together
-                                      ? normalize_together(channels_of(in), clamp, !tape.replays(), y, count)
-                                      : normalize_batch(channels_of(in), clamp, tracking(count, !tape.replays()), y);
+    const auto parts = still ? channels_of(in) : channels_of(in, known);
+    Tensor<Scalar> coefficients = still      ? normalize_running(parts, clamp, y)
+                                  : together ? normalize_together(parts, clamp, !tape.replays(), y, count)
+                                             : normalize_batch(parts, clamp, tracking(count, !tape.replays()), y);
     tape.push(std::move(in), std::move(coefficients), clamp, count);
     return result_of(std::move(y), std::move(sequences));
   }
@@ -349,13 +369,18 @@ class BatchNorm : public Cloned<Derived, Scalar, Primitive<Scalar>> {
     const kernels::ChannelShape s = sizes(gradient.shape());
     kernels::ChannelParts<Scalar> parts = channels_of(x);
     const Scalar* const from = std::as_const(gradient).data();
-    Few<Tensor<Scalar>> dx;
+    Few<Tensor<Scalar>> dx, before;
     bool wanted = options_.affine && (weight.requires_grad || bias.requires_grad), wants_dx = false;
     for (std::size_t i = 0; i < x.size(); ++i) {
       dx.push_back({});
+      before.push_back({});
       if (needs[i] == InputGrad::skip) continue;
       wanted = wants_dx = true;
-      Tensor<Scalar>& reused = x.size() == 1 && gradient.exclusive() ? gradient : x[i];
+      before[i] = tape.template take_gradient<Scalar>(i);
+      if (!before[i].empty()) parts[i].sum = std::as_const(before[i]).data();
+      Tensor<Scalar>& reused = !before[i].empty() && before[i].exclusive() ? before[i]
+                               : x.size() == 1 && gradient.exclusive()     ? gradient
+                                                                           : x[i];
       dx[i] = reused.exclusive() ? std::move(reused) : Tensor<Scalar>(x[i].shape());
       parts[i].dx = dx[i].data();
     }

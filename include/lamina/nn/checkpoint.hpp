@@ -70,7 +70,9 @@ class Checkpoint : public detail::Cloned<Checkpoint<Scalar>, Scalar, Primitive<S
   /// Runs forward again, then backward.
   Few<Tensor<Scalar>> backward_values(Few<Tensor<Scalar>> dy, Tape& tape, const Few<InputGrad>& needs) override {
     const auto [replay] = tape.template pop<std::shared_ptr<Replay>>();
-    return replay->backward(std::move(dy), needs);
+    Few<Tensor<Scalar>> before;
+    for (std::size_t i = 0; i < needs.size(); ++i) before.push_back(tape.template take_gradient<Scalar>(i));
+    return replay->backward(std::move(dy), needs, std::move(before));
   }
 
  private:
@@ -88,10 +90,10 @@ class Checkpoint : public detail::Cloned<Checkpoint<Scalar>, Scalar, Primitive<S
       }
       return results_[i].tensor;
     }
-    Few<Tensor<Scalar>> backward(Few<Tensor<Scalar>> dy, const Few<InputGrad>& needs) {
+    Few<Tensor<Scalar>> backward(Few<Tensor<Scalar>> dy, const Few<InputGrad>& needs, Few<Tensor<Scalar>> before) {
       result(0);
       results_ = {};
-      return detail::Training<Scalar>::backward(module_, std::move(dy), tape_, needs);
+      return detail::Training<Scalar>::backward(module_, std::move(dy), tape_, needs, std::move(before));
     }
 
    private:

@@ -11,7 +11,8 @@ namespace lamina::inline LAMINA_ABI {
 
 namespace detail {
 
-/// An activation's functions for the passes: y = f(x) of vectors, or of what lies at y; and its gradient.
+/// An activation's functions for the passes: y = f(x) of vectors, or of what lies at y; and its gradient, or that plus
+/// what came before.
 /// @{
 template <class Derived>
 struct ValueOf {
@@ -36,6 +37,10 @@ struct GradientOf {
   template <class V>
   V operator()(V dy, V saved) const {
     return f->gradient(saved, dy);
+  }
+  template <class V>
+  V operator()(V before, V dy, V saved) const {
+    return before + f->gradient(saved, dy);
   }
 };
 /// @}
@@ -84,7 +89,10 @@ class Elementwise : public Layer<Derived, Scalar> {
   }
   Tensor<Scalar> do_backward(Tensor<Scalar> dy, Tape& tape, InputGrad) override {
     const auto [saved] = tape.pop<Tensor<Scalar>>();
-    return kernels::transform(std::move(dy), detail::GradientOf<Derived>{&self()}, saved);
+    const detail::GradientOf<Derived> gradient{&self()};
+    if (Tensor<Scalar> before = tape.template take_gradient<Scalar>(0); !before.empty())
+      return kernels::transform(std::move(before), gradient, dy, saved);
+    return kernels::transform(std::move(dy), gradient, saved);
   }
 };
 

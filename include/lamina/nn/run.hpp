@@ -267,15 +267,16 @@ class Training final : public Computing<Scalar> {
     }
   }
 
-  static Few<Tensor<Scalar>> backward(Module<Scalar>& module, Few<Tensor<Scalar>> dy, Tape& tape,
-                                      Few<InputGrad> needs) {
+  /// To `before`, gradients of the inputs, those of this module are added.
+  static Few<Tensor<Scalar>> backward(Module<Scalar>& module, Few<Tensor<Scalar>> dy, Tape& tape, Few<InputGrad> needs,
+                                      Few<Tensor<Scalar>> before = {}) {
     const FlushDenormals flush;
     const Tape::Frame frame = tape.take_frame(module);
     while (needs.size() < frame.inputs.size()) needs.push_back(needs[0]);
-    const auto caller = std::pair(tape.floor_, tape.current_);
+    const auto caller = std::tuple(tape.floor_, tape.current_, tape.sums_);
     std::vector<const Module<Scalar>*> failed;
     const auto restore = [&] {
-      std::tie(tape.floor_, tape.current_) = caller;
+      std::tie(tape.floor_, tape.current_, tape.sums_) = caller;
       tape.rewind(frame.begin);
     };
     try {
@@ -287,7 +288,7 @@ class Training final : public Computing<Scalar> {
       for (std::size_t i = 0; i < dy.size(); ++i)
         require<ShapeError>(dy[i].shape() == frame.shapes[i], module, ": backward expected a gradient of shape ",
                             frame.shapes[i], ", got shape ", dy[i].shape());
-      Few<Tensor<Scalar>> dx = sweep(frame, std::move(dy), tape, needs, failed);
+      Few<Tensor<Scalar>> dx = sweep(frame, std::move(dy), std::move(before), tape, needs, failed);
       restore();
       return dx;
     } catch (Error& error) {
@@ -329,6 +330,7 @@ class Training final : public Computing<Scalar> {
     tape_.in_blocks_ = sortable && blocked;
     Values<Scalar> results = own.forward_values(std::move(inputs), tape_, activation);
     tape_.spared_.clear();
+    for (std::size_t i = 0; i < results.size(); ++i) results[i].moments_ = {};  // a layer may make its result of x
     for (std::size_t i = 0; i < shapes.size(); ++i) {
       results[i].blocked_ = results[i].tensor.rank() == 5 && shapes[i].rank() == 4;
       results[i].shape_ = shapes[i];
@@ -360,6 +362,7 @@ class Training final : public Computing<Scalar> {
   Few<Index> numbered(Values<Scalar>& values, bool needed) {
     const auto number = [&](Value<Scalar>& value) {
       value.id_ = static_cast<Index>(needed_.size());
+      if (!value.moments_) value.moments_ = std::make_shared<std::vector<double>>();
       needed_.push_back(needed);
     };
     values = own(std::move(values));
@@ -403,8 +406,9 @@ class Training final : public Computing<Scalar> {
   /// Whether a gradient has been given; that of an empty batch has a shape of its own.
   static bool given(const Tensor<Scalar>& gradient) { return gradient.shape() != Tensor<Scalar>().shape(); }
 
-  static Few<Tensor<Scalar>> sweep(const Tape::Frame& frame, Few<Tensor<Scalar>> dy, Tape& tape,
-                                   const Few<InputGrad>& needs, std::vector<const Module<Scalar>*>& failed) {
+  static Few<Tensor<Scalar>> sweep(const Tape::Frame& frame, Few<Tensor<Scalar>> dy, Few<Tensor<Scalar>> before,
+                                   Tape& tape, const Few<InputGrad>& needs,
+                                   std::vector<const Module<Scalar>*>& failed) {
     const std::vector<char> needed = needed_values(frame, tape, needs);
     std::vector<Tensor<Scalar>> gradients(needed.size());
     const auto gradient = [&](Index id) -> Tensor<Scalar>& { return gradients[static_cast<std::size_t>(id)]; };
@@ -413,6 +417,7 @@ class Training final : public Computing<Scalar> {
       Tensor<Scalar>& sum = gradient(id);
       sum = given(sum) ? add(std::move(sum), std::move(part)) : std::move(part);
     };
+    for (std::size_t i = 0; i < before.size(); ++i) accumulate(frame.inputs[i], std::move(before[i]));
     for (std::size_t i = 0; i < dy.size(); ++i) accumulate(frame.outputs[i], std::move(dy[i]));
 
     auto observed = tape.observed();
@@ -441,9 +446,16 @@ class Training final : public Computing<Scalar> {
       for (std::size_t i = 0; i < node.inputs.size(); ++i)
         wanted.push_back(node.inputs[i] >= 0 && needed[static_cast<std::size_t>(node.inputs[i])] ? InputGrad::compute
                                                                                                  : InputGrad::skip);
+      Few<Tensor<Scalar>> sums;  // what other layers gave, for this one to add to
+      for (std::size_t i = 0; i < node.inputs.size(); ++i)
+        sums.push_back(wanted[i] == InputGrad::compute ? std::exchange(gradient(node.inputs[i]), {})
+                                                       : Tensor<Scalar>());
       tape.floor_ = node.begin.entries;
       tape.current_ = &layer;
+      tape.sums_ = &sums;
       Few<Tensor<Scalar>> parts = layer.backward_values(std::move(results), tape, wanted);
+      tape.sums_ = nullptr;
+      for (std::size_t i = 0; i < sums.size(); ++i) accumulate(node.inputs[i], std::move(sums[i]));
       require<StateError>(tape.entries_.size() == node.begin.entries && tape.frames_.size() == node.begin.frames,
                           "Tape: ", layer, " pops less in backward than it pushed in forward");
       for (std::size_t i = 0; i < parts.size(); ++i) accumulate(node.inputs[i], std::move(parts[i]));

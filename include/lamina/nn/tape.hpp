@@ -82,6 +82,15 @@ class Tape {
   /// Whether the layer that runs may give its result in blocks (see Blocks).
   bool in_blocks() const { return in_blocks_; }
 
+  /// In backward_values: the gradient that other layers have given input i so far, for a layer that adds to it (the dx
+  /// that it returns is then the sum, and a pass over memory is saved); or an empty tensor. Not taken, dx is added to
+  /// it afterwards.
+  template <class Scalar>
+  Tensor<Scalar> take_gradient(std::size_t i) {
+    auto* const sums = static_cast<Few<Tensor<Scalar>>*>(sums_);
+    return sums && i < sums->size() ? std::exchange((*sums)[i], {}) : Tensor<Scalar>();
+  }
+
   /// Saves values, as one entry. A tensor that a Checkpoint has computed is not kept but computed again by pop.
   template <class... T>
   void push(T... values) {
@@ -125,6 +134,7 @@ class Tape {
     rewind({});
     floor_ = 0;
     current_ = nullptr;
+    sums_ = nullptr;
   }
 
  private:
@@ -247,6 +257,7 @@ class Tape {
   std::size_t floor_ = 0;  // entries below belong to somebody else
   bool replays_ = false, in_blocks_ = false;
   const ModuleBase* current_ = nullptr;  // whose backward runs
+  void* sums_ = nullptr;                 // Few<Tensor<Scalar>>: see take_gradient
   std::function<void(const ModuleBase&)> finished_;
   Random random_;
 };

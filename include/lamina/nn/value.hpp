@@ -109,6 +109,10 @@ class Value {
   /// Of a layer's input: the values of which it is the join, if that has not been computed (see Joins); else null.
   const Few<Value>* parts() const;
 
+  /// In training, what norms have found out of the channels of this value (mean and biased variance of each, [C, 2]),
+  /// for the next norm of it: DenseNet has a dozen. Empty at first; null elsewhere.
+  const std::shared_ptr<std::vector<double>>& moments() const { return moments_; }
+
   Tensor<Scalar> tensor;                            ///< a layer's input and result; not to be looked at in a flow
   std::shared_ptr<const Sequences> sequences = {};  ///< none: a dense batch
 
@@ -124,6 +128,7 @@ class Value {
   Index id_ = -1;  // of the runner; -1: nobody's result
   std::shared_ptr<detail::Pending<Scalar>> pending_;
   detail::Again again_;  // if it need not be saved
+  std::shared_ptr<std::vector<double>> moments_;
 };
 
 /// The inputs, or results, of a module.
