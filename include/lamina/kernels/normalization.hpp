@@ -35,13 +35,12 @@ struct Channels {
 /// Some of the channels of a tensor, in a tensor of their own, with the gradient for it; or all of them.
 template <class T>
 struct ChannelPart {
-  Index channels;          ///< how many
-  const T* x;              ///< [samples, channels, length]
-  T* dx = nullptr;         ///< as large; null if it is not wanted
-  const T* sum = nullptr;  ///< as large: what dx is added to; may be dx itself. Null: nothing
-  double* moments =
-      nullptr;         ///< [channels, 2]: mean and biased variance of each channel, which are kept there; or null
-  bool known = false;  ///< whether they are there already
+  Index channels;             ///< how many
+  const T* x;                 ///< [samples, channels, length]
+  T* dx = nullptr;            ///< as large; null if it is not wanted
+  const T* sum = nullptr;     ///< as large: what dx is added to; may be dx itself. Null: nothing
+  double* moments = nullptr;  ///< where mean and biased variance of each channel are kept, [channels, 2]; or null
+  bool known = false;         ///< whether they are there already
 };
 /// All parts of a tensor, in order.
 template <class T>
