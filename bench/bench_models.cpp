@@ -180,9 +180,8 @@ void add_cases() {
   add_case(Kind::layer, "gated/colour_b64", gated, images);
   add_sampling("gated/sample_colour_b64", gated, images);
   const auto plusplus = [] { return PixelCNNPlusPlus<float>({.resnets = 2, .filters = 64, .weight_norm = false}); };
-  const Shape few{16, 3, 32, 32};
-  add_case(Kind::layer, "plusplus/b16", plusplus, few);
-  add_sampling("plusplus/sample_b16", plusplus, few, {.mixtures = 10});
+  add_case(Kind::layer, "plusplus/b64", plusplus, images);
+  add_sampling("plusplus/sample_b64", plusplus, images, {.mixtures = 10});
 
   const auto network = [](const std::string& name, auto make, const Shape& infer, const Shape& train) {
     add_case(Kind::network, "net/" + name, make, infer, train);

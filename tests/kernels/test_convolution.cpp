@@ -162,6 +162,16 @@ void check_blocks(ConvolutionShape s, const Operands<Scalar>& o, const Naive& na
     CHECK(relative_error(dweight, naive.dweight) < 3 * tolerance);
     CHECK(relative_error(dbias, naive.dbias) < tolerance);
     CHECK((y.array().isFinite().all() && dx.array().isFinite().all()));  // lanes behind the last channel, too
+
+    Tensor<Scalar> sum = x;
+    const bool adds = kernels::add_convolution_backward_input(s, dy.data(), o.weight.data(), sum.data());
+    CHECK(adds == (s.blocked_x && kernels::backward_input_method<Scalar>(s) == ConvolutionMethod::direct));
+    if (adds) {
+      sum.array() -= x.array();
+      CHECK(relative_error(planes(sum, o.x.shape()), naive.dx) < 4 * tolerance);
+    } else {
+      CHECK(same(sum, x));
+    }
   }
 }
 

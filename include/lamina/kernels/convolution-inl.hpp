@@ -247,6 +247,15 @@ void convolution_backward_input(const ConvolutionShape& s, const T* dy, const T*
 }
 
 template <class T>
+bool add_convolution_backward_input(const ConvolutionShape& s, const T* dy, const T* weight, T* dx) {
+  if (!s.blocked_x || backward_input_method<T>(s) != ConvolutionMethod::direct) return false;
+  const auto kernel = DirectConvolution<T>::backward_input(s);
+  for (Index g = 0; g < s.groups; ++g)
+    kernel.run_once(dy + g * s.group_y(), weight + g * s.group_weight(), dx + g * s.group_x(), nullptr, true);
+  return true;
+}
+
+template <class T>
 void convolution_backward_weight(const ConvolutionShape& s, const T* x, const T* dy, T* dweight, T* dbias,
                                  ConvolutionMethod method) {
   if (dilated(s) && detail::is_winograd(method)) {

@@ -85,6 +85,11 @@ template <class T>
 void convolution_backward_input(const ConvolutionShape& s, const T* dy, const T* weight, T* dx,
                                 ConvolutionMethod method);
 
+/// Adds that to dx, if its sums can begin with what is there: dx in blocks, by direct convolution. Otherwise returns
+/// false, and does nothing.
+template <class T>
+bool add_convolution_backward_input(const ConvolutionShape& s, const T* dy, const T* weight, T* dx);
+
 /// Adds the gradients with respect to the weight and, unless null, the bias: dw[m, c, a, b] is the sum over samples and
 /// outputs of dy times the pixel that tap (a, b) meets.
 template <class T>

@@ -124,8 +124,8 @@ class DirectConvolution {
     });
   }
 
-  /// The sum, and a bias [M] unless that is null.
-  void run(const T* x, const T* filters, T* y, const T* bias) const {
+  /// The sum, and a bias [M] unless that is null. `add`: plus what y holds, which must be in blocks.
+  void run(const T* x, const T* filters, T* y, const T* bias, bool add = false) const {
     const Index band = lines_within(Index{384} << 10), bands = parts_of(lines_, band), rows = rows_of(band);
     const Index plane = in_place_ ? in_.plane() : rows * columns_ * width;
     const Index out_plane = out_.blocked ? out_.plane() : band * out_step_h_ * out_.w * width;
@@ -160,7 +160,7 @@ class DirectConvolution {
             for (std::size_t i = 0; i < lattices_.size(); ++i) {
               const Lattice& lattice = lattices_[i];
               const Index taps = static_cast<Index>(lattice.taps.size());
-              if (taps == 0 && block > 0) continue;  // zeros already
+              if (taps == 0 && (block > 0 || add)) continue;  // zeros already, or to be added
               for (Index line = std::max(first, lattice.line_begin); line < std::min(last, lattice.line_end); ++line) {
                 const Index row = line * out_step_h_ + lattice.row - out_first;
                 const Index column = lattice.column_begin * out_step_w_ + lattice.column;
@@ -168,7 +168,8 @@ class DirectConvolution {
                               prepared + block * plane +
                                   ((line - first) * in_step_h_ * columns_ + lattice.column_begin * in_step_w_) * width,
                               in_step_w_ * width, offsets[i].data(), filter + block * taps * lanes_ * columns * width,
-                              scratch + (row * out_.w + column) * width, out_step_w_ * width, out_plane, block > 0);
+                              scratch + (row * out_.w + column) * width, out_step_w_ * width, out_plane,
+                              block > 0 || add);
               }
               filter += inputs_ * taps * lanes_ * columns * width;
             }
@@ -186,11 +187,11 @@ class DirectConvolution {
   }
 
   /// The same from the weight.
-  void run_once(const T* x, const T* weight, T* y, const T* bias) const {
+  void run_once(const T* x, const T* weight, T* y, const T* bias, bool add = false) const {
     Tensor<T> filters({filters_size()});
     T* const packed = filters.data();
     pack_filters(weight, packed);
-    run(x, packed, y, bias);
+    run(x, packed, y, bias, add);
   }
 
   /// Values that backward_weight() takes beside its operands, without what each thread has for itself.

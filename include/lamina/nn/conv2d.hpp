@@ -134,9 +134,14 @@ class Convolution : public Layer<Derived, Scalar> {
     else if (needs_bias)
       kernels::add_channel_sums(s.n, s.m, s.oh() * s.ow(), gradient.data(), bias.gradient().data(), s.blocked_y);
     if (input_grad == InputGrad::skip) return {};
+    const Scalar* const filters = std::as_const(weight).value.data();
+    Tensor<Scalar> before = tape.template take_gradient<Scalar>(0);
+    if (!before.empty() && before.exclusive() &&
+        kernels::add_convolution_backward_input(s, gradient.data(), filters, before.data()))
+      return before;
     Tensor<Scalar> dx(x.shape());
-    kernels::convolution_backward_input(s, gradient.data(), std::as_const(weight).value.data(), dx.data());
-    return dx;
+    kernels::convolution_backward_input(s, gradient.data(), filters, dx.data());
+    return before.empty() ? dx : add(std::move(before), std::move(dx));
   }
 
   PackedCache<Scalar, kernels::PackedFilters<Scalar>> filters_;
