@@ -408,9 +408,9 @@ void batch_norm_backward(const ChannelShape& s, const ChannelParts<T>& parts, co
       });
     };
     if (block.adds())
-      write([before = block.sum()](auto load, auto gradient) { return load(before) + gradient; });
+      write([before = block.sum()](auto load, auto own) { return load(before) + own; });
     else
-      write([](auto, auto gradient) { return gradient; });
+      write([](auto, auto own) { return own; });
   });
 }
 
@@ -611,10 +611,10 @@ void blocked_batch_norm_backward(const ChannelShape& s, const ChannelParts<T>& p
     };
     if (block.adds())
       write([&](Index i) {
-        return [before = block.sum(i)](Index at, Pack gradient) { return Pack::load(before + at) + gradient; };
+        return [before = block.sum(i)](Index at, Pack own) { return Pack::load(before + at) + own; };
       });
     else
-      write([](Index) { return [](Index, Pack gradient) { return gradient; }; });
+      write([](Index) { return [](Index, Pack own) { return own; }; });
   });
 }
 
