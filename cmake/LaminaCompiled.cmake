@@ -15,6 +15,12 @@ endif()
 # lamina_add_instantiations(name options part_scalar...): a source of lamina::compiled with these parts for these types.
 # What a part has in common with another is compiled once when they are in one source.
 set(sources)
+macro(lamina_add_compiled name options text)
+  set(source "${PROJECT_BINARY_DIR}/compiled/${name}.cpp")
+  file(CONFIGURE OUTPUT "${source}" CONTENT "${text}" @ONLY)
+  set_source_files_properties("${source}" PROPERTIES COMPILE_OPTIONS "$<$<CONFIG:Release>:${options}>")
+  set(sources ${sources} "${source}" PARENT_SCOPE)
+endmacro()
 function(lamina_add_instantiations name options)
   set(text "#include <lamina/lamina.hpp>\n\nnamespace lamina {\n#define LAMINA_TEMPLATE template\n")
   foreach(instance IN LISTS ARGN)
@@ -22,27 +28,36 @@ function(lamina_add_instantiations name options)
     string(APPEND text "#define LAMINA_SCALAR ${CMAKE_MATCH_2}\n#include <lamina/compiled/${CMAKE_MATCH_1}.inc>\n"
                        "#undef LAMINA_SCALAR\n")
   endforeach()
-  set(source "${PROJECT_BINARY_DIR}/compiled/${name}.cpp")
-  file(CONFIGURE OUTPUT "${source}" CONTENT "${text}}  // namespace lamina\n" @ONLY)
-  set_source_files_properties("${source}" PROPERTIES COMPILE_OPTIONS "$<$<CONFIG:Release>:${options}>")
-  set(sources ${sources} "${source}" PARENT_SCOPE)
+  lamina_add_compiled(${name} "${options}" "${text}}  // namespace lamina\n")
 endfunction()
-# -O3 takes half as long again to compile and makes networks a tenth faster: for double, which is for checking
-# gradients, the first counts. What only puts networks together computes nothing, and where the kernels are units of
-# their own, layers should be small.
+# lamina_add_kernels(scalar options): the kernels of lamina/compiled/kernels.inc, for one instruction set.
+function(lamina_add_kernels scalar options)
+  lamina_add_compiled(kernels_${scalar} "${options}" "#include <lamina/lamina.hpp>
+
+namespace lamina::kernels::inline LAMINA_KERNELS {
+#define LAMINA_SCALAR ${scalar}
+#define LAMINA_KERNEL(result, form, kernel, parameters, arguments) template result LAMINA_BARE kernel parameters;
+#include <lamina/compiled/kernels.inc>
+}  // namespace lamina::kernels::inline LAMINA_KERNELS
+")
+endfunction()
+# Kernels for one instruction set are units of their own. -O3 takes longer than -O2 and makes networks a tenth faster. What
+# is for double, which is for checking gradients, should compile quickly; what is to suit any processor and calls kernels
+# that do not, should be small.
+set(layers_float -O3)
+set(layers_double -O1)
 if(LAMINA_DISPATCHED)
   set(layers_float -Os)
   set(layers_double -Os)
-  set(runs_float -O2)
-else()
-  set(layers_float -O3)
-  set(layers_double -O2)
-  set(runs_float -O3)
 endif()
 # The longest first.
+if(NOT LAMINA_DISPATCHED)
+  lamina_add_kernels(float -O3)
+  lamina_add_kernels(double -O2)
+endif()
 lamina_add_instantiations(nn_float "${layers_float}" nn_float)
 lamina_add_instantiations(nn_double "${layers_double}" nn_double)
-lamina_add_instantiations(runs_float "${runs_float}" compile_float train_float)
+lamina_add_instantiations(runs_float -O2 compile_float train_float)
 lamina_add_instantiations(runs_double -O2 compile_double train_double)
 lamina_add_instantiations(models -O1 models_float models_double)
 set(source "${PROJECT_BINARY_DIR}/compiled/testing.cpp")

@@ -2,9 +2,7 @@
 
 // Where lamina::compiled is linked, what it holds is not instantiated again. Included at the end of lamina.hpp.
 
-#ifdef LAMINA_DISPATCHED
 #include "lamina/compiled/kernels.hpp"
-#endif
 #include "lamina/compiled/version.hpp"
 #include "lamina/lamina.hpp"
 

@@ -19,12 +19,17 @@ int width_of_kernels();
 
 }  // namespace lamina::kernels
 
+#ifdef LAMINA_COMPILED
+// They are in lamina::compiled, and not to be made of the templates. For several instruction sets they lead to the chosen
+// one's; for one they are instantiated there.
+namespace lamina::kernels::inline LAMINA_KERNELS {
 #ifdef LAMINA_DISPATCHED
-// They are in lamina::compiled, and not to be made of the templates.
-namespace lamina::kernels::inline chosen {
 #define LAMINA_KERNEL(result, form, kernel, parameters, arguments) \
   template <>                                                      \
   result LAMINA_BARE kernel parameters;
+#else
+#define LAMINA_KERNEL(result, form, kernel, parameters, arguments) extern template result LAMINA_BARE kernel parameters;
+#endif
 #define LAMINA_SCALAR float
 #include "lamina/compiled/kernels.inc"
 #undef LAMINA_SCALAR
@@ -32,5 +37,5 @@ namespace lamina::kernels::inline chosen {
 #include "lamina/compiled/kernels.inc"
 #undef LAMINA_SCALAR
 #undef LAMINA_KERNEL
-}  // namespace lamina::kernels::inline chosen
+}  // namespace lamina::kernels::inline LAMINA_KERNELS
 #endif

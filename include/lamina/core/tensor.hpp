@@ -73,7 +73,11 @@ class Tensor {
     result.fill(value);
     return result;
   }
-  static Tensor zeros(const Shape& shape) { return full(shape, Scalar(0)); }
+  static Tensor zeros(const Shape& shape) {
+    Tensor result(shape);
+    if (result.data_) std::memset(result.data_, 0, static_cast<std::size_t>(shape.numel()) * sizeof(Scalar));
+    return result;
+  }
   static Tensor ones(const Shape& shape) { return full(shape, Scalar(1)); }
   /// @}
 
