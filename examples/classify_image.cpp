@@ -110,6 +110,7 @@ Classifier load(const Settings& s) {
   const Network& network = examples::find_network(s.model);
   const Index classes = s.classes.value_or(names ? names : network.classes);
   require(!names || names == classes, s.labels, ": ", names, " labels, but --classes ", classes);
+  const SkipInit skip;
   auto net = network.make({.channels = 3,
                            .classes = classes,
                            .side = s.crop,

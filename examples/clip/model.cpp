@@ -123,6 +123,7 @@ Clip read_listing(const SafetensorsFile& file, const Settings& s) {
   const Index rows = file.info("text_encoder.model.embeddings.word_embeddings.weight").shape[0];
   require<FileError>(rows == tokenizer.size(), s.model, ": has ", rows, " tokens, its tokenizer ", tokenizer.size());
   try {
+    const SkipInit skip;
     ClipModel<float> net = make_network(network, rows, 0);
     load_state_dict(net, listing_clip_state(load_safetensors(s.model)));
     return {network, std::move(tokenizer), std::move(net), "", "", ""};

@@ -133,6 +133,7 @@ ClassifierFile read_classifier(const std::string& path) {
 
 std::unique_ptr<Module<float>> load_classifier(const std::string& path, const ClassifierFile& file) {
   const Network& network = find_network(file.model);
+  const SkipInit skip;
   auto net = network.make(file.options);
   load_weights(*net, network, path);
   return net;

@@ -83,6 +83,7 @@ class LeNetJudge : public Judge {
 class MobileNetJudge : public Judge {
  public:
   explicit MobileNetJudge(const std::string& weights) {
+    const SkipInit skip;
     Sequential<float> net = mobilenet_v2<float>();
     load_state_dict(net, load_safetensors(weights));
     net.erase(net.size() - 1);  // the classifier

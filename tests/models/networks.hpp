@@ -3,6 +3,7 @@
 #include <memory>
 #include <string>
 
+#include "lamina/nn/init.hpp"
 #include "lamina/nn/module.hpp"
 #include "models/uniform.hpp"
 
@@ -22,7 +23,15 @@ std::unique_ptr<Module<Scalar>> network(const std::string& name, const NetworkOp
 /// Gives a network the weights of make_models.py's `fill`.
 template <class Scalar>
 void fill(Module<Scalar>& net);
-/// Its images.
+/// A network with these weights.
+template <class Scalar>
+std::unique_ptr<Module<Scalar>> filled_network(const std::string& name, const NetworkOptions& options = {}) {
+  const SkipInit skip;
+  auto net = network<Scalar>(name, options);
+  fill(*net);
+  return net;
+}
+/// The images of make_models.py.
 template <class Scalar>
 Tensor<Scalar> images(const Shape& shape);
 

@@ -90,8 +90,7 @@ TEST_CASE("the plan of a classic network is its infer, for drawn statistics") {
                                                      {"mobilenet_v3_large", {3, 3, 96, 96}},
                                                      {"mobilenet_v3_small", {1, 3, 64, 64}}}) {
     CAPTURE(name);
-    const auto net = testing::network<float>(name);
-    testing::fill(*net);
+    const auto net = testing::filled_network<float>(name);
     CHECK(error_of(*net, shape) < 1e-5);
   }
 }
@@ -164,8 +163,7 @@ TEST_CASE("a plan of token ids, dense and packed: fewer tokens and other lengths
 }
 
 TEST_CASE("a plan outlives its net, is a value, and is used by many threads with the same bits") {
-  auto net = testing::network<float>("mobilenet_v3_small");
-  testing::fill(*net);
+  auto net = testing::filled_network<float>("mobilenet_v3_small");
   const Tensor<float> x = testing::images<float>({2, 3, 64, 64});
   const Plan first = compile(*net, {2, 3, 64, 64});
   const Tensor<float> y = first(x);
@@ -230,8 +228,7 @@ TEST_CASE("profile: a row for each layer of the eager path, and the sum") {
 }
 
 TEST_CASE("bfloat16 weights of linear layers, and what a plan refuses") {
-  const auto net = testing::network<float>("alexnet_small_images");
-  testing::fill(*net);
+  const auto net = testing::filled_network<float>("alexnet_small_images");
   const Tensor<float> x = testing::images<float>({1, 3, 64, 64});
   const Plan narrow = compile(*net, {1, 3, 64, 64}, {.weights = Precision::bfloat16});
   const double error = distance(net->infer(x), narrow(x));

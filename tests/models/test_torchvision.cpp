@@ -15,7 +15,6 @@
 // Every network against torchvision or the listing in PyTorch; make_models.py says what the fixture holds.
 
 using namespace lamina;
-using testing::network;
 
 namespace {
 
@@ -87,12 +86,11 @@ TEST_CASE("networks have PyTorch's parameters, keys and shapes, and its logits f
   for (const std::string& name : cases("logits")) {
     const std::string model = without_size(name);
     INFO(name, ": compare with tests/golden/make_models.py --keys ", model);
-    const auto net = network<float>(model);
+    const auto net = testing::filled_network<float>(model);
     CHECK(count_parameters(*net).total == static_cast<Index>(fixture().at(name + "/parameters").item()));
     const std::string keys = keys_and_shapes(*net);
     CHECK(testing::fnv1a(keys) == hash_in_fixture(name));
 
-    testing::fill(*net);
     const Tensor<float> logits = net->infer(testing::images<float>(shape_of(name)));
     CHECK(net->output_shape(shape_of(name)) == logits.shape());
     const Tensor<double>& expected = fixture().at(name + "/logits");
@@ -116,8 +114,8 @@ TEST_CASE("networks have PyTorch's loss, gradients and running statistics") {
     const std::string model = name.substr(std::string("train/").size());
     const bool sized = without_size(model) != model;  // with the published classes, and gradients of a few weights
     CAPTURE(model);
-    const auto net = network<double>(without_size(model), {.classes = sized ? 0 : 10, .dropout = false});
-    testing::fill(*net);
+    const auto net =
+        testing::filled_network<double>(without_size(model), {.classes = sized ? 0 : 10, .dropout = false});
     Tape tape;
     const Tensor<double> x = testing::images<double>(shape_of(name));
     const auto results = net->forward(Values<double>(x), tape);  // several from GoogLeNet's heads

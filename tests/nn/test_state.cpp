@@ -1,10 +1,16 @@
 #include <doctest/doctest.h>
 
+#include <thread>
+
 #include "lamina/nn/container.hpp"
 #include "lamina/nn/conv2d.hpp"
+#include "lamina/nn/conv_transpose2d.hpp"
+#include "lamina/nn/embedding.hpp"
 #include "lamina/nn/identity.hpp"
+#include "lamina/nn/image_tokens.hpp"
 #include "lamina/nn/init.hpp"
 #include "lamina/nn/linear.hpp"
+#include "lamina/nn/positions.hpp"
 #include "lamina/nn/relu.hpp"
 #include "lamina/nn/state.hpp"
 #include "lamina/nn/sum.hpp"
@@ -115,6 +121,36 @@ TEST_CASE("summary prints names, shapes, parameters, multiply-adds and totals") 
                   "      block.fc  Linear(2, 2)  [1, 2]                 6              4\n"
                   "                ReLU()        [1, 2]                 -              -\n"
                   "                Identity()    [1, 2]                 -              -\n") != std::string::npos);
+}
+
+TEST_CASE("SkipInit spares a thread's layers their draws") {
+  manual_seed(3);
+  const std::uint64_t position = default_random().position();
+  {
+    const SkipInit skip;
+    { const SkipInit again; }
+    CHECK(SkipInit::active());
+    const Sequential<float> net{Conv2d<float>(3, 8, 3),       Linear<float>(4, 5),
+                                Embedding<float>(6, 2),       LearnedPositions<float>(4, 2),
+                                ImageTokens<float>(4, 2, {}), ConvTranspose2d<float>(2, 3, 2)};
+    for (const auto& [key, value] : state_dict(net)) {
+      const auto& tensor = std::get<Tensor<float>>(value);
+      CHECK_MESSAGE(tensor == Tensor<float>::zeros(tensor.shape()), key);
+    }
+    Tensor<float> w = Tensor<float>::ones({4, 3});
+    init::truncated_normal(w);
+    CHECK(w == Tensor<float>::zeros({4, 3}));
+    w.fill(1);
+    init::kaiming_uniform(w);
+    CHECK(w == Tensor<float>::zeros({4, 3}));
+    CHECK(default_random().position() == position);
+    bool elsewhere = true;
+    std::thread([&] { elsewhere = SkipInit::active(); }).join();
+    CHECK_FALSE(elsewhere);
+  }
+  CHECK_FALSE(SkipInit::active());
+  CHECK(Linear<float>(4, 5).weight.value.array().abs().minCoeff() > 0);
+  CHECK(default_random().position() > position);
 }
 
 TEST_CASE("initialisers have the distributions of their papers") {

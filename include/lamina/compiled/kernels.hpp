@@ -20,8 +20,8 @@ int width_of_kernels();
 }  // namespace lamina::kernels
 
 #ifdef LAMINA_COMPILED
-// They are in lamina::compiled, and not to be made of the templates. For several instruction sets they lead to the chosen
-// one's; for one they are instantiated there.
+// They are in lamina::compiled, and not to be made of the templates. For several instruction sets they lead to the
+// chosen one's; for one they are instantiated there.
 namespace lamina::kernels::inline LAMINA_KERNELS {
 #ifdef LAMINA_DISPATCHED
 #define LAMINA_KERNEL(result, form, kernel, parameters, arguments) \

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "lamina/models/openai_clip.hpp"
+#include "lamina/nn/init.hpp"
 #include "lamina/nn/state.hpp"
 
 namespace lamina::inline LAMINA_ABI {
@@ -221,6 +222,7 @@ OpenAIClipState<Scalar> openai_clip_state(const StateDict<Scalar>& state, const 
 template <class Scalar>
 OpenAIClip<Scalar> openai_clip_of(const StateDict<Scalar>& state, const OpenAIClipHints& hints = {}) {
   const OpenAIClipState<Scalar> read = openai_clip_state(state, hints);
+  const SkipInit skip;
   OpenAIClip<Scalar> net(read.options);
   load_state_dict(net, read.state);
   return net;

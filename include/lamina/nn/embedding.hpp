@@ -48,7 +48,7 @@ class Embedding : public Layer<Embedding<Scalar>, Scalar> {
       : entries_(entries), features_(features), padding_(options.padding_idx) {
     require(entries_ >= 1 && features_ >= 1, *this, ": sizes must be at least 1");
     require(padding_ < entries_, *this, ": padding_idx must be below ", entries_);
-    weight = default_random().normal<Scalar>({entries_, features_});
+    weight = init::normal<Scalar>({entries_, features_});
     if (padding_ >= 0) std::fill_n(weight.value.data() + padding_ * features_, features_, Scalar(0));
   }
 

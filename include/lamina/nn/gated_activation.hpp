@@ -25,7 +25,7 @@ Pack gate_value(const F& f, Pack x) {
 template <class F, class Pack>
 Pack gate_gradient(const F& f, Pack x, Pack y, Pack dy) {
   if constexpr (requires { f.gradient(x, dy); })
-    return f.gradient(f.saved() == Saved::input ? x : y, dy);
+    return f.gradient(f.F::saved() == Saved::input ? x : y, dy);
   else
     return dy;
 }

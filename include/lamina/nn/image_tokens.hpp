@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "lamina/kernels/elementwise.hpp"
+#include "lamina/nn/init.hpp"
 #include "lamina/nn/module.hpp"
 
 namespace lamina::inline LAMINA_ABI {
@@ -32,9 +33,9 @@ class ImageTokens : public Layer<ImageTokens<Scalar>, Scalar> {
   ImageTokens(Index pixels, Index channels, const ImageTokensOptions& options = {})
       : pixels_(pixels), channels_(channels), mean_(options.mean) {
     require(pixels_ >= 1 && channels_ >= 1, *this, ": sizes must be at least 1");
-    const auto deviation = static_cast<Scalar>(1 / std::sqrt(static_cast<double>(channels_)));
-    if (!mean_) class_embedding = default_random().normal<Scalar>({channels_}, 0, deviation);
-    positional_embedding = default_random().normal<Scalar>({1 + pixels_, channels_}, 0, deviation);
+    const double deviation = 1 / std::sqrt(static_cast<double>(channels_));
+    if (!mean_) class_embedding = init::normal<Scalar>({channels_}, 0, deviation);
+    positional_embedding = init::normal<Scalar>({1 + pixels_, channels_}, 0, deviation);
   }
 
   Saved saved() const override { return Saved::nothing; }

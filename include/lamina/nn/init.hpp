@@ -3,10 +3,42 @@
 #include <array>
 #include <cmath>
 #include <string_view>
+#include <utility>
 
 #include "lamina/core/choice.hpp"
 #include "lamina/core/random.hpp"
 #include "lamina/nn/state.hpp"
+
+namespace lamina::inline LAMINA_ABI {
+
+/// While one lives, layers that this thread makes start from zeros and draw nothing from default_random(), and the
+/// functions of init that draw write zeros: for a model whose state is loaded next, as torch.nn.utils.skip_init.
+///
+///   const SkipInit skip;
+///   auto net = resnet50();
+///   load_state_dict(net, load_safetensors("resnet50.safetensors"));
+class SkipInit {
+ public:
+  /// From here on.
+  SkipInit() : before_(std::exchange(state(), true)) {}
+  /// As it was.
+  ~SkipInit() { state() = before_; }
+  SkipInit(const SkipInit&) = delete;
+  SkipInit& operator=(const SkipInit&) = delete;
+
+  /// Whether one lives on this thread.
+  static bool active() { return state(); }
+
+ private:
+  static bool& state() {
+    thread_local bool skips = false;
+    return skips;
+  }
+
+  bool before_;
+};
+
+}  // namespace lamina::inline LAMINA_ABI
 
 /// Initialisers: they overwrite a tensor in place and draw from default_random() unless given a generator.
 ///
@@ -37,15 +69,28 @@ template <class Scalar>
 void zeros(Tensor<Scalar>& tensor) {
   tensor.fill(0);
 }
+/// A new tensor from U[low, high).
+template <class Scalar>
+Tensor<Scalar> uniform(const Shape& shape, double low = 0, double high = 1, Random& random = default_random()) {
+  if (SkipInit::active()) return Tensor<Scalar>::zeros(shape);
+  return random.uniform(shape, static_cast<Scalar>(low), static_cast<Scalar>(high));
+}
+/// A new tensor from N(mean, standard_deviation^2).
+template <class Scalar>
+Tensor<Scalar> normal(const Shape& shape, double mean = 0, double standard_deviation = 1,
+                      Random& random = default_random()) {
+  if (SkipInit::active()) return Tensor<Scalar>::zeros(shape);
+  return random.normal(shape, static_cast<Scalar>(mean), static_cast<Scalar>(standard_deviation));
+}
 /// U[low, high).
 template <class Scalar>
 void uniform(Tensor<Scalar>& tensor, double low = 0, double high = 1, Random& random = default_random()) {
-  tensor = random.uniform(tensor.shape(), static_cast<Scalar>(low), static_cast<Scalar>(high));
+  tensor = uniform<Scalar>(tensor.shape(), low, high, random);
 }
 /// N(mean, standard_deviation^2).
 template <class Scalar>
 void normal(Tensor<Scalar>& tensor, double mean = 0, double standard_deviation = 1, Random& random = default_random()) {
-  tensor = random.normal(tensor.shape(), static_cast<Scalar>(mean), static_cast<Scalar>(standard_deviation));
+  tensor = normal<Scalar>(tensor.shape(), mean, standard_deviation, random);
 }
 
 /// N(mean, standard_deviation^2) restricted to [low, high], by drawing again what falls outside. Throws ValueError for
@@ -58,6 +103,7 @@ void truncated_normal(Tensor<Scalar>& tensor, double mean = 0, double standard_d
                   "init::truncated_normal: [", low, ", ", high, "] is empty or further than 2 standard ",
                   "deviations from the mean ", mean);
   normal(tensor, mean, standard_deviation, random);
+  if (SkipInit::active()) return;
   Scalar* values = tensor.data();
   const auto outside = [&](Scalar x) { return !(static_cast<double>(x) >= low && static_cast<double>(x) <= high); };
   for (bool again = true; again;) {
@@ -144,8 +190,8 @@ void kaiming_uniform(Tensor<Scalar>& weight, const KaimingOptions& options = {},
 /// A new tensor from U(-b, b), b = 1 / sqrt(fan_in): PyTorch's default for the weights and biases of its layers.
 template <class Scalar>
 Tensor<Scalar> uniform_fan_in(const Shape& shape, Index fan_in) {
-  const auto bound = static_cast<Scalar>(1 / std::sqrt(static_cast<double>(fan_in)));
-  return default_random().uniform<Scalar>(shape, -bound, bound);
+  const double bound = 1 / std::sqrt(static_cast<double>(fan_in));
+  return uniform<Scalar>(shape, -bound, bound);
 }
 
 /// initialise(weight) for every layer of the kinds Layers in a model.

@@ -26,7 +26,7 @@ class LearnedPositions : public JointLayer<LearnedPositions<Scalar>, Scalar> {
   /// Shapes, defaults and errors are said at the class.
   LearnedPositions(Index positions, Index features) : positions_(positions), features_(features) {
     require(positions_ >= 1 && features_ >= 1, *this, ": sizes must be at least 1");
-    weight = default_random().normal<Scalar>({positions_, features_});
+    weight = init::normal<Scalar>({positions_, features_});
   }
 
   Saved saved() const override { return Saved::nothing; }

@@ -12,6 +12,7 @@
 #include "lamina/io/onnx/load/pooling.hpp"
 #include "lamina/io/onnx/load/resize.hpp"
 #include "lamina/io/onnx/load/shape.hpp"
+#include "lamina/nn/init.hpp"
 
 namespace lamina::inline LAMINA_ABI {
 
@@ -393,6 +394,7 @@ class Loader {
 /// ValueError for options that name no input of the file.
 template <class Scalar = float>
 OnnxModel<Scalar> load_onnx(const std::string& path, const LoadOnnxOptions& options = {}) {
+  const SkipInit skip;
   return lamina::within_memory(path, [&] { return onnx::detail::Loader<Scalar>(path, options).load(); });
 }
 
