@@ -29,6 +29,7 @@ Index discriminator_work(const GanDiscriminator<float>& net) {
 }  // namespace
 
 TEST_CASE("parameters and multiply-adds of the authors' GANs") {
+  const SkipInit skip;
   struct Row {
     const char* context;
     double generator, generator_work, discriminator, discriminator_work;  // in millions and thousand millions

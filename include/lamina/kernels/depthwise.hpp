@@ -464,6 +464,10 @@ void gradient_strip_any(const Depthwise<T>& d, const GradientStrip<T>& strip) {
 
 }  // namespace detail
 
+}  // namespace lamina::kernels::inline LAMINA_ISA
+
+namespace lamina::kernels::inline LAMINA_KERNELS {
+
 /// y[n, c] = bias[c] + weight[c] * x[n, c] for x [N, C, H, W], weight [C, 1, KH, KW], y [N, C, OH, OW]; bias may be
 /// null. s.depthwise() must hold.
 template <class T>
@@ -543,4 +547,4 @@ void depthwise_backward_weight(const ConvolutionShape& s, const T* x, const T* d
     }
 }
 
-}  // namespace lamina::kernels::inline LAMINA_ISA
+}  // namespace lamina::kernels::inline LAMINA_KERNELS
