@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <concepts>
 #include <cstddef>
 #include <utility>
 #include <vector>
@@ -34,6 +35,7 @@ struct PrecisionRecall {
 
 namespace detail {
 
+// Templates, as what they call is much to compile: only for those who call them.
 inline void check_features(const char* function, const Shape& shape, Index least) {
   require<ShapeError>(shape.rank() == 2 && shape[0] >= least && shape[1] >= 1, function,
                       ": expected features [N, D] of at least ", least, " samples, got shape ", shape);
@@ -41,7 +43,8 @@ inline void check_features(const char* function, const Shape& shape, Index least
 
 /// L with C = L Lᵀ for a symmetric C that is positive semidefinite but for rounding; columns whose pivot is rounding
 /// are zero.
-inline Tensor<double> semidefinite_root(const Tensor<double>& c) {
+template <class T>
+Tensor<T> semidefinite_root(const Tensor<T>& c) {
   const Index n = c.dim(0);
   Tensor<double> root = Tensor<double>::zeros({n, n});
   double* const l = root.data();
@@ -65,7 +68,8 @@ inline Tensor<double> semidefinite_root(const Tensor<double>& c) {
 
 /// Diagonal and the elements beside it (the first is 0) of a tridiagonal matrix with a symmetric one's eigenvalues, by
 /// Householder's reflections (Martin, Reinsch and Wilkinson 1968).
-inline std::pair<std::vector<double>, std::vector<double>> tridiagonal(Tensor<double> matrix) {
+template <class T>
+std::pair<std::vector<double>, std::vector<double>> tridiagonal(Tensor<T> matrix) {
   const Index n = matrix.dim(0);
   double* const a = matrix.data();
   std::vector<double> diagonal(static_cast<std::size_t>(n)), beside(diagonal.size()), v(diagonal.size()),
@@ -103,7 +107,8 @@ inline std::pair<std::vector<double>, std::vector<double>> tridiagonal(Tensor<do
 
 /// The eigenvalues of a symmetric matrix, in any order, by QL steps with implicit shifts (Bowdler et al. 1968). Throws
 /// NumericalError if they do not converge, as for a NaN.
-inline std::vector<double> symmetric_eigenvalues(Tensor<double> matrix) {
+template <class T>
+std::vector<double> symmetric_eigenvalues(Tensor<T> matrix) {
   const Index n = matrix.dim(0);
   auto [d, e] = tridiagonal(std::move(matrix));
   if (n > 0) std::rotate(e.begin(), e.begin() + 1, e.end());  // e[i] beside d[i] and d[i + 1]
@@ -144,7 +149,8 @@ inline std::vector<double> symmetric_eigenvalues(Tensor<double> matrix) {
 }
 
 /// |x|² of every row.
-inline std::vector<double> squared_lengths(const Tensor<double>& x) {
+template <class T>
+std::vector<double> squared_lengths(const Tensor<T>& x) {
   std::vector<double> result(static_cast<std::size_t>(x.dim(0)));
   for (Index i = 0; i < x.dim(0); ++i)
     for (Index j = 0; j < x.dim(1); ++j)
@@ -173,7 +179,8 @@ void each_distances(const Tensor<double>& a, const Tensor<double>& b, F f) {
 }
 
 /// The squared distance of every row to its k-th nearest other one.
-inline std::vector<double> squared_radii(const Tensor<double>& x, Index k) {
+template <class T>
+std::vector<double> squared_radii(const Tensor<T>& x, Index k) {
   std::vector<double> result(static_cast<std::size_t>(x.dim(0)));
   each_distances(x, x, [&](Index i, double* distance) {
     distance[i] = -1;  // itself comes first
@@ -184,8 +191,8 @@ inline std::vector<double> squared_radii(const Tensor<double>& x, Index k) {
 }
 
 /// The share of the rows of `samples` that lie in the sphere of a row of `among`.
-inline double share_within(const Tensor<double>& samples, const Tensor<double>& among,
-                           const std::vector<double>& radii) {
+template <class T>
+double share_within(const Tensor<T>& samples, const Tensor<T>& among, const std::vector<double>& radii) {
   std::vector<char> inside(static_cast<std::size_t>(samples.dim(0)));
   each_distances(samples, among, [&](Index i, const double* distance) {
     for (std::size_t j = 0; j < radii.size(); ++j)
@@ -222,7 +229,8 @@ FeatureMoments feature_moments(const Tensor<Scalar>& features) {
 ///
 /// At least 0 but for rounding. Biased upwards for few samples: compare for equally many, several times D. Throws
 /// ShapeError for moments of different D, NumericalError for moments that are not finite.
-inline double frechet_distance(const FeatureMoments& a, const FeatureMoments& b) {
+template <std::same_as<FeatureMoments> Moments>
+double frechet_distance(const Moments& a, const Moments& b) {
   const Index n = a.mean.numel();
   require<ShapeError>(
       b.mean.numel() == n && a.covariance.shape() == Shape{n, n} && b.covariance.shape() == a.covariance.shape(),
