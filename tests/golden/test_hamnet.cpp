@@ -91,7 +91,7 @@ TEST_CASE("HamNet's groups of parameters are those of the authors' program") {
     CHECK(groups[i].parameters.size() == expected.size());
     for (const auto& [name, size] : expected) {
       CAPTURE(name);
-      const auto is_named = [&name = name](const auto& named) { return named.name == name; };
+      const auto is_named = [&wanted = name](const auto& named) { return named.name == wanted; };
       CHECK(std::count_if(groups[i].parameters.begin(), groups[i].parameters.end(), is_named) == 1);
     }
   }

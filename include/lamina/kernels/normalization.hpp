@@ -695,8 +695,8 @@ void normalize_rows(Index rows, Index n, T epsilon, const T* x, const T* weight,
       const T* const row = x + r * n;
       const auto [center, rest, variance] = centered ? detail::row_moments(n, row) : detail::row_square(n, row);
       const T factor = T(1) / std::sqrt(variance + epsilon);
-      map_run(n, y + r * n, [=, center = center, rest = rest](auto load) {
-        auto v = (load(row) - simd::Pack<T>(center) - simd::Pack<T>(rest)) * simd::Pack<T>(factor);
+      map_run(n, y + r * n, [=, high = center, low = rest](auto load) {
+        auto v = (load(row) - simd::Pack<T>(high) - simd::Pack<T>(low)) * simd::Pack<T>(factor);
         if (weight) v *= load(weight);
         if (bias) v += load(bias);
         return v;

@@ -191,25 +191,24 @@ class YLGCore : public JointLayer<YLGCore<Scalar>, Scalar> {
     const Scalar* const gradient = std::as_const(dy).data();
     each(q, k, v, [&](Index image, Index index, const Head& head, const SparseKeys& pattern) {
       const auto zeros = [](Index n) { return std::vector<Scalar>(static_cast<std::size_t>(n)); };
-      const auto [n, m, size, depth] = std::array{head.n, head.m, head.size, head.depth};
+      const Index n = head.n, m = head.m, size = head.size, depth = head.depth;
       std::vector<Scalar> g = zeros(n * depth), hq = zeros(n * size), hk = zeros(m * size), hv = zeros(m * depth),
                           ds = zeros(m);
       gather(n, depth, gradient + (image * depth * heads + index) * n, heads, g.data());
-      each_query(head, pattern,
-                 [&, size = size, depth = depth](Index i, const Index* key, Index count, const Scalar* p) {
-                   const Scalar* const row = g.data() + i * depth;
-                   Scalar mean(0);
-                   for (Index j = 0; j < count; ++j) {
-                     add(p[j], row, depth, hv.data() + key[j] * depth);
-                     ds[static_cast<std::size_t>(j)] = dot(row, head.v.data() + key[j] * depth, depth);
-                     mean += p[j] * ds[static_cast<std::size_t>(j)];
-                   }
-                   for (Index j = 0; j < count; ++j) {
-                     const Scalar slope = p[j] * (ds[static_cast<std::size_t>(j)] - mean);
-                     add(slope, head.k.data() + key[j] * size, size, hq.data() + i * size);
-                     add(slope, head.q.data() + i * size, size, hk.data() + key[j] * size);
-                   }
-                 });
+      each_query(head, pattern, [&](Index i, const Index* key, Index count, const Scalar* p) {
+        const Scalar* const row = g.data() + i * depth;
+        Scalar mean(0);
+        for (Index j = 0; j < count; ++j) {
+          add(p[j], row, depth, hv.data() + key[j] * depth);
+          ds[static_cast<std::size_t>(j)] = dot(row, head.v.data() + key[j] * depth, depth);
+          mean += p[j] * ds[static_cast<std::size_t>(j)];
+        }
+        for (Index j = 0; j < count; ++j) {
+          const Scalar slope = p[j] * (ds[static_cast<std::size_t>(j)] - mean);
+          add(slope, head.k.data() + key[j] * size, size, hq.data() + i * size);
+          add(slope, head.q.data() + i * size, size, hk.data() + key[j] * size);
+        }
+      });
       const Index task = image * heads + index;
       scatter(n, size, hq.data(), 1, to_q + task * size * n);
       scatter(m, size, hk.data(), 1, to_k + task * size * m);
