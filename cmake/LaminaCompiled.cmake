@@ -12,15 +12,16 @@ if(LAMINA_ANY_X86_64 AND NOT LAMINA_NATIVE)
   set(LAMINA_DISPATCHED ON)
 endif()
 
-# lamina_add_instantiations(name options part_scalar...): a source of lamina::compiled with these parts for these types.
-# What a part has in common with another is compiled once when they are in one source.
-set(sources)
+# lamina_add_compiled(name options text): for the functions below, a source of lamina::compiled.
 macro(lamina_add_compiled name options text)
   set(source "${PROJECT_BINARY_DIR}/compiled/${name}.cpp")
   file(CONFIGURE OUTPUT "${source}" CONTENT "${text}" @ONLY)
   set_source_files_properties("${source}" PROPERTIES COMPILE_OPTIONS "$<$<CONFIG:Release>:${options}>")
   set(sources ${sources} "${source}" PARENT_SCOPE)
 endmacro()
+# lamina_add_instantiations(name options part_scalar...): a source of lamina::compiled with these parts for these types.
+# What a part has in common with another is compiled once when they are in one source.
+set(sources)
 function(lamina_add_instantiations name options)
   set(text "#include <lamina/lamina.hpp>\n\nnamespace lamina {\n#define LAMINA_TEMPLATE template\n")
   foreach(instance IN LISTS ARGN)

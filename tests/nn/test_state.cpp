@@ -12,6 +12,7 @@
 #include "lamina/nn/linear.hpp"
 #include "lamina/nn/positions.hpp"
 #include "lamina/nn/relu.hpp"
+#include "lamina/nn/spectral_norm.hpp"
 #include "lamina/nn/state.hpp"
 #include "lamina/nn/sum.hpp"
 #include "lamina/nn/summary.hpp"
@@ -130,9 +131,10 @@ TEST_CASE("SkipInit spares a thread's layers their draws") {
     const SkipInit skip;
     { const SkipInit again; }
     CHECK(SkipInit::active());
-    const Sequential<float> net{Conv2d<float>(3, 8, 3),       Linear<float>(4, 5),
-                                Embedding<float>(6, 2),       LearnedPositions<float>(4, 2),
-                                ImageTokens<float>(4, 2, {}), ConvTranspose2d<float>(2, 3, 2)};
+    const Sequential<float> net{Conv2d<float>(3, 8, 3),           Linear<float>(4, 5),
+                                Embedding<float>(6, 2),           LearnedPositions<float>(4, 2),
+                                ImageTokens<float>(4, 2, {}),     ConvTranspose2d<float>(2, 3, 2),
+                                SpectralNorm(Linear<float>(4, 3))};
     for (const auto& [key, value] : state_dict(net)) {
       const auto& tensor = std::get<Tensor<float>>(value);
       CHECK_MESSAGE(tensor == Tensor<float>::zeros(tensor.shape()), key);

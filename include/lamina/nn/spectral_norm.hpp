@@ -15,6 +15,7 @@
 #include "lamina/kernels/run.hpp"
 #include "lamina/nn/container.hpp"
 #include "lamina/nn/conv_transpose2d.hpp"
+#include "lamina/nn/init.hpp"
 #include "lamina/nn/reparameterized.hpp"
 
 namespace lamina::inline LAMINA_ABI {
@@ -59,9 +60,9 @@ class SpectralNorm : public detail::Reparameterized<SpectralNorm<Inner>, Inner> 
       require(inner_.options().groups == 1, *this, ": expected one group, got ", inner_.options().groups);
     weight_orig = inner_.weight.value;
     const Sizes s = sizes();
-    weight_u = normalized(default_random().normal<Scalar>({s.rows}));
-    weight_v = normalized(default_random().normal<Scalar>({s.blocks * s.inner}));
-    iterate(15);
+    weight_u = normalized(init::normal<Scalar>({s.rows}));
+    weight_v = normalized(init::normal<Scalar>({s.blocks * s.inner}));
+    if (!SkipInit::active()) iterate(15);
   }
 
   Members<Scalar> members() override {
