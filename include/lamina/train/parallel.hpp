@@ -66,7 +66,7 @@ class Hash {
   void add(const std::vector<std::pair<std::string, Value>>& state) {
     for (const auto& [name, value] : state) {
       add(name);
-      std::visit([this](const auto& tensor) { add(tensor); }, value);
+      std::visit([this](const auto& tensor) { this->add(tensor); }, value);
     }
   }
 
