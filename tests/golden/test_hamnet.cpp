@@ -64,12 +64,12 @@ TEST_CASE_TEMPLATE("training steps and the test of HamNet follow the authors' pr
 TEST_CASE_TEMPLATE("the checkpoints of HamNet's versions load strictly, and give the authors' logits", S, float,
                    double) {
   Golden<S> golden("checkpoints");
-  for (const auto& [name, version] : {std::pair<std::string, HamburgerVersion>{"V1", HamburgerVersion::v1},
+  for (const auto& [name, form] : {std::pair<std::string, HamburgerVersion>{"V1", HamburgerVersion::v1},
                                       {"V2", HamburgerVersion::v2},
                                       {"V2+", HamburgerVersion::v2_plus}}) {
-    HamNetOptions options{.classes = 5, .channels = 16, .aligned = 8, .version = version};
+    HamNetOptions options{.classes = 5, .channels = 16, .aligned = 8, .version = form};
     options.backbone.width = 1.0 / 64;
-    options.hamburger = {.D = version == HamburgerVersion::v2_plus ? 8 : 16, .pixels = 5 * 6};
+    options.hamburger = {.D = form == HamburgerVersion::v2_plus ? 8 : 16, .pixels = 5 * 6};
     options.hamburger.ham = {.rank = 4, .eval_steps = 6, .random_bases = false};
     auto net = hamnet<S>(options);
     CHECK(golden.run(name, [&, &key = name](auto& report) {

@@ -97,7 +97,8 @@ class SafetensorsHeader {
     };
     check(!header.empty() && header[0] == '{', "header at offset 8: expected '{' of a JSON object");
     try {
-      const Json rest = Json::parse(header.begin(), header.end(), watch);
+      const auto* const characters = reinterpret_cast<const char*>(header.data());  // libc++ has no traits of bytes
+      const Json rest = Json::parse(characters, characters + header.size(), watch);
     } catch (const Json::exception& error) {
       throw FileError(text(path_, ": header at offset 8 is not JSON: ", error.what()));
     }

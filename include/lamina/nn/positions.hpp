@@ -48,7 +48,10 @@ class LearnedPositions : public JointLayer<LearnedPositions<Scalar>, Scalar> {
     return result;
   }
 
-  Value<Scalar> do_infer(Values<Scalar> x) const override { return added(std::move(x[0]), sequences(x)); }
+  Value<Scalar> do_infer(Values<Scalar> x) const override {
+    const Sequences division = sequences(x);
+    return added(std::move(x[0]), division);
+  }
   Value<Scalar> do_forward(Values<Scalar> x, Tape& tape) override {
     Sequences division = sequences(x);
     Value<Scalar> y = added(std::move(x[0]), division);
