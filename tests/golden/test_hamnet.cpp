@@ -65,8 +65,8 @@ TEST_CASE_TEMPLATE("the checkpoints of HamNet's versions load strictly, and give
                    double) {
   Golden<S> golden("checkpoints");
   for (const auto& [name, form] : {std::pair<std::string, HamburgerVersion>{"V1", HamburgerVersion::v1},
-                                      {"V2", HamburgerVersion::v2},
-                                      {"V2+", HamburgerVersion::v2_plus}}) {
+                                   {"V2", HamburgerVersion::v2},
+                                   {"V2+", HamburgerVersion::v2_plus}}) {
     HamNetOptions options{.classes = 5, .channels = 16, .aligned = 8, .version = form};
     options.backbone.width = 1.0 / 64;
     options.hamburger = {.D = form == HamburgerVersion::v2_plus ? 8 : 16, .pixels = 5 * 6};
