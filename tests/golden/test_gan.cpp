@@ -95,7 +95,8 @@ TEST_CASE_TEMPLATE("The layers of GANs and their networks as in PyTorch and the 
   CHECK(golden.layer("ylg_attention", YLGAttention<S>(64), 10));
   CHECK(golden.layer("ylg_attention/plain", YLGAttention<S>(64, {.spectral_norm = false}), 10));
   GanOptions options{.image = 32, .channels = 1, .classes = 2, .latent = 3, .width = 8, .context = "attention"};
-  CHECK(with_labels(golden, "generator", GanGenerator<S>(options), 100));
+  // In single precision a ReLU may see the other side of zero, by the order in which an instruction set sums.
+  CHECK(with_labels(golden, "generator", GanGenerator<S>(options), std::is_same_v<S, float> ? 1000 : 100));
   CHECK(with_labels(golden, "discriminator",
                     GanDiscriminator<S>({.image = 64, .channels = 2, .classes = 3, .latent = 3, .width = 2}), 100));
   CHECK(golden.loss("real_hinge", [](const Tensor<S>& x) { return real_hinge_loss(x); }));
