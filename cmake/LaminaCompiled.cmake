@@ -12,16 +12,17 @@ if(LAMINA_ANY_X86_64 AND NOT LAMINA_NATIVE)
   set(LAMINA_DISPATCHED ON)
 endif()
 
-# lamina_add_compiled(name options text): for the functions below, a source of lamina::compiled.
-macro(lamina_add_compiled name options text)
+add_library(lamina_compiled STATIC EXCLUDE_FROM_ALL)
+add_library(lamina::compiled ALIAS lamina_compiled)
+# lamina_add_compiled(name options text): a source of it.
+function(lamina_add_compiled name options text)
   set(source "${PROJECT_BINARY_DIR}/compiled/${name}.cpp")
   file(CONFIGURE OUTPUT "${source}" CONTENT "${text}" @ONLY)
   set_source_files_properties("${source}" PROPERTIES COMPILE_OPTIONS "$<$<CONFIG:Release>:${options}>")
-  set(sources ${sources} "${source}" PARENT_SCOPE)
-endmacro()
+  target_sources(lamina_compiled PRIVATE "${source}")
+endfunction()
 # lamina_add_instantiations(name options part_scalar...): a source of lamina::compiled with these parts for these types.
 # What a part has in common with another is compiled once when they are in one source.
-set(sources)
 function(lamina_add_instantiations name options)
   set(text "#include <lamina/lamina.hpp>\n\nnamespace lamina {\n#define LAMINA_TEMPLATE template\n")
   foreach(instance IN LISTS ARGN)
@@ -61,16 +62,13 @@ lamina_add_instantiations(nn_double "${layers_double}" nn_double)
 lamina_add_instantiations(runs_float -O2 compile_float train_float)
 lamina_add_instantiations(runs_double -O2 compile_double train_double)
 lamina_add_instantiations(models -O1 models_float models_double)
-set(source "${PROJECT_BINARY_DIR}/compiled/testing.cpp")
-file(CONFIGURE OUTPUT "${source}" CONTENT "#include <lamina/lamina.hpp>
+lamina_add_compiled(testing "" "#include <lamina/lamina.hpp>
 #include <lamina/testing/conformance.hpp>
 
 template lamina::testing::Conformance lamina::testing::check_layer(const Module<double>&, const Shape&,
                                                                    const ConformanceOptions&);
-" @ONLY)
+")
 
-add_library(lamina_compiled STATIC EXCLUDE_FROM_ALL ${sources} "${source}")
-add_library(lamina::compiled ALIAS lamina_compiled)
 target_link_libraries(lamina_compiled PUBLIC lamina::lamina)
 target_compile_definitions(lamina_compiled PUBLIC LAMINA_COMPILED)
 # Built for this machine's processor, it wants programs for the same.
@@ -96,7 +94,7 @@ if(LAMINA_DISPATCHED)
 endif()
 
 # What lamina/compiled/version.hpp asks for.
-file(CONFIGURE OUTPUT "${PROJECT_BINARY_DIR}/compiled/version.cpp" CONTENT "#include <lamina/compiled/version.hpp>
+lamina_add_compiled(version "" "#include <lamina/compiled/version.hpp>
 #include <lamina/core/error.hpp>
 
 const char* lamina::compiled_version() noexcept { return version; }
@@ -107,8 +105,7 @@ bool lamina::core_detail::require_compiled_version(int major, int minor, int pat
                  \" and linked with lamina::compiled \", compiled_version(), \": both must be of one version\");
   return same;
 }
-" @ONLY)
-target_sources(lamina_compiled PRIVATE "${PROJECT_BINARY_DIR}/compiled/version.cpp")
+")
 
 # lamina::compiled_onnx: load_onnx and save_onnx for float, for this project's own programs.
 if(TARGET lamina_io)
