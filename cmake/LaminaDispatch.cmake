@@ -1,8 +1,8 @@
 # The kernels of lamina/compiled/kernels.inc for three instruction sets, and the functions that choose.
-# (-O3 makes kernels a twentieth faster; those for old processors, which hardly run, are to be small.)
-set(flags_sse2 $<$<CONFIG:Release>:-O2>)
-set(flags_avx2 -mavx2 -mfma)
-set(flags_avx512 -mavx512f -mavx512dq -mavx512bw -mavx512vl -mfma)
+# (Those for old processors, which hardly run, are to be small. -O3 would make them all a quarter larger and no faster.)
+set(flags_sse2 $<$<CONFIG:Release>:-Os>)
+set(flags_avx2 $<$<CONFIG:Release>:-O2> -mavx2 -mfma)
+set(flags_avx512 $<$<CONFIG:Release>:-O2> -mavx512f -mavx512dq -mavx512bw -mavx512vl -mfma)
 foreach(scalar float double)
   set(forms)
   foreach(isa sse2 avx2 avx512)

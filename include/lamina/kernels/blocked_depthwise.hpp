@@ -28,7 +28,7 @@ struct DepthwiseRow {
 
 /// K x K taps at stride S: pixel q S + r (of the padded row) adds tap d S + r to output q - d.
 template <class T, int K, int S>
-void depthwise_row(const DepthwiseRow<T>& row, const Finish<T>& finish, const T* residual) {
+[[gnu::flatten]] void depthwise_row(const DepthwiseRow<T>& row, const Finish<T>& finish, const T* residual) {
   using Pack = simd::Pack<T>;
   constexpr Index width = simd::width<T>;
   constexpr int waiting = (K + S - 1) / S;
@@ -79,7 +79,7 @@ void depthwise_row(const DepthwiseRow<T>& row, const Finish<T>& finish, const T*
 /// K x K taps at stride 1, for rows of pixels with K / 2 zeros at each end and more behind: four outputs at a time,
 /// whose pixels are loaded once for a row of taps and its weights once for the four.
 template <class T, int K>
-void depthwise_padded_row(const DepthwiseRow<T>& row, const Finish<T>& finish, const T* residual) {
+[[gnu::flatten]] void depthwise_padded_row(const DepthwiseRow<T>& row, const Finish<T>& finish, const T* residual) {
   using Pack = simd::Pack<T>;
   constexpr Index width = simd::width<T>;
   constexpr int together = 4;
@@ -107,8 +107,8 @@ void depthwise_padded_row(const DepthwiseRow<T>& row, const Finish<T>& finish, c
 
 /// Any filter.
 template <class T>
-void depthwise_row_any(const ConvolutionShape& s, const DepthwiseRow<T>& row, const Finish<T>& finish,
-                       const T* residual) {
+[[gnu::flatten]] void depthwise_row_any(const ConvolutionShape& s, const DepthwiseRow<T>& row, const Finish<T>& finish,
+                                        const T* residual) {
   using Pack = simd::Pack<T>;
   constexpr Index width = simd::width<T>;
   for (Index o = 0; o < row.ow; ++o) {

@@ -51,7 +51,7 @@ class ScratchRows {
 
   /// Copies `rows` rows of an image, one below the other, to places `step` apart in scratch memory that holds zeros
   /// around them. Nothing is read from `end` on.
-  void copy(Index rows, const T* x, const T* end, T* to, Index step) const {
+  [[gnu::flatten]] void copy(Index rows, const T* x, const T* end, T* to, Index step) const {
     constexpr Index width = simd::width<T>;
     to += front_;
     for (Index r = 0; r < rows; ++r, x += w_, to += step) {
@@ -263,8 +263,8 @@ inline int unrolled_kernel(const ConvolutionShape& s) {
 /// y = x * weight + bias, by bands of all planes; bias may be null.
 template <class T>
 void correlate(const Depthwise<T>& d, const T* x, const T* weight, const T* bias, T* y) {
-  constexpr std::array kernels{&correlate_strip<T, 3, 1>, &correlate_strip<T, 5, 1>, &correlate_strip<T, 7, 1>,
-                               &correlate_strip<T, 3, 2>, &correlate_strip<T, 5, 2>, &correlate_strip<T, 7, 2>};
+  static constexpr std::array kernels{&correlate_strip<T, 3, 1>, &correlate_strip<T, 5, 1>, &correlate_strip<T, 7, 1>,
+                                      &correlate_strip<T, 3, 2>, &correlate_strip<T, 5, 2>, &correlate_strip<T, 7, 2>};
   const ConvolutionShape& s = d.s;
   const int unrolled = unrolled_kernel(s);
   const auto kernel = unrolled < 0 ? &correlate_strip_any<T> : kernels[static_cast<std::size_t>(unrolled)];
@@ -500,8 +500,8 @@ void depthwise_backward_input(const ConvolutionShape& s, const T* dy, const T* w
 template <class T>
 void depthwise_backward_weight(const ConvolutionShape& s, const T* x, const T* dy, T* dweight, T* dbias) {
   using namespace detail;
-  constexpr std::array kernels{&gradient_strip<T, 3, 1>, &gradient_strip<T, 5, 1>, &gradient_strip<T, 7, 1>,
-                               &gradient_strip<T, 3, 2>, &gradient_strip<T, 5, 2>, &gradient_strip<T, 7, 2>};
+  static constexpr std::array kernels{&gradient_strip<T, 3, 1>, &gradient_strip<T, 5, 1>, &gradient_strip<T, 7, 1>,
+                                      &gradient_strip<T, 3, 2>, &gradient_strip<T, 5, 2>, &gradient_strip<T, 7, 2>};
   using Int = simd::detail::IntegerOf<T>;
   constexpr Index width = simd::width<T>;
   const int unrolled = unrolled_kernel(s);

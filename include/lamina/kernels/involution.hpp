@@ -244,7 +244,7 @@ struct InputWalk : Involution<T> {
 template <class Kernels>
 auto kernel_for_channels(Index channels, Kernels kernel) {
   return [&]<int... C>(std::integer_sequence<int, C...>) {
-    const std::array table{kernel(std::integral_constant<int, C + 1>{})...};
+    static constexpr std::array table{kernel(std::integral_constant<int, C + 1>{})...};
     return table[static_cast<std::size_t>(channels - 1)];
   }
   (std::make_integer_sequence<int, involved_channels>{});

@@ -176,22 +176,26 @@ class PhasedRows {
   }
 
   /// Writes an image row x into its phases. The places around it keep what they hold, or become `fill`.
-  void split(const T* x, const T* end, T fill, T* phases) const {
+  [[gnu::flatten]] void split(const T* x, const T* end, T fill, T* phases) const {
     constexpr Index width = simd::width<T>;
     const Index stride = columns_.stride, padding = columns_.padding;
+    Index i = 0;
     if (stride == 1) {
-      for (Index i = 0; i < used_; i += width) load(x + i, used_ - i, end, fill).store(phases + padding + i);
+      for (; i + width <= used_; i += width) simd::Pack<T>::load(x + i).store(phases + padding + i);
+      if (i < used_) load(x + i, used_ - i, end, fill).store(phases + padding + i);
     } else if (stride == 2) {
       T* const even = phases + padding % 2 * length_ + padding / 2;
       T* const odd = phases + (padding + 1) % 2 * length_ + (padding + 1) / 2;
-      for (Index i = 0; i < used_; i += 2 * width) {
-        const auto a = load(x + i, used_ - i, end, fill), b = load(x + i + width, used_ - i - width, end, fill);
+      const auto put = [&](simd::Pack<T> a, simd::Pack<T> b) {
         simd::even(a, b).store(even + i / 2);
         simd::odd(a, b).store(odd + i / 2);
-      }
+      };
+      for (; i + 2 * width <= used_; i += 2 * width)
+        put(simd::Pack<T>::load(x + i), simd::Pack<T>::load(x + i + width));
+      if (i < used_) put(load(x + i, used_ - i, end, fill), load(x + i + width, used_ - i - width, end, fill));
     } else {
       Index phase = padding % stride, position = padding / stride;
-      for (Index i = 0; i < used_; ++i) {
+      for (; i < used_; ++i) {
         phases[phase * length_ + position] = x[i];
         if (++phase == stride) {
           phase = 0;

@@ -8,6 +8,7 @@
 #include "lamina/core/tensor.hpp"
 #include "lamina/kernels/convolution_shape.hpp"
 #include "lamina/kernels/reduce.hpp"
+#include "lamina/kernels/run.hpp"
 #include "lamina/kernels/simd.hpp"
 
 /// Convolution as a matrix product whose right operand is never formed.
@@ -147,24 +148,25 @@ struct Planes {
  private:
   void copy_image(const T* x, T* out) const {
     T* const end_of_image = out + image();
+    const auto zero = [](auto) { return simd::Pack<T>(T(0)); };
     for (Index ph = 0; ph < phases_h; ++ph)
       for (Index pw = 0; pw < phases_w; ++pw)
         for (Index r = 0; r < rows; ++r, out += columns) {
           const Index i = r * phases_h + ph - top;
           if (i < 0 || i >= h) {
-            std::fill_n(out, columns, T(0));
+            map_run(columns, out, zero);
             continue;
           }
           // Columns j = c * phases_w + pw - left of the image, for those c where they exist.
           const Index begin = std::clamp<Index>((left - pw + phases_w - 1) / phases_w, 0, columns);
           const Index end = std::clamp<Index>((w + left - pw + phases_w - 1) / phases_w, begin, columns);
-          std::fill(out, out + begin, T(0));
           const T* const from = x + i * w + pw - left;
+          map_run(begin, out, zero);
           if (phases_w == 1)
-            std::copy(from + begin, from + end, out + begin);
+            map_run(end - begin, out + begin, [&](auto load) { return load(from + begin); });
           else
             for (Index c = begin; c < end; ++c) out[c] = from[c * phases_w];
-          std::fill(out + end, out + columns, T(0));
+          map_run(columns - end, out + end, zero);
         }
     std::fill(out, end_of_image, T(0));
   }
@@ -440,7 +442,8 @@ struct WeightProducts {
   const std::vector<Index>& offsets;
 
   /// Adds to rows m0..m0+tile_rows-1 of `sums` [rows, taps], from `samples` samples at these strides.
-  void add(T* sums, Index m0, const T* pixels, Index x_stride, const T* grads, Index dy_stride, Index samples) const {
+  [[gnu::flatten]] void add(T* sums, Index m0, const T* pixels, Index x_stride, const T* grads, Index dy_stride,
+                            Index samples) const {
     const Index depth = static_cast<Index>(offsets.size());
     std::array<const T*, tile_rows> a;
     std::array<const T*, tile_taps> b;

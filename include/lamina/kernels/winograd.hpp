@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "lamina/kernels/blocked.hpp"
+#include "lamina/kernels/run.hpp"
 
 /// Winograd's convolution, stride and dilation 1: F(M x M, R x R) makes M x M outputs from N x N inputs, N = M + R - 1,
 /// with N^2 multiplications for each pair of channels in place of M^2 R^2. (Winograd 1980; Lavin and Gray, "Fast
@@ -112,12 +113,14 @@ template <class T, int In, int Out, class F, class Load, class Store>
 [[gnu::always_inline]] inline void transform_tile(F f, Load load, Store store) {
   using Pack = simd::Pack<T>;
   std::array<Pack, In * Out> half;
+#pragma GCC unroll 8
   for (int j = 0; j < In; ++j) {
     std::array<Pack, In> column;
     simd::unroll<In>([&](auto i) { column[i] = load(static_cast<int>(i), j); });
     const std::array<Pack, Out> result = f(column);
     simd::unroll<Out>([&](auto i) { half[static_cast<std::size_t>(i * In + j)] = result[i]; });
   }
+#pragma GCC unroll 8
   for (int i = 0; i < Out; ++i) {
     std::array<Pack, In> row;
     simd::unroll<In>([&](auto j) { row[j] = half[static_cast<std::size_t>(i * In + j)]; });
@@ -142,54 +145,68 @@ struct WinogradTile {
   void (*filter_gradient)(const T* products, Index stride, T* taps);       ///< G' u G
 };
 
-/// B' x B, which depends on N only.
+// The transforms of a tile, see WinogradTile.
+
 template <class T, int N>
-void winograd_input(const T* pixels, Index pitch, T* products, Index stride) {
+[[gnu::flatten]] void winograd_input(const T* pixels, Index pitch, T* products, Index stride) {
   using Pack = simd::Pack<T>;
   transform_tile<T, N, N>(
-      WinogradTransform<T, N - 2, 3>::input,
+      WinogradTransform<T, N - 2, 3>::input,  // depends on N only
       [&](int i, int j) { return Pack::load(pixels + i * pitch + j * simd::width<T>); },
       [&](int i, int j, Pack v) { v.store(products + (i * N + j) * stride); });
+}
+template <class T, int M, int R>
+[[gnu::flatten]] void winograd_output(const T* products, Index stride, T* pixels, Index pitch, Index rows,
+                                      Index columns) {
+  using Pack = simd::Pack<T>;
+  using Transform = WinogradTransform<T, M, R>;
+  transform_tile<T, Transform::N, M>(
+      Transform::output, [&](int i, int j) { return Pack::load(products + (i * Transform::N + j) * stride); },
+      [&](int i, int j, Pack v) {
+        if (i < rows && j < columns) v.store(pixels + i * pitch + j * simd::width<T>);
+      });
+}
+template <class T, int M, int R>
+[[gnu::flatten]] void winograd_gradient(const T* pixels, Index pitch, T* products, Index stride) {
+  using Pack = simd::Pack<T>;
+  using Transform = WinogradTransform<T, M, R>;
+  transform_tile<T, M, Transform::N>(
+      Transform::output_transposed, [&](int i, int j) { return Pack::load(pixels + i * pitch + j * simd::width<T>); },
+      [&](int i, int j, Pack v) { v.store(products + (i * Transform::N + j) * stride); });
+}
+template <class T, int M, int R>
+[[gnu::flatten]] void winograd_filter(const T* taps, bool rotated, T* products, Index stride) {
+  using Pack = simd::Pack<T>;
+  using Transform = WinogradTransform<T, M, R>;
+  transform_tile<T, R, Transform::N>(
+      Transform::filter,
+      [&](int i, int j) {
+        const int tap = i * R + j;
+        return Pack::load(taps + (rotated ? R * R - 1 - tap : tap) * simd::width<T>);
+      },
+      [&](int i, int j, Pack v) { v.store(products + (i * Transform::N + j) * stride); });
+}
+template <class T, int M, int R>
+[[gnu::flatten]] void winograd_filter_gradient(const T* products, Index stride, T* taps) {
+  using Pack = simd::Pack<T>;
+  using Transform = WinogradTransform<T, M, R>;
+  transform_tile<T, Transform::N, R>(
+      Transform::filter_transposed,
+      [&](int i, int j) { return Pack::load(products + (i * Transform::N + j) * stride); },
+      [&](int i, int j, Pack v) { v.store(taps + (i * R + j) * simd::width<T>); });
 }
 
 /// The transforms of F(M x M, R x R).
 template <class T, int M, int R>
 const WinogradTile<T>& winograd_tile() {
-  using Transform = WinogradTransform<T, M, R>;
-  using Pack = simd::Pack<T>;
-  constexpr int N = Transform::N;
-  constexpr Index width = simd::width<T>;
-  static constexpr WinogradTile<T> tile{
-      M,
-      R,
-      N,
-      &winograd_input<T, N>,
-      [](const T* products, Index stride, T* pixels, Index pitch, Index rows, Index columns) {
-        transform_tile<T, N, M>(
-            Transform::output, [&](int i, int j) { return Pack::load(products + (i * N + j) * stride); },
-            [&](int i, int j, Pack v) {
-              if (i < rows && j < columns) v.store(pixels + i * pitch + j * width);
-            });
-      },
-      [](const T* pixels, Index pitch, T* products, Index stride) {
-        transform_tile<T, M, N>(
-            Transform::output_transposed, [&](int i, int j) { return Pack::load(pixels + i * pitch + j * width); },
-            [&](int i, int j, Pack v) { v.store(products + (i * N + j) * stride); });
-      },
-      [](const T* taps, bool rotated, T* products, Index stride) {
-        transform_tile<T, R, N>(
-            Transform::filter,
-            [&](int i, int j) {
-              const int tap = i * R + j;
-              return Pack::load(taps + (rotated ? R * R - 1 - tap : tap) * width);
-            },
-            [&](int i, int j, Pack v) { v.store(products + (i * N + j) * stride); });
-      },
-      [](const T* products, Index stride, T* taps) {
-        transform_tile<T, N, R>(
-            Transform::filter_transposed, [&](int i, int j) { return Pack::load(products + (i * N + j) * stride); },
-            [&](int i, int j, Pack v) { v.store(taps + (i * R + j) * width); });
-      }};
+  static constexpr WinogradTile<T> tile{M,
+                                        R,
+                                        M + R - 1,
+                                        &winograd_input<T, M + R - 1>,
+                                        &winograd_output<T, M, R>,
+                                        &winograd_gradient<T, M, R>,
+                                        &winograd_filter<T, M, R>,
+                                        &winograd_filter_gradient<T, M, R>};
   return tile;
 }
 
@@ -588,7 +605,7 @@ class Winograd {
     const Index count = std::min(lanes_, s_.group_c() - block * lanes_);
     deinterleave(taps.data(), R_ * R_, rows.data(), R_ * R_, count, [](Pack v) { return v; });
     T* const to = dweight + (m * s_.group_c() + block * lanes_) * R_ * R_;
-    for (Index i = 0; i < count * R_ * R_; ++i) to[i] += rows[static_cast<std::size_t>(i)];
+    map_run(count * R_ * R_, to, [&](auto load) { return load(to) + load(rows.data()); });
   }
 
   const WinogradTile<T>& tile_;
