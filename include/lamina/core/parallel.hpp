@@ -204,10 +204,15 @@ class ThreadPool {
     }
   }
 
-  /// Waits for a condition for some 20 microseconds.
+  /// Waits for a condition: some 20 microseconds that nobody else gets, then up to 200 in which whoever waits for the
+  /// core has it. (What is asleep takes some 50 to wake.)
   template <class Condition>
   static void spin_until(Condition condition) {
-    for (int i = 0; i < 500 && !condition(); ++i) {
+    for (int i = 0; i < 1000 && !condition(); ++i) {
+      if (i >= 500) {
+        std::this_thread::yield();
+        continue;
+      }
 #if defined(__x86_64__) || defined(__i386__)
       __builtin_ia32_pause();
 #elif defined(__aarch64__)
