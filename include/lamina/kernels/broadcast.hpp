@@ -64,16 +64,45 @@ inline std::vector<BroadcastAxis> broadcast_axes(const Shape& space, const Shape
   return axes;
 }
 
-/// The offsets of element i of a space of axes, innermost first.
-inline BroadcastOffset broadcast_offset(const std::vector<BroadcastAxis>& axes, Index i) {
-  BroadcastOffset offset;
-  for (const BroadcastAxis& axis : axes) {
-    const Index at = i % axis.extent;
-    i /= axis.extent;
-    offset = {offset.out + at * axis.out, offset.a + at * axis.a, offset.b + at * axis.b};
+/// Goes through the elements of a space of axes, innermost first, from number `first` on.
+class BroadcastWalk {
+ public:
+  explicit BroadcastWalk(const std::vector<BroadcastAxis>& axes, Index first = 0) : axes_(axes), places_(axes.size()) {
+    for (std::size_t i = 0; i < axes.size(); ++i) {
+      places_[i] = first % axes[i].extent;
+      first /= axes[i].extent;
+      move(axes[i], places_[i]);
+    }
   }
-  return offset;
-}
+
+  /// Of the element.
+  const BroadcastOffset& offset() const { return offset_; }
+  /// How many elements there are from this to the end of the innermost axis, and how far apart they are.
+  /// @{
+  Index line() const { return axes_.empty() ? 1 : axes_[0].extent - places_[0]; }
+  BroadcastOffset step() const {
+    return axes_.empty() ? BroadcastOffset{} : BroadcastOffset{axes_[0].out, axes_[0].a, axes_[0].b};
+  }
+  /// @}
+  /// On by at most line() elements; from the last to the first.
+  void next(Index count) {
+    for (std::size_t i = 0; i < axes_.size(); ++i, count = 1) {
+      move(axes_[i], count);
+      if ((places_[i] += count) < axes_[i].extent) return;
+      move(axes_[i], -places_[i]);
+      places_[i] = 0;
+    }
+  }
+
+ private:
+  void move(const BroadcastAxis& axis, Index by) {
+    offset_ = {offset_.out + by * axis.out, offset_.a + by * axis.a, offset_.b + by * axis.b};
+  }
+
+  const std::vector<BroadcastAxis>& axes_;
+  std::vector<Index> places_;
+  BroadcastOffset offset_;
+};
 
 inline Index broadcast_size(const std::vector<BroadcastAxis>& axes) {
   Index size = 1;
@@ -109,6 +138,19 @@ struct BroadcastRow {
     });
   }
 
+  /// The same for so many rows of at most one vector.
+  static void store_short(Index rows, BroadcastOffset step, Index n, Scalar* out, const Scalar* a, const Scalar* b) {
+    each_short(rows, step, n, a, b, [&](Pack value) {
+      n == width ? value.store(out) : value.store(out, n);
+      out += step.out;
+    });
+  }
+  /// The sum of so many rows of at most one vector, added to `total`.
+  static Pack sum_short(Index rows, BroadcastOffset step, Index n, const Scalar* a, const Scalar* b, Pack total) {
+    each_short(rows, step, n, a, b, [&](Pack value) { total += value; });
+    return total;
+  }
+
   /// Added to what the lanes of `total` hold.
   static Pack sum(Index n, const Scalar* a, const Scalar* b, Pack total) {
     Index i = 0;
@@ -122,6 +164,17 @@ struct BroadcastRow {
   }
 
  private:
+  template <class F>
+  [[gnu::always_inline]] static void each_short(Index rows, BroadcastOffset step, Index n, const Scalar* a,
+                                                const Scalar* b, F f) {
+    if (n == width)
+      for (Index r = 0; r < rows; ++r, a += step.a, b += step.b)
+        f(Operation::of(load<a_step>(a, 0), load<b_step>(b, 0)));
+    else
+      for (Index r = 0; r < rows; ++r, a += step.a, b += step.b)
+        f(Operation::of(load<a_step>(a, 0, n), load<b_step>(b, 0, n)));
+  }
+
   template <bool step, class... Lanes>
   static Pack load(const Scalar* p, Index i, Lanes... lanes) {
     if constexpr (step)
@@ -161,21 +214,36 @@ void broadcast(const Shape& space, const Shape& out_shape, Scalar* out, const Sh
   const Index length = inner.out ? std::min(inner.extent, stream_grain) : inner.extent;
   const Index pieces = (inner.extent + length - 1) / length;
   const Index terms = broadcast_size(summed);
+  const bool is_short = inner.out && inner.extent <= simd::width<Scalar>;  // as the channels of a block are
   const auto run = [&](auto row, Index first, Index last) {
-    for (Index task = first; task < last; ++task) {
-      const auto at = broadcast_offset(kept, task / pieces);
-      const Index begin = task % pieces * length, count = std::min(length, inner.extent - begin);
-      simd::Pack<Scalar> total(0);
-      for (Index term = 0; term < terms; ++term) {
-        const auto from = broadcast_offset(summed, term);
-        const Scalar* left = a + at.a + from.a + begin * inner.a;
-        const Scalar* right = b + at.b + from.b + begin * inner.b;
-        if (inner.out)
-          row.store(count, out + at.out + begin, left, right, term > 0);
-        else
-          total = row.sum(count, left, right, total);
+    BroadcastWalk rows(kept, first / pieces), sums(summed);
+    for (Index task = first, count; task < last; task += count) {
+      const BroadcastOffset at = rows.offset();
+      if (is_short && terms == 1) {
+        count = std::min(rows.line(), last - task);
+        row.store_short(count, rows.step(), inner.extent, out + at.out, a + at.a, b + at.b);
+        rows.next(count);
+        continue;
       }
-      if (!inner.out) out[at.out] = simd::sum(total);
+      count = 1;
+      const Index begin = task % pieces * length, n = std::min(length, inner.extent - begin);
+      simd::Pack<Scalar> total(0);
+      for (Index term = 0, together; term < terms; term += together, sums.next(together)) {
+        const Scalar* left = a + at.a + sums.offset().a + begin * inner.a;
+        const Scalar* right = b + at.b + sums.offset().b + begin * inner.b;
+        together = is_short ? sums.line() : 1;
+        if (is_short)
+          total = row.sum_short(together, sums.step(), n, left, right, total);
+        else if (inner.out)
+          row.store(n, out + at.out + begin, left, right, term > 0);
+        else
+          total = row.sum(n, left, right, total);
+      }
+      if (is_short)
+        total.store(out + at.out, n);
+      else if (!inner.out)
+        out[at.out] = simd::sum(total);
+      if (task % pieces == pieces - 1) rows.next(1);
     }
   };
   with_broadcast_row<Scalar, Operation>(inner, [&](auto row) {
