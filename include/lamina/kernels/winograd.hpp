@@ -145,8 +145,8 @@ struct WinogradTile {
   void (*filter_gradient)(const T* products, Index stride, T* taps);       ///< G' u G
 };
 
-// The transforms of a tile, see WinogradTile.
-
+/// The transforms of a tile: what WinogradTile points to.
+/// @{
 template <class T, int N>
 [[gnu::flatten]] void winograd_input(const T* pixels, Index pitch, T* products, Index stride) {
   using Pack = simd::Pack<T>;
@@ -195,6 +195,7 @@ template <class T, int M, int R>
       [&](int i, int j) { return Pack::load(products + (i * Transform::N + j) * stride); },
       [&](int i, int j, Pack v) { v.store(taps + (i * R + j) * simd::width<T>); });
 }
+/// @}
 
 /// The transforms of F(M x M, R x R).
 template <class T, int M, int R>
