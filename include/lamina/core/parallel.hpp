@@ -204,8 +204,8 @@ class ThreadPool {
     }
   }
 
-  /// Waits for a condition: some 20 microseconds that nobody else gets, then up to 200 in which whoever waits for the
-  /// core has it. (What is asleep takes some 50 to wake.)
+  /// Waits for a condition: some 20 microseconds that nobody else gets, then as many turns in which whoever waits for
+  /// the core has it first.
   template <class Condition>
   static void spin_until(Condition condition) {
     for (int i = 0; i < 1000 && !condition(); ++i) {
