@@ -26,7 +26,7 @@ void add_sampling(const std::string& name, Make make, const Shape& images, const
   benchmark::RegisterBenchmark((name + "/infer").c_str(), [=](benchmark::State& state) {
     manual_seed(0);
     const auto net = make();
-    for (auto _ : state) benchmark::DoNotOptimize(sample(net, images, options).data());
+    for (auto _ : state) keep(sample(net, images, options));
     state.SetItemsProcessed(state.iterations() * images[0]);
   })->Unit(benchmark::kMillisecond);
 }
@@ -77,7 +77,7 @@ void add_distilbert(const std::string& name, const std::vector<Index>& lengths) 
     manual_seed(0);
     const DistilBert<float> net;
     const PackedTokens tokens = texts(lengths);
-    for (auto _ : state) benchmark::DoNotOptimize(net.infer(tokens).data());
+    for (auto _ : state) keep(net.infer(tokens));
     count(state, net, 1);
   };
   const auto train = [=](benchmark::State& state) {
@@ -89,7 +89,7 @@ void add_distilbert(const std::string& name, const std::vector<Index>& lengths) 
     SGD optimizer(parameters(net), {.lr = 1e-3});
     Tape tape;
     for (auto _ : state) {
-      benchmark::DoNotOptimize(net.forward(tokens, tape).data());
+      keep(net.forward(tokens, tape));
       net.backward(dy, tape, InputGrad::skip);
       optimizer.step();
     }
@@ -114,7 +114,7 @@ void add_serving(const std::string& name, Make make, const Shape& shape) {
     std::vector<double> latencies;
     for (auto _ : state) {
       const double begin = seconds_now();
-      benchmark::DoNotOptimize((**plan)(x).data());
+      keep((**plan)(x));
       latencies.push_back(1e3 * (seconds_now() - begin));
     }
     std::sort(latencies.begin(), latencies.end());
@@ -140,7 +140,7 @@ void add_exported(const ExportedNetwork& network) {
       manual_seed(0);
       const Tensor<float> x = network.input();
       const auto model = prepare(network.make());
-      const auto run = [&] { benchmark::DoNotOptimize(model(x).data()); };
+      const auto run = [&] { keep(model(x)); };
       run();
       for (auto _ : state) run();
       state.SetItemsProcessed(state.iterations() * x.dim(0));

@@ -52,20 +52,12 @@ class ScratchRows {
   /// Copies `rows` rows of an image, one below the other, to places `step` apart in scratch memory that holds zeros
   /// around them. Nothing is read from `end` on.
   [[gnu::flatten]] void copy(Index rows, const T* x, const T* end, T* to, Index step) const {
-    constexpr Index width = simd::width<T>;
     to += front_;
     for (Index r = 0; r < rows; ++r, x += w_, to += step) {
-      Index i = 0;
       if (stride_ == 1 && spread_ == 1) {
-        for (; i + width <= w_; i += width) simd::Pack<T>::load(x + i).store(to + i);
-        if (i < w_) load(x + i, w_ - i, end).store(to + i);
+        copy_row(x, w_, end, T(0), to);
       } else if (stride_ == 2) {
-        const auto put = [&](simd::Pack<T> a, simd::Pack<T> b) {
-          simd::even(a, b).store(to + i / 2);
-          simd::odd(a, b).store(to + phase_ + i / 2);
-        };
-        for (; i + 2 * width <= w_; i += 2 * width) put(simd::Pack<T>::load(x + i), simd::Pack<T>::load(x + i + width));
-        if (i < w_) put(load(x + i, w_ - i, end), load(x + i + width, w_ - i - width, end));
+        split_row(x, w_, end, T(0), to, to + phase_);
       } else {
         for (Index p = 0; p < stride_; ++p)
           for (Index k = p, j = 0; k < w_; k += stride_, ++j) to[p * phase_ + j * spread_] = x[k];
@@ -74,14 +66,6 @@ class ScratchRows {
   }
 
  private:
-  /// The first n elements at x, zeros behind.
-  static simd::Pack<T> load(const T* x, Index n, const T* end) {
-    if (n >= simd::width<T>) return simd::Pack<T>::load(x);
-    if (n <= 0) return T(0);
-    using Int = simd::detail::IntegerOf<T>;
-    return select(simd::lanes<T>() < static_cast<Int>(n), load_within(x, end), T(0));
-  }
-
   Index w_, stride_, spread_;
   Index front_;  // zeros before a phase's first pixel, in whole vectors
   Index phase_;  // elements of a phase

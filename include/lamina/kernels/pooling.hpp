@@ -177,25 +177,15 @@ class PhasedRows {
 
   /// Writes an image row x into its phases. The places around it keep what they hold, or become `fill`.
   [[gnu::flatten]] void split(const T* x, const T* end, T fill, T* phases) const {
-    constexpr Index width = simd::width<T>;
     const Index stride = columns_.stride, padding = columns_.padding;
-    Index i = 0;
     if (stride == 1) {
-      for (; i + width <= used_; i += width) simd::Pack<T>::load(x + i).store(phases + padding + i);
-      if (i < used_) load(x + i, used_ - i, end, fill).store(phases + padding + i);
+      copy_row(x, used_, end, fill, phases + padding);
     } else if (stride == 2) {
-      T* const even = phases + padding % 2 * length_ + padding / 2;
-      T* const odd = phases + (padding + 1) % 2 * length_ + (padding + 1) / 2;
-      const auto put = [&](simd::Pack<T> a, simd::Pack<T> b) {
-        simd::even(a, b).store(even + i / 2);
-        simd::odd(a, b).store(odd + i / 2);
-      };
-      for (; i + 2 * width <= used_; i += 2 * width)
-        put(simd::Pack<T>::load(x + i), simd::Pack<T>::load(x + i + width));
-      if (i < used_) put(load(x + i, used_ - i, end, fill), load(x + i + width, used_ - i - width, end, fill));
+      split_row(x, used_, end, fill, phases + padding % 2 * length_ + padding / 2,
+                phases + (padding + 1) % 2 * length_ + (padding + 1) / 2);
     } else {
       Index phase = padding % stride, position = padding / stride;
-      for (; i < used_; ++i) {
+      for (Index i = 0; i < used_; ++i) {
         phases[phase * length_ + position] = x[i];
         if (++phase == stride) {
           phase = 0;
@@ -206,14 +196,6 @@ class PhasedRows {
   }
 
  private:
-  /// The first n elements at x, `fill` behind.
-  static simd::Pack<T> load(const T* x, Index n, const T* end, T fill) {
-    if (n >= simd::width<T>) return simd::Pack<T>::load(x);
-    if (n <= 0) return fill;
-    using Int = simd::detail::IntegerOf<T>;
-    return select(simd::lanes<T>() < static_cast<Int>(n), load_within(x, end), simd::Pack<T>(fill));
-  }
-
   WindowAxis columns_;
   Index used_;    // inputs that some window sees
   Index length_;  // of a phase, with room for whole vectors

@@ -45,6 +45,38 @@ template <class T>
   else if (p < end)
     v.store(p, end - p);
 }
+/// The first n elements at p, where only memory below end may be read; `rest` behind.
+template <class T>
+[[gnu::always_inline]] inline simd::Pack<T> load_first(const T* p, Index n, const T* end, T rest) {
+  using Pack = simd::Pack<T>;
+  if (n >= simd::width<T>) return Pack::load(p);
+  if (n <= 0) return rest;
+  using Int = simd::detail::IntegerOf<T>;
+  return select(simd::lanes<T>() < static_cast<Int>(n), load_within(p, end), Pack(rest));
+}
+
+/// A row of n elements in whole vectors, `rest` behind it: as it is, and in two, elements 0, 2, ... and 1, 3, ...
+/// Nothing is read from `end` on.
+/// @{
+template <class T>
+[[gnu::always_inline]] inline void copy_row(const T* x, Index n, const T* end, T rest, T* to) {
+  Index i = 0;
+  for (; i + simd::width<T> <= n; i += simd::width<T>) simd::Pack<T>::load(x + i).store(to + i);
+  if (i < n) load_first(x + i, n - i, end, rest).store(to + i);
+}
+template <class T>
+[[gnu::always_inline]] inline void split_row(const T* x, Index n, const T* end, T rest, T* even, T* odd) {
+  using Pack = simd::Pack<T>;
+  constexpr Index width = simd::width<T>;
+  Index i = 0;
+  const auto put = [&](Pack a, Pack b) {
+    simd::even(a, b).store(even + i / 2);
+    simd::odd(a, b).store(odd + i / 2);
+  };
+  for (; i + 2 * width <= n; i += 2 * width) put(Pack::load(x + i), Pack::load(x + i + width));
+  if (i < n) put(load_first(x + i, n - i, end, rest), load_first(x + i + width, n - i - width, end, rest));
+}
+/// @}
 
 template <class T, std::size_t N>
 void add(std::array<simd::Pack<T>, N>& sum, const std::array<simd::Pack<T>, N>& terms) {
