@@ -39,14 +39,13 @@ constexpr Convolution convolutions[] = {
 void multiply_add_limit(benchmark::State& state) {
   using Pack = simd::Pack<float>;
   constexpr int chains = 12, repetitions = 10000;
-  std::array<Pack, chains> sums;
-  sums.fill(Pack(1.0f));
+  auto sums = simd::filled<chains>(Pack(1.0f));
   Pack factor(0.999f), term(0.001f);
   for (auto _ : state) {
     benchmark::DoNotOptimize(factor);
     benchmark::DoNotOptimize(term);
     for (int i = 0; i < repetitions; ++i)
-      simd::unroll<chains>([&](auto k) { sums[k] = multiply_add(sums[k], factor, term); });
+      LAMINA_UNROLL(k, chains) sums[k] = multiply_add(sums[k], factor, term);
     benchmark::DoNotOptimize(sums);
   }
   state.counters["GFLOP"] = 2e-9 * chains * repetitions * static_cast<double>(simd::width<float>);

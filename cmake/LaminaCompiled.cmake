@@ -44,8 +44,9 @@ namespace lamina::kernels::inline LAMINA_KERNELS {
 ")
 endfunction()
 # Kernels for one instruction set are units of their own. -O3 takes longer than -O2 and makes some layers a quarter faster.
-# What is for double, which is for checking gradients, and what only calls, should compile quickly; what is to suit any
-# processor and calls kernels that do not, should be small.
+# (With less than -O2 GCC unrolls no loop, and LAMINA_UNROLL's values lie in memory.) Layers for double, which is for
+# checking gradients, and what only calls, should compile quickly; what is to suit any processor and calls kernels that do
+# not, should be small.
 set(layers_float -O3)
 set(layers_double -O1)
 if(LAMINA_DISPATCHED)
@@ -55,7 +56,7 @@ endif()
 # The longest first.
 if(NOT LAMINA_DISPATCHED)
   lamina_add_kernels(float -O2)
-  lamina_add_kernels(double -O1)
+  lamina_add_kernels(double -O2)
 endif()
 lamina_add_instantiations(nn_float "${layers_float}" nn_float)
 lamina_add_instantiations(nn_double "${layers_double}" nn_double)

@@ -35,16 +35,15 @@ void interleave(const T* from, Index stride, Index channels, Index rows, Index c
   const Index pixels = rows * columns;
   Index column = 0;
   for (Index p = 0; p < pixels; p += width) {
-    std::array<Pack, width> v;
+    simd::Registers<Pack, width> v;
     if (channels >= width && p + width <= pixels)
-      simd::unroll<width>([&](auto l) { v[l] = Pack::load(from + l * stride + p); });
+      LAMINA_UNROLL(l, width) v[l] = Pack::load(from + l * stride + p);
     else
-      simd::unroll<width>([&](auto l) {
+      LAMINA_UNROLL(l, width)
         v[l] = l < channels ? Pack::load(from + l * stride + p, std::min(width, pixels - p)) : Pack(T(0));
-      });
     simd::transpose(v);
     if (column + width <= columns && p + width <= pixels) {
-      simd::unroll<width>([&](auto i) { v[i].store(to + i * width); });
+      LAMINA_UNROLL(i, width) v[i].store(to + i * width);
       to += width * width;
       column += width;
       if (column == columns) {
@@ -52,15 +51,15 @@ void interleave(const T* from, Index stride, Index channels, Index rows, Index c
         to += (pitch - columns) * width;
       }
     } else {
-      simd::unroll<width>([&](auto i) {
-        if (p + i >= pixels) return;
+      LAMINA_UNROLL(i, width) {
+        if (p + i >= pixels) continue;
         v[i].store(to);
         to += width;
         if (++column == columns) {
           column = 0;
           to += (pitch - columns) * width;
         }
-      });
+      }
     }
   }
 }
@@ -102,18 +101,17 @@ void deinterleave(const T* from, Index pixels, T* to, Index stride, Index channe
   using Pack = simd::Pack<T>;
   for (Index p = 0; p < pixels; p += width) {
     const Index count = std::min(width, pixels - p);
-    std::array<Pack, width> v;
+    simd::Registers<Pack, width> v;
     if (count == width)
-      simd::unroll<width>([&](auto i) { v[i] = f(Pack::load(from + (p + i) * width)); });
+      LAMINA_UNROLL(i, width) v[i] = f(Pack::load(from + (p + i) * width));
     else
-      simd::unroll<width>([&](auto i) { v[i] = i < count ? f(Pack::load(from + (p + i) * width)) : Pack(T(0)); });
+      LAMINA_UNROLL(i, width) v[i] = i < count ? f(Pack::load(from + (p + i) * width)) : Pack(T(0));
     simd::transpose(v);
     if (channels >= width && count == width)
-      simd::unroll<width>([&](auto l) { v[l].store(to + l * stride + p); });
+      LAMINA_UNROLL(l, width) v[l].store(to + l * stride + p);
     else
-      simd::unroll<width>([&](auto l) {
+      LAMINA_UNROLL(l, width)
         if (l < channels) v[l].store(to + l * stride + p, count);
-      });
   }
 }
 
@@ -130,7 +128,7 @@ simd::Pack<T> sum_of_block(const T* block, Index pixels) {
   auto sums = simd::filled<4>(simd::Pack<T>(T(0)));
   Index p = 0;
   for (; p + 4 <= pixels; p += 4)
-    simd::unroll<4>([&](auto i) { sums[i] += simd::Pack<T>::load(block + (p + i) * width); });
+    LAMINA_UNROLL(i, 4) sums[i] += simd::Pack<T>::load(block + (p + i) * width);
   for (; p < pixels; ++p) sums[0] += simd::Pack<T>::load(block + p * width);
   return sums[0] + sums[1] + (sums[2] + sums[3]);
 }
@@ -155,26 +153,23 @@ void block_tile(Index depth, Index lanes, const T* a, Index row_distance, const 
   using Pack = simd::Pack<T>;
   constexpr Index width = simd::width<T>;
   const Index a_row = Adjacent ? width : row_distance;
-  std::array<Pack, Rows * Columns> sums;
-  simd::unroll<Rows>([&](auto i) {
-    simd::unroll<Columns>(
-        [&](auto j) { sums[i * Columns + j] = accumulate ? Pack::load(c + i * c_row + j * c_column) : Pack(T(0)); });
-  });
+  simd::Registers<Pack, Rows * Columns> sums;
+  LAMINA_UNROLL(i, Rows)
+    LAMINA_UNROLL(j, Columns)
+      sums[i * Columns + j] = accumulate ? Pack::load(c + i * c_row + j * c_column) : Pack(T(0));
   for (Index d = 0; d < depth; ++d) {
     const T* row = a + offsets[d];
     for (Index k = 0; k < lanes; ++k, ++row, b += Columns * width) {
-      std::array<Pack, Columns> right;
-      simd::unroll<Columns>([&](auto j) { right[j] = Pack::load(b + j * width); });
-      simd::unroll<Rows>([&](auto i) {
+      simd::Registers<Pack, Columns> right;
+      LAMINA_UNROLL(j, Columns) right[j] = Pack::load(b + j * width);
+      LAMINA_UNROLL(i, Rows) {
         const Pack factor(row[i * a_row]);
-        simd::unroll<Columns>(
-            [&](auto j) { sums[i * Columns + j] = multiply_add(factor, right[j], sums[i * Columns + j]); });
-      });
+        LAMINA_UNROLL(j, Columns) sums[i * Columns + j] = multiply_add(factor, right[j], sums[i * Columns + j]);
+      }
     }
   }
-  simd::unroll<Rows>([&](auto i) {
-    simd::unroll<Columns>([&](auto j) { sums[i * Columns + j].store(c + i * c_row + j * c_column); });
-  });
+  LAMINA_UNROLL(i, Rows)
+    LAMINA_UNROLL(j, Columns) sums[i * Columns + j].store(c + i * c_row + j * c_column);
 }
 
 /// A tile's function: one for each height and number of blocks.
@@ -246,22 +241,21 @@ void block_outer(Index lines, Index count, const BlockLines<T>& a, const BlockLi
     const T* left = a.data + line * a.line;
     const T* right = b.data + line * b.line;
     for (Index k = 0; k < count; ++k, left += a_step, right += b_step) {
-      std::array<Pack, Columns> values;
-      simd::unroll<Columns>([&](auto j) { values[j] = Pack::load(right + j * b_block); });
-      simd::unroll<rows>([&](auto i) {
+      simd::Registers<Pack, Columns> values;
+      LAMINA_UNROLL(j, Columns) values[j] = Pack::load(right + j * b_block);
+      LAMINA_UNROLL(i, rows) {
         const Pack factor(left[i]);
-        simd::unroll<Columns>(
-            [&](auto j) { sums[i * Columns + j] = multiply_add(factor, values[j], sums[i * Columns + j]); });
-      });
+        LAMINA_UNROLL(j, Columns) sums[i * Columns + j] = multiply_add(factor, values[j], sums[i * Columns + j]);
+      }
     }
   }
   // What was there comes last: sums of sums keep more digits than one long sum.
-  simd::unroll<rows>([&](auto i) {
-    simd::unroll<Columns>([&](auto j) {
+  LAMINA_UNROLL(i, rows) {
+    LAMINA_UNROLL(j, Columns) {
       T* const to = c + i * c_row + j * width;
       (accumulate ? Pack::load(to) + sums[i * Columns + j] : sums[i * Columns + j]).store(to);
-    });
-  });
+    }
+  }
 }
 
 /// The same for the `lanes` channels of a block of a, and one or two blocks of b. Where many blocks meet, those of a

@@ -33,38 +33,39 @@ template <class T, int K, int S>
   constexpr Index width = simd::width<T>;
   constexpr int waiting = (K + S - 1) / S;
   constexpr bool held = K == 3;  // the registers hold all weights
-  std::array<Pack, held ? K * K : 1> weights;
-  if constexpr (held) simd::unroll<K * K>([&](auto t) { weights[t] = Pack::load(row.weight + t * width); });
-  std::array<const T*, K> rows;
-  simd::unroll<K>([&](auto a) { rows[a] = row.rows[a]; });
+  simd::Registers<Pack, held ? K * K : 1> weights;
+  if constexpr (held)
+    LAMINA_UNROLL(t, K * K) weights[t] = Pack::load(row.weight + t * width);
+  simd::Registers<const T*, K> rows;
+  LAMINA_UNROLL(a, K) rows[a] = row.rows[a];
   const Pack bias = row.bias, lowest(finish.lowest), highest(finish.highest);
   T* const y = row.y;
   const Index w = row.w, left = row.left;
   auto sums = simd::filled<waiting>(bias);
   const auto step = [&](Index q, auto checked) __attribute__((always_inline)) {
-    simd::unroll<S>([&](auto r) {
+    LAMINA_UNROLL(r, S) {
       const Index j = q * S + r - left;
-      if (decltype(checked)::value && (j < 0 || j >= w)) return;
-      simd::unroll<K>([&](auto a) {
+      if (decltype(checked)::value && (j < 0 || j >= w)) continue;
+      LAMINA_UNROLL(a, K) {
         const Pack v = Pack::load(rows[a] + j * width);
-        simd::unroll<waiting>([&](auto d) {
-          if constexpr (d * S + r < K) {
-            constexpr int tap = a * K + d * S + r;
+        LAMINA_UNROLL(d, waiting) {
+          if (d * S + r < K) {
+            const int tap = a * K + d * S + r;
             if constexpr (held)
               sums[d] = multiply_add(v, weights[tap], sums[d]);
             else
               sums[d] = multiply_add(v, Pack::load(row.weight + tap * width), sums[d]);
           }
-        });
-      });
-    });
+        }
+      }
+    }
     const Index o = q - (waiting - 1);
     if (o >= 0) {
       Pack v = sums[waiting - 1];
       if (residual) v += Pack::load(residual + o * width);
       min(max(v, lowest), highest).store(y + o * width);
     }
-    simd::unroll<waiting - 1>([&](auto d) { sums[waiting - 1 - d] = sums[waiting - 2 - d]; });
+    LAMINA_UNROLL(d, waiting - 1) sums[waiting - 1 - d] = sums[waiting - 2 - d];
     sums[0] = bias;
   };
   const Index end = row.ow + waiting - 1;
@@ -89,19 +90,19 @@ template <class T, int K>
     for (int a = 0; a < K; ++a) {
       const T* const from = row.rows[a] + o * width;
       const T* const weight = row.weight + a * K * width;
-      std::array<Pack, together + K - 1> pixels;
-      simd::unroll<together + K - 1>([&](auto j) { pixels[j] = Pack::load(from + j * width); });
-      simd::unroll<K>([&](auto b) {
+      simd::Registers<Pack, together + K - 1> pixels;
+      LAMINA_UNROLL(j, together + K - 1) pixels[j] = Pack::load(from + j * width);
+      LAMINA_UNROLL(b, K) {
         const Pack w = Pack::load(weight + b * width);
-        simd::unroll<together>([&](auto i) { sums[i] = multiply_add(pixels[i + b], w, sums[i]); });
-      });
+        LAMINA_UNROLL(i, together) sums[i] = multiply_add(pixels[i + b], w, sums[i]);
+      }
     }
-    simd::unroll<together>([&](auto i) {
-      if (o + i >= row.ow) return;
+    LAMINA_UNROLL(i, together) {
+      if (o + i >= row.ow) continue;
       Pack v = sums[i];
       if (residual) v += Pack::load(residual + (o + i) * width);
       min(max(v, lowest), highest).store(row.y + (o + i) * width);
-    });
+    }
   }
 }
 
@@ -173,7 +174,8 @@ class BlockedDepthwise {
     const T* const made = y.data + n * y.sample + block * pixels * width;
     auto sums = simd::filled<4>(Pack(T(0)));
     Index p = 0;
-    for (; p + 4 <= pixels; p += 4) simd::unroll<4>([&](auto i) { sums[i] += Pack::load(made + (p + i) * width); });
+    for (; p + 4 <= pixels; p += 4)
+      LAMINA_UNROLL(i, 4) sums[i] += Pack::load(made + (p + i) * width);
     for (; p < pixels; ++p) sums[0] += Pack::load(made + p * width);
     ((sums[0] + sums[1] + (sums[2] + sums[3])) * Pack(T(1) / static_cast<T>(pixels)))
         .store(means + n * means_sample + block * width);
@@ -349,10 +351,9 @@ void blocked_depthwise_backward_weight(const ConvolutionShape& s, const T* x, co
             auto sum = simd::filled<4>(Pack(T(0)));
             Index o = first;
             for (; o + 4 <= last; o += 4)
-              simd::unroll<4>([&](auto k) {
+              LAMINA_UNROLL(k, 4)
                 sum[k] = multiply_add(Pack::load(row + (o + k) * width), Pack::load(pixels + (o + k) * s.sw * width),
                                       sum[k]);
-              });
             for (; o < last; ++o)
               sum[0] = multiply_add(Pack::load(row + o * width), Pack::load(pixels + o * s.sw * width), sum[0]);
             add(sums + (a * s.kw + b) * width, sum[0] + sum[1] + (sum[2] + sum[3]));

@@ -169,18 +169,17 @@ Steps steps_within_image(const ConvolutionShape& s, Index top, Index first, Inde
   return {std::max(first, floor_divide(top, S)), std::min(last + (K - 1) / S, ceil_divide(s.h + top, S))};
 }
 
-template <class T, int... I>
-std::array<simd::Pack<T>, sizeof...(I)> broadcast(const T* p, std::integer_sequence<int, I...>) {
-  return {simd::Pack<T>(p[I])...};
-}
 /// The taps of a filter as a kernel reads them: in registers if they leave room for others; else each is broadcast from
 /// memory where it is used, which costs less than keeping vectors of it on the stack.
 template <int K, class T>
 auto taps_of(const T* weight) {
-  if constexpr (K == 3)
-    return broadcast(weight, std::make_integer_sequence<int, K * K>{});
-  else
+  if constexpr (K == 3) {
+    simd::Registers<simd::Pack<T>, K * K> taps;
+    LAMINA_UNROLL(i, K * K) taps[i] = simd::Pack<T>(weight[i]);
+    return taps;
+  } else {
     return weight;
+  }
 }
 
 /// K x K taps, stride S. Step s passes padded rows s S .. s S + S - 1; its row p meets output s - k at tap row k S + p.
@@ -191,24 +190,24 @@ void correlate_strip(const Depthwise<T>& d, const Strip<T>& strip) {
   const Index pitch = d.layout.pitch(), ow = d.ow, first = strip.first;
   const Pack bias(strip.bias);
   const auto weight = taps_of<K>(strip.weight);
-  std::array<Pack, reach> sums;  // of outputs s - reach + 1, ..., s
-  simd::unroll<reach>([&](auto k) { sums[k] = bias; });
-  std::array<const T*, S> phase;
-  simd::unroll<S>([&](auto p) { phase[p] = strip.image + d.taps[p]; });
+  simd::Registers<Pack, reach> sums;  // of outputs s - reach + 1, ..., s
+  LAMINA_UNROLL(k, reach) sums[k] = bias;
+  simd::Registers<const T*, S> phase;
+  LAMINA_UNROLL(p, S) phase[p] = strip.image + d.taps[static_cast<std::size_t>(p)];
 
   const Steps steps = steps_within_image<K, S>(d.s, d.s.top, first, strip.last);
   for (Index s = std::min(steps.first, first + reach - 1); s < strip.last + reach - 1; ++s) {
     if (steps.first <= s && s < steps.last) {
       const Index row = (s - first) * S * pitch;
       Pack v;
-      simd::unroll<S * K * reach>([&](auto i) {
-        constexpr int k = i % reach, b = i / reach % K, p = i / reach / K, a = k * S + p;
-        if constexpr (k == 0) v = held(Pack::load(phase[b % S] + row + p * pitch + b / S));
-        if constexpr (a < K) sums[reach - 1 - k] = multiply_add(v, Pack(weight[a * K + b]), sums[reach - 1 - k]);
-      });
+      LAMINA_UNROLL(i, S * K * reach) {
+        const int k = i % reach, b = i / reach % K, p = i / reach / K, a = k * S + p;
+        if (k == 0) v = held(Pack::load(phase[b % S] + row + p * pitch + b / S));
+        if (a < K) sums[reach - 1 - k] = multiply_add(v, Pack(weight[a * K + b]), sums[reach - 1 - k]);
+      }
     }
     if (const Index i = s - reach + 1 - first; i >= 0) store_within(sums[0], strip.y + i * ow, strip.y_end);
-    simd::unroll<reach - 1>([&](auto k) { sums[k] = sums[k + 1]; });
+    LAMINA_UNROLL(k, reach - 1) sums[k] = sums[k + 1];
     sums[reach - 1] = bias;
   }
 }
@@ -220,20 +219,18 @@ void correlate_strip_any(const Depthwise<T>& d, const Strip<T>& strip) {
   constexpr int rows = 4;
   const Index pitch = d.layout.pitch();
   for (Index i = strip.first; i < strip.last; i += rows) {
-    std::array<Pack, rows> sums;
-    simd::unroll<rows>([&](auto r) { sums[r] = Pack(strip.bias); });
-    std::array<const T*, rows> image;  // the last row stands in for those behind it
-    simd::unroll<rows>(
-        [&](auto r) { image[r] = strip.image + (std::min(i + r, strip.last - 1) - strip.first) * d.s.sh * pitch; });
+    simd::Registers<Pack, rows> sums;
+    LAMINA_UNROLL(r, rows) sums[r] = Pack(strip.bias);
+    simd::Registers<const T*, rows> image;  // the last row stands in for those behind it
+    LAMINA_UNROLL(r, rows) image[r] = strip.image + (std::min(i + r, strip.last - 1) - strip.first) * d.s.sh * pitch;
     for (Index a = 0; a < d.s.kh; ++a)
       for (Index b = 0; b < d.s.kw; ++b) {
         const Pack weight(strip.weight[a * d.s.kw + b]);
         const Index offset = a * d.s.dh * pitch + d.taps[static_cast<std::size_t>(b)];
-        simd::unroll<rows>([&](auto r) { sums[r] = multiply_add(Pack::load(image[r] + offset), weight, sums[r]); });
+        LAMINA_UNROLL(r, rows) sums[r] = multiply_add(Pack::load(image[r] + offset), weight, sums[r]);
       }
-    simd::unroll<rows>([&](auto r) {
+    LAMINA_UNROLL(r, rows)
       if (i + r < strip.last) store_within(sums[r], strip.y + (i + r - strip.first) * d.ow, strip.y_end);
-    });
   }
 }
 
@@ -300,31 +297,27 @@ void spread_strip(const SpreadStrip<T>& strip) {
   using Pack = simd::Pack<T>;
   using Tap = SpreadTap<K>;
   const auto weight = taps_of<K>(strip.weight);
-  std::array<Pack, 2 * K> sums{};  // [row][lane]
+  simd::Registers<Pack, 2 * K> sums{};  // [row][lane]
   const T* row = strip.image;
   for (Index r = strip.dy_first; 2 * r < strip.last + strip.top; ++r, row += strip.pitch) {
     if (r < strip.dy_last) {
       Pack v;
-      simd::unroll<K * K>([&](auto i) {
-        constexpr int a = i % K, b = i / K, sum = 2 * a + Tap::lane(b);
-        if constexpr (a == 0 && (b == 0 || Tap::shift(b) != Tap::shift(b - 1)))
-          v = held(Pack::load(row + Tap::shift(b)));
+      LAMINA_UNROLL(i, K * K) {
+        const int a = i % K, b = i / K, sum = 2 * a + Tap::lane(b);
+        if (a == 0 && (b == 0 || Tap::shift(b) != Tap::shift(b - 1))) v = held(Pack::load(row + Tap::shift(b)));
         sums[sum] = multiply_add(v, Pack(weight[a * K + b]), sums[sum]);
-      });
+      }
     }
-    simd::unroll<2>([&](auto p) {
+    LAMINA_UNROLL(p, 2) {
       const Index i = 2 * r + p - strip.top;
-      if (i < strip.first || i >= strip.last) return;
+      if (i < strip.first || i >= strip.last) continue;
       T* const to = strip.dx + (i - strip.first) * strip.w;
       store_within(interleave_low(sums[2 * p], sums[2 * p + 1]), to, strip.dx_end);
       if (strip.second) store_within(interleave_high(sums[2 * p], sums[2 * p + 1]), to + simd::width<T>, strip.dx_end);
-    });
-    simd::unroll<2 * K>([&](auto i) {
-      if constexpr (i + 4 < 2 * K)
-        sums[i] = sums[i + 4];
-      else
-        sums[i] = Pack(T(0));
-    });
+    }
+    LAMINA_UNROLL(i, 2 * K) {
+      sums[i] = i + 4 < 2 * K ? sums[i + 4] : Pack(T(0));
+    }
   }
 }
 
@@ -393,29 +386,28 @@ void gradient_strip(const Depthwise<T>& d, const GradientStrip<T>& strip) {
   const Index pitch = d.layout.pitch(), ow = d.ow;
   for (Index group = 0; group < K; group += rows) {
     const Index top_row = std::min<Index>(group, K - rows);  // the last group repeats some of the one before
-    std::array<const T*, S> phase;
-    simd::unroll<S>([&](auto p) { phase[p] = strip.image + d.taps[p] + top_row * pitch; });
+    simd::Registers<const T*, S> phase;
+    LAMINA_UNROLL(p, S) phase[p] = strip.image + d.taps[static_cast<std::size_t>(p)] + top_row * pitch;
     const Steps steps = steps_within_image<rows, S>(d.s, d.s.top - top_row, strip.first, strip.last);
-    std::array<Pack, rows * K> sums{};
+    simd::Registers<Pack, rows * K> sums{};
     Pack bias(T(0));
-    std::array<Pack, reach> dy{};  // rows s, s - 1, ...
+    simd::Registers<Pack, reach> dy{};  // rows s, s - 1, ...
     for (Index s = strip.first; s < strip.last + reach - 1; ++s) {
-      simd::unroll<reach - 1>([&](auto k) { dy[reach - 1 - k] = dy[reach - 2 - k]; });
+      LAMINA_UNROLL(k, reach - 1) dy[reach - 1 - k] = dy[reach - 2 - k];
       dy[0] = strip.dy_row(s, ow);
       bias += dy[0];
       if (s < steps.first || s >= steps.last) continue;
       const Index row = (s - strip.first) * S * pitch;
       Pack v;
-      simd::unroll<S * K * reach>([&](auto i) {
-        constexpr int k = i % reach, b = i / reach % K, p = i / reach / K, a = k * S + p;
-        if constexpr (k == 0) v = held(Pack::load(phase[b % S] + row + p * pitch + b / S));
-        if constexpr (a < rows) sums[a * K + b] = multiply_add(v, dy[k], sums[a * K + b]);
-      });
+      LAMINA_UNROLL(i, S * K * reach) {
+        const int k = i % reach, b = i / reach % K, p = i / reach / K, a = k * S + p;
+        if (k == 0) v = held(Pack::load(phase[b % S] + row + p * pitch + b / S));
+        if (a < rows) sums[a * K + b] = multiply_add(v, dy[k], sums[a * K + b]);
+      }
     }
     if (group == 0) strip.add(K * K, bias);
-    simd::unroll<rows * K>([&](auto i) {
+    LAMINA_UNROLL(i, rows * K)
       if (i >= (group - top_row) * K) strip.add(top_row * K + i, sums[i]);
-    });
   }
 }
 
@@ -427,21 +419,19 @@ void gradient_strip_any(const Depthwise<T>& d, const GradientStrip<T>& strip) {
   const Index pitch = d.layout.pitch(), kw = d.s.kw;
   for (Index a = 0; a < d.s.kh; ++a)
     for (Index b = 0; b < kw; b += together) {
-      std::array<const T*, together> image;  // the last tap stands in for those behind it
-      simd::unroll<together>([&](auto t) {
+      simd::Registers<const T*, together> image;  // the last tap stands in for those behind it
+      LAMINA_UNROLL(t, together)
         image[t] = strip.image + a * d.s.dh * pitch + d.taps[static_cast<std::size_t>(std::min(b + t, kw - 1))];
-      });
       Pack bias(T(0));
-      std::array<Pack, together> sums{};
+      simd::Registers<Pack, together> sums{};
       for (Index i = strip.first; i < strip.last; ++i) {
         const Pack dy = strip.dy_row(i, d.ow);
         bias += dy;
         const Index row = (i - strip.first) * d.s.sh * pitch;
-        simd::unroll<together>([&](auto t) { sums[t] = multiply_add(Pack::load(image[t] + row), dy, sums[t]); });
+        LAMINA_UNROLL(t, together) sums[t] = multiply_add(Pack::load(image[t] + row), dy, sums[t]);
       }
-      simd::unroll<together>([&](auto t) {
+      LAMINA_UNROLL(t, together)
         if (b + t < kw) strip.add(a * kw + b + t, sums[t]);
-      });
       if (a == 0 && b == 0) strip.add(d.s.taps(), bias);
     }
 }

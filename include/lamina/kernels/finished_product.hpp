@@ -88,19 +88,18 @@ void finished_tiles(const TileShape& s, Index tiles, const Index* rows, const T*
   const T* from = ends.from;
   const T* residual = ends.residual;
   for (; tiles > 0; --tiles, rows += Rows, c += Rows * c_row) {
-    std::array<const T*, Rows> left;
-    simd::unroll<Rows>([&](auto i) { left[i] = a + rows[i]; });
-    std::array<Pack, Rows * Columns> sums;
+    simd::Registers<const T*, Rows> left;
+    LAMINA_UNROLL(i, Rows) left[i] = a + rows[i];
+    simd::Registers<Pack, Rows * Columns> sums;
     if (from) {
-      simd::unroll<Rows>([&](auto i) {
-        simd::unroll<Columns>([&](auto j) { sums[i * Columns + j] = Pack::load(from + i * c_row + j * c_column); });
-      });
+      LAMINA_UNROLL(i, Rows)
+        LAMINA_UNROLL(j, Columns) sums[i * Columns + j] = Pack::load(from + i * c_row + j * c_column);
       from += Rows * c_row;
     } else {
-      simd::unroll<Columns>([&](auto j) {
+      LAMINA_UNROLL(j, Columns) {
         const Pack first = ends.bias ? Pack::load(ends.bias + j * width) : Pack(T(0));
-        simd::unroll<Rows>([&](auto i) { sums[i * Columns + j] = first; });
-      });
+        LAMINA_UNROLL(i, Rows) sums[i * Columns + j] = first;
+      }
     }
     const Weight* b = weights;
     // The next tile's rows, which lie in as many places as there are offsets, are asked for one tile ahead.
@@ -114,13 +113,12 @@ void finished_tiles(const TileShape& s, Index tiles, const Index* rows, const T*
         for (Index k = s.offsets[d], last = k + lanes; k < last; ++k, b += Columns * width) {
           // A single row waits for memory: its weights are asked for well before.
           if constexpr (Rows == 1) __builtin_prefetch(b + 32 * Columns * width);
-          std::array<Pack, Columns> right;
-          simd::unroll<Columns>([&](auto j) { right[j] = load_weights(b + j * width); });
-          simd::unroll<Rows>([&](auto i) {
+          simd::Registers<Pack, Columns> right;
+          LAMINA_UNROLL(j, Columns) right[j] = load_weights(b + j * width);
+          LAMINA_UNROLL(i, Rows) {
             const Pack factor(left[i][k]);
-            simd::unroll<Columns>(
-                [&](auto j) { sums[i * Columns + j] = multiply_add(factor, right[j], sums[i * Columns + j]); });
-          });
+            LAMINA_UNROLL(j, Columns) sums[i * Columns + j] = multiply_add(factor, right[j], sums[i * Columns + j]);
+          }
         }
       }
     };
@@ -128,18 +126,15 @@ void finished_tiles(const TileShape& s, Index tiles, const Index* rows, const T*
     if (s.tail > 0) add(s.depth - s.tail, s.depth, s.tail_lanes);
     if (ends.finish) {
       if (residual) {
-        simd::unroll<Rows>([&](auto i) {
-          simd::unroll<Columns>(
-              [&](auto j) { sums[i * Columns + j] += Pack::load(residual + i * c_row + j * c_column); });
-        });
+        LAMINA_UNROLL(i, Rows)
+          LAMINA_UNROLL(j, Columns) sums[i * Columns + j] += Pack::load(residual + i * c_row + j * c_column);
         residual += Rows * c_row;
       }
       const Pack lowest(ends.finish->lowest), highest(ends.finish->highest);
-      for (Pack& sum : sums) sum = min(max(sum, lowest), highest);
+      LAMINA_UNROLL(i, Rows * Columns) sums[i] = min(max(sums[i], lowest), highest);
     }
-    simd::unroll<Rows>([&](auto i) {
-      simd::unroll<Columns>([&](auto j) { sums[i * Columns + j].store(c + i * c_row + j * c_column); });
-    });
+    LAMINA_UNROLL(i, Rows)
+      LAMINA_UNROLL(j, Columns) sums[i * Columns + j].store(c + i * c_row + j * c_column);
   }
 }
 
@@ -150,19 +145,18 @@ template <class T, class Weight, int Streams>
 void finished_row(Index depth, const T* a, const Weight* weights, Index apart, T* c, const TileEnds<T>& ends) {
   using Pack = simd::Pack<T>;
   constexpr Index width = simd::width<T>;
-  std::array<Pack, 2 * Streams> sums;
-  simd::unroll<2 * Streams>([&](auto i) { sums[i] = ends.bias ? Pack::load(ends.bias + i * width) : Pack(T(0)); });
+  simd::Registers<Pack, 2 * Streams> sums;
+  LAMINA_UNROLL(i, 2 * Streams) sums[i] = ends.bias ? Pack::load(ends.bias + i * width) : Pack(T(0));
   for (Index k = 0; k < depth; ++k, weights += 2 * width) {
     const Pack factor(a[k]);
-    simd::unroll<2 * Streams>([&](auto i) {
+    LAMINA_UNROLL(i, 2 * Streams)
       sums[i] = multiply_add(factor, load_weights(weights + i / 2 * apart + i % 2 * width), sums[i]);
-    });
   }
   const Pack lowest(ends.finish->lowest), highest(ends.finish->highest);
-  simd::unroll<2 * Streams>([&](auto i) {
+  LAMINA_UNROLL(i, 2 * Streams) {
     if (ends.residual) sums[i] += Pack::load(ends.residual + i * width);
     min(max(sums[i], lowest), highest).store(c + i * width);
-  });
+  }
 }
 
 /// Rows of the tallest tile.

@@ -30,25 +30,22 @@ void kernel(Index depth, const T* a, Index a_row, Index a_depth, const T* b, Ind
             Index from_row, T* to, Index to_row) {
   using Pack = simd::Pack<T>;
   constexpr Index width = simd::width<T>;
-  std::array<const T*, Rows> factors;
-  std::array<Pack, Rows * Vectors> sums;
-  simd::unroll<Rows>([&](auto i) {
+  simd::Registers<const T*, Rows> factors;
+  simd::Registers<Pack, Rows * Vectors> sums;
+  LAMINA_UNROLL(i, Rows) {
     factors[i] = a + i * a_row;
-    simd::unroll<Vectors>(
-        [&](auto v) { sums[i * Vectors + v] = from ? Pack::load(from + i * from_row + v * width) : Pack(T(0)); });
-  });
-  for (Index k = 0; k < depth; ++k, b += b_depth) {
-    std::array<Pack, Vectors> row;
-    simd::unroll<Vectors>([&](auto v) { row[v] = Pack::load(b + v * width); });
-    simd::unroll<Rows>([&](auto i) {
-      const Pack factor(factors[i][k * a_depth]);
-      simd::unroll<Vectors>(
-          [&](auto v) { sums[i * Vectors + v] = multiply_add(factor, row[v], sums[i * Vectors + v]); });
-    });
+    LAMINA_UNROLL(v, Vectors) sums[i * Vectors + v] = from ? Pack::load(from + i * from_row + v * width) : Pack(T(0));
   }
-  simd::unroll<Rows>([&](auto i) {
-    simd::unroll<Vectors>([&](auto v) { sums[i * Vectors + v].store(to + i * to_row + v * width); });
-  });
+  for (Index k = 0; k < depth; ++k, b += b_depth) {
+    simd::Registers<Pack, Vectors> row;
+    LAMINA_UNROLL(v, Vectors) row[v] = Pack::load(b + v * width);
+    LAMINA_UNROLL(i, Rows) {
+      const Pack factor(factors[i][k * a_depth]);
+      LAMINA_UNROLL(v, Vectors) sums[i * Vectors + v] = multiply_add(factor, row[v], sums[i * Vectors + v]);
+    }
+  }
+  LAMINA_UNROLL(i, Rows)
+    LAMINA_UNROLL(v, Vectors) sums[i * Vectors + v].store(to + i * to_row + v * width);
 }
 /// Any tile up to kernel_rows x kernel_vectors: cut into those that are worth compiling.
 template <class T>
@@ -83,16 +80,16 @@ inline constexpr Index dot_rows = 3, dot_columns = simd::registers == 32 ? 8 : 4
 inline constexpr Index dot_depth = 1024;
 
 /// The sums of the lanes of v[0], v[1], ...: one vector after the other, each in as many lanes as there are sums left.
-template <class T, Index Lanes = simd::width<T>, std::size_t N>
-auto lane_sums(const std::array<simd::Pack<T>, N>& v) {
+template <class T, Index Lanes = simd::width<T>, int N>
+auto lane_sums(const simd::Registers<simd::Pack<T>, N>& v) {
   if constexpr (Lanes == 1) {
     return v;
   } else {
-    std::array<simd::Pack<T>, (N + 1) / 2> half;
-    simd::unroll<static_cast<int>(half.size())>([&](auto i) {
-      constexpr std::size_t first = 2 * i, second = std::min(first + 1, N - 1);
+    simd::Registers<simd::Pack<T>, (N + 1) / 2> half;
+    LAMINA_UNROLL(i, (N + 1) / 2) {
+      const int first = 2 * i, second = std::min(first + 1, N - 1);
       half[i] = even(v[first], v[second]) + odd(v[first], v[second]);
-    });
+    }
     return lane_sums<T, Lanes / 2>(half);
   }
 }
@@ -101,27 +98,28 @@ auto lane_sums(const std::array<simd::Pack<T>, N>& v) {
 template <class T, int Rows, int Columns>
 void dot_kernel(Index depth, const T* a, Index a_row, const T* b, Index b_row, bool add, T* to, Index to_row) {
   using Pack = simd::Pack<T>;
-  constexpr Index width = simd::width<T>;
-  std::array<std::array<Pack, Columns>, Rows> sums;
-  simd::unroll<Rows>([&](auto i) { simd::unroll<Columns>([&](auto j) { sums[i][j] = Pack(T(0)); }); });
+  constexpr Index width = simd::width<T>, vectors = parts_of(Columns, width);
+  simd::Registers<simd::Registers<Pack, Columns>, Rows> sums;
+  LAMINA_UNROLL(i, Rows)
+    LAMINA_UNROLL(j, Columns) sums[i][j] = Pack(T(0));
   const auto step = [&](Index k, auto... partial) __attribute__((always_inline)) {
-    std::array<Pack, Rows> left;
-    simd::unroll<Rows>([&](auto i) { left[i] = Pack::load(a + i * a_row + k, partial...); });
-    simd::unroll<Columns>([&](auto j) {
+    simd::Registers<Pack, Rows> left;
+    LAMINA_UNROLL(i, Rows) left[i] = Pack::load(a + i * a_row + k, partial...);
+    LAMINA_UNROLL(j, Columns) {
       const Pack right = Pack::load(b + j * b_row + k, partial...);
-      simd::unroll<Rows>([&](auto i) { sums[i][j] = multiply_add(left[i], right, sums[i][j]); });
-    });
+      LAMINA_UNROLL(i, Rows) sums[i][j] = multiply_add(left[i], right, sums[i][j]);
+    }
   };
   Index k = 0;
   for (; k + width <= depth; k += width) step(k);
   if (k < depth) step(k, depth - k);
-  simd::unroll<Rows>([&](auto i) {
+  LAMINA_UNROLL(i, Rows) {
     const auto totals = lane_sums<T>(sums[i]);
-    simd::unroll<static_cast<int>(totals.size())>([&](auto v) {
+    LAMINA_UNROLL(v, vectors) {
       T* const out = to + i * to_row + v * width;
       (add ? Pack::load(out) + totals[v] : totals[v]).store(out);
-    });
-  });
+    }
+  }
 }
 template <class T>
 using DotKernel = decltype(&dot_kernel<T, 1, 1>);
@@ -151,15 +149,15 @@ void pack(Index rows, Index columns, const Operand<T>& from, T* to, Index pitch)
   } else if (from.row_stride == 1) {
     for (Index j = 0; j < pitch; j += width)
       for (Index i = 0; i < rows; i += width) {
-        std::array<Pack, static_cast<std::size_t>(width)> square;
+        simd::Registers<Pack, width> square;
         const Index used = std::min(width, rows - i);
         if (j + width <= columns && used == width)
-          simd::unroll<static_cast<int>(width)>([&](auto l) { square[l] = Pack::load(from.at(i, j + l)); });
+          LAMINA_UNROLL(l, width) square[l] = Pack::load(from.at(i, j + l));
         else
           for (Index l = 0; l < width; ++l)
-            square[static_cast<std::size_t>(l)] = j + l < columns ? Pack::load(from.at(i, j + l), used) : Pack(T(0));
+            square[l] = j + l < columns ? Pack::load(from.at(i, j + l), used) : Pack(T(0));
         simd::transpose(square);
-        for (Index l = 0; l < used; ++l) square[static_cast<std::size_t>(l)].store(to + (i + l) * pitch + j);
+        for (Index l = 0; l < used; ++l) square[l].store(to + (i + l) * pitch + j);
       }
   } else {
     for (Index i = 0; i < rows; ++i)

@@ -262,17 +262,17 @@ void involve(const OutputWalk<T>& d, const InvolutionTask<T>& t, const T* kernel
     d.strips([&](Index j, Index) {
       const T* tap = kernels + i * d.ow + j;
       const T* row = t.scratch + (i - t.first) * d.s.stride * pitch + j;
-      std::array<Pack, C> sums;
-      simd::unroll<C>([&](auto c) { sums[c] = Pack(T(0)); });
+      simd::Registers<Pack, C> sums;
+      LAMINA_UNROLL(c, C) sums[c] = Pack(T(0));
       for (Index a = 0; a < d.s.kernel; ++a, row += d.s.dilation * pitch)
         for (const Index column : d.columns) {
           const Pack weight = d.load(tap);
           __builtin_prefetch(tap + d.ow);
           const T* const x = row + column;
           tap += d.tap_step;
-          simd::unroll<C>([&](auto c) { sums[c] = multiply_add(Pack::load(x + c * t.step), weight, sums[c]); });
+          LAMINA_UNROLL(c, C) sums[c] = multiply_add(Pack::load(x + c * t.step), weight, sums[c]);
         }
-      simd::unroll<C>([&](auto c) { d.store(sums[c], y + c * d.channel_step * d.out() + i * d.ow + j); });
+      LAMINA_UNROLL(c, C) d.store(sums[c], y + c * d.channel_step * d.out() + i * d.ow + j);
     });
 }
 
@@ -286,17 +286,15 @@ void involution_taps(const OutputWalk<T>& d, const InvolutionTask<T>& t, const T
       T* tap = dkernels + i * d.ow + j;
       const T* row = t.scratch + (i - t.first) * d.s.stride * pitch + j;
       const auto counted = simd::lanes<T>() >= static_cast<simd::detail::IntegerOf<T>>(add ? fresh : 0);
-      std::array<Pack, C> gradients;  // zeros where they have been added before
-      simd::unroll<C>([&](auto c) {
+      simd::Registers<Pack, C> gradients;  // zeros where they have been added before
+      LAMINA_UNROLL(c, C)
         gradients[c] = select(counted, d.load(dy + c * d.channel_step * d.out() + i * d.ow + j), T(0));
-      });
       for (Index a = 0; a < d.s.kernel; ++a, row += d.s.dilation * pitch)
         for (const Index column : d.columns) {
           const T* const x = row + column;
           __builtin_prefetch(tap + d.ow, 1);
-          std::array<Pack, 2> sums{add ? d.load(tap) : Pack(T(0)), Pack(T(0))};
-          simd::unroll<C>(
-              [&](auto c) { sums[c % 2] = multiply_add(Pack::load(x + c * t.step), gradients[c], sums[c % 2]); });
+          simd::Registers<Pack, 2> sums{add ? d.load(tap) : Pack(T(0)), Pack(T(0))};
+          LAMINA_UNROLL(c, C) sums[c % 2] = multiply_add(Pack::load(x + c * t.step), gradients[c], sums[c % 2]);
           d.store(sums[0] + sums[1], tap);
           tap += d.tap_step;
         }
@@ -314,8 +312,8 @@ void involution_input_row(const InputWalk<T>& d, const InvolutionTask<T>& t, Ind
   for (Index r = 0; r < std::min(stride, d.s.w); ++r) {
     const auto& columns = d.of_column(r);
     for (Index u = 0; u * stride + r < d.s.w; u += simd::width<T>) {
-      std::array<Pack, C> sums;
-      simd::unroll<C>([&](auto c) { sums[c] = Pack(T(0)); });
+      simd::Registers<Pack, C> sums;
+      LAMINA_UNROLL(c, C) sums[c] = Pack(T(0));
       const auto walk = [&](auto weights) {
         for (const auto [a, down] : d.of_row(p)) {
           const Index i = p / stride + down;
@@ -327,7 +325,7 @@ void involution_input_row(const InputWalk<T>& d, const InvolutionTask<T>& t, Ind
             const Pack weight = weights(tap, u + shift);
             __builtin_prefetch(tap + u + shift + d.ow);
             const T* const from = row + shift;
-            simd::unroll<C>([&](auto c) { sums[c] = multiply_add(Pack::load(from + c * t.step), weight, sums[c]); });
+            LAMINA_UNROLL(c, C) sums[c] = multiply_add(Pack::load(from + c * t.step), weight, sums[c]);
           }
         }
       };
@@ -335,7 +333,7 @@ void involution_input_row(const InputWalk<T>& d, const InvolutionTask<T>& t, Ind
         walk([](const T* tap, Index column) { return Pack::load(tap + column); });
       else
         walk([&](const T* tap, Index column) { return d.weights(all_kernels, tap, column); });
-      simd::unroll<C>([&](auto c) { sums[c].store(t.scratch + c * t.step + d.result.at(r) + u); });
+      LAMINA_UNROLL(c, C) sums[c].store(t.scratch + c * t.step + d.result.at(r) + u);
     }
   }
 }

@@ -24,16 +24,16 @@ void add_tap_rows(const T* x, const Index* rows, Index step, Index count, const 
   using Pack = simd::Pack<T>;
   constexpr Index width = simd::width<T>;
   auto totals = simd::filled<Rows * K>(Pack(T(0)));
-  std::array<const T*, Rows> from;
-  simd::unroll<Rows>([&](auto r) { from[r] = x + rows[r]; });
+  simd::Registers<const T*, Rows> from;
+  LAMINA_UNROLL(r, Rows) from[r] = x + rows[r];
   for (Index o = 0; o < count; ++o, dy += width) {
     const Pack g = Pack::load(dy);
-    simd::unroll<Rows>([&](auto r) {
-      simd::unroll<K>([&](auto b) { totals[r * K + b] = multiply_add(Pack(from[r][b]), g, totals[r * K + b]); });
+    LAMINA_UNROLL(r, Rows) {
+      LAMINA_UNROLL(b, K) totals[r * K + b] = multiply_add(Pack(from[r][b]), g, totals[r * K + b]);
       from[r] += step;
-    });
+    }
   }
-  simd::unroll<Rows * K>([&](auto t) { (Pack::load(sums + t * width) + totals[t]).store(sums + t * width); });
+  LAMINA_UNROLL(t, Rows * K) (Pack::load(sums + t * width) + totals[t]).store(sums + t * width);
 }
 
 template <class T, int K>

@@ -478,16 +478,16 @@ class VectorBlock {
   template <std::size_t N, class F>
   static std::array<Pack, N> sums(Index begin, Index end, Index offset, Index n, F f) {
     constexpr int together = 4;
-    std::array<std::array<Pack, N>, together> totals;
-    for (auto& total : totals) total.fill(Pack(T(0)));
+    simd::Registers<std::array<Pack, N>, together> totals;
+    LAMINA_UNROLL(k, together) totals[k].fill(Pack(T(0)));
     for (Index i = begin; i < end; ++i) {
       const auto terms = f(i);
       Index p = offset;
       for (; p + together <= offset + n; p += together)
-        simd::unroll<together>([&](auto k) { add<T, N>(totals[k], terms((p + k) * width)); });
+        LAMINA_UNROLL(k, together) add<T, N>(totals[k], terms((p + k) * width));
       for (; p < offset + n; ++p) add<T, N>(totals[0], terms(p * width));
     }
-    for (std::size_t k = 1; k < together; ++k) add<T, N>(totals[0], totals[k]);
+    for (int k = 1; k < together; ++k) add<T, N>(totals[0], totals[k]);
     return totals[0];
   }
 

@@ -123,7 +123,7 @@ void avg_pool_block(Index w, const std::vector<Span>& rows, const std::vector<Sp
         const T* const from = x + i * w * width;
         Index j = column.first;
         for (; j + 4 <= column.last; j += 4)
-          simd::unroll<4>([&](auto k) { sums[k] += Pack::load(from + (j + k) * width); });
+          LAMINA_UNROLL(k, 4) sums[k] += Pack::load(from + (j + k) * width);
         for (; j < column.last; ++j) sums[0] += Pack::load(from + j * width);
       }
       ((sums[0] + sums[1] + (sums[2] + sums[3])) * Pack(T(1) / static_cast<T>(row.divisor * column.divisor))).store(y);

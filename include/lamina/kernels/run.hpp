@@ -102,12 +102,11 @@ template <std::size_t N, class T, class F>
   constexpr Index width = simd::width<T>;
   if (n < width) return detail::keep<T, N>(f([n](const T* p) { return Pack::load(p, n); }), 0, n);
   const auto at = [&f](Index i) -> Sums { return f([i](const T* p) { return Pack::load(p + i); }); };
-  constexpr auto zeros = [] { return simd::filled<static_cast<int>(N)>(Pack(T(0))); };
-  Sums total = zeros();
+  Sums total{};
   Index i = 0;
   while (i + width <= n) {
     const Index end = std::min(n, i + 256 * width);
-    Sums even = at(i), odd = zeros();  // two chains of additions run at once
+    Sums even = at(i), odd{};  // two chains of additions run at once
     for (i += width; i + 2 * width <= end; i += 2 * width) {
       detail::add<T, N>(odd, at(i));
       detail::add<T, N>(even, at(i + width));

@@ -24,6 +24,14 @@
 #pragma float_control(precise, on, push)
 #endif
 
+/// for (int i = 0; i < n; ++i) for a constant n, unrolled whole: simd::Registers indexed by i lie in registers. (A
+/// function of a lambda does it too, and takes four times as long to compile.)
+#if defined(__clang__)
+#define LAMINA_UNROLL(i, n) _Pragma("clang loop unroll(full)") for (int i = 0; i < static_cast<int>(n); ++i)
+#else
+#define LAMINA_UNROLL(i, n) _Pragma("GCC unroll 1024") for (int i = 0; i < static_cast<int>(n); ++i)
+#endif
+
 /// Vectors at the width of the compile target, through GCC's and Clang's vector extensions. The only header that knows
 /// about SIMD: AVX-512, AVX2, SSE2 and NEON come from the same source, and where the target has none the compiler
 /// emits scalar code.
@@ -140,25 +148,25 @@ struct Pack {
   /// @}
 };
 
-namespace detail {
-template <class F, int... I>
-[[gnu::always_inline]] inline void unroll(F& f, std::integer_sequence<int, I...>) {
-  (f(std::integral_constant<int, I>{}), ...);
-}
-}  // namespace detail
+/// N values, vectors or pointers, that lie in registers where LAMINA_UNROLL's loops index them: std::array's aggregate
+/// with signed indices.
+template <class V, int N>
+struct Registers {
+  V values[N];  ///< the values
 
-/// f(0), ..., f(N - 1) with compile-time arguments, so that arrays indexed by them live in registers.
-template <int N, class F>
-[[gnu::always_inline]] inline void unroll(F f) {
-  detail::unroll(f, std::make_integer_sequence<int, N>{});
-}
+  /// Value i.
+  /// @{
+  V& operator[](Index i) { return values[i]; }
+  const V& operator[](Index i) const { return values[i]; }
+  /// @}
+};
 
 /// N vectors of one value, for sums: the compiler holds each in a register. (Of std::array::fill GCC makes a loop over
 /// memory, and may leave the sums there.)
 template <int N, class T>
-[[gnu::always_inline]] inline std::array<Pack<T>, N> filled(Pack<T> value) {
-  std::array<Pack<T>, N> result;
-  unroll<N>([&](auto i) { result[i] = value; });
+[[gnu::always_inline]] inline Registers<Pack<T>, N> filled(Pack<T> value) {
+  Registers<Pack<T>, N> result;
+  LAMINA_UNROLL(i, N) result[i] = value;
   return result;
 }
 
@@ -565,18 +573,17 @@ Pack<T> interleave_high(Pack<T> a, Pack<T> b) {
 
 /// The transpose of a square of elements, one vector a row.
 template <class T>
-[[gnu::always_inline]] inline void transpose(std::array<Pack<T>, width<T>>& rows) {
+[[gnu::always_inline]] inline void transpose(Registers<Pack<T>, width<T>>& rows) {
   constexpr int n = static_cast<int>(width<T>);
-  const auto stage = [&](auto) {
-    std::array<Pack<T>, n> next;
-    unroll<n / 2>([&](auto i) {
+  constexpr int stages = n == 16 ? 4 : n == 8 ? 3 : n == 4 ? 2 : 1;
+  LAMINA_UNROLL(stage, stages) {
+    Registers<Pack<T>, n> next;
+    LAMINA_UNROLL(i, n / 2) {
       next[2 * i] = interleave_low(rows[i], rows[i + n / 2]);
       next[2 * i + 1] = interleave_high(rows[i], rows[i + n / 2]);
-    });
+    }
     rows = next;
-  };
-  constexpr int stages = n == 16 ? 4 : n == 8 ? 3 : n == 4 ? 2 : 1;
-  unroll<stages>(stage);
+  }
 }
 
 }  // namespace lamina::simd::inline LAMINA_ISA

@@ -47,24 +47,24 @@ template <class T, int Rows>
 void tile(Index depth, const T* a, const T* b, const Index* offsets, T* c, Index row_stride, bool accumulate) {
   using Pack = simd::Pack<T>;
   constexpr Index width = simd::width<T>;
-  std::array<Pack, Rows> left, right;
-  simd::unroll<Rows>([&](auto i) {
+  simd::Registers<Pack, Rows> left, right;
+  LAMINA_UNROLL(i, Rows) {
     left[i] = accumulate ? Pack::load(c + i * row_stride) : Pack(T(0));
     right[i] = accumulate ? Pack::load(c + i * row_stride + width) : Pack(T(0));
-  });
+  }
   for (Index k = 0; k < depth; ++k, a += Rows) {
     const T* row = b + offsets[k];
     const Pack b0 = Pack::load(row), b1 = Pack::load(row + width);
-    simd::unroll<Rows>([&](auto i) {
+    LAMINA_UNROLL(i, Rows) {
       const Pack factor(a[i]);
       left[i] = multiply_add(factor, b0, left[i]);
       right[i] = multiply_add(factor, b1, right[i]);
-    });
+    }
   }
-  simd::unroll<Rows>([&](auto i) {
+  LAMINA_UNROLL(i, Rows) {
     left[i].store(c + i * row_stride);
     right[i].store(c + i * row_stride + width);
-  });
+  }
 }
 
 /// A tile's function: one for each height.
@@ -406,29 +406,26 @@ void sweep_backward_input(const ConvolutionShape& s, const T* dy, const T* weigh
 /// stay in registers.
 template <class T, int Rows, int Columns>
 __attribute__((always_inline)) inline void accumulate_products(Index samples, Index length,
-                                                               std::array<const T*, Rows> a, Index a_stride,
-                                                               std::array<const T*, Columns> b, Index b_stride, T* out,
-                                                               Index out_stride, Index rows, Index columns) {
+                                                               simd::Registers<const T*, Rows> a, Index a_stride,
+                                                               simd::Registers<const T*, Columns> b, Index b_stride,
+                                                               T* out, Index out_stride, Index rows, Index columns) {
   using Pack = simd::Pack<T>;
   auto sums = simd::filled<Rows * Columns>(Pack(T(0)));
   for (Index n = 0; n < samples; ++n) {
     for (Index l = 0; l < length; l += simd::width<T>) {
-      std::array<Pack, Columns> right;
-      simd::unroll<Columns>([&](auto j) { right[j] = Pack::load(b[j] + l); });
-      simd::unroll<Rows>([&](auto i) {
+      simd::Registers<Pack, Columns> right;
+      LAMINA_UNROLL(j, Columns) right[j] = Pack::load(b[j] + l);
+      LAMINA_UNROLL(i, Rows) {
         const Pack left = Pack::load(a[i] + l);
-        simd::unroll<Columns>(
-            [&](auto j) { sums[i * Columns + j] = multiply_add(left, right[j], sums[i * Columns + j]); });
-      });
+        LAMINA_UNROLL(j, Columns) sums[i * Columns + j] = multiply_add(left, right[j], sums[i * Columns + j]);
+      }
     }
-    simd::unroll<Rows>([&](auto i) { a[i] += a_stride; });
-    simd::unroll<Columns>([&](auto j) { b[j] += b_stride; });
+    LAMINA_UNROLL(i, Rows) a[i] += a_stride;
+    LAMINA_UNROLL(j, Columns) b[j] += b_stride;
   }
-  simd::unroll<Rows>([&](auto i) {
-    simd::unroll<Columns>([&](auto j) {
+  LAMINA_UNROLL(i, Rows)
+    LAMINA_UNROLL(j, Columns)
       if (i < rows && j < columns) out[i * out_stride + j] += simd::sum(sums[i * Columns + j]);
-    });
-  });
 }
 
 namespace detail {
@@ -445,14 +442,12 @@ struct WeightProducts {
   [[gnu::flatten]] void add(T* sums, Index m0, const T* pixels, Index x_stride, const T* grads, Index dy_stride,
                             Index samples) const {
     const Index depth = static_cast<Index>(offsets.size());
-    std::array<const T*, tile_rows> a;
-    std::array<const T*, tile_taps> b;
+    simd::Registers<const T*, tile_rows> a;
+    simd::Registers<const T*, tile_taps> b;
     // Tiles that stick out repeat the last row or tap; the copies are not used.
-    for (Index i = 0; i < tile_rows; ++i)
-      a[static_cast<std::size_t>(i)] = grads + std::min(m0 + i, rows - 1) * row_stride;
+    LAMINA_UNROLL(i, tile_rows) a[i] = grads + std::min(m0 + i, rows - 1) * row_stride;
     for (Index k = 0; k < depth; k += tile_taps) {
-      for (Index j = 0; j < tile_taps; ++j)
-        b[static_cast<std::size_t>(j)] = pixels + offsets[static_cast<std::size_t>(std::min(k + j, depth - 1))];
+      LAMINA_UNROLL(j, tile_taps) b[j] = pixels + offsets[static_cast<std::size_t>(std::min(k + j, depth - 1))];
       accumulate_products<T, tile_rows, tile_taps>(samples, length, a, dy_stride, b, x_stride, sums + m0 * depth + k,
                                                    depth, rows - m0, depth - k);
     }

@@ -27,7 +27,7 @@ struct WinogradTransform {
   using Pack = simd::Pack<T>;  ///< independent values
   /// Values along one dimension.
   template <int Size>
-  using Values = std::array<Pack, Size>;
+  using Values = simd::Registers<Pack, Size>;
 
   static constexpr int pairs = N / 2 - 1;  ///< of points that differ in their sign
   /// The points of pair i are +-point(i, 1); their powers; and N_i, the derivative of prod (x - point) there.
@@ -56,18 +56,18 @@ struct WinogradTransform {
   /// G g.
   [[gnu::always_inline]] static Values<N> filter(const Values<R>& g) {
     Values<N> u = evaluate(g);
-    simd::unroll<pairs>([&](auto i) {
+    LAMINA_UNROLL(i, pairs) {
       u[2 * i + 1] *= Pack(scale(i));
       u[2 * i + 2] *= Pack(scale(i));
-    });
+    }
     return u;
   }
   /// G' u.
   [[gnu::always_inline]] static Values<R> filter_transposed(Values<N> u) {
-    simd::unroll<pairs>([&](auto i) {
+    LAMINA_UNROLL(i, pairs) {
       u[2 * i + 1] *= Pack(scale(i));
       u[2 * i + 2] *= Pack(scale(i));
-    });
+    }
     return collect<R>(u);
   }
 
@@ -78,20 +78,20 @@ struct WinogradTransform {
 
  private:
   /// The polynomial with these coefficients at all points; at infinity, the leading one.
-  template <std::size_t Size>
+  template <int Size>
   [[gnu::always_inline]] static Values<N> evaluate(const Values<Size>& c) {
     Values<N> result;
     result[0] = c[0];
     result[N - 1] = c[Size - 1];
-    simd::unroll<pairs>([&](auto i) {
+    LAMINA_UNROLL(i, pairs) {
       Pack even = c[0], odd = c[1] * Pack(point(i, 1));
-      simd::unroll<static_cast<int>(Size) - 2>([&](auto k) {
+      LAMINA_UNROLL(k, Size - 2) {
         Pack& sum = k % 2 == 0 ? even : odd;
         sum = multiply_add(c[k + 2], point(i, k + 2), sum);
-      });
+      }
       result[2 * i + 1] = even + odd;
       result[2 * i + 2] = even - odd;
-    });
+    }
     return result;
   }
   /// Its transpose.
@@ -99,11 +99,11 @@ struct WinogradTransform {
   [[gnu::always_inline]] static Values<Size> collect(const Values<N>& v) {
     Values<Size> result;
     result[0] = v[0];
-    simd::unroll<Size - 1>([&](auto k) { result[k + 1] = k + 2 == Size ? v[N - 1] : Pack(T(0)); });
-    simd::unroll<pairs>([&](auto i) {
+    LAMINA_UNROLL(k, Size - 1) result[k + 1] = k + 2 == Size ? v[N - 1] : Pack(T(0));
+    LAMINA_UNROLL(i, pairs) {
       const Pack even = v[2 * i + 1] + v[2 * i + 2], odd = v[2 * i + 1] - v[2 * i + 2];
-      simd::unroll<Size>([&](auto k) { result[k] = multiply_add(k % 2 == 0 ? even : odd, point(i, k), result[k]); });
-    });
+      LAMINA_UNROLL(k, Size) result[k] = multiply_add(k % 2 == 0 ? even : odd, point(i, k), result[k]);
+    }
     return result;
   }
 };
@@ -112,20 +112,18 @@ struct WinogradTransform {
 template <class T, int In, int Out, class F, class Load, class Store>
 [[gnu::always_inline]] inline void transform_tile(F f, Load load, Store store) {
   using Pack = simd::Pack<T>;
-  std::array<Pack, In * Out> half;
-#pragma GCC unroll 8
-  for (int j = 0; j < In; ++j) {
-    std::array<Pack, In> column;
-    simd::unroll<In>([&](auto i) { column[i] = load(static_cast<int>(i), j); });
-    const std::array<Pack, Out> result = f(column);
-    simd::unroll<Out>([&](auto i) { half[static_cast<std::size_t>(i * In + j)] = result[i]; });
+  simd::Registers<Pack, In * Out> half;
+  LAMINA_UNROLL(j, In) {
+    simd::Registers<Pack, In> column;
+    LAMINA_UNROLL(i, In) column[i] = load(i, j);
+    const simd::Registers<Pack, Out> result = f(column);
+    LAMINA_UNROLL(i, Out) half[i * In + j] = result[i];
   }
-#pragma GCC unroll 8
-  for (int i = 0; i < Out; ++i) {
-    std::array<Pack, In> row;
-    simd::unroll<In>([&](auto j) { row[j] = half[static_cast<std::size_t>(i * In + j)]; });
-    const std::array<Pack, Out> result = f(row);
-    simd::unroll<Out>([&](auto j) { store(i, static_cast<int>(j), result[j]); });
+  LAMINA_UNROLL(i, Out) {
+    simd::Registers<Pack, In> row;
+    LAMINA_UNROLL(j, In) row[j] = half[i * In + j];
+    const simd::Registers<Pack, Out> result = f(row);
+    LAMINA_UNROLL(j, Out) store(i, j, result[j]);
   }
 }
 
