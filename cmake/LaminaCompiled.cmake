@@ -108,8 +108,13 @@ bool lamina::core_detail::require_compiled_version(int major, int minor, int pat
 }
 ")
 
-# lamina::compiled_onnx: load_onnx and save_onnx for float, for this project's own programs.
+# lamina::compiled_io: what lamina/io.hpp only declares with LAMINA_COMPILED_IO, and load_onnx and save_onnx for float, for
+# this project's own programs.
 if(TARGET lamina_io)
+  file(CONFIGURE OUTPUT "${PROJECT_BINARY_DIR}/compiled/io.cpp" CONTENT "#define LAMINA_IO_INLINE
+#include <lamina/lamina.hpp>
+#include <lamina/compiled/io.inc>
+" @ONLY)
   file(CONFIGURE OUTPUT "${PROJECT_BINARY_DIR}/compiled/onnx.cpp" CONTENT "#include <lamina/io/onnx.hpp>
 #include <lamina/lamina.hpp>
 
@@ -118,8 +123,10 @@ namespace lamina {
 #include <lamina/compiled/onnx.inc>
 }  // namespace lamina
 " @ONLY)
-  add_library(lamina_compiled_onnx STATIC EXCLUDE_FROM_ALL "${PROJECT_BINARY_DIR}/compiled/onnx.cpp")
-  add_library(lamina::compiled_onnx ALIAS lamina_compiled_onnx)
-  target_link_libraries(lamina_compiled_onnx PUBLIC lamina::compiled lamina::io PRIVATE $<TARGET_NAME_IF_EXISTS:lamina_build>)
-  target_compile_options(lamina_compiled_onnx PRIVATE $<$<CONFIG:Release>:-O1>) # it reads and writes
+  add_library(lamina_compiled_io STATIC EXCLUDE_FROM_ALL "${PROJECT_BINARY_DIR}/compiled/io.cpp"
+                                                         "${PROJECT_BINARY_DIR}/compiled/onnx.cpp")
+  add_library(lamina::compiled_io ALIAS lamina_compiled_io)
+  target_link_libraries(lamina_compiled_io PUBLIC lamina::compiled lamina::io PRIVATE $<TARGET_NAME_IF_EXISTS:lamina_build>)
+  target_compile_definitions(lamina_compiled_io PUBLIC LAMINA_COMPILED_IO)
+  target_compile_options(lamina_compiled_io PRIVATE $<$<CONFIG:Release>:-O1>) # it reads and writes
 endif()

@@ -29,5 +29,9 @@
 #include "lamina/plot/charts.hpp"
 #include "lamina/plot/training.hpp"
 
+#ifdef LAMINA_COMPILED_IO
+#include "lamina/compiled/onnx.hpp"
+#endif
+
 // clang-format off: and this the last
 #include "lamina/core/detail/macros_restore.inc"

@@ -43,7 +43,7 @@ lamina::BytePair small(lamina::BytePairForm form) {
 
 // A vocab.json, a list of merges (of Hugging Face's, and CLIP's), and a text that is read with them, and with small
 // vocabularies that are always good; zero bytes between.
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+FUZZ_TARGET(byte_pair, const std::uint8_t* data, std::size_t size) {
   std::string_view input = fuzz::text({data, size});
   const std::string_view vocabulary = part(input), merges = part(input);
   const std::string text(input);

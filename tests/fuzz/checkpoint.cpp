@@ -5,20 +5,19 @@
 #include "lamina/optim/adam.hpp"
 #include "safetensors.hpp"
 
-using namespace lamina;
-
 namespace {
 
 struct Run {
-  Linear<float> net{2, 2};
-  Adam<float> optimizer{parameters(net)};
-  StepLR schedule{optimizer, {.step_size = 2}};
+  lamina::Linear<float> net{2, 2};
+  lamina::Adam<float> optimizer{parameters(net)};
+  lamina::StepLR schedule{optimizer, {.step_size = 2}};
 };
 
 }  // namespace
 
 // What is no checkpoint of the run leaves all of it as it was; after one, training can go on.
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+FUZZ_TARGET(checkpoint, const std::uint8_t* data, std::size_t size) {
+  using namespace lamina;
   static fuzz::InputFile file;
   const std::string& path = file.put(fuzz::safetensors({data, size}));
   set_num_threads(1);

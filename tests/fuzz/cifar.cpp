@@ -5,7 +5,7 @@
 #include "fuzz.hpp"
 
 // The input stands for a record's first bytes; a record has 3073 or 3074, and most inputs of other sizes say nothing.
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+FUZZ_TARGET(cifar, const std::uint8_t* data, std::size_t size) {
   std::vector<std::uint8_t> bytes(data, data + size);
   for (const lamina::Index classes : {10, 100}) {
     const std::size_t record = classes == 10 ? 3073 : 3074;

@@ -1,7 +1,7 @@
-// Runs a fuzz target without libFuzzer, on any compiler: inputs are mutations of a corpus, the n-th always the same.
+// Runs fuzz targets without libFuzzer, on any compiler: inputs are mutations of a corpus, the n-th always the same.
 //
-//   fuzz_npy [-max_total_time=SECONDS] [-runs=N] [-seed=N] CORPUS_FOLDER...     mutations, until Ctrl-C unless told
-//   fuzz_npy FILE...                                                            just these inputs
+//   fuzz_readers npy [-max_total_time=SECONDS] [-runs=N] [-seed=N] CORPUS_FOLDER...  mutations, until Ctrl-C unless
+//   told fuzz_readers npy FILE...                                                         just these inputs
 //
 // An input that crashes, hangs or takes 2 GB is written to crash-SEED-NUMBER in the working directory.
 #include <signal.h>
@@ -156,12 +156,12 @@ void on_timer(int) {
   fuzz::expect(std::clock() - current_begin < most_seconds * CLOCKS_PER_SEC, "an input takes too long");
 }
 
-void run(const Bytes& input, const std::string& crash_name) {
+void run(fuzz::Target target, const Bytes& input, const std::string& crash_name) {
   current = input;
   current_name = crash_name;
   current_begin = std::clock();
   const Bytes exact(input);  // of its own, so that reading beyond it is seen
-  LLVMFuzzerTestOneInput(exact.data(), exact.size());
+  target(exact.data(), exact.size());
 }
 
 Bytes contents(const std::filesystem::path& path) {
@@ -185,7 +185,10 @@ int main(int argc, char** argv) {
   std::uint64_t runs = ~0ull, seed = 1;
   std::vector<Bytes> corpus;
   bool folders = false;
-  for (int i = 1; i < argc; ++i) {
+  const auto target = fuzz::targets().find(argc > 1 ? argv[1] : "");
+  fuzz::expect(target != fuzz::targets().end(),
+               "there is no reader of this name:", argc > 1 ? argv[1] : "(none given)");
+  for (int i = 2; i < argc; ++i) {
     const std::string argument = argv[i];
     const auto value = [&] { return argument.substr(argument.find('=') + 1); };
     if (argument.starts_with("-max_total_time=")) {
@@ -212,12 +215,12 @@ int main(int argc, char** argv) {
   const itimerval every{{1, 0}, {1, 0}};
   ::setitimer(ITIMER_PROF, &every, nullptr);
 
-  for (const Bytes& input : corpus) run(input, "crash-corpus");
+  for (const Bytes& input : corpus) run(target->second, input, "crash-corpus");
   Mutator mutate(corpus);
   std::uint64_t count = 0;
   const auto running = [&] { return std::chrono::duration<double>(Clock::now() - begin).count() < seconds; };
   for (; folders && count < runs && running() && !interrupted; ++count)
-    run(mutate((seed << 40) + count), "crash-" + std::to_string(seed) + "-" + std::to_string(count));
+    run(target->second, mutate((seed << 40) + count), "crash-" + std::to_string(seed) + "-" + std::to_string(count));
   std::printf("%zu files, %llu mutations in %.1f s\n", corpus.size(), static_cast<unsigned long long>(count),
               std::chrono::duration<double>(Clock::now() - begin).count());
 }

@@ -6,18 +6,38 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <map>
 #include <span>
 #include <string>
 #include <string_view>
 
 #include "lamina/core/error.hpp"
 
-/// What libFuzzer calls, and the driver.
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);
+/// Begins the function of a target: FUZZ_TARGET(npy, const std::uint8_t* data, std::size_t size) { ...; return 0; }.
+/// libFuzzer's main calls the one of its program; the driver's program has all of them.
+#ifdef FUZZ_LIBFUZZER
+#define FUZZ_TARGET(name, ...)                        \
+  extern "C" int LLVMFuzzerTestOneInput(__VA_ARGS__); \
+  extern "C" int LLVMFuzzerTestOneInput(__VA_ARGS__)
+#else
+#define FUZZ_TARGET(name, ...)                                                          \
+  static int target_##name(__VA_ARGS__);                                                \
+  static const bool has_##name = fuzz::targets().emplace(#name, &target_##name).second; \
+  static int target_##name(__VA_ARGS__)
+#endif
 
 /// Fuzz targets: each gives bytes that nobody would write to one of Lamina's readers, which may read them or throw an
 /// Error that a stranger can act on, and nothing else. fuzz/driver.cpp runs them, or clang's libFuzzer (preset "fuzz").
 namespace fuzz {
+
+/// A target's function.
+using Target = int (*)(const std::uint8_t* data, std::size_t size);
+
+/// The program's targets, by name.
+inline std::map<std::string, Target>& targets() {
+  static std::map<std::string, Target> all;
+  return all;
+}
 
 using Input = std::span<const std::uint8_t>;
 

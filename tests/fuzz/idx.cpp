@@ -2,7 +2,7 @@
 
 #include "fuzz.hpp"
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+FUZZ_TARGET(idx, const std::uint8_t* data, std::size_t size) {
   fuzz::attempt("f", [&] { lamina::decode_idx({data, size}, "f"); });
   return 0;
 }

@@ -2,7 +2,7 @@
 
 #include "fuzz.hpp"
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+FUZZ_TARGET(npy, const std::uint8_t* data, std::size_t size) {
   static fuzz::InputFile file;
   const std::string& path = file.put({data, size});
   fuzz::attempt(path, [&] { lamina::read_npy<float>(path); });

@@ -1,7 +1,7 @@
 #include "fuzz.hpp"
 #include "lamina/io/npy.hpp"
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+FUZZ_TARGET(npz, const std::uint8_t* data, std::size_t size) {
   static fuzz::InputFile file;
   const std::string& path = file.put({data, size});
   fuzz::attempt(path, [&] {

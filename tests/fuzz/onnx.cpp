@@ -3,7 +3,7 @@
 #include "fuzz.hpp"
 #include "lamina/lamina.hpp"  // layers are lamina::compiled's
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+FUZZ_TARGET(onnx, const std::uint8_t* data, std::size_t size) {
   static fuzz::InputFile file;
   lamina::set_storage_limit(std::size_t{1} << 28);  // a graph of a few bytes may ask for any tensor
   const std::string& path = file.put({data, size});

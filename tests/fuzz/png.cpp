@@ -21,7 +21,7 @@ void mend_checksums(std::vector<std::uint8_t>& png) {
 
 }  // namespace
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+FUZZ_TARGET(png, const std::uint8_t* data, std::size_t size) {
   fuzz::attempt("f", [&] { lamina::decode_image({data, size}, "f", options); });
   std::vector<std::uint8_t> mended(data, data + size);
   mend_checksums(mended);

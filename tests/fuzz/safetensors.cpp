@@ -2,7 +2,7 @@
 
 #include "safetensors.hpp"
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+FUZZ_TARGET(safetensors, const std::uint8_t* data, std::size_t size) {
   static fuzz::InputFile file;
   const std::string& path = file.put(fuzz::safetensors({data, size}));
   fuzz::attempt(path, [&] {

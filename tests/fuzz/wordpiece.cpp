@@ -6,7 +6,7 @@
 #include "fuzz.hpp"
 
 // A vocabulary, a zero byte, and a text that is read with it and with a small one that is always good.
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+FUZZ_TARGET(wordpiece, const std::uint8_t* data, std::size_t size) {
   const std::string_view input = fuzz::text({data, size});
   const std::size_t zero = std::min(input.find('\0'), input.size());
   const std::string text(input.substr(std::min(zero + 1, input.size())));

@@ -3,6 +3,7 @@
 #include "files.hpp"
 #include "lamina/io/history.hpp"
 #include "lamina/optim/sgd.hpp"
+#include "lamina/plot/training.hpp"
 #include "train/problems.hpp"
 
 using namespace lamina;

@@ -38,12 +38,13 @@ struct Stored {
 /// a b by its definition.
 template <class T>
 Eigen::MatrixXd naive(Index m, Index n, Index k, const MatrixView<T>& a, const MatrixView<T>& b) {
-  Eigen::MatrixXd c = Eigen::MatrixXd::Zero(m, n), right(k, n);
-  for (Index l = 0; l < k; ++l)
-    for (Index j = 0; j < n; ++j) right(l, j) = static_cast<double>(*b.at(l, j));
+  Eigen::MatrixXd c(m, n), rows(k, m), columns(k, n);
+  for (Index l = 0; l < k; ++l) {
+    for (Index i = 0; i < m; ++i) rows(l, i) = static_cast<double>(*a.at(i, l));
+    for (Index j = 0; j < n; ++j) columns(l, j) = static_cast<double>(*b.at(l, j));
+  }
   for (Index i = 0; i < m; ++i)
-    for (Index j = 0; j < n; ++j)
-      for (Index l = 0; l < k; ++l) c(i, j) += static_cast<double>(*a.at(i, l)) * right(l, j);
+    for (Index j = 0; j < n; ++j) c(i, j) = rows.col(i).dot(columns.col(j));
   return c;
 }
 

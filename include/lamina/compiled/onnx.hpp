@@ -1,6 +1,6 @@
 #pragma once
 
-// lamina/io/onnx.hpp for programs that link lamina::compiled_onnx: load_onnx and save_onnx of float are not
+// lamina/io/onnx.hpp for programs that link lamina::compiled_io: load_onnx and save_onnx of float are not
 // instantiated again.
 
 #include "lamina/io/onnx.hpp"

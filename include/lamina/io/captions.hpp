@@ -3,10 +3,8 @@
 #include <algorithm>
 #include <filesystem>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <unordered_set>
 #include <utility>
 #include <vector>
@@ -20,43 +18,13 @@
 namespace lamina::inline LAMINA_ABI {
 
 /// Reads a vocab.txt, one token a line; see decode_vocabulary. Throws FileError when it cannot be read.
-inline WordPiece load_vocabulary(const std::string& path, const WordPieceOptions& options = {}) {
-  return decode_vocabulary(read_text(path), path, options);
-}
+WordPiece load_vocabulary(const std::string& path, const WordPieceOptions& options = {});
 
 /// Captions of COCO's captions_*.json (Chen et al. 2015), {"images": [{"id", "file_name"}, ...], "annotations":
 /// [{"image_id", "caption"}, ...]}: the images that have some, in the file's order. `source` is the file's path, for
 /// messages. Throws FileError for what is not such a text (cut short, another annotation file), for a caption of an
 /// image that is not listed, and for an empty one.
-inline std::vector<ImageCaptions> decode_coco_captions(const std::string& text, const std::string& source) {
-  using Json = nlohmann::json;
-  try {
-    const Json json = Json::parse(text);
-    require<FileError>(json.is_object() && json.contains("images") && json.contains("annotations"), source,
-                       ": expected an object with images and annotations");
-    std::vector<ImageCaptions> entries;
-    std::unordered_map<std::int64_t, std::size_t> places;
-    for (const Json& image : json["images"]) {
-      const bool added = places.emplace(image.at("id").get<std::int64_t>(), entries.size()).second;
-      require<FileError>(added, source, ": image ", image.at("id").dump(), " is listed twice");
-      entries.push_back({image.at("file_name").get<std::string>(), {}});
-    }
-    for (const Json& annotation : json["annotations"]) {
-      const auto place = places.find(annotation.at("image_id").get<std::int64_t>());
-      require<FileError>(place != places.end(), source, ": a caption of image ", annotation.at("image_id").dump(),
-                         ", which is not listed");
-      const auto caption = annotation.at("caption").get<std::string>();
-      const std::string_view words = trimmed(caption);
-      require<FileError>(!words.empty(), source, ": a caption of ", entries[place->second].image, " is empty");
-      entries[place->second].captions.emplace_back(words);
-    }
-    std::erase_if(entries, [](const ImageCaptions& entry) { return entry.captions.empty(); });
-    require<FileError>(!entries.empty(), source, ": there are no captions in it");
-    return entries;
-  } catch (const Json::exception& error) {
-    throw FileError(lamina::text(source, ": not COCO's captions (cut short?): ", error.what()));
-  }
-}
+std::vector<ImageCaptions> decode_coco_captions(const std::string& text, const std::string& source);
 
 /// Image files, decoded when asked for; their targets are their numbers.
 template <class Scalar = float>
@@ -89,35 +57,13 @@ struct LoadCaptionsOptions {
 namespace detail {
 
 /// The only file of captions in a folder.
-inline std::string find_captions(const std::string& dir) {
-  std::vector<std::string> found;
-  for (const auto& entry : std::filesystem::directory_iterator(dir)) {
-    const std::string name = entry.path().filename().string();
-    const bool known = name == "captions.csv" || name == "captions.txt" || name == "results.csv" ||
-                       (name.starts_with("captions_") && name.ends_with(".json"));
-    if (entry.is_regular_file() && (known || name.ends_with(".token.txt") || name.ends_with(".token")))
-      found.push_back(entry.path().string());
-  }
-  std::sort(found.begin(), found.end());
-  require<FileError>(
-      !found.empty(), dir,
-      ": no captions: expected a captions.csv, captions.txt, results.csv, captions_*.json, *.token.txt or "
-      "*.token");
-  require<FileError>(found.size() == 1, dir, ": several files of captions, ", found[0], " and ",
-                     found.size() > 1 ? found[1] : "", ": say which");
-  return found[0];
-}
+std::string find_captions(const std::string& dir);
 
 }  // namespace detail
 
 /// The folder of images in a folder of a data set: images, or what Flickr8k and Flickr30k call it. Throws FileError if
 /// there is none.
-inline std::string find_image_folder(const std::string& dir) {
-  for (const char* name :
-       {"images", "Images", "Flicker8k_Dataset", "Flickr8k_Dataset", "flickr30k_images", "flickr30k-images"})
-    if (std::filesystem::is_directory(std::filesystem::path(dir) / name)) return text(dir, "/", name);
-  throw FileError(text(dir, ": no folder images, Images, Flicker8k_Dataset or flickr30k_images"));
-}
+std::string find_image_folder(const std::string& dir);
 
 /// Images with captions in the layout of Flickr8k (Hodosh, Young, Hockenmaier 2013), Flickr30k (Young et al. 2014) and
 /// COCO: in `dir` a folder of images and a file of captions (see decode_captions and decode_coco_captions). Throws
@@ -165,3 +111,7 @@ CaptionDataset<Scalar> load_captions(const std::string& dir, const LoadCaptionsO
 }
 
 }  // namespace lamina::inline LAMINA_ABI
+
+#ifndef LAMINA_COMPILED_IO
+#include "lamina/io/captions-inl.hpp"
+#endif

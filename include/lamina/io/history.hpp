@@ -5,7 +5,6 @@
 
 #include "lamina/io/file.hpp"
 #include "lamina/io/image.hpp"
-#include "lamina/plot/training.hpp"
 #include "lamina/train/fit.hpp"
 #include "lamina/train/history.hpp"
 
@@ -13,10 +12,7 @@ namespace lamina::inline LAMINA_ABI {
 
 /// Writes history.csv and curves.png, the curves of loss and accuracy, into a folder, each whole or not at all: who
 /// looks at them meanwhile sees the old or the new. Throws FileError when they cannot be written.
-inline void save_history(const std::string& folder, const History& history) {
-  write_file_atomically(folder + "/history.csv", to_csv(history));
-  write_png(folder + "/curves.png", plot_history(history));
-}
+void save_history(const std::string& folder, const History& history);
 
 /// Does so after every epoch of fit:
 ///
@@ -39,3 +35,7 @@ class HistoryFiles {
 };
 
 }  // namespace lamina::inline LAMINA_ABI
+
+#ifndef LAMINA_COMPILED_IO
+#include "lamina/io/history-inl.hpp"
+#endif

@@ -24,8 +24,8 @@
 #pragma float_control(precise, on, push)
 #endif
 
-/// for (int i = 0; i < n; ++i) for a constant n, unrolled whole: simd::Registers indexed by i lie in registers. (A
-/// function of a lambda does it too, and takes four times as long to compile.)
+/// for (int i = 0; i < n; ++i) for a constant n, unrolled whole (by GCC from -O2 or -Os on): simd::Registers indexed by
+/// i lie in registers. (A function of a lambda does it too, and takes three times as long to compile.)
 #if defined(__clang__)
 #define LAMINA_UNROLL(i, n) _Pragma("clang loop unroll(full)") for (int i = 0; i < static_cast<int>(n); ++i)
 #else
