@@ -325,7 +325,9 @@ inline void draw_figures(const std::vector<PlacedFigure>& figures, Index side, R
     std::array<double, 3> color{ground, ground, ground};
     for (std::size_t k = 0; k < figures.size(); ++k) {
       const PlacedFigure& f = figures[k];
-      const double inside = inside_figure(f.kind % 5, f.radius * extent, (x - f.x) * extent, (y - f.y) * extent);
+      const double radius = f.radius * extent, u = (x - f.x) * extent, v = (y - f.y) * extent;
+      if (std::max(std::abs(u), std::abs(v)) > radius + 2) continue;  // no shape reaches farther
+      const double inside = inside_figure(f.kind % 5, radius, u, v);
       const double cover = std::clamp(inside + 0.5, 0.0, 1.0);
       for (std::size_t c = 0; c < 3; ++c) color[c] += cover * (colors[k][c] - color[c]);
     }

@@ -35,30 +35,27 @@ void interleave(const T* from, Index stride, Index channels, Index rows, Index c
   const Index pixels = rows * columns;
   Index column = 0;
   for (Index p = 0; p < pixels; p += width) {
+    const Index count = std::min(width, pixels - p);
     simd::Registers<Pack, width> v;
-    if (channels >= width && p + width <= pixels)
+    if (channels >= width && count == width)
       LAMINA_UNROLL(l, width) v[l] = Pack::load(from + l * stride + p);
-    else
+    else  // without branches, for each of which there would be a transposition of its own
       LAMINA_UNROLL(l, width)
-        v[l] = l < channels ? Pack::load(from + l * stride + p, std::min(width, pixels - p)) : Pack(T(0));
+        v[l] = Pack::load(from + std::min<Index>(l, channels - 1) * stride + p, l < channels ? count : 0);
     simd::transpose(v);
-    if (column + width <= columns && p + width <= pixels) {
+    const auto advance = [&](Index by) {
+      const bool ends = (column += by) == columns;
+      to += (by + (ends ? pitch - columns : 0)) * width;
+      column = ends ? 0 : column;
+    };
+    if (column + width <= columns) {
       LAMINA_UNROLL(i, width) v[i].store(to + i * width);
-      to += width * width;
-      column += width;
-      if (column == columns) {
-        column = 0;
-        to += (pitch - columns) * width;
-      }
+      advance(width);
     } else {
       LAMINA_UNROLL(i, width) {
-        if (p + i >= pixels) continue;
+        if (i >= count) continue;
         v[i].store(to);
-        to += width;
-        if (++column == columns) {
-          column = 0;
-          to += (pitch - columns) * width;
-        }
+        advance(1);
       }
     }
   }
@@ -93,25 +90,29 @@ void interleave_padded(const T* image, Index channels, Index h, Index w, Index f
       interleave(from + r * w, h * w, channels, 1, seen, out + r * columns * width, columns);
 }
 
-/// A block back into planes: puts from[p * L + l], changed by f (a vector of channels), to to[l * stride + p] for p <
+/// A block back into planes: puts from[p * L + l], plus bias[l] unless that is null, to to[l * stride + p] for p <
 /// pixels and l < channels.
-template <class T, class F>
-void deinterleave(const T* from, Index pixels, T* to, Index stride, Index channels, F f) {
+template <class T>
+void deinterleave(const T* from, Index pixels, T* to, Index stride, Index channels, const T* bias = nullptr) {
   constexpr Index width = simd::width<T>;
   using Pack = simd::Pack<T>;
-  for (Index p = 0; p < pixels; p += width) {
+  const Pack added = bias ? Pack::load(bias, std::min(width, channels)) : Pack(T(0));
+  for (Index p = 0; p < pixels; p += width, from += width * width) {
     const Index count = std::min(width, pixels - p);
     simd::Registers<Pack, width> v;
     if (count == width)
-      LAMINA_UNROLL(i, width) v[i] = f(Pack::load(from + (p + i) * width));
+      LAMINA_UNROLL(i, width) v[i] = Pack::load(from + i * width);
     else
-      LAMINA_UNROLL(i, width) v[i] = i < count ? f(Pack::load(from + (p + i) * width)) : Pack(T(0));
+      LAMINA_UNROLL(i, width) v[i] = i < count ? Pack::load(from + i * width) : Pack(T(0));
+    if (bias)
+      LAMINA_UNROLL(i, width) v[i] += added;
     simd::transpose(v);
     if (channels >= width && count == width)
       LAMINA_UNROLL(l, width) v[l].store(to + l * stride + p);
     else
-      LAMINA_UNROLL(l, width)
+      LAMINA_UNROLL(l, width) {
         if (l < channels) v[l].store(to + l * stride + p, count);
+      }
   }
 }
 

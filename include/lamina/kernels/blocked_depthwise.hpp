@@ -71,10 +71,12 @@ template <class T, int K, int S>
   const Index end = row.ow + waiting - 1;
   const Index inner_begin = std::min(end, parts_of(row.left, S));
   const Index inner_end = std::clamp<Index>((row.w + row.left) / S, inner_begin, end);
-  Index q = 0;
-  for (; q < inner_begin; ++q) step(q, std::true_type{});
-  for (; q < inner_end; ++q) step(q, std::false_type{});
-  for (; q < end; ++q) step(q, std::true_type{});
+  // Both edges in one loop: the code of a step is long.
+  for (Index q = 0; q < end;) {
+    for (const Index edge = q < inner_begin ? inner_begin : q < inner_end ? q : end; q < edge; ++q)
+      step(q, std::true_type{});
+    for (; q < inner_end; ++q) step(q, std::false_type{});
+  }
 }
 
 /// K x K taps at stride 1, for rows of pixels with K / 2 zeros at each end and more behind: four outputs at a time,

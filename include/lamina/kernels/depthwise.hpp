@@ -321,17 +321,28 @@ void spread_strip(const SpreadStrip<T>& strip) {
   }
 }
 
-/// dx at stride 2 for K x K filters whose left padding is as odd as K / 2.
+/// spread_strip for one K, and how its first and last taps lie.
+template <class T>
+struct SpreadKernel {
+  void (*strip)(const SpreadStrip<T>&);
+  Index parity, first_shift, last_shift;
+};
 template <class T, int K>
+inline constexpr SpreadKernel<T> spread_kernel{&spread_strip<T, K>, SpreadTap<K>::parity, SpreadTap<K>::shift(0),
+                                               SpreadTap<K>::shift(K - 1)};
+
+/// dx at stride 2 for K x K filters, K = 3, 5 or 7, whose left padding is as odd as K / 2.
+template <class T>
 void spread(const ConvolutionShape& s, const T* dy, const T* weight, T* dx) {
-  using Tap = SpreadTap<K>;
+  static constexpr std::array kernels{spread_kernel<T, 3>, spread_kernel<T, 5>, spread_kernel<T, 7>};
+  const SpreadKernel<T>& kernel = kernels[static_cast<std::size_t>(s.kh / 2 - 1)];
   constexpr Index width = simd::width<T>;
   const Index oh = s.oh(), ow = s.ow(), in = s.h * s.w;
-  const Index last_strip = std::max<Index>(0, (s.w - 2 * width + 1) / 2 * 2), offset = (s.left - Tap::parity) / 2;
-  const ScratchRows<T> layout(ow, 1, 1, offset + Tap::shift(K - 1),
-                              offset + last_strip / 2 + width - 1 + Tap::shift(0));
+  const Index last_strip = std::max<Index>(0, (s.w - 2 * width + 1) / 2 * 2), offset = (s.left - kernel.parity) / 2;
+  const ScratchRows<T> layout(ow, 1, 1, offset + kernel.last_shift,
+                              offset + last_strip / 2 + width - 1 + kernel.first_shift);
   const Index pitch = layout.pitch();
-  const Bands<T> cut(ceil_divide(s.h, 2), 1, K / 2, pitch);  // in pairs of rows
+  const Bands<T> cut(ceil_divide(s.h, 2), 1, s.kh / 2, pitch);  // in pairs of rows
   const Index band = 2 * cut.band, bands = cut.count, units = s.n * s.c * bands;
   const Scratch<T> scratch{cut.scratch};
   parallel_for(0, units, grain_of_units(units, band * s.w), scratch, [&](Index begin, Index end, T* image) {
@@ -339,15 +350,14 @@ void spread(const ConvolutionShape& s, const T* dy, const T* weight, T* dx) {
     const T* const dx_end = dx + (end / bands * s.h + std::min(s.h, end % bands * band)) * s.w;
     for (Index unit = begin; unit < end; ++unit) {
       const Index plane = unit / bands, first = unit % bands * band, last = std::min(s.h, first + band);
-      const Index dy_first = std::max<Index>(0, ceil_divide(first + s.top - K + 1, 2));
+      const Index dy_first = std::max<Index>(0, ceil_divide(first + s.top - s.kh + 1, 2));
       const Index dy_last = std::min(oh, (last - 1 + s.top) / 2 + 1);
       layout.copy(dy_last - dy_first, dy + (plane * oh + dy_first) * ow, dy + s.n * s.c * oh * ow, image, pitch);
       // From the right, since the last strip may run over by one pixel into the next row.
       for (Index j = (s.w - 1) / (2 * width) * 2 * width; j >= 0; j -= 2 * width) {
         const Index column = std::min(j, last_strip);
-        spread_strip<T, K>({image + layout.at(offset + column / 2), dy_first, dy_last, pitch,
-                            weight + plane % s.c * s.taps(), first, last, s.top, s.w,
-                            dx + plane * in + first * s.w + column, dx_end, column + width < s.w});
+        kernel.strip({image + layout.at(offset + column / 2), dy_first, dy_last, pitch, weight + plane % s.c * s.taps(),
+                      first, last, s.top, s.w, dx + plane * in + first * s.w + column, dx_end, column + width < s.w});
       }
     }
   });
@@ -453,8 +463,7 @@ void depthwise_forward(const ConvolutionShape& s, const T* x, const T* weight, c
 template <class T>
 void depthwise_backward_input(const ConvolutionShape& s, const T* dy, const T* weight, T* dx) {
   if (s.sh == 2 && detail::unrolled_kernel(s) >= 0 && s.left % 2 == s.kw / 2 % 2) {
-    const auto run = s.kh == 3 ? &detail::spread<T, 3> : s.kh == 5 ? &detail::spread<T, 5> : &detail::spread<T, 7>;
-    return run(s, dy, weight, dx);
+    return detail::spread(s, dy, weight, dx);
   }
   // The correlation of dy, zeros between its rows and columns, with the filter turned round.
   const Index taps = s.taps();

@@ -176,12 +176,11 @@ class DirectConvolution {
           }
           for (Index j = 0; j < columns; ++j) {
             const Index channel = (2 * pair + j) * width, pixels = (out_last - out_first) * out_.w;
-            const auto biased = bias_of(bias, channel, out_.channels);
             if (!out_.blocked)
               deinterleave(scratch + j * out_plane, pixels, out_.at(y, group / bands, channel) + out_first * out_.w,
-                           out_.h * out_.w, std::min(width, out_.channels - channel), biased);
+                           out_.h * out_.w, out_.channels - channel, bias ? bias + channel : nullptr);
             else if (bias)
-              change_block(scratch + j * out_plane, pixels, biased);
+              change_block(scratch + j * out_plane, pixels, bias_of(bias, channel, out_.channels));
           }
         });
   }

@@ -28,7 +28,7 @@ void plane_to_block(Index pixels, Index channels, const T* x, T* y) {
 
 template <class T>
 void block_to_plane(Index pixels, Index channels, const T* x, T* y) {
-  deinterleave(x, pixels, y, pixels, channels, [](simd::Pack<T> v) { return v; });
+  deinterleave(x, pixels, y, pixels, channels);
 }
 
 }  // namespace lamina::kernels::inline LAMINA_KERNELS

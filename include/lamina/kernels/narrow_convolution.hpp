@@ -36,14 +36,38 @@ void add_tap_rows(const T* x, const Index* rows, Index step, Index count, const 
   LAMINA_UNROLL(t, Rows * K) (Pack::load(sums + t * width) + totals[t]).store(sums + t * width);
 }
 
+/// The functions for filters of so many columns.
+template <class T>
+struct TapRows {
+  Index columns, together;  ///< of taps; rows that `add` takes
+  decltype(&add_tap_rows<T, 1, 1>) add, add_one;
+};
 template <class T, int K>
-void narrow_backward_weight(const ConvolutionShape& s, const T* x, const T* dy, T* dweight, T* dbias) {
+inline constexpr TapRows<T> tap_rows{K, rows_together<K>, &add_tap_rows<T, rows_together<K>, K>,
+                                     &add_tap_rows<T, 1, K>};
+
+/// Those for a convolution, or null where there is no kernel for it.
+template <class T>
+const TapRows<T>* tap_rows_for(const ConvolutionShape& s) {
+  static constexpr std::array all{tap_rows<T, 3>, tap_rows<T, 5>, tap_rows<T, 7>, tap_rows<T, 11>};
+  if (s.groups != 1 || s.blocked_x || !s.blocked_y || s.dw != 1 || s.c > 8) return nullptr;
+  const auto found = std::find_if(all.begin(), all.end(), [&](const TapRows<T>& k) { return k.columns == s.kw; });
+  return found == all.end() ? nullptr : &*found;
+}
+
+}  // namespace detail
+
+/// Adds the gradients as convolution_backward_weight does; false, and nothing done, where there is no kernel for it.
+template <class T>
+bool narrow_backward_weight(const ConvolutionShape& s, const T* x, const T* dy, T* dweight, T* dbias) {
   using Pack = simd::Pack<T>;
+  const detail::TapRows<T>* const kernel = detail::tap_rows_for<T>(s);
+  if (!kernel) return false;
   constexpr Index width = simd::width<T>;
-  constexpr int together = rows_together<K>;
+  const Index together = kernel->together, kw = s.kw;
   const Index oh = s.oh(), ow = s.ow(), blocks = blocks_of<T>(s.m), taps = s.c * s.taps();
   // The images with their zeros around.
-  const Index lines = (oh - 1) * s.sh + s.dh * (s.kh - 1) + 1, columns = (ow - 1) * s.sw + K;
+  const Index lines = (oh - 1) * s.sh + s.dh * (s.kh - 1) + 1, columns = (ow - 1) * s.sw + kw;
   Tensor<T> memory({s.n * s.c * lines * columns + blocks * (taps + 1) * width});
   T* const padded = memory.data();
   T* const sums = padded + s.n * s.c * lines * columns;
@@ -64,20 +88,20 @@ void narrow_backward_weight(const ConvolutionShape& s, const T* x, const T* dy, 
   // One row of outputs after the other: sums of sums keep more digits than one long sum.
   parallel_for(0, blocks * parts, 1, [&](Index task, Index) {
     const Index block = task / parts, row = task % parts * together;
-    T* const part = sums + (block * (taps + 1) + row * K) * width;
+    T* const part = sums + (block * (taps + 1) + row * kw) * width;
     T* const dy_sum = sums + (block * (taps + 1) + taps) * width;
-    std::fill_n(part, std::min<Index>(together, count - row) * K * width, T(0));
+    std::fill_n(part, std::min(together, count - row) * kw * width, T(0));
     if (row == 0) std::fill_n(dy_sum, width, T(0));
     for (Index n = 0; n < s.n; ++n)
       for (Index i = 0; i < oh; ++i) {
         const T* const image = padded + (n * s.c * lines + i * s.sh) * columns;
         const T* const gradients = dy + ((n * blocks + block) * oh + i) * ow * width;
         if (row + together <= count)
-          add_tap_rows<T, together, K>(image, &rows[static_cast<std::size_t>(row)], s.sw, ow, gradients, part);
+          kernel->add(image, &rows[static_cast<std::size_t>(row)], s.sw, ow, gradients, part);
         else
           for (Index r = row; r < count; ++r)
-            add_tap_rows<T, 1, K>(image, &rows[static_cast<std::size_t>(r)], s.sw, ow, gradients,
-                                  part + (r - row) * K * width);
+            kernel->add_one(image, &rows[static_cast<std::size_t>(r)], s.sw, ow, gradients,
+                            part + (r - row) * kw * width);
         if (!dbias || row > 0) continue;
         (Pack::load(dy_sum) + sum_of_block(gradients, ow)).store(dy_sum);
       }
@@ -87,36 +111,7 @@ void narrow_backward_weight(const ConvolutionShape& s, const T* x, const T* dy, 
     for (Index t = 0; t < taps; ++t) dweight[m * taps + t] += own[t * width];
     if (dbias) dbias[m] += own[taps * width];
   }
-}
-
-/// f(std::integral_constant<int, KW>) if there is a kernel for such a convolution, else false.
-template <class F>
-bool with_narrow(const ConvolutionShape& s, F f) {
-  if (s.groups != 1 || s.blocked_x || !s.blocked_y || s.dw != 1 || s.c > 8) return false;
-  switch (s.kw) {
-    case 3:
-      f(std::integral_constant<int, 3>{});
-      return true;
-    case 5:
-      f(std::integral_constant<int, 5>{});
-      return true;
-    case 7:
-      f(std::integral_constant<int, 7>{});
-      return true;
-    case 11:
-      f(std::integral_constant<int, 11>{});
-      return true;
-    default:
-      return false;
-  }
-}
-
-}  // namespace detail
-
-/// Adds the gradients as convolution_backward_weight does; false, and nothing done, where there is no kernel for it.
-template <class T>
-bool narrow_backward_weight(const ConvolutionShape& s, const T* x, const T* dy, T* dweight, T* dbias) {
-  return detail::with_narrow(s, [&](auto k) { detail::narrow_backward_weight<T, k>(s, x, dy, dweight, dbias); });
+  return true;
 }
 
 }  // namespace lamina::kernels::inline LAMINA_ISA

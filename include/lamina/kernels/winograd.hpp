@@ -176,12 +176,10 @@ template <class T, int M, int R>
 [[gnu::flatten]] void winograd_filter(const T* taps, bool rotated, T* products, Index stride) {
   using Pack = simd::Pack<T>;
   using Transform = WinogradTransform<T, M, R>;
+  const Index step = rotated ? -simd::width<T> : simd::width<T>;
+  if (rotated) taps += (R * R - 1) * simd::width<T>;
   transform_tile<T, R, Transform::N>(
-      Transform::filter,
-      [&](int i, int j) {
-        const int tap = i * R + j;
-        return Pack::load(taps + (rotated ? R * R - 1 - tap : tap) * simd::width<T>);
-      },
+      Transform::filter, [&](int i, int j) { return Pack::load(taps + (i * R + j) * step); },
       [&](int i, int j, Pack v) { v.store(products + (i * Transform::N + j) * stride); });
 }
 template <class T, int M, int R>
@@ -556,7 +554,6 @@ class Winograd {
   void transform_output(const T* from, Index stride, Index block, Index first, Index last, T* scratch, T* y,
                         const T* bias) const {
     const Index out_h = s_.oh(), out_w = s_.ow();
-    const auto biased = bias_of(bias, block * width, s_.group_m());
     for_images(first, last, [&](Index n, Index begin, Index end) {
       T* const image = y_at(y, n, block * width);
       for (Index row = begin; row < end; ++row) {
@@ -567,10 +564,10 @@ class Winograd {
           tile_.output(from, stride, made + tile * M_ * width, out_w * width, rows, columns);
         }
         if (!s_.blocked_y)
-          deinterleave(scratch, rows * out_w, image + row * M_ * out_w, out_h * out_w,
-                       std::min(width, s_.group_m() - block * width), biased);
+          deinterleave(scratch, rows * out_w, image + row * M_ * out_w, out_h * out_w, s_.group_m() - block * width,
+                       bias ? bias + block * width : nullptr);
         else if (bias)
-          change_block(made, rows * out_w, biased);
+          change_block(made, rows * out_w, bias_of(bias, block * width, s_.group_m()));
       }
     });
   }
@@ -602,7 +599,7 @@ class Winograd {
     std::array<T, static_cast<std::size_t>(25 * width)> taps, rows;  // of at most 5 x 5 taps
     tile_.filter_gradient(sums, stride, taps.data());
     const Index count = std::min(lanes_, s_.group_c() - block * lanes_);
-    deinterleave(taps.data(), R_ * R_, rows.data(), R_ * R_, count, [](Pack v) { return v; });
+    deinterleave(taps.data(), R_ * R_, rows.data(), R_ * R_, count);
     T* const to = dweight + (m * s_.group_c() + block * lanes_) * R_ * R_;
     map_run(count * R_ * R_, to, [&](auto load) { return load(to) + load(rows.data()); });
   }
