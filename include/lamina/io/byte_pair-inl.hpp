@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "lamina/core/detail/io_inline.hpp"
 #include "lamina/io/byte_pair.hpp"

@@ -2,7 +2,11 @@
 
 #include <zlib.h>
 
+#include <algorithm>
 #include <array>
+#include <cstring>
+#include <limits>
+#include <optional>
 #include <unordered_set>
 
 #include "lamina/core/detail/io_inline.hpp"

@@ -116,10 +116,11 @@ void deinterleave(const T* from, Index pixels, T* to, Index stride, Index channe
   }
 }
 
-/// The pixels of a block changed in place by f, a function of a vector of channels.
-template <class T, class F>
-void change_block(T* block, Index pixels, F f) {
-  for (Index p = 0; p < pixels; ++p, block += simd::width<T>) f(simd::Pack<T>::load(block)).store(block);
+/// Adds bias[l] to lane l of a block's pixels, for l < channels.
+template <class T>
+void add_bias(T* block, Index pixels, Index channels, const T* bias) {
+  const auto added = simd::Pack<T>::load(bias, std::min(simd::width<T>, channels));
+  for (Index p = 0; p < pixels; ++p, block += simd::width<T>) (simd::Pack<T>::load(block) + added).store(block);
 }
 
 /// The sum of a block's pixels.
@@ -132,14 +133,6 @@ simd::Pack<T> sum_of_block(const T* block, Index pixels) {
     LAMINA_UNROLL(i, 4) sums[i] += simd::Pack<T>::load(block + (p + i) * width);
   for (; p < pixels; ++p) sums[0] += simd::Pack<T>::load(block + p * width);
   return sums[0] + sums[1] + (sums[2] + sums[3]);
-}
-
-/// Adds the bias of channels m, m + 1, ... of `channels`, or nothing if it is null.
-template <class T>
-auto bias_of(const T* bias, Index m, Index channels) {
-  const simd::Pack<T> b =
-      bias ? simd::Pack<T>::load(bias + m, std::min(simd::width<T>, channels - m)) : simd::Pack<T>(T(0));
-  return [b](simd::Pack<T> v) { return v + b; };
 }
 
 /// Rows of a register tile of blocked products: with two vectors each, as many as the registers hold.

@@ -190,8 +190,7 @@ void correlate_strip(const Depthwise<T>& d, const Strip<T>& strip) {
   const Index pitch = d.layout.pitch(), ow = d.ow, first = strip.first;
   const Pack bias(strip.bias);
   const auto weight = taps_of<K>(strip.weight);
-  simd::Registers<Pack, reach> sums;  // of outputs s - reach + 1, ..., s
-  LAMINA_UNROLL(k, reach) sums[k] = bias;
+  auto sums = simd::filled<reach>(bias);  // of outputs s - reach + 1, ..., s
   simd::Registers<const T*, S> phase;
   LAMINA_UNROLL(p, S) phase[p] = strip.image + d.taps[static_cast<std::size_t>(p)];
 
@@ -219,8 +218,7 @@ void correlate_strip_any(const Depthwise<T>& d, const Strip<T>& strip) {
   constexpr int rows = 4;
   const Index pitch = d.layout.pitch();
   for (Index i = strip.first; i < strip.last; i += rows) {
-    simd::Registers<Pack, rows> sums;
-    LAMINA_UNROLL(r, rows) sums[r] = Pack(strip.bias);
+    auto sums = simd::filled<rows>(Pack(strip.bias));
     simd::Registers<const T*, rows> image;  // the last row stands in for those behind it
     LAMINA_UNROLL(r, rows) image[r] = strip.image + (std::min(i + r, strip.last - 1) - strip.first) * d.s.sh * pitch;
     for (Index a = 0; a < d.s.kh; ++a)

@@ -176,11 +176,12 @@ class DirectConvolution {
           }
           for (Index j = 0; j < columns; ++j) {
             const Index channel = (2 * pair + j) * width, pixels = (out_last - out_first) * out_.w;
+            const T* const own_bias = bias ? bias + channel : nullptr;
             if (!out_.blocked)
               deinterleave(scratch + j * out_plane, pixels, out_.at(y, group / bands, channel) + out_first * out_.w,
-                           out_.h * out_.w, out_.channels - channel, bias ? bias + channel : nullptr);
+                           out_.h * out_.w, out_.channels - channel, own_bias);
             else if (bias)
-              change_block(scratch + j * out_plane, pixels, bias_of(bias, channel, out_.channels));
+              add_bias(scratch + j * out_plane, pixels, out_.channels - channel, own_bias);
           }
         });
   }

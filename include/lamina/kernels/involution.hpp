@@ -262,8 +262,7 @@ void involve(const OutputWalk<T>& d, const InvolutionTask<T>& t, const T* kernel
     d.strips([&](Index j, Index) {
       const T* tap = kernels + i * d.ow + j;
       const T* row = t.scratch + (i - t.first) * d.s.stride * pitch + j;
-      simd::Registers<Pack, C> sums;
-      LAMINA_UNROLL(c, C) sums[c] = Pack(T(0));
+      auto sums = simd::filled<C>(Pack(T(0)));
       for (Index a = 0; a < d.s.kernel; ++a, row += d.s.dilation * pitch)
         for (const Index column : d.columns) {
           const Pack weight = d.load(tap);
@@ -312,8 +311,7 @@ void involution_input_row(const InputWalk<T>& d, const InvolutionTask<T>& t, Ind
   for (Index r = 0; r < std::min(stride, d.s.w); ++r) {
     const auto& columns = d.of_column(r);
     for (Index u = 0; u * stride + r < d.s.w; u += simd::width<T>) {
-      simd::Registers<Pack, C> sums;
-      LAMINA_UNROLL(c, C) sums[c] = Pack(T(0));
+      auto sums = simd::filled<C>(Pack(T(0)));
       const auto walk = [&](auto weights) {
         for (const auto [a, down] : d.of_row(p)) {
           const Index i = p / stride + down;

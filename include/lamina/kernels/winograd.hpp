@@ -553,7 +553,8 @@ class Winograd {
   /// A' m A of one block of channels, into y.
   void transform_output(const T* from, Index stride, Index block, Index first, Index last, T* scratch, T* y,
                         const T* bias) const {
-    const Index out_h = s_.oh(), out_w = s_.ow();
+    const Index out_h = s_.oh(), out_w = s_.ow(), channels = s_.group_m() - block * width;
+    const T* const own_bias = bias ? bias + block * width : nullptr;
     for_images(first, last, [&](Index n, Index begin, Index end) {
       T* const image = y_at(y, n, block * width);
       for (Index row = begin; row < end; ++row) {
@@ -564,10 +565,9 @@ class Winograd {
           tile_.output(from, stride, made + tile * M_ * width, out_w * width, rows, columns);
         }
         if (!s_.blocked_y)
-          deinterleave(scratch, rows * out_w, image + row * M_ * out_w, out_h * out_w, s_.group_m() - block * width,
-                       bias ? bias + block * width : nullptr);
+          deinterleave(scratch, rows * out_w, image + row * M_ * out_w, out_h * out_w, channels, own_bias);
         else if (bias)
-          change_block(made, rows * out_w, bias_of(bias, block * width, s_.group_m()));
+          add_bias(made, rows * out_w, channels, own_bias);
       }
     });
   }

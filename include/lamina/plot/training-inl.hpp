@@ -1,5 +1,10 @@
 #pragma once
 
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <utility>
+
 #include "lamina/core/detail/io_inline.hpp"
 #include "lamina/plot/training.hpp"
 

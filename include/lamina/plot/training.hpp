@@ -1,10 +1,6 @@
 #pragma once
 
-#include <algorithm>
-#include <cmath>
-#include <cstdio>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "lamina/core/numbers.hpp"
